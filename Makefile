@@ -1,0 +1,96 @@
+# Everything is made below this folder (.tools, .venv); only package caches live elsewhere.
+# On a bare machine python3 (3.11 or newer, with venv), make and a network are enough.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+OUT ?= .bench
+
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
+BIN := .venv/bin
+READY := .venv/ready
+PACKAGES := contracts service deploy/local_stack
+SOURCES := contracts/src service/src deploy/local_stack/src tests
+MIGRATIONS = $(wildcard service/src/credit_service/postgres/migrations/*.sql)
+
+# What a caller's shell happens to carry must not leak into the environment made here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PIP_TARGET PIP_USER
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONNOUSERSITE := 1
+
+##@ Use it
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Make .venv with everything in it; does nothing when it is up to date
+
+.PHONY: demo
+demo: $(READY) ## Play a day of four customers through real Kafka and Postgres, and check the outcome
+	$(BIN)/credits-stack run -- $(BIN)/python -m credit_service.cli.demo
+
+.PHONY: stack
+stack: $(READY) ## Run Postgres and Kafka in the foreground, their addresses in .env; Ctrl-C ends both
+	$(BIN)/credits-stack up --env-file .env
+
+##@ Check it
+
+.PHONY: test
+test: $(READY) ## Run every test, on a local stack of its own
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: chaos
+chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does
+	$(BIN)/python -m pytest tests/chaos -m chaos
+
+.PHONY: bench
+bench: $(READY) ## Measure the speeds; OUT=folder gets results.json and the plots
+	PYTHONPATH=tests $(BIN)/credits-stack run -- $(BIN)/python -m benchmarks.run --out "$(OUT)"
+
+.PHONY: lint
+lint: $(READY) ## Check style, types, the direction of dependencies and the migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
+
+##@ Work on it
+
+.PHONY: format
+format: $(READY) ## Put the sources into the one form that lint accepts
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(UV) ## Bring requirements.lock up to what the pyprojects ask for
+	$(UV) pip compile --universal --generate-hashes --no-annotate --no-header --group dev pyproject.toml \
+	  --no-emit-package credit-contracts --no-emit-package credit-service --no-emit-package credit-local-stack \
+	  --quiet -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove all that was made here
+	rm -rf .venv .tools .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp: made last, so that an interrupted setup is begun again.
+$(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml) | $(UV)
+	rm -f $@
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --offline --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
+	touch $@
+
+# uv with the version and the hashes that the lock has for it.
+.tools/uv/bin/uv:
+	rm -rf .tools/uv
+	mkdir -p .tools
+	awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > .tools/uv.lock
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .tools/uv.lock \
+	  || { rm -rf .tools/uv; exit 1; }
