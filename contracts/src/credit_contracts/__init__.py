@@ -1,0 +1,71 @@
+"""The messages of the credit service: models, CloudEvents codec and topics."""
+
+from credit_contracts.envelope import (
+    Encoded,
+    Event,
+    Headers,
+    Unreadable,
+    UnreadableReason,
+    decode,
+    decode_outgoing,
+    encode,
+    encode_structured,
+)
+from credit_contracts.incoming import (
+    INCOMING,
+    BounceType,
+    EmailBounced,
+    IncomingData,
+    PlanChanged,
+    ProspectExported,
+    ProspectGenerated,
+)
+from credit_contracts.outgoing import (
+    OUTGOING,
+    SERVICE_SOURCE,
+    BalanceChanged,
+    Cause,
+    InsufficientCredits,
+    OutgoingData,
+    Reason,
+)
+from credit_contracts.topics import (
+    DEAD_LETTER_TOPIC,
+    INCOMING_TOPICS,
+    OUTGOING_TOPICS,
+    TOPICS,
+    TopicContract,
+    partition_for,
+)
+
+__all__ = [
+    "DEAD_LETTER_TOPIC",
+    "INCOMING",
+    "INCOMING_TOPICS",
+    "OUTGOING",
+    "OUTGOING_TOPICS",
+    "SERVICE_SOURCE",
+    "TOPICS",
+    "BalanceChanged",
+    "BounceType",
+    "Cause",
+    "EmailBounced",
+    "Encoded",
+    "Event",
+    "Headers",
+    "IncomingData",
+    "InsufficientCredits",
+    "OutgoingData",
+    "PlanChanged",
+    "ProspectExported",
+    "ProspectGenerated",
+    "Reason",
+    "TopicContract",
+    "Unreadable",
+    "UnreadableReason",
+    "decode",
+    "decode_outgoing",
+    "encode",
+    "encode_structured",
+    "partition_for",
+]

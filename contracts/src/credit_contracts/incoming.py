@@ -1,0 +1,129 @@
+"""What other services tell the credit service, one model a topic."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from credit_contracts.ids import AccountId, CampaignId, PlanId, ProspectId
+from credit_contracts.naming import topic_name
+from credit_contracts.times import Instant
+
+AMOUNT_MAX: Final = 10**9
+PLAN_YEARS_MAX: Final = 5
+
+Amount: TypeAlias = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
+BounceType = Literal["hard", "soft"]
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    # Membership is asked instead of opening a file by a name that came from outside; the two left out
+    # stand for whatever the machine happens to be set to.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _known_time_zone(name: str) -> str:
+    if name not in _time_zones():
+        raise PydanticCustomError("time_zone_unknown", "not a time zone of the IANA database")
+    return name
+
+
+TimeZone: TypeAlias = Annotated[str, AfterValidator(_known_time_zone)]
+
+
+class Incoming(BaseModel):
+    """What all incoming data share: strict types, unknown fields ignored, values never in an error."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", hide_input_in_errors=True)
+
+    producers: ClassVar[tuple[str, ...]]
+
+    account_id: AccountId
+
+
+class ProspectGenerated(Incoming):
+    """A prospect was generated from the vendor's database onto an account."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+    campaign_id: CampaignId | None = None
+
+
+class ProspectExported(Incoming):
+    """A prospect was exported; it is on the account from then on."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+
+
+class EmailBounced(Incoming):
+    """An e-mail to a prospect bounced; a soft bounce refunds nothing."""
+
+    producers = ("mailer",)
+
+    prospect_id: ProspectId
+    bounce_type: Annotated[
+        BounceType,
+        BeforeValidator(
+            lambda given: "hard" if given is None else given, json_schema_input_type=BounceType | None
+        ),
+    ] = "hard"
+
+
+class PlanChanged(Incoming):
+    """An account's plan changed, or its first plan began."""
+
+    producers = ("billing",)
+
+    plan_id: PlanId
+    monthly_credits: Annotated[Amount | None, Field(description="Credits a month; null is unlimited.")]
+    seats: Annotated[Amount | None, Field(description="Unchanged when absent.")] = None
+    email_accounts: Annotated[Amount | None, Field(description="Unchanged when absent.")] = None
+    effective_at: Annotated[
+        Instant | None, Field(description="When it takes effect; the event's time when absent.")
+    ] = None
+    billing_anchor_at: Annotated[
+        Instant | None, Field(description="Where billing months begin; set by the first plan only.")
+    ] = None
+    time_zone: Annotated[
+        TimeZone | None, Field(description="IANA name, UTC when absent; set by the first plan only.")
+    ] = None
+
+    @field_validator("effective_at", "billing_anchor_at")
+    @classmethod
+    def _near_the_event(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
+        """The codec gives the event's time as the context; without it there is nothing to hold against."""
+        if moment is not None and isinstance(info.context, datetime):
+            earlier, later = sorted((moment, info.context))
+            # Compared as calendar fields, which neither overflow nor stumble over 29 February.
+            if (later.year - PLAN_YEARS_MAX, later.month, later.day, later.time()) > (
+                earlier.year,
+                earlier.month,
+                earlier.day,
+                earlier.time(),
+            ):
+                raise PydanticCustomError(
+                    "time_too_far_from_event", "more than 5 years from the event's time"
+                )
+        return moment
+
+
+IncomingData: TypeAlias = ProspectGenerated | ProspectExported | EmailBounced | PlanChanged
+INCOMING: Final[Mapping[str, type[IncomingData]]] = {
+    topic_name(model): model for model in get_args(IncomingData)
+}

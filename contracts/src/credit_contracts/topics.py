@@ -1,0 +1,98 @@
+"""The topics and what holds for each: key, partitions, retention, who writes and who reads."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from pydantic import BaseModel
+
+from credit_contracts.incoming import INCOMING
+from credit_contracts.outgoing import OUTGOING
+from credit_contracts.partitioning import murmur2, partition_for
+
+__all__ = [
+    "DEAD_LETTER_TOPIC",
+    "INCOMING_TOPICS",
+    "OUTGOING_TOPICS",
+    "TOPICS",
+    "Direction",
+    "TopicContract",
+    "murmur2",
+    "partition_for",
+]
+
+Direction = Literal["in", "out", "dead-letters"]
+
+PARTITIONS: Final = 12
+MAX_MESSAGE_BYTES: Final = 1024 * 1024 + 12  # Kafka's own default: 1 MiB and a batch's overhead
+
+INCOMING_TOPICS: Final = tuple(INCOMING)
+OUTGOING_TOPICS: Final = tuple(OUTGOING)
+DEAD_LETTER_TOPIC: Final = "credit-service-dead-letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicContract:
+    """What producers, consumers and operators may rely on for one topic."""
+
+    name: str
+    direction: Direction
+    description: str
+    model: type[BaseModel] | None
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    ordering: str
+    key: str = "account_id"
+    partitions: int = PARTITIONS
+    retention_ms: int
+    cleanup_policy: str = "delete"
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+
+def _days_ms(days: int) -> int:
+    return timedelta(days=days) // timedelta(milliseconds=1)
+
+
+def _description(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").partition("\n")[0]
+
+
+TOPICS: Final[tuple[TopicContract, ...]] = (
+    *(
+        TopicContract(
+            name=name,
+            direction="in",
+            description=_description(model),
+            model=model,
+            producers=model.producers,
+            consumers=("credit-service",),
+            ordering="In order of occurrence per account where the producer can; late arrivals are forgiven.",
+            retention_ms=_days_ms(30),
+        )
+        for name, model in INCOMING.items()
+    ),
+    *(
+        TopicContract(
+            name=name,
+            direction="out",
+            description=_description(model),
+            model=model,
+            producers=("credit-service",),
+            consumers=("notifications", "dashboards", "campaigns"),
+            ordering="In order per account; each event once for a read_committed consumer.",
+            retention_ms=_days_ms(30),
+        )
+        for name, model in OUTGOING.items()
+    ),
+    TopicContract(
+        name=DEAD_LETTER_TOPIC,
+        direction="dead-letters",
+        description="A message that could not be read or decided: its bytes, headers, place and the reason.",
+        model=None,
+        producers=("credit-service",),
+        consumers=("operations",),
+        key="the original key",
+        ordering="None.",
+        retention_ms=_days_ms(90),
+    ),
+)
