@@ -83,7 +83,7 @@ $(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml) | $(UV
 	rm -f $@
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --offline --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
+	$(UV) pip install --quiet --python $(BIN)/python --offline --reinstall --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
 	touch $@
 
 # uv with the version and the hashes that the lock has for it.

@@ -1,0 +1,8 @@
+"""A real Postgres and a real Kafka on this machine, for demos and tests."""
+
+from credit_local_stack.addresses import Addresses
+from credit_local_stack.errors import StackError, UsageError
+from credit_local_stack.servers import servers
+from credit_local_stack.stack import Stack
+
+__all__ = ["Addresses", "Stack", "StackError", "UsageError", "servers"]
