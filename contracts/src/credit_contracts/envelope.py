@@ -229,8 +229,10 @@ def _payload(event: dict[str, object]) -> object:
         return event.get("data")
     if event.get("data") is not None:
         raise _RefusedError("bad-envelope", "data_base64: there is data as well")
+    if not isinstance(encoded, str):
+        raise _RefusedError("bad-envelope", "data_base64: not a string")
     try:
-        return b64decode(encoded, validate=True) if isinstance(encoded, str) else encoded
+        return b64decode(encoded, validate=True)
     except ValueError:
         raise _RefusedError("bad-envelope", "data_base64: not base64") from None
 

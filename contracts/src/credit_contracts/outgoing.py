@@ -17,7 +17,13 @@ Reason = Literal["charge", "refund", "renewal", "plan_change", "purchase", "laps
 class Outgoing(BaseModel):
     """What all outgoing data share: strict types, and fields that a later version adds are ignored."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class Cause(Outgoing):

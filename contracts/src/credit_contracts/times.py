@@ -24,9 +24,10 @@ def parse_time(text: str) -> datetime:
         raise PydanticCustomError("time_leap_second", "a leap second cannot be kept")
     try:
         # Python 3.11 reads a lower-case "t" but no lower-case "z".
-        return in_utc(datetime.fromisoformat(text if text[-1] != "z" else text.upper()))
+        moment = datetime.fromisoformat(text if text[-1] != "z" else text.upper())
     except ValueError:
         raise PydanticCustomError("time_does_not_exist", "no such date or time of day") from None
+    return in_utc(moment)
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -41,7 +42,7 @@ def in_utc(moment: datetime) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """Write an instant in the one form that messages use: `2026-01-31T09:30:00.000000Z`."""
-    return in_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return in_utc(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _instant(value: object) -> datetime:
