@@ -1,0 +1,69 @@
+"""The README is what other teams build on: its examples run, and its tables are the code's."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from credit_contracts import OUTGOING, TOPICS, Event, ProspectGenerated, decode
+from credit_contracts.envelope import UNREADABLE_REASONS
+from credit_contracts.examples import examples
+
+README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+def _example(number: int) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number], namespace)  # noqa: S102
+    return namespace
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    async def send_and_wait(self, topic: str, value: bytes, **rest: Any) -> None:
+        self.sent.append({"topic": topic, "value": value, **rest})
+
+
+async def test_sending_as_the_readme_shows_is_read_by_the_service() -> None:
+    producer, now = Producer(), datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+    await _example(0)["report_prospect"](producer, "attempt-1", now)
+    [sent] = producer.sent
+    data = ProspectGenerated(account_id="acc_5f0c", prospect_id="pro_91be", campaign_id="cam_2d44")
+    assert decode(sent["headers"], sent["value"], topic_type=sent["topic"]) == Event(
+        "/campaigns", "attempt-1", "prospect-generated", now, data
+    )
+    assert sent["key"] == b"acc_5f0c"
+
+
+async def test_reading_as_the_readme_shows_takes_every_outgoing_example(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def records() -> AsyncIterator[SimpleNamespace]:
+        for topic in OUTGOING:
+            for example in examples(topic):
+                yield SimpleNamespace(headers=tuple(example.headers), value=example.value)
+
+    await _example(1)["follow"](records())
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == sum(len(examples(topic)) for topic in OUTGOING)
+    assert "acc_5f0c has 999 credits (change 2)" in printed
+    assert "acc_5f0c lacks 1 credits" in printed
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_table_of_topics_is_the_code(topic: Any) -> None:
+    direction = topic.direction.replace("-", " ")
+    days = topic.retention_ms // DAY_MS
+    assert f"| `{topic.name}` | {direction} | {topic.partitions} | {days} days |" in README
+
+
+@pytest.mark.parametrize(("reason", "meaning"), UNREADABLE_REASONS.items())
+def test_table_of_reasons_is_the_code(reason: str, meaning: str) -> None:
+    assert f"| `{reason}` | {meaning} |" in README
