@@ -1,0 +1,1 @@
+"""What the service does with the rules: load, decide, store; and the ports that its adapters fill."""

@@ -1,0 +1,22 @@
+"""What can go wrong below the application, by what is to be done about it."""
+
+
+class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that it reports
+    """The database did not answer, or not in time; nothing was committed that the stored offsets do not tell."""
+
+
+class RefusedByLedger(Exception):  # noqa: N818
+    """The database refuses what it was given (SQLSTATE class 22 or 23), and would do so again."""
+
+    def __init__(self, sqlstate: str, constraint: str | None) -> None:
+        super().__init__(sqlstate, constraint)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class OffsetsMoved(Exception):  # noqa: N818
+    """The stored offsets are not those this member went by: another one went on, or a commit got lost in transit."""
+
+
+class Abandoned(Exception):  # noqa: N818
+    """The batch was given up uncommitted, because its partitions are leaving or the service is ending."""

@@ -1,0 +1,222 @@
+"""Load, decide, store: the one way by which anything changes a balance."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from credit_contracts.envelope import Unreadable
+from credit_service.application.faults import Abandoned, LedgerUnavailable, RefusedByLedger
+from credit_service.application.outgoing import outbox_rows
+from credit_service.application.ports import (
+    DeadLetter,
+    Ledger,
+    Positions,
+    Reach,
+    TopicPartition,
+    ToStore,
+    no_failpoints,
+)
+from credit_service.application.record import Record
+from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decision import Decided, Incoming, Place, Refused, Wake
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_SECONDS_FIRST = 0.1
+BACKOFF_SECONDS_MAX = 5.0
+
+REFUSALS = {
+    "conflict": "the same source and id were decided before with other content",
+    "from-the-future": "the event's time is more than 5 minutes ahead of the database's clock",
+    "before-1970": "the event's time is before 1970",
+    "parked-full": "too many events of this account wait for its first plan",
+    "parked-too-long": "the account's first plan did not come in time",
+}
+
+
+class Undecidable(Exception):  # noqa: N818 - reads as the condition that it reports
+    """The rules themselves failed on these events: a defect, which must not hold everybody else back."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one batch, for its log line and the metrics."""
+
+    events: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    changes: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    retries: int = 0
+    lagging_accounts: set[str] = field(default_factory=set)
+
+    def add(self, other: "Report") -> None:
+        """Takes in what another part of the same batch brought."""
+        self.events += other.events
+        self.outcomes.update(other.outcomes)
+        self.changes += other.changes
+        self.dead_letters.update(other.dead_letters)
+        for step, seconds in other.seconds.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+        self.retries += other.retries
+        self.lagging_accounts |= other.lagging_accounts
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The input of one transaction."""
+
+    inputs: Sequence[Incoming | Wake]
+    records: Mapping[Place, Record] = field(default_factory=dict)
+    letters: Sequence[DeadLetter] = ()
+    next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
+
+
+class Processor:
+    """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them."""
+
+    def __init__(self, ledger: Ledger, rules: Rules, reach: Reach = no_failpoints) -> None:
+        self.positions: Positions = {}
+        self._ledger = ledger
+        self._rules = rules
+        self._reach = reach
+
+    async def process(self, records: Sequence[Record], abandon: asyncio.Event) -> Report:
+        """Decides `records`, in their order, and commits; returns only once the ledger has them.
+
+        Waits out a ledger that is away. What the ledger refuses is tried once more and then halved, until the one
+        record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
+        the ledger is not where this member believes it to be.
+        """
+        work = _work_of(records)
+        for _ in range(2):
+            try:
+                return await self._until_stored(work, abandon)
+            except (RefusedByLedger, Undecidable) as error:
+                refusal = error
+                log.warning("batch refused", events=len(records), **_reason_of(error))
+        if len(records) == 1:
+            reason = _reason_of(refusal)
+            letter = DeadLetter(records[0], reason["reason"], reason["detail"])
+            return await self._until_stored(_Work([], letters=[letter], next_offsets=work.next_offsets), abandon)
+        middle = len(records) // 2
+        report = await self.process(records[:middle], abandon)
+        report.add(await self.process(records[middle:], abandon))
+        return report
+
+    async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
+        """Lets due timers happen, and has parked events of accounts with a plan decided."""
+        return await self._until_stored(_Work(wakes), abandon)
+
+    async def _until_stored(self, work: _Work, abandon: asyncio.Event) -> Report:
+        """Attempts until the ledger has it; the pauses between grow, up to a bound."""
+        pause_seconds = BACKOFF_SECONDS_FIRST
+        report = Report(events=len(work.records) or len(work.letters))
+        while True:
+            if abandon.is_set():
+                raise Abandoned
+            try:
+                await self._store(work, report)
+            except LedgerUnavailable as error:
+                report.retries += 1
+                log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
+            else:
+                return report
+            if await _is_set_within(abandon, random.uniform(0.5, 1) * pause_seconds):  # noqa: S311 - jitter
+                raise Abandoned
+            pause_seconds = min(pause_seconds * 2, BACKOFF_SECONDS_MAX)
+
+    async def _store(self, work: _Work, report: Report) -> None:
+        """One transaction; first others of their own for timers that are too many to come along."""
+        while not await self._store_once(work, report):
+            pass
+        self.positions.update(work.next_offsets)
+
+    async def _store_once(self, work: _Work, report: Report) -> bool:
+        self._reach("before-transaction")
+        clock = _StepClock(report.seconds)
+        expected = {partition: self.positions[partition] for partition in work.next_offsets}
+        async with self._ledger.transaction() as transaction:
+            await transaction.lock_offsets(expected)
+            accounts = await transaction.lock_and_load(work.inputs)
+            now = await transaction.now()
+            clock.step("load")
+            early = wakes_before(accounts, work.inputs, now)
+            decided = self._decide(lambda: decide(accounts, early or work.inputs, now, self._rules))
+            what = ToStore(now, accounts, decided, outbox_rows(decided))
+            if not early:
+                what.dead_letters = [*work.letters, *_refused(decided.refused, work.records)]
+                what.next_offsets = work.next_offsets
+            clock.step("decide")
+            await transaction.store(what)
+            clock.step("store")
+            self._reach("inside-transaction")
+        clock.step("commit")
+        self._reach("after-commit")
+        _count(report, what)
+        return not early
+
+    def _decide(self, fold: Callable[[], Decided]) -> Decided:
+        try:
+            return fold()
+        except Exception as error:
+            raise Undecidable(type(error).__name__) from error
+
+
+class _StepClock:
+    """Adds the time since the last step to `seconds`, by step."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._last = time.perf_counter()
+
+    def step(self, name: str) -> None:
+        now = time.perf_counter()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def _work_of(records: Sequence[Record]) -> _Work:
+    inputs = [record.content for record in records if isinstance(record.content, Incoming)]
+    letters = [
+        DeadLetter(record, record.content.reason, record.content.detail)
+        for record in records
+        if isinstance(record.content, Unreadable)
+    ]
+    next_offsets = {(r.place.topic, r.place.partition): r.place.offset + 1 for r in records}
+    return _Work(inputs, {record.place: record for record in records}, letters, next_offsets)
+
+
+def _refused(refused: Iterable[Refused], records: Mapping[Place, Record]) -> list[DeadLetter]:
+    return [DeadLetter(records[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
+
+
+def _reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
+    if isinstance(error, RefusedByLedger):
+        detail = f"SQLSTATE {error.sqlstate}" + (f", {error.constraint}" if error.constraint else "")
+        return {"reason": "refused-by-database", "detail": detail}
+    return {"reason": "undecidable", "detail": str(error)}
+
+
+def _count(report: Report, what: ToStore) -> None:
+    decided = what.decided
+    report.outcomes.update(d.outcome for d in decided.decisions)
+    report.outcomes.update({"duplicate": decided.duplicates, "parked": len(decided.parked)})
+    report.changes += len(decided.changes)
+    report.dead_letters.update(letter.reason for letter in what.dead_letters)
+    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

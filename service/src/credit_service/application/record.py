@@ -1,0 +1,61 @@
+"""One Kafka record, read once: an event, or the reason why it is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from credit_contracts.envelope import Unreadable, decode
+from credit_service.domain.decision import TYPE_RANK, Incoming, Place
+from credit_service.domain.idempotency import content_of, key_of
+
+Headers = Sequence[tuple[str, bytes | None]]
+Order = tuple[datetime, int, str, str]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BEFORE_ALL_TYPES = -1
+
+
+@dataclass(slots=True)
+class Record:
+    """A record with its original bytes, what was read from it, and where it stands among those of other topics."""
+
+    place: Place
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    content: Incoming | Unreadable
+    order: Order
+
+    @property
+    def size_bytes(self) -> int:
+        """What the record's bytes take, roughly."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+def read_record(
+    place: Place,
+    event_type: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    timestamp_ms: int,
+) -> Record:
+    """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
+    event = decode(headers, value, topic_type=event_type)
+    if isinstance(event, Unreadable):
+        at = EPOCH + timedelta(milliseconds=max(0, timestamp_ms))
+        return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""))
+    incoming = Incoming(
+        event.data.account_id,
+        key_of(event.source, event.id),
+        content_of(event.type, event.data),
+        event.source,
+        event.id,
+        event.type,
+        event.time,
+        event.data,
+        place,
+    )
+    order = (event.time, TYPE_RANK[event.type], event.source, event.id)
+    return Record(place, key, value, headers, timestamp_ms, incoming, order)

@@ -1,0 +1,113 @@
+"""The state of one account while events are folded into it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from credit_contracts.outgoing import Reason
+from credit_service.domain.decision import Cause, Change, Decided, Incoming
+from credit_service.domain.grant import Grant, Origin
+from credit_service.domain.period import Calendar, Period
+from credit_service.domain.plan import Plan
+from credit_service.domain.prospect import Prospect
+
+
+@dataclass(slots=True)
+class Account:
+    """One account as loaded, changed in place by `decide`.
+
+    `balance` is what the open grants hold, also beneath an unlimited plan. `grants` are the open ones; `prospects`,
+    `decided` and `parked_keys` hold what the events at hand asked for, not all there is. `waiting` are the first of
+    the `parked` events in their order; all of them, unless `waiting_until` names the last one loaded.
+    """
+
+    account_id: str
+    balance: int = 0
+    unlimited: bool = False
+    sequence: int = 0
+    position: int = 0
+    last_grant_id: int = 0
+    plan: Plan | None = None
+    pending: list[Plan] = field(default_factory=list)
+    calendar: Calendar | None = None
+    period: Period | None = None
+    granted_in_period: int = 0
+    declined_in_period: int = 0
+    next_timer_at: datetime | None = None
+    grants: dict[int, Grant] = field(default_factory=dict)
+    prospects: dict[str, Prospect] = field(default_factory=dict)
+    decided: dict[bytes, bytes] = field(default_factory=dict)
+    parked: int = 0
+    parked_keys: dict[bytes, bytes] = field(default_factory=dict)
+    waiting: list[Incoming] = field(default_factory=list)
+    waiting_until: tuple[datetime, int, str, str] | None = None
+    # What was loaded or touched, so that the store knows what is new, what changed, and what did not.
+    new_grants: dict[int, Grant] = field(default_factory=dict)
+    touched_grants: dict[int, Grant] = field(default_factory=dict)
+    touched_prospects: set[str] = field(default_factory=set)
+    stored_prospects: set[str] = field(default_factory=set)
+    new_plans: list[Plan] = field(default_factory=list)
+    settled_plans: list[Plan] = field(default_factory=list)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a first plan was decided; before it events are parked."""
+        return self.period is not None
+
+    @property
+    def published_balance(self) -> int | None:
+        """The balance as others see it: None is unlimited."""
+        return None if self.unlimited else self.balance
+
+    def grant(
+        self, origin: Origin, amount: int, effective_at: datetime, expires_at: datetime | None, cause: Cause
+    ) -> Grant:
+        """Opens a grant of `amount` whole credits; the caller records the change."""
+        self.last_grant_id += 1
+        grant = Grant(self.last_grant_id, origin, amount, amount, effective_at, expires_at, position=cause.position)
+        self.grants[grant.grant_id] = grant
+        self.new_grants[grant.grant_id] = grant
+        self.balance += amount
+        return grant
+
+    def record(
+        self,
+        out: Decided,
+        reason: Reason,
+        cause: Cause,
+        lines: Sequence[tuple[int, int]],
+        previous_balance: int | None,
+        now: datetime,
+        *,
+        occurred_at: datetime | None = None,
+        period_ends_at: datetime | None = None,
+        refunds_sequence: int | None = None,
+    ) -> int:
+        """Gives the change of the balance its sequence, notes it in `out`, and returns the sequence."""
+        self.sequence += 1
+        period_end = self.period.ends_at if self.period else None
+        out.changes.append(
+            Change(
+                self.account_id,
+                self.sequence,
+                previous_balance,
+                self.published_balance,
+                reason,
+                cause,
+                list(lines),
+                period_ends_at or period_end,
+                occurred_at or cause.occurred_at,
+                now,
+                refunds_sequence,
+            )
+        )
+        return self.sequence
+
+    def reschedule(self) -> None:
+        """Finds the next instant at which something happens by itself: a period's end, an expiry, a plan to come."""
+        if self.period is None:
+            return
+        instants = [self.period.ends_at]
+        instants += [g.expires_at for g in self.grants.values() if g.expires_at]
+        instants += [p.effective_at for p in self.pending]
+        self.next_timer_at = min(instants)

@@ -1,0 +1,155 @@
+"""What comes out of deciding: decisions, balance changes, parked and refused events. All values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from credit_contracts.incoming import IncomingData
+from credit_contracts.outgoing import Reason
+
+Outcome = Literal[
+    "charged",
+    "free",
+    "declined",
+    "refunded",
+    "forfeited",
+    "awaiting-charge",
+    "no-effect",
+    "plan-in-force",
+    "plan-pending",
+    "plan-superseded",
+    "renewed",
+    "expired",
+]
+
+Refusal = Literal["conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message lies in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One readable event, with its idempotency key and the hash of its content (16 bytes each)."""
+
+    account_id: str
+    key: bytes
+    content: bytes
+    source: str
+    id: str
+    type: str
+    occurred_at: datetime
+    data: IncomingData
+    place: Place
+
+    @property
+    def order(self) -> tuple[datetime, int, str, str]:
+        """Order of occurrence; ties go by the rank of the type, then source and id."""
+        return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
+
+
+# At the same instant: plan, purchase, import, generate, export, transfer, stage, bounce, delete.
+TYPE_RANK = {
+    "plan-changed": 0,
+    "credits-purchased": 1,
+    "prospect-imported": 2,
+    "prospect-generated": 3,
+    "prospect-exported": 4,
+    "prospect-transferred": 5,
+    "prospect-stage-changed": 6,
+    "email-bounced": 7,
+    "prospect-deleted": 8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Asks for the account's timers up to and including `up_to`, at most `timers_max` of them."""
+
+    account_id: str
+    up_to: datetime
+    timers_max: int
+
+
+@dataclass(slots=True)
+class Cause:
+    """The decided event that a balance change goes back to."""
+
+    position: int
+    source: str
+    id: str
+    type: str
+    occurred_at: datetime
+    prospect_id: str | None = None
+
+
+@dataclass(slots=True)
+class Decision:
+    """The recorded outcome of one event; `place` is None for the service's own timers."""
+
+    account_id: str
+    position: int
+    key: bytes
+    content: bytes
+    source: str
+    id: str
+    type: str
+    outcome: Outcome
+    occurred_at: datetime
+    decided_at: datetime
+    place: Place | None
+    prospect_id: str | None = None
+    declined_in_period: int | None = None
+    period_ends_at: datetime | None = None
+    note: str | None = None
+
+
+@dataclass(slots=True)
+class Change:
+    """One balance change: `lines` are (grant_id, signed credits), empty where no grant was touched.
+
+    The balances are as published: None while the account is unlimited.
+    """
+
+    account_id: str
+    sequence: int
+    previous_balance: int | None
+    balance: int | None
+    reason: Reason
+    cause: Cause
+    lines: list[tuple[int, int]]
+    period_ends_at: datetime | None
+    occurred_at: datetime
+    recorded_at: datetime
+    refunds_sequence: int | None = None
+
+    @property
+    def delta(self) -> int:
+        """What the grants hold more than before; 0 where nothing was taken or given."""
+        return sum(amount for _, amount in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that is not decided: it becomes a dead letter with this reason."""
+
+    incoming: Incoming
+    reason: Refusal
+
+
+@dataclass(slots=True)
+class Decided:
+    """All that one call of `decide` brought about, beside the accounts that it changed in place."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    parked: list[Incoming] = field(default_factory=list)
+    unparked: list[Incoming] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    duplicates: int = 0

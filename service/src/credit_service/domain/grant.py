@@ -1,0 +1,33 @@
+"""Grants: blocks of credits with an origin and an expiry, and the order in which they burn."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+Origin = Literal["plan", "purchase", "refund", "adjustment", "opening"]
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Grant:
+    """A block of credits; `remaining` stays between 0 and `amount`. `expires_at` None: it does not expire."""
+
+    grant_id: int
+    origin: Origin
+    amount: int
+    remaining: int
+    effective_at: datetime
+    expires_at: datetime | None
+    position: int
+    is_open: bool = True
+
+
+def first_to_burn(grants: Iterable[Grant]) -> Grant | None:
+    """The open grant that the next charge takes from: soonest expiry, then oldest; None if all are empty."""
+    return min(
+        (g for g in grants if g.remaining > 0),
+        key=lambda g: (g.expires_at or NEVER, g.effective_at, g.grant_id),
+        default=None,
+    )

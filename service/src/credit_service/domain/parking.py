@@ -1,0 +1,42 @@
+"""Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from credit_service.domain.decision import Decided, Incoming, Refused
+
+if TYPE_CHECKING:
+    from credit_service.domain.account import Account
+
+PARKED_MAX = 10_000
+"""As many events of one account may wait; more are refused."""
+
+
+def park(account: "Account", incoming: Incoming, out: Decided) -> None:
+    """Lets the event wait behind those that wait already."""
+    if account.parked >= PARKED_MAX:
+        out.refused.append(Refused(incoming, "parked-full"))
+        return
+    account.parked += 1
+    account.parked_keys[incoming.key] = incoming.content
+    account.waiting.append(incoming)
+    out.parked.append(incoming)
+
+
+def unpark(account: "Account", apply: Callable[[Incoming], None], out: Decided, *, events_max: int) -> None:
+    """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded."""
+    if not account.waiting or not account.has_started:
+        return
+    account.waiting.sort(key=lambda incoming: incoming.order)
+    until = account.waiting_until
+    ready = [i for i in account.waiting if until is None or i.order <= until][:events_max]
+    account.waiting = account.waiting[len(ready) :]
+    account.parked -= len(ready)
+    just_parked = {id(incoming) for incoming in out.parked}
+    for incoming in ready:
+        if id(incoming) not in just_parked:
+            out.unparked.append(incoming)
+        del account.parked_keys[incoming.key]
+        apply(incoming)
+    leaving = {id(incoming) for incoming in ready}
+    out.parked = [incoming for incoming in out.parked if id(incoming) not in leaving]

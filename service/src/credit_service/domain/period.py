@@ -1,0 +1,48 @@
+"""Billing periods: period n begins n months after the anchor, in the account's own wall time."""
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What an account's periods are counted from; set by its first plan, for good."""
+
+    anchor_at: datetime
+    time_zone: str
+
+    def starts_at(self, number: int) -> datetime:
+        """The instant period `number` begins, in UTC; 0 begins at the anchor, earlier ones are negative.
+
+        Always counted from the anchor, never from the period before: 31 Jan, 28 Feb, 31 Mar. A wall time that
+        the clock skips moves forward by what was skipped; of one that comes twice the first is taken.
+        """
+        anchor = self.anchor_at.astimezone(ZoneInfo(self.time_zone))
+        year, month0 = divmod(anchor.year * 12 + anchor.month - 1 + number, 12)
+        day = min(anchor.day, monthrange(year, month0 + 1)[1])
+        return anchor.replace(year=year, month=month0 + 1, day=day, fold=0).astimezone(UTC)
+
+    def period(self, number: int) -> "Period":
+        """Period `number` with both its ends."""
+        return Period(number, self.starts_at(number), self.starts_at(number + 1))
+
+    def period_at(self, instant: datetime) -> "Period":
+        """The period that contains `instant`; an instant on the border belongs to the new one."""
+        local, anchor = (t.astimezone(ZoneInfo(self.time_zone)) for t in (instant, self.anchor_at))
+        number = (local.year - anchor.year) * 12 + local.month - anchor.month
+        while self.starts_at(number) > instant:
+            number -= 1
+        while self.starts_at(number + 1) <= instant:
+            number += 1
+        return self.period(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One billing period, from `starts_at` up to but without `ends_at`."""
+
+    number: int
+    starts_at: datetime
+    ends_at: datetime

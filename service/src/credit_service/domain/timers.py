@@ -1,0 +1,115 @@
+"""What happens by itself: the turn of a billing period, an expiry, a plan that was announced."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from credit_contracts.outgoing import SERVICE_SOURCE
+from credit_service.domain.decision import Cause, Decided, Decision
+from credit_service.domain.idempotency import key_of
+from credit_service.domain.plan import take_effect, take_effect_at_renewal
+
+if TYPE_CHECKING:
+    from credit_service.domain.account import Account
+
+NO_CONTENT = bytes(16)
+
+
+def bring_about(
+    account: "Account", up_to: datetime, now: datetime, out: Decided, *, timers_max: int | None = None
+) -> None:
+    """Lets the account's timers up to and including `up_to` happen, one instant after the other."""
+    happened = 0
+    while account.next_timer_at is not None and account.next_timer_at <= up_to:
+        if timers_max is not None and happened >= timers_max:
+            return
+        _happen(account, account.next_timer_at, now, out)
+        account.reschedule()
+        happened += 1
+
+
+def bring_about_before(account: "Account", instant: datetime, now: datetime, out: Decided) -> None:
+    """Lets the account's timers before `instant` happen, leaving those on it."""
+    while account.next_timer_at is not None and account.next_timer_at < instant:
+        _happen(account, account.next_timer_at, now, out)
+        account.reschedule()
+
+
+def _happen(account: "Account", at: datetime, now: datetime, out: Decided) -> None:
+    if account.period is None or account.calendar is None:
+        return
+    is_renewal = at == account.period.ends_at
+    ends = [g for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
+    cause = None
+    if is_renewal or ends:
+        cause = _decide_timer(account, "renewal" if is_renewal else "expiry", at, now, out)
+        _lapse(account, cause, now, out)
+    if is_renewal:
+        account.period = account.calendar.period(account.period.number + 1)
+        account.granted_in_period = 0
+        account.declined_in_period = 0
+    _settle_pending_plans(account, at, now, out, at_renewal=is_renewal)
+    if is_renewal and cause is not None:
+        _grant_allowance(account, cause, now, out)
+
+
+def _decide_timer(account: "Account", kind: str, at: datetime, now: datetime, out: Decided) -> Cause:
+    account.position += 1
+    timer_id = f"{kind}:{at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    decision = Decision(
+        account.account_id,
+        account.position,
+        key_of(SERVICE_SOURCE, timer_id),
+        NO_CONTENT,
+        SERVICE_SOURCE,
+        timer_id,
+        kind,
+        "renewed" if kind == "renewal" else "expired",
+        at,
+        now,
+        place=None,
+    )
+    out.decisions.append(decision)
+    return Cause(decision.position, decision.source, decision.id, decision.type, at)
+
+
+def _lapse(account: "Account", cause: Cause, now: datetime, out: Decided) -> None:
+    """Closes the grants that end at the instant; what is left of them lapses in one change."""
+    previous_balance = account.published_balance
+    lines = []
+    for grant in sorted(account.grants.values(), key=lambda g: g.grant_id):
+        if grant.expires_at is None or grant.expires_at > cause.occurred_at:
+            continue
+        if grant.remaining:
+            lines.append((grant.grant_id, -grant.remaining))
+            account.balance -= grant.remaining
+            grant.remaining = 0
+        grant.is_open = False
+        account.touched_grants[grant.grant_id] = grant
+        del account.grants[grant.grant_id]
+    if lines:
+        account.record(out, "lapse", cause, lines, previous_balance, now)
+
+
+def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: Decided, *, at_renewal: bool) -> None:
+    """Of the plans that are due, the greatest takes effect; the others are superseded by it."""
+    due = [p for p in account.pending if p.effective_at <= at]
+    if not due:
+        return
+    account.pending = [p for p in account.pending if p.effective_at > at]
+    account.settled_plans.extend(due)
+    winner = max(due, key=lambda p: p.order)
+    if account.plan is not None and winner.order < account.plan.order:
+        return
+    effect = take_effect_at_renewal if at_renewal else take_effect
+    effect(account, winner, at, now, out)
+
+
+def _grant_allowance(account: "Account", cause: Cause, now: datetime, out: Decided) -> None:
+    """Use it or lose it: the plan's allowance anew, to the end of the period that begins."""
+    allowance = account.plan.allowance if account.plan else 0
+    if allowance == 0 or account.period is None:
+        return
+    previous_balance = account.published_balance
+    account.granted_in_period = allowance
+    grant = account.grant("plan", allowance, cause.occurred_at, account.period.ends_at, cause)
+    account.record(out, "renewal", cause, [(grant.grant_id, allowance)], previous_balance, now)

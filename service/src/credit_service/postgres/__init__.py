@@ -1,0 +1,1 @@
+"""The ledger in Postgres: one statement a file in `sql/`, the schema in `migrations/`."""

@@ -1,0 +1,85 @@
+"""The ledger's transactions: lock, then load; write sets."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from credit_service.application.faults import OffsetsMoved
+from credit_service.application.ports import TopicPartition, ToStore
+from credit_service.domain.account import Account
+from credit_service.domain.decision import Incoming, Wake
+from credit_service.postgres.load import load_accounts
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+from credit_service.postgres.store import store
+
+if TYPE_CHECKING:
+    from credit_service.postgres.pool import Connection, Pool
+
+TIMER_GRACE = timedelta(seconds=10)
+"""How long after its instant a timer waits for late messages, once the topics are read to their ends."""
+
+
+class PostgresLedger:
+    """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time."""
+
+    def __init__(self, pool: "Pool", *, unparked_max: int) -> None:
+        self._pool = pool
+        self._unparked_max = unparked_max
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
+        """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
+        with faults_named():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield PostgresTransaction(connection, self._unparked_max)
+
+    async def accounts_with_due_timers(
+        self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
+    ) -> list[tuple[str, datetime]]:
+        """See `application.ports.Ledger`."""
+        times = [passed_at.get(number) for number in range(partitions)]
+        at_end = [number in passed_at and passed_at[number] is None for number in range(partitions)]
+        with faults_named():
+            rows = await self._pool.fetch(
+                sql("accounts_with_due_timers"), times, at_end, partitions, TIMER_GRACE, limit
+            )
+        return [(row["account_id"], row["up_to"]) for row in rows]
+
+    async def accounts_to_unpark(self, limit: int) -> list[str]:
+        """See `application.ports.Ledger`."""
+        with faults_named():
+            rows = await self._pool.fetch(sql("accounts_to_unpark"), limit)
+        return [row["account_id"] for row in rows]
+
+
+class PostgresTransaction:
+    """The application's `LedgerTransaction` on one connection."""
+
+    def __init__(self, connection: "Connection", unparked_max: int) -> None:
+        self._connection = connection
+        self._unparked_max = unparked_max
+
+    async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
+        """See `application.ports.LedgerTransaction`."""
+        if not expected:
+            return
+        topics, numbers = zip(*expected, strict=True)
+        rows = await self._connection.fetch(sql("lock_offsets"), topics, numbers)
+        stored = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+        if stored != dict(expected):
+            raise OffsetsMoved
+
+    async def lock_and_load(self, inputs: Sequence[Incoming | Wake]) -> dict[str, Account]:
+        """See `application.ports.LedgerTransaction`."""
+        return await load_accounts(self._connection, inputs, unparked_max=self._unparked_max)
+
+    async def now(self) -> datetime:
+        """See `application.ports.LedgerTransaction`."""
+        now: datetime = await self._connection.fetchval(sql("now"))
+        return now
+
+    async def store(self, what: ToStore) -> None:
+        """See `application.ports.LedgerTransaction`."""
+        await store(self._connection, what)

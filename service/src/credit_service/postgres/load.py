@@ -1,0 +1,160 @@
+"""Accounts as a batch needs them: locked first, everything else read by later statements, so as fresh as the lock."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from credit_contracts.incoming import INCOMING, PlanChanged
+from credit_contracts.partitioning import murmur2
+from credit_service.domain.account import Account
+from credit_service.domain.decision import Cause, Incoming, Place, Wake
+from credit_service.domain.grant import Grant
+from credit_service.domain.period import Calendar, Period
+from credit_service.domain.plan import Plan
+from credit_service.domain.prospect import Prospect
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from credit_service.postgres.pool import Connection
+
+PARTITION_HASH_MASK = 0x7FFFFFFF
+
+
+def partition_hash(account_id: str) -> int:
+    """What decides the account's partition number: the positive murmur2 of its id, before the modulo."""
+    return murmur2(account_id.encode()) & PARTITION_HASH_MASK
+
+
+async def load_accounts(
+    connection: "Connection", inputs: Sequence[Incoming | Wake], *, unparked_max: int
+) -> dict[str, Account]:
+    """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for."""
+    names = sorted({item.account_id for item in inputs})
+    if not names:
+        return {}
+    rows = await _lock(connection, names)
+    accounts = {row["account_id"]: _account(row) for row in rows}
+    events = [item for item in inputs if isinstance(item, Incoming)]
+    waiting = [a.account_id for a in accounts.values() if a.parked]
+    if waiting:
+        await _load_parked_keys(connection, accounts, [e for e in events if accounts[e.account_id].parked])
+        await _load_parked_events(connection, accounts, waiting, unparked_max)
+        events += [event for name in waiting for event in accounts[name].waiting]
+    await _load_decided(connection, accounts, events)
+    await _load_prospects(connection, accounts, events)
+    started = {row["account_id"]: row["plan_position"] for row in rows if row["period_number"] is not None}
+    if started:
+        await _load_grants(connection, accounts, list(started))
+        await _load_plans(connection, accounts, started)
+    return accounts
+
+
+async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Record]":
+    await connection.execute(sql("open_accounts"), names, [partition_hash(name) for name in names])
+    rows: list[asyncpg.Record] = await connection.fetch(sql("lock_accounts"), names)
+    return rows
+
+
+def _account(row: "asyncpg.Record") -> Account:
+    account = Account(
+        row["account_id"],
+        balance=row["balance"],
+        unlimited=row["unlimited"],
+        sequence=row["sequence"],
+        position=row["position"],
+        last_grant_id=row["last_grant_id"],
+        granted_in_period=row["granted_in_period"],
+        declined_in_period=row["declined_in_period"],
+        next_timer_at=row["next_timer_at"],
+        parked=row["parked"],
+    )
+    if row["period_number"] is not None:
+        account.calendar = Calendar(row["anchor_at"], row["time_zone"])
+        account.period = Period(row["period_number"], row["period_starts_at"], row["period_ends_at"])
+    return account
+
+
+async def _load_decided(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
+    rows = await connection.fetch(sql("load_decided"), [e.account_id for e in events], [e.key for e in events])
+    for account_id, key, content in rows:
+        accounts[account_id].decided[key] = content
+
+
+async def _load_parked_keys(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
+    rows = await connection.fetch(sql("load_parked_keys"), [e.account_id for e in events], [e.key for e in events])
+    for account_id, key, content in rows:
+        accounts[account_id].parked_keys[key] = content
+
+
+async def _load_parked_events(
+    connection: "Connection", accounts: dict[str, Account], names: list[str], unparked_max: int
+) -> None:
+    """The first `unparked_max` events that wait, of each account; only those of accounts that can decide them."""
+    for row in await connection.fetch(sql("load_parked_events"), names, unparked_max):
+        account = accounts[row["account_id"]]
+        account.waiting.append(_parked(row))
+        account.parked_keys[row["key"]] = row["content"]
+    for name in names:
+        account = accounts[name]
+        if account.waiting and len(account.waiting) < account.parked:
+            account.waiting_until = account.waiting[-1].order
+
+
+def _parked(row: "asyncpg.Record") -> Incoming:
+    event_type = row["type"]
+    return Incoming(
+        row["account_id"],
+        row["key"],
+        row["content"],
+        row["source"],
+        row["id"],
+        event_type,
+        row["occurred_at"],
+        INCOMING[event_type].model_validate_json(row["data"]),
+        Place(event_type, row["partition"], row["offset"]),
+    )
+
+
+async def _load_prospects(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
+    asked = {(e.account_id, e.data.prospect_id) for e in events if not isinstance(e.data, PlanChanged)}
+    if not asked:
+        return
+    account_ids, prospect_ids = zip(*asked, strict=True)
+    for row in await connection.fetch(sql("load_prospects"), account_ids, prospect_ids):
+        account_id, prospect_id, origin, charge, grant_id, refund, deleted_at, *bounced = row
+        bounce, source, event_id, event_type, occurred_at = bounced
+        account = accounts[account_id]
+        account.prospects[prospect_id] = Prospect(
+            prospect_id,
+            origin,
+            charge,
+            grant_id,
+            refund,
+            None if bounce is None else Cause(bounce, source, event_id, event_type, occurred_at, prospect_id),
+            deleted_at,
+        )
+        account.stored_prospects.add(prospect_id)
+
+
+async def _load_grants(connection: "Connection", accounts: dict[str, Account], names: list[str]) -> None:
+    for account_id, *columns in await connection.fetch(sql("load_grants"), names):
+        grant = Grant(*columns)
+        accounts[account_id].grants[grant.grant_id] = grant
+
+
+async def _load_plans(connection: "Connection", accounts: dict[str, Account], in_force: dict[str, int]) -> None:
+    rows = await connection.fetch(sql("load_plans"), list(in_force), list(in_force.values()))
+    for row in rows:
+        plan = Plan(
+            row["plan_id"],
+            row["monthly_credits"],
+            row["seats"],
+            row["email_accounts"],
+            row["effective_at"],
+            Cause(row["position"], row["source"], row["id"], "plan-changed", row["occurred_at"]),
+        )
+        if row["pending"]:
+            accounts[row["account_id"]].pending.append(plan)
+        else:
+            accounts[row["account_id"]].plan = plan

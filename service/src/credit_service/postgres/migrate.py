@@ -1,0 +1,51 @@
+"""The schema: plain SQL migrations, run by dbmate."""
+
+import os
+import subprocess
+import sysconfig
+from importlib.resources import as_file, files
+from pathlib import Path
+
+DBMATE_SECONDS_MAX = 600
+
+
+class MigrationFailed(Exception):  # noqa: N818 - reads as what happened
+    """dbmate could not bring the database to the newest version; its words are the message."""
+
+
+def newest_version() -> str:
+    """The version of the newest migration that this service was built with."""
+    names = [f.name for f in (files("credit_service.postgres") / "migrations").iterdir()]
+    return max(name.partition("_")[0] for name in names if name.endswith(".sql"))
+
+
+def migrate(database_url: str) -> str:
+    """Runs what is missing, forward only, and returns what dbmate said; raises `MigrationFailed`."""
+    with as_file(files("credit_service.postgres") / "migrations") as folder:
+        command = [
+            str(Path(sysconfig.get_path("scripts")) / "dbmate"),
+            f"--migrations-dir={folder}",
+            "--migrations-table=schema_migrations",
+            "--no-dump-schema",
+            "--wait",
+            "--wait-timeout=30s",
+            "up",
+        ]
+        done = subprocess.run(  # noqa: S603 - our own command; the URL goes by the environment
+            command,
+            env=os.environ | {"DATABASE_URL": _with_default_ssl_mode(database_url)},
+            capture_output=True,
+            text=True,
+            timeout=DBMATE_SECONDS_MAX,
+            check=False,
+        )
+    if done.returncode:
+        raise MigrationFailed(done.stderr.strip() or done.stdout.strip())
+    return done.stdout.strip()
+
+
+def _with_default_ssl_mode(database_url: str) -> str:
+    """The driver in dbmate asks for TLS unless told otherwise; libpq's way is to prefer it."""
+    if "sslmode=" in database_url:
+        return database_url
+    return f"{database_url}{'&' if '?' in database_url else '?'}sslmode=disable"

@@ -1,0 +1,71 @@
+"""Connections to Postgres: every wait on them is bounded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+
+if TYPE_CHECKING:
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+CONNECT_TIMEOUT_SECONDS = 5
+COMMAND_TIMEOUT_SECONDS = 30
+POOL_CONNECTIONS_MAX = 6
+
+SESSION = {
+    "application_name": "credit-service",
+    "search_path": "credits",
+    "timezone": "UTC",
+    "statement_timeout": "25s",
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    # Sets of any size come as arrays; a plan made for one size is wrong for the next, and index look-ups fit all.
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+
+
+async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection outside any pool, with the session's settings overridden by `session`."""
+    with faults_named():
+        return await asyncpg.connect(
+            database_url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            server_settings=SESSION | session,
+        )
+
+
+def open_pool(database_url: str) -> "Pool":
+    """A pool that connects when it is first asked for a connection; await it or use it as a context."""
+    return asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=POOL_CONNECTIONS_MAX,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        server_settings=SESSION,
+    )
+
+
+@contextmanager
+def faults_named() -> Iterator[None]:
+    """Turns what asyncpg raises into the application's faults; neither carries row values."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        sqlstate = error.sqlstate or ""
+        if sqlstate.startswith(("22", "23")):
+            raise RefusedByLedger(sqlstate, getattr(error, "constraint_name", None)) from None
+        raise LedgerUnavailable(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
+    except asyncpg.exceptions.DataError as error:
+        raise RefusedByLedger(getattr(error, "sqlstate", None) or "22000", None) from None
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise LedgerUnavailable(type(error).__name__) from None

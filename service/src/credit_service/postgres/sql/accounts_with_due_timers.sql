@@ -1,0 +1,18 @@
+-- Accounts whose next timer is due, soonest first, with the instant up to which timers may happen.
+-- $1 holds, by partition number, the event time that all topics have passed (null: not asked about); where $2 says
+-- that they are read to their ends, the clock less a grace counts instead.
+SELECT account_id, up_to
+FROM (
+    SELECT
+        account_id,
+        next_timer_at,
+        CASE
+            WHEN ($2::boolean [])[partition_hash % $3 + 1] THEN credits.ledger_now() - $4::interval
+            ELSE least(($1::timestamptz [])[partition_hash % $3 + 1], credits.ledger_now())
+        END AS up_to
+    FROM credits.accounts
+    WHERE next_timer_at <= credits.ledger_now()
+    ORDER BY next_timer_at
+) AS due
+WHERE next_timer_at <= up_to
+LIMIT $5;

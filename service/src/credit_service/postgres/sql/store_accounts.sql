@@ -1,0 +1,28 @@
+-- Writes the accounts back.
+UPDATE credits.accounts AS a
+SET
+    balance = new.balance,
+    unlimited = new.unlimited,
+    sequence = new.sequence,
+    position = new.position,
+    last_grant_id = new.last_grant_id,
+    plan_position = new.plan_position,
+    anchor_at = new.anchor_at,
+    time_zone = new.time_zone,
+    period_number = new.period_number,
+    period_starts_at = new.period_starts_at,
+    period_ends_at = new.period_ends_at,
+    granted_in_period = new.granted_in_period,
+    declined_in_period = new.declined_in_period,
+    parked = new.parked,
+    next_timer_at = new.next_timer_at
+FROM unnest(
+    $1::text [], $2::bigint [], $3::boolean [], $4::bigint [], $5::bigint [], $6::integer [], $7::bigint [],
+    $8::timestamptz [], $9::text [], $10::integer [], $11::timestamptz [], $12::timestamptz [],
+    $13::bigint [], $14::integer [], $15::integer [], $16::timestamptz []
+) AS new (
+    account_id, balance, unlimited, sequence, position, last_grant_id, plan_position,
+    anchor_at, time_zone, period_number, period_starts_at, period_ends_at,
+    granted_in_period, declined_in_period, parked, next_timer_at
+)
+WHERE a.account_id = new.account_id;

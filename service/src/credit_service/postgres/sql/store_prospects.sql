@@ -1,0 +1,16 @@
+-- Writes back the prospects that were known before and were touched.
+UPDATE credits.prospects AS p
+SET
+    origin = new.origin::credits.prospect_origin,
+    charge_sequence = new.charge_sequence,
+    charge_grant_id = new.charge_grant_id,
+    refund_sequence = new.refund_sequence,
+    bounce_position = new.bounce_position,
+    deleted_at = new.deleted_at
+FROM unnest(
+    $1::text [], $2::text [], $3::text [], $4::bigint [], $5::integer [], $6::bigint [], $7::bigint [],
+    $8::timestamptz []
+) AS new (
+    account_id, prospect_id, origin, charge_sequence, charge_grant_id, refund_sequence, bounce_position, deleted_at
+)
+WHERE p.account_id = new.account_id AND p.prospect_id = new.prospect_id;
