@@ -2,7 +2,7 @@
 
 from credit_local_stack.addresses import Addresses
 from credit_local_stack.errors import StackError, UsageError
-from credit_local_stack.servers import servers
+from credit_local_stack.servers import Servers, servers
 from credit_local_stack.stack import Stack
 
-__all__ = ["Addresses", "Stack", "StackError", "UsageError", "servers"]
+__all__ = ["Addresses", "Servers", "Stack", "StackError", "UsageError", "servers"]

@@ -25,17 +25,17 @@ _KAFKA_ENVIRONMENT = {
 def containers() -> Iterator[Addresses]:
     """Run both servers in containers; Docker's reaper removes them also when we are killed."""
     try:
-        import docker
+        from docker.errors import DockerException  # type: ignore[import-untyped]
         from testcontainers.community.kafka import KafkaContainer
         from testcontainers.community.postgres import PostgresContainer
+        from testcontainers.core.docker_client import DockerClient
     except ImportError as error:
         raise StackError(f"CREDITS_STACK=testcontainers needs the testcontainers package: {error}") from None
     try:
-        docker.from_env().close()
-    except docker.errors.DockerException as error:
-        raise StackError(
-            f"CREDITS_STACK=testcontainers needs a Docker daemon, and none answers: {error}"
-        ) from None
+        DockerClient().client.ping()
+    except DockerException as error:
+        reason = f"CREDITS_STACK=testcontainers needs a Docker daemon, and none answers: {error}"
+        raise StackError(reason) from None
     with (
         PostgresContainer(_POSTGRES_IMAGE, dbname=DATABASE, driver=None) as postgres,
         KafkaContainer().with_kraft().with_envs(**_KAFKA_ENVIRONMENT) as kafka,

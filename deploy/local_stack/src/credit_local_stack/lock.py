@@ -35,4 +35,4 @@ def renew(lock: Path = LOCK) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{LOCK}: Kafka {renew()}", file=sys.stderr)
+    sys.stderr.write(f"{LOCK}: Kafka {renew()}\n")

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 _COMMAND_NOT_FOUND = 127
 
 
-class _Ended(Exception):
+class _Ended(Exception):  # noqa: N818 - nothing went wrong
     """Somebody pressed Ctrl-C, or sent SIGTERM."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal = signal_number
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,8 +49,8 @@ def main() -> int:
         if arguments.command == "up":
             return _up(arguments.env_file, arguments.data)
         return _run(arguments.argv)
-    except _Ended:
-        return 0 if arguments.command == "up" else 128 + signal.SIGTERM
+    except _Ended as ended:
+        return 0 if arguments.command == "up" else 128 + ended.signal
     except UsageError as error:
         _say(str(error))
         return 2
@@ -64,35 +68,33 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="F",
-        help="file that holds both addresses while they run",
+        help="file for both addresses, while they run",
     )
     up.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder to keep the data in (otherwise it goes when the servers end)",
+        help="folder to keep the data in; without it, it goes",
     )
-    run = commands.add_parser(
-        "run", help="run a command with both addresses in its environment, then end them"
-    )
+    run = commands.add_parser("run", help="run a command with both addresses in its environment")
     run.add_argument("argv", nargs="+", metavar="COMMAND", help="the command, after --")
     return parser
 
 
 def _up(env_file: Path, data: Path | None) -> int:
     _check_replaceable(env_file)
-    with servers(_say, data=data) as addresses, _written(addresses, env_file):
+    with servers(_say, data=data) as running, _written(running.addresses, env_file):
         _say(f"Both answer; {env_file} has their addresses. Ctrl-C ends them.")
-        signal.pause()
+        running.wait()
     return 0
 
 
 def _run(argv: list[str]) -> int:
-    with servers(_say) as addresses:
+    with servers(_say) as running:
         try:
             command = subprocess.Popen(  # noqa: S603 - running it is what we are asked for
                 argv,
-                env={**os.environ, **addresses.environment()},
+                env={**os.environ, **running.addresses.environment()},
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         except OSError as error:
@@ -114,9 +116,7 @@ def _check_replaceable(env_file: Path) -> None:
     if env_file.exists():
         names = {line.partition("=")[0] for line in env_file.read_text(errors="replace").splitlines()}
         if names != {DATABASE_URL, BOOTSTRAP_SERVERS}:
-            raise UsageError(
-                f"--env-file: {env_file} holds other things than the two addresses; it is left as it is"
-            )
+            raise UsageError(f"--env-file: {env_file} holds more than the two addresses and is left as it is")
 
 
 @contextmanager
@@ -135,11 +135,11 @@ def _written(addresses: Addresses, env_file: Path) -> Iterator[None]:
             env_file.unlink()
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _end(signal_number: int, _frame: FrameType | None) -> NoReturn:
     # Once only: what follows is bounded, and a second Ctrl-C would leave it half done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Ended
+    raise _Ended(signal_number)
 
 
 def _say(line: str) -> None:

