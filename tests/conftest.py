@@ -1,0 +1,70 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.stack import fresh_database, make_template, run_servers, running_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from credit_local_stack import Addresses
+
+_TESTS = Path(__file__).parent
+_WITHOUT_SERVERS = ("unit", "property", "contract")
+_SERVERS = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With xdist, start the servers before the workers, which can then all use them."""
+    config.stash[_SERVERS] = ExitStack()
+    distributed = config.getoption("dist", "no") != "no"
+    if distributed and not config.option.collectonly and not _needs_no_servers(config):
+        config.stash[_SERVERS].enter_context(run_servers())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the servers that this process has started."""
+    config.stash[_SERVERS].close()
+
+
+def _needs_no_servers(config: pytest.Config) -> bool:
+    folders = [_TESTS / name for name in _WITHOUT_SERVERS]
+    paths = [(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args]
+    return all(any(path.is_relative_to(folder) for folder in folders) for path in paths)
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Addresses:
+    """Postgres and Kafka of this run; whoever breaks things starts a `credit_local_stack.Stack` of their own."""
+    return running_servers() or pytestconfig.stash[_SERVERS].enter_context(run_servers())
+
+
+@pytest.fixture(scope="session")
+def database_template(stack: Addresses) -> str:
+    return make_template(stack.database_url)
+
+
+@pytest.fixture
+def database_url(stack: Addresses, database_template: str) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    with fresh_database(stack.database_url, database_template) as url:
+        yield url
+
+
+@pytest.fixture
+def kafka(stack: Addresses) -> str:
+    """The address of the broker."""
+    return stack.bootstrap_servers
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that no other test's topics have."""
+    return f"t{secrets.token_hex(4)}-"

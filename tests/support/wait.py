@@ -1,0 +1,35 @@
+"""Waiting for what will be so soon."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.05
+
+
+async def eventually(check: Callable[[], T | Awaitable[T]], *, within_seconds: float = 30, what: str = "") -> T:
+    """Ask until the answer is truthy, and return it; an exception counts as "not yet"."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_seconds
+    while True:
+        last: object
+        cause: Exception | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = check()
+                value = await answer if inspect.isawaitable(answer) else answer
+            if value:
+                return value
+            last = value
+        except Exception as error:
+            last, cause = error, error
+        if loop.time() >= deadline:
+            raise AssertionError(f"not within {within_seconds} s: {what or check}; last: {last!r}") from cause
+        await asyncio.sleep(_POLL_SECONDS)
