@@ -35,9 +35,7 @@ DEAD_LETTERS = examples(DEAD_LETTER_TOPIC)
 ACCOUNT = "acc_5f0c"
 
 MEANT: dict[str, IncomingData] = {
-    "prospect-generated": ProspectGenerated(
-        account_id=ACCOUNT, prospect_id="pro_91be", campaign_id="cam_2d44"
-    ),
+    "prospect-generated": ProspectGenerated(account_id=ACCOUNT, prospect_id="pro_91be", campaign_id="cam_2d44"),
     "prospect-generated.minimal": ProspectGenerated(account_id="a", prospect_id="p"),
     "prospect-generated.structured": ProspectGenerated(
         account_id=ACCOUNT, prospect_id="pro_77aa", campaign_id="cam_2d44"
@@ -94,9 +92,7 @@ def test_time_with_an_offset_is_kept_in_utc() -> None:
     assert event.time.tzinfo is UTC
 
 
-@pytest.mark.parametrize(
-    "example", [e for e in INCOMING_EXAMPLES if "minimal" not in e.name], ids=lambda e: e.name
-)
+@pytest.mark.parametrize("example", [e for e in INCOMING_EXAMPLES if "minimal" not in e.name], ids=lambda e: e.name)
 def test_usual_incoming_example_is_what_the_codec_writes(example: Example) -> None:
     event = decode(example.headers, example.value)
     assert isinstance(event, Event)
@@ -120,9 +116,7 @@ def test_balance_change_built_from_scratch_is_the_example() -> None:
         balance=999,
         delta=-1,
         reason="charge",
-        cause=Cause(
-            source="/campaigns", id="4f1d7a52-6c1f-4f43-9a55-0c8a2f3f7a10", type="prospect-generated"
-        ),
+        cause=Cause(source="/campaigns", id="4f1d7a52-6c1f-4f43-9a55-0c8a2f3f7a10", type="prospect-generated"),
         prospect_id="pro_91be",
         unlimited=False,
         period_ends_at=datetime(2026, 3, 31, 22, tzinfo=UTC),

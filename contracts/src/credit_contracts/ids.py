@@ -14,9 +14,7 @@ _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 _Id = Annotated[
     str,
-    StringConstraints(
-        strict=True, min_length=1, max_length=ID_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS
-    ),
+    StringConstraints(strict=True, min_length=1, max_length=ID_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS),
 ]
 
 AccountId: TypeAlias = Annotated[_Id, Field(description="The account whose credits are counted.")]
@@ -26,15 +24,11 @@ PlanId: TypeAlias = Annotated[_Id, Field(description="The plan as billing names 
 
 EventId: TypeAlias = Annotated[
     str,
-    StringConstraints(
-        strict=True, min_length=1, max_length=OWN_ID_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS
-    ),
+    StringConstraints(strict=True, min_length=1, max_length=OWN_ID_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS),
     Field(description="The id of an event, unique within its source."),
 ]
 EventSource: TypeAlias = Annotated[
     str,
-    StringConstraints(
-        strict=True, min_length=1, max_length=SOURCE_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS
-    ),
+    StringConstraints(strict=True, min_length=1, max_length=SOURCE_CHARACTERS_MAX, pattern=_NO_CONTROL_CHARACTERS),
     Field(description="Who sent an event, as a URI reference."),
 ]

@@ -79,9 +79,7 @@ class EmailBounced(Incoming):
     prospect_id: ProspectId
     bounce_type: Annotated[
         BounceType,
-        BeforeValidator(
-            lambda given: "hard" if given is None else given, json_schema_input_type=BounceType | None
-        ),
+        BeforeValidator(lambda given: "hard" if given is None else given, json_schema_input_type=BounceType | None),
     ] = "hard"
 
 
@@ -117,13 +115,9 @@ class PlanChanged(Incoming):
                 earlier.day,
                 earlier.time(),
             ):
-                raise PydanticCustomError(
-                    "time_too_far_from_event", "more than 5 years from the event's time"
-                )
+                raise PydanticCustomError("time_too_far_from_event", "more than 5 years from the event's time")
         return moment
 
 
 IncomingData: TypeAlias = ProspectGenerated | ProspectExported | EmailBounced | PlanChanged
-INCOMING: Final[Mapping[str, type[IncomingData]]] = {
-    topic_name(model): model for model in get_args(IncomingData)
-}
+INCOMING: Final[Mapping[str, type[IncomingData]]] = {topic_name(model): model for model in get_args(IncomingData)}

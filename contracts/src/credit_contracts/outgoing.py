@@ -67,9 +67,7 @@ class InsufficientCredits(Outgoing):
 
 
 OutgoingData: TypeAlias = BalanceChanged | InsufficientCredits
-OUTGOING: Final[Mapping[str, type[OutgoingData]]] = {
-    topic_name(model): model for model in get_args(OutgoingData)
-}
+OUTGOING: Final[Mapping[str, type[OutgoingData]]] = {topic_name(model): model for model in get_args(OutgoingData)}
 
 
 def balance_changed_id(account_id: str, sequence: int) -> str:

@@ -31,9 +31,11 @@ def parse_time(text: str) -> datetime:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return the same instant in UTC, if UTC can hold it."""
+    """Return the same instant in UTC; a time without a zone is refused, not guessed at."""
     if moment.tzinfo is UTC:
         return moment
+    if moment.utcoffset() is None:
+        raise PydanticCustomError("time_without_zone", "a time without a zone is no instant")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -48,7 +50,7 @@ def format_time(moment: datetime) -> str:
 def _instant(value: object) -> datetime:
     if isinstance(value, str):
         return parse_time(value)
-    if isinstance(value, datetime) and value.utcoffset() is not None:
+    if isinstance(value, datetime):
         return in_utc(value)
     raise PydanticCustomError("time_not_rfc3339_with_zone", "not an RFC 3339 time with a zone")
 

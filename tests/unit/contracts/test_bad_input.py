@@ -302,14 +302,8 @@ def test_bad_envelope(changes: Changes, detail: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "detail"),
     [
-        *(
-            ({n: None}, "bad-envelope", f"{n}: missing")
-            for n in ("specversion", "id", "source", "type", "time")
-        ),
-        *(
-            ({n: 1}, "bad-envelope", f"{n}: not a string")
-            for n in ("specversion", "id", "source", "type", "time")
-        ),
+        *(({n: None}, "bad-envelope", f"{n}: missing") for n in ("specversion", "id", "source", "type", "time")),
+        *(({n: 1}, "bad-envelope", f"{n}: not a string") for n in ("specversion", "id", "source", "type", "time")),
         ({"datacontenttype": 1}, "bad-envelope", "datacontenttype: not a string"),
         ({"datacontenttype": "text/plain"}, "wrong-content-type", "content-type: not JSON"),
         ({"data": ABSENT}, "bad-data", "value: model_type"),
@@ -412,9 +406,7 @@ def test_json_under_another_name_is_read(name: str, content_type: bytes) -> None
 
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type"])
-@pytest.mark.parametrize(
-    "content_type", [b"application/cloudevents+json", b"Application/CloudEvents+JSON;x=1"]
-)
+@pytest.mark.parametrize("content_type", [b"application/cloudevents+json", b"Application/CloudEvents+JSON;x=1"])
 def test_structured_mode_is_known_by_its_content_type(name: str, content_type: bytes) -> None:
     assert isinstance(decode([(name, content_type)], structured_value()), Event)
 
@@ -436,9 +428,7 @@ def test_largest_value_is_read() -> None:
     assert isinstance(decode(binary_headers(), value), Event)
 
 
-@pytest.mark.parametrize(
-    "type_", ["prospect-sold", "Prospect-Generated", "balance-changed", "ProspectGenerated"]
-)
+@pytest.mark.parametrize("type_", ["prospect-sold", "Prospect-Generated", "balance-changed", "ProspectGenerated"])
 def test_unknown_type(type_: str) -> None:
     value = json.dumps(GENERATED).encode()
     for refused in (
@@ -493,17 +483,15 @@ def test_detail_is_bounded() -> None:
 names = st.sampled_from([*READ_NAMES, "Content-Type", "x"]) | st.text()
 contents = (
     (
-        st.sampled_from(
-            [NOW, "1.0", "application/json", "application/cloudevents+json", *DATA, *OUTGOING]
-        ).map(str.encode)
+        st.sampled_from([NOW, "1.0", "application/json", "application/cloudevents+json", *DATA, *OUTGOING]).map(
+            str.encode
+        )
     )
     | st.none()
     | st.binary()
     | st.text().map(str.encode)
 )
-any_headers = (
-    st.none() | st.lists(st.tuples(names, contents)) | st.permutations(binary_headers("plan-changed"))
-)
+any_headers = st.none() | st.lists(st.tuples(names, contents)) | st.permutations(binary_headers("plan-changed"))
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(list(PLAN)), inner),

@@ -55,6 +55,4 @@ def test_dead_letters_outlive_what_they_came_from() -> None:
 
 
 def test_every_topic_says_who_writes_and_who_reads_it() -> None:
-    assert all(
-        topic.description and topic.producers and topic.consumers and topic.ordering for topic in TOPICS
-    )
+    assert all(topic.description and topic.producers and topic.consumers and topic.ordering for topic in TOPICS)

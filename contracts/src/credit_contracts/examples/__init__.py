@@ -30,9 +30,7 @@ class Example:
 
 def examples(topic: str | None = None) -> list[Example]:
     """Return the examples by name: of one topic, or all."""
-    found = [
-        _load(file.name, file.read_text("utf-8")) for file in files(__name__).iterdir() if _is_json(file.name)
-    ]
+    found = [_load(file.name, file.read_text("utf-8")) for file in files(__name__).iterdir() if _is_json(file.name)]
     return sorted((e for e in found if topic in (None, e.topic)), key=lambda e: e.name)
 
 
