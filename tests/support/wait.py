@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], *, within_seconds: float = 30, what: str = "") -> T:
+@overload
+async def eventually(
+    check: Callable[[], Coroutine[object, object, T]], *, within_seconds: float = 30, what: str = ""
+) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], *, within_seconds: float = 30, what: str = "") -> T: ...
+async def eventually(check: Callable[[], object], *, within_seconds: float = 30, what: str = "") -> object:
     """Ask until the answer is truthy, and return it; an exception counts as "not yet"."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_seconds
