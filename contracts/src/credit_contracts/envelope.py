@@ -103,15 +103,20 @@ def encode(event: Event[IncomingData | OutgoingData]) -> Encoded:
     return Encoded(
         key=event.data.account_id.encode(),
         value=to_json(event.data),
-        headers=[
-            ("ce_specversion", b"1.0"),
-            ("ce_id", event.id.encode()),
-            ("ce_source", event.source.encode()),
-            ("ce_type", event.type.encode()),
-            ("ce_time", format_time(event.time).encode()),
-            ("content-type", b"application/json"),
-        ],
+        headers=binary_headers(event.source, event.id, event.type, event.time),
     )
+
+
+def binary_headers(source: str, event_id: str, event_type: str, time: datetime) -> list[tuple[str, bytes]]:
+    """Write the envelope alone, as `encode` does: for a value that was encoded before."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_time", format_time(time).encode()),
+        ("content-type", b"application/json"),
+    ]
 
 
 def encode_structured(event: Event[IncomingData | OutgoingData]) -> Encoded:

@@ -1,14 +1,14 @@
 """What the application needs of its surroundings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from credit_service.application.record import Record
+from credit_service.application.record import Headers, Record
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Decided, Incoming, Wake
+from credit_service.domain.decision import Decided, Incoming, Place, Wake
 
 TopicPartition = tuple[str, int]
 Positions = dict[TopicPartition, int]
@@ -86,3 +86,86 @@ class Ledger(Protocol):
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """Accounts that have a plan and still have events parked."""
+
+
+class OffsetStore(Protocol):
+    """Where the service goes on reading, kept beside the ledger. Raises the faults of `application.faults`."""
+
+    async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
+        """The stored offsets; a partition that was never read has none."""
+
+    async def open(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Stores where partitions that were never read begin; those that were are left as they are."""
+
+    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> None:
+        """Goes on at `resumed` because the log no longer has `expected`, and records the gap."""
+
+    async def paused_topics(self) -> set[str]:
+        """The topics that all members leave alone until an operator lets them go on."""
+
+    async def pause_topic(self, topic: str, reason: str) -> None:
+        """Has all members leave the topic alone."""
+
+    async def resume_topic(self, topic: str) -> bool:
+        """Lets a paused topic go on; False if it was not paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """An event in the outbox."""
+
+    topic: str
+    key: bytes
+    event_id: str
+    event_time: datetime
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDeadLetter:
+    """A dead letter in the outbox; `value` is None if there was none, or if it is too large to be published."""
+
+    topic: str
+    place: Place
+    reason: str
+    detail: str
+    created_at: datetime
+    key: bytes | None
+    value: bytes | None
+    value_bytes: int | None
+    value_sha256: str
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The outbox rows that one Kafka transaction carries, under the id that the transaction carries as well."""
+
+    claim_id: str
+    rows: Sequence[WaitingEvent | WaitingDeadLetter]
+
+
+class OutboxSession(Protocol):
+    """What the one leader may do; every statement runs on the connection that holds the leadership."""
+
+    async def left_over(self) -> Claim | None:
+        """The claim that a predecessor, or an earlier life, did not finish."""
+
+    async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
+        """Claims the oldest rows, and commits that; None if nothing waits."""
+
+    async def published(self) -> None:
+        """Deletes the claimed rows and the claim."""
+
+    async def not_published(self) -> None:
+        """Deletes the claim alone; its rows wait again."""
+
+
+class Outbox(Protocol):
+    """What waits to be published. Raises the faults of `application.faults`."""
+
+    def lead(self, rung: Callable[[], None]) -> AbstractAsyncContextManager[OutboxSession | None]:
+        """Tries to become the one leader; None if another one is. `rung` is called when another process has news."""
+
+    async def ring(self) -> None:
+        """Tells the leader, in whatever process it is, that something waits."""

@@ -54,6 +54,8 @@ class Report:
     dead_letters: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     retries: int = 0
+    misplaced: int = 0
+    refused: set[Place] = field(default_factory=set)
     lagging_accounts: set[str] = field(default_factory=set)
 
     def add(self, other: "Report") -> None:
@@ -65,6 +67,8 @@ class Report:
         for step, seconds in other.seconds.items():
             self.seconds[step] = self.seconds.get(step, 0.0) + seconds
         self.retries += other.retries
+        self.misplaced += other.misplaced
+        self.refused |= other.refused
         self.lagging_accounts |= other.lagging_accounts
 
 
@@ -209,6 +213,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.outcomes.update(d.outcome for d in decided.decisions)
     report.outcomes.update({"duplicate": decided.duplicates, "parked": len(decided.parked)})
     report.changes += len(decided.changes)
+    report.refused |= {refused.incoming.place for refused in decided.refused}
     report.dead_letters.update(letter.reason for letter in what.dead_letters)
     report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
 

@@ -209,3 +209,7 @@ CREATE TABLE credits.parked_events (
 CREATE INDEX parked_events_in_order ON credits.parked_events
     (account_id, occurred_at, type_rank, source COLLATE "C", id COLLATE "C");
 CREATE INDEX parked_events_by_age ON credits.parked_events (parked_at);
+
+-- migrate:down
+
+DO $$ BEGIN RAISE EXCEPTION 'migrations run forward only'; END $$;

@@ -70,3 +70,7 @@ CREATE TABLE credits.outbox_claim (
     outbox_ids bigint[] NOT NULL,
     claimed_at timestamptz NOT NULL
 );
+
+-- migrate:down
+
+DO $$ BEGIN RAISE EXCEPTION 'migrations run forward only'; END $$;

@@ -1,0 +1,76 @@
+"""Timers of accounts to which nothing else happens, and parked events that still wait: both by a sweep."""
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+
+from credit_service.application.ports import Ledger
+from credit_service.application.process import Processor, Report
+from credit_service.application.record import Record
+from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
+from credit_service.domain.decision import Wake
+
+SWEEP_EVERY_SECONDS = 0.5
+ACCOUNTS_PER_SWEEP_MAX = 200
+UNPARK_EVERY_SECONDS = 30.0
+
+NO_TIMERS = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class TimerSweep:
+    """Finds what is due and wakes it. `partitions` is the common partition count of the incoming topics."""
+
+    def __init__(self, ledger: Ledger, processor: Processor) -> None:
+        self.partitions = 0
+        self._ledger = ledger
+        self._processor = processor
+        self._passed: dict[int, datetime] = {}
+        self._lagging: set[str] = set()
+        self._next_sweep = self._next_unpark = 0.0
+
+    def note_decided(self, records: Iterable[Record], report: Report) -> None:
+        """Notes how far each partition number has come in event time, and whose parked events still wait."""
+        for record in records:
+            number, at = record.place.partition, record.order[0]
+            if record.place not in report.refused and at > self._passed.get(number, NO_TIMERS):
+                self._passed[number] = at
+        self._lagging |= report.lagging_accounts
+
+    def is_time(self) -> bool:
+        """Whether the next sweep is due."""
+        return bool(self._lagging) or time.monotonic() >= self._next_sweep
+
+    async def sweep(
+        self, numbers: Collection[int], at_their_ends: Collection[int], abandon: asyncio.Event
+    ) -> Report | None:
+        """Wakes accounts of the partition `numbers` that have something due; None if none has.
+
+        Numbers that are read to their ends go by the database's clock, the others by the event time they have passed.
+        """
+        now = time.monotonic()
+        self._next_sweep = now + SWEEP_EVERY_SECONDS
+        wakes = await self._due(numbers, at_their_ends)
+        if len(wakes) == ACCOUNTS_PER_SWEEP_MAX:
+            self._next_sweep = now
+        wakes += await self._to_unpark(now)
+        if not wakes:
+            return None
+        report = await self._processor.wake(wakes, abandon)
+        self._lagging = set(report.lagging_accounts)
+        return report
+
+    async def _due(self, numbers: Collection[int], at_their_ends: Collection[int]) -> list[Wake]:
+        asked = {n: None if n in at_their_ends else self._passed.get(n) for n in numbers}
+        asked = {n: at for n, at in asked.items() if at is not None or n in at_their_ends}
+        if not asked:
+            return []
+        due = await self._ledger.accounts_with_due_timers(asked, self.partitions, ACCOUNTS_PER_SWEEP_MAX)
+        return [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
+
+    async def _to_unpark(self, now: float) -> list[Wake]:
+        if now >= self._next_unpark:
+            self._next_unpark = now + UNPARK_EVERY_SECONDS
+            self._lagging |= set(await self._ledger.accounts_to_unpark(ACCOUNTS_PER_SWEEP_MAX))
+        chosen = sorted(self._lagging)[:ACCOUNTS_PER_SWEEP_MAX]
+        return [Wake(account_id, NO_TIMERS, 0) for account_id in chosen]

@@ -1,0 +1,23 @@
+"""Named points on the way of an event at which a test can end the process, as a power cut would."""
+
+import os
+import signal
+
+from credit_service.application.ports import Reach, no_failpoints
+
+
+def failpoint(kill_at: str) -> Reach:
+    """A `Reach` that ends the process with SIGKILL at the n-th time of `name:n`; one that does nothing for ""."""
+    if not kill_at:
+        return no_failpoints
+    name, _, count = kill_at.partition(":")
+    left = int(count or 1)
+
+    def reach(point: str) -> None:
+        nonlocal left
+        if point == name:
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reach

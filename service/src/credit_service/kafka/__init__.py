@@ -1,0 +1,1 @@
+"""Kafka: what comes in is merged by event time, what goes out is published exactly once."""

@@ -1,0 +1,49 @@
+"""aiokafka's consumer, knowing what it has handed out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+
+class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
+    """Hands out records of the partitions that were opened only, and notes in the same step how far it got.
+
+    A partition is opened once it was set to the ledger's offset; what aiokafka fetched before, from where Kafka's own
+    offsets point, is dropped. The note tells a record that is on its way to the handler from one that is not there.
+    """
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        self._handed_out: dict[TopicPartition, int] = {}
+
+    def open(self, partition: TopicPartition, offset: int) -> None:
+        """Hands out records from `offset` on."""
+        self.seek(partition, offset)
+        self._handed_out[partition] = offset
+
+    def close_partitions(self, partitions: Iterable[TopicPartition]) -> None:
+        """Hands out nothing of these until they are opened again."""
+        for partition in partitions:
+            self._handed_out.pop(partition, None)
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """As aiokafka's, without what lies in partitions that are not open."""
+        fetched = await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+        handed_out = {partition: records for partition, records in fetched.items() if partition in self._handed_out}
+        for partition, records in handed_out.items():
+            self._handed_out[partition] = records[-1].offset + 1
+        return handed_out
+
+    async def is_read_to_its_end(self, partition: TopicPartition, received: int) -> bool:
+        """Whether nothing lies in the partition beyond `received`, the offset after the last record that arrived.
+
+        False while the end is unknown, and while a record is on its way. Markers of transactions do not count.
+        """
+        handed_out = self._handed_out.get(partition)
+        if handed_out is None or handed_out > received or partition not in self.assignment():
+            return False
+        end = self.last_stable_offset(partition)
+        return end is not None and end >= 0 and bool(await self.position(partition) >= end)

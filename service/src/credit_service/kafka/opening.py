@@ -1,0 +1,38 @@
+"""Where a partition is read from when it comes to this member: the ledger's offset, not Kafka's."""
+
+from collections.abc import Collection
+
+import structlog
+from aiokafka import TopicPartition
+
+from credit_service.application.ports import OffsetStore, Positions
+from credit_service.kafka.consumer import HandOverConsumer
+
+log = structlog.get_logger(__name__)
+
+
+async def opening_positions(
+    consumer: HandOverConsumer, offsets: OffsetStore, partitions: Collection[TopicPartition]
+) -> Positions:
+    """The stored offset of each partition; the log's start where there is none yet.
+
+    An offset that retention has overtaken, or that lies beyond the log's end, is a recorded gap, and reading goes on
+    at the log's start: what comes twice is recognised, what is skipped would be lost.
+    """
+    stored = await offsets.load(partitions)
+    first = await consumer.beginning_offsets(partitions)
+    end = await consumer.end_offsets(partitions)
+    await offsets.open({(tp.topic, tp.partition): first[tp] for tp in partitions if tp not in stored})
+    for partition in partitions:
+        expected = stored.get(partition)
+        if expected is not None and not first[partition] <= expected <= end[partition]:
+            log.error(
+                "offsets are gone, messages may be missing",
+                topic=partition.topic,
+                partition=partition.partition,
+                expected_offset=expected,
+                resumed_offset=first[partition],
+                log_end_offset=end[partition],
+            )
+            await offsets.skip_gap(partition, expected, first[partition], end[partition])
+    return await offsets.load(partitions)

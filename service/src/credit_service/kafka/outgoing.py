@@ -1,0 +1,62 @@
+"""Kafka records of what waits in the outbox."""
+
+from dataclasses import dataclass
+
+from credit_contracts.dead_letters import (
+    DETAIL_HEADER,
+    OFFSET_HEADER,
+    PARTITION_HEADER,
+    REASON_HEADER,
+    TIME_HEADER,
+    TOPIC_HEADER,
+    VALUE_BYTES_HEADER,
+    VALUE_SHA256_HEADER,
+)
+from credit_contracts.envelope import binary_headers
+from credit_contracts.outgoing import SERVICE_SOURCE
+from credit_contracts.times import format_time
+from credit_contracts.topics import partition_for
+from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
+from credit_service.application.record import Headers
+
+ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """A record as it goes to Kafka, in a partition of the topic that the contracts name."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def outgoing_record(waiting: WaitingEvent | WaitingDeadLetter, partitions: int) -> OutgoingRecord:
+    """The record of one outbox row, for a topic of so many partitions."""
+    if isinstance(waiting, WaitingEvent):
+        headers = binary_headers(SERVICE_SOURCE, waiting.event_id, waiting.topic, waiting.event_time)
+        partition = partition_for(waiting.key, partitions)
+        return OutgoingRecord(waiting.topic, partition, waiting.key, waiting.payload, headers)
+    return _dead_letter(waiting, partitions)
+
+
+def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
+    """The original bytes and headers, with the place and the reason; what is too large is named by size and hash."""
+    headers: list[tuple[str, bytes | None]] = [
+        (TOPIC_HEADER, letter.place.topic.encode()),
+        (PARTITION_HEADER, b"%d" % letter.place.partition),
+        (OFFSET_HEADER, b"%d" % letter.place.offset),
+        (REASON_HEADER, letter.reason.encode()),
+        (DETAIL_HEADER, letter.detail.encode()),
+        (TIME_HEADER, format_time(letter.created_at).encode()),
+    ]
+    if letter.value is None and letter.value_bytes is not None:
+        headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
+        headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
+    if sum(len(name) + len(value or b"") for name, value in letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:
+        headers = [*letter.headers, *headers]
+    key = letter.key
+    partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)
+    return OutgoingRecord(letter.topic, partition, key, letter.value, headers)

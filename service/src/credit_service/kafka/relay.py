@@ -1,0 +1,176 @@
+"""The relay: publishes the outbox in Kafka transactions, each event once for a read_committed consumer.
+
+A claim row in Postgres names the rows that a transaction carries; the transaction carries the claim's id, as the
+metadata of an offset. Whoever finds a claim therefore knows whether it was published.
+"""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, no_failpoints
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.cursor import was_published
+from credit_service.kafka.outgoing import OutgoingRecord, outgoing_record
+
+log = structlog.get_logger(__name__)
+
+CLAIM_ROWS_MAX = 4_000
+CLAIM_BYTES_MAX = 4 * 1024 * 1024
+BATCH_BYTES_MAX = 256 * 1024
+# Every wait on Kafka ends before the leader's connection would count as idle.
+PUBLISH_SECONDS_MAX = 20.0
+START_SECONDS_MAX = 20.0
+STOP_SECONDS_MAX = 5.0
+TRANSACTION_TIMEOUT_MS = 60_000
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+
+
+class Relay:
+    """Publishes while it leads, waits while another one does, until it is stopped."""
+
+    def __init__(self, connection: KafkaConnection, outbox: Outbox, reach: Reach = no_failpoints) -> None:
+        self.is_leading = False
+        self.published = 0
+        self._connection = connection
+        self._outbox = outbox
+        self._reach = reach
+        self._rung = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def ring(self) -> None:
+        """Says that something waits in the outbox."""
+        self._rung.set()
+
+    def stop(self) -> None:
+        """Lets the relay publish what waits now, and then end."""
+        self._stopping.set()
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Leads, or tries to; whatever goes wrong, it begins anew from what Postgres and Kafka say."""
+        while not self._stopping.is_set():
+            try:
+                await self._lead()
+            except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
+                log.warning("relay begins anew", cause=type(error).__name__)
+            except Exception:  # a defect must not end the relay for good; the outbox keeps what waits
+                log.exception("relay failed and begins anew")
+            finally:
+                self.is_leading = False
+            await self._pause(RETRY_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _lead(self) -> None:
+        async with self._outbox.lead(self.ring) as session:
+            if session is None:
+                return
+            async with self._fenced_producer() as producer:
+                await self._finish_left_over(session)
+                self.is_leading = True
+                log.info("relay leads")
+                while await self._publish_waiting(session, producer):
+                    pass
+
+    @contextlib.asynccontextmanager
+    async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        """A producer whose start ends the transaction of any predecessor, and shuts it out."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._connection.bootstrap_servers.split(","),
+            client_id=self._connection.relay_id,
+            transactional_id=self._connection.relay_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            acks="all",
+            max_batch_size=BATCH_BYTES_MAX,
+            request_timeout_ms=int(PUBLISH_SECONDS_MAX * 1000 / 2),
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await producer.start()
+            yield producer
+        finally:
+            with contextlib.suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS_MAX):
+                    await producer.stop()
+
+    async def _finish_left_over(self, session: OutboxSession) -> None:
+        claim = await session.left_over()
+        if claim is None:
+            return
+        if await was_published(claim, self._connection):
+            log.info("claim left over, it was published", rows=len(claim.rows))
+            await session.published()
+        else:
+            log.info("claim left over, it was not published", rows=len(claim.rows))
+            await session.not_published()
+
+    async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer) -> bool:
+        """One claim, or a wait for news; False once nothing waits and the relay is to end."""
+        self._rung.clear()
+        claim = await session.claim(CLAIM_ROWS_MAX, CLAIM_BYTES_MAX)
+        if claim is None:
+            if self._stopping.is_set():
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), POLL_SECONDS)
+            return True
+        async with asyncio.timeout(PUBLISH_SECONDS_MAX):
+            await self._publish(claim, producer)
+        self._reach("before-cleanup")
+        await session.published()
+        self.published += len(claim.rows)
+        log.info("published", events=len(claim.rows))
+        return True
+
+    async def _publish(self, claim: Claim, producer: AIOKafkaProducer) -> None:
+        await producer.begin_transaction()
+        sent = [
+            await self._send(producer, topic, partition, records)
+            for (topic, partition), records in (await self._by_partition(claim, producer)).items()
+        ]
+        await asyncio.gather(*(future for futures in sent for future in futures))
+        cursor = {TopicPartition(self._connection.cursor_topic, 0): OffsetAndMetadata(0, claim.claim_id)}
+        await producer.send_offsets_to_transaction(cursor, self._connection.relay_id)
+        self._reach("before-kafka-commit")
+        await producer.commit_transaction()
+        self._reach("after-kafka-commit")
+
+    async def _by_partition(
+        self, claim: Claim, producer: AIOKafkaProducer
+    ) -> dict[tuple[str, int], list[OutgoingRecord]]:
+        by_partition = defaultdict(list)
+        counts: dict[str, int] = {}
+        for waiting in claim.rows:
+            if waiting.topic not in counts:
+                partitions = await producer.partitions_for(self._connection.topic(waiting.topic))
+                counts[waiting.topic] = len(partitions)
+            record = outgoing_record(waiting, counts[waiting.topic])
+            by_partition[record.topic, record.partition].append(record)
+        return by_partition
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[OutgoingRecord]
+    ) -> "list[asyncio.Future[object]]":
+        """Fills batches in order; each is sent once it is full."""
+        name = self._connection.topic(topic)
+        futures = []
+        batch = producer.create_batch()
+        for record in records:
+            part = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
+            if batch.append(**part) is None:
+                futures.append(await producer.send_batch(batch, name, partition=partition))
+                batch = producer.create_batch()
+                batch.append(**part)
+        futures.append(await producer.send_batch(batch, name, partition=partition))
+        return futures

@@ -1,0 +1,115 @@
+"""The FastStream subscriber: one batch subscriber on all incoming topics, whose handler only feeds the buffers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaMessage
+
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.consumer import HandOverConsumer
+
+if TYPE_CHECKING:
+    from faststream.kafka.subscriber.usecase import BatchSubscriber
+
+Feed = Callable[[tuple[ConsumerRecord, ...]], None]
+
+POLL_RECORDS_MAX = 4_000
+POLL_WAIT_MS = 10
+FETCH_WAIT_MS_MAX = 50
+FETCH_BYTES_MAX_PER_PARTITION = 128 * 1024
+SESSION_TIMEOUT_MS = 10_000
+REBALANCE_TIMEOUT_MS = 60_000
+# Larger than any outage: a member that waits for its database must not lose its partitions to one that waits too.
+POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
+
+
+class Subscriber:
+    """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here."""
+
+    def __init__(self, connection: KafkaConnection, feed: Feed, listener: ConsumerRebalanceListener) -> None:
+        self._broker = KafkaBroker(
+            connection.bootstrap_servers.split(","),
+            client_id=connection.group_id,
+            apply_types=False,
+            allow_auto_create_topics=False,
+            logger=None,
+        )
+        self._subscriber: BatchSubscriber = self._broker.subscriber(
+            *connection.incoming_topics,
+            batch=True,
+            group_id=connection.group_id,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            listener=listener,
+            max_records=POLL_RECORDS_MAX,
+            batch_timeout_ms=POLL_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX_PER_PARTITION,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
+            parser=_parse,
+            decoder=_decode,
+        )
+
+        async def handle(records: tuple[ConsumerRecord, ...]) -> None:
+            feed(records)
+
+        self._subscriber(handle)
+
+    @property
+    def consumer(self) -> HandOverConsumer:
+        """The consumer of the running subscriber."""
+        consumer = self._subscriber.consumer
+        if not isinstance(consumer, HandOverConsumer):
+            raise RuntimeError("the subscriber is not running")
+        return consumer
+
+    async def start(self) -> None:
+        """Joins the group; raises aiokafka's KafkaConnectionError if no broker answers."""
+        await self._broker.connect()
+        config = self._broker.config.broker_config
+        config.builder = _with_consumer(HandOverConsumer, config.builder)
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Leaves the group."""
+        await self._broker.stop()
+
+
+def _with_consumer(consumer: type[HandOverConsumer], builder: Any) -> Any:
+    """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
+    return partial(consumer, *builder.args, **builder.keywords)
+
+
+async def _parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
+    """Looks at nothing: FastStream's own parser stops at a header that is null or not UTF-8, and loses the batch."""
+    return KafkaMessage(raw_message=records, body=b"", headers={}, consumer=_NO_CONSUMER)
+
+
+async def _decode(message: KafkaMessage) -> Any:
+    return message.raw_message
+
+
+class _NoConsumer:
+    """Nothing is acknowledged through FastStream: its `ack` would commit the position of all partitions."""
+
+    async def commit(self) -> None:
+        """Does nothing."""
+
+    def seek(self, partition: Any, offset: int) -> None:
+        """Does nothing."""
+
+    def assignment(self) -> frozenset[Any]:
+        """Nothing."""
+        return frozenset()
+
+
+_NO_CONSUMER = _NoConsumer()

@@ -1,0 +1,52 @@
+"""The stored offsets, the gaps in them, and the topics that are paused."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from credit_service.application.ports import Positions, TopicPartition
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    from credit_service.postgres.pool import Pool
+
+
+class PostgresOffsetStore:
+    """The application's `OffsetStore` in Postgres."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+
+    async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
+        """See `application.ports.OffsetStore`."""
+        asked = list(partitions)
+        with faults_named():
+            rows = await self._pool.fetch(sql("load_offsets"), [t for t, _ in asked], [n for _, n in asked])
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def open(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See `application.ports.OffsetStore`."""
+        rows = [(topic, number, offset) for (topic, number), offset in positions.items()]
+        if rows:
+            with faults_named():
+                await self._pool.execute(sql("open_offsets"), *zip(*rows, strict=True))
+
+    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> None:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            await self._pool.execute(sql("skip_gap"), *partition, expected, resumed, log_end)
+
+    async def paused_topics(self) -> set[str]:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            return {row["topic"] for row in await self._pool.fetch(sql("paused_topics"))}
+
+    async def pause_topic(self, topic: str, reason: str) -> None:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            await self._pool.execute(sql("pause_topic"), topic, reason)
+
+    async def resume_topic(self, topic: str) -> bool:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            return await self._pool.fetchval(sql("resume_topic"), topic) is not None

@@ -1,0 +1,106 @@
+"""The outbox as its one leader sees it. The leadership is an advisory lock, and ends with its connection."""
+
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from credit_contracts.dead_letters import PUBLISHED_VALUE_BYTES_MAX
+from credit_service.application.ports import Claim, OutboxSession, WaitingDeadLetter, WaitingEvent
+from credit_service.domain.decision import Place
+from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from credit_service.postgres.pool import Connection, Pool
+
+CHANNEL = "credits_outbox"
+LEADER_LOCK = 0x63726564  # "cred"
+# A leader that is frozen loses the lock; one that works speaks far more often.
+LEADER_IDLE_TIMEOUT = "30s"
+
+
+class PostgresOutbox:
+    """The application's `Outbox` in Postgres."""
+
+    def __init__(self, database_url: str, pool: "Pool") -> None:
+        self._database_url = database_url
+        self._pool = pool
+
+    @asynccontextmanager
+    async def lead(self, rung: Callable[[], None]) -> AsyncIterator[OutboxSession | None]:
+        """See `application.ports.Outbox`."""
+        connection = await connect(self._database_url, idle_session_timeout=LEADER_IDLE_TIMEOUT)
+        try:
+            with faults_named():
+                leads = await connection.fetchval(sql("lead_outbox"), LEADER_LOCK)
+                if leads:
+                    await connection.add_listener(CHANNEL, lambda *_: rung())
+            yield PostgresOutboxSession(connection) if leads else None
+        finally:
+            # Ends the lock at once; a graceful goodbye could wait for a server that is not there.
+            connection.terminate()
+
+    async def ring(self) -> None:
+        """See `application.ports.Outbox`."""
+        with faults_named():
+            await self._pool.execute(sql("ring_outbox"), CHANNEL)
+
+
+class PostgresOutboxSession:
+    """The application's `OutboxSession` on the leader's connection."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    async def left_over(self) -> Claim | None:
+        """See `application.ports.OutboxSession`."""
+        with faults_named():
+            rows = await self._connection.fetch(sql("load_claim"), PUBLISHED_VALUE_BYTES_MAX)
+        return _claim(rows)
+
+    async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
+        """See `application.ports.OutboxSession`."""
+        with faults_named():
+            claimed = await self._connection.execute(sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max)
+            if claimed == "INSERT 0 0":
+                return None
+            rows = await self._connection.fetch(sql("load_claim"), PUBLISHED_VALUE_BYTES_MAX)
+        return _claim(rows)
+
+    async def published(self) -> None:
+        """See `application.ports.OutboxSession`."""
+        with faults_named():
+            await self._connection.execute(sql("finish_claim"))
+
+    async def not_published(self) -> None:
+        """See `application.ports.OutboxSession`."""
+        with faults_named():
+            await self._connection.execute(sql("drop_claim"))
+
+
+def _claim(rows: "list[asyncpg.Record]") -> Claim | None:
+    if not rows:
+        return None
+    return Claim(str(rows[0]["claim_id"]), [_waiting(row) for row in rows if row["topic"] is not None])
+
+
+def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:
+    if row["payload"] is not None:
+        return WaitingEvent(row["topic"], row["key"], row["event_id"], row["event_time"], row["payload"])
+    return WaitingDeadLetter(
+        row["topic"],
+        Place(row["origin_topic"], row["partition"], row["offset"]),
+        row["reason"],
+        row["detail"],
+        row["created_at"],
+        row["key"],
+        row["value"],
+        row["value_bytes"],
+        row["value_sha256"],
+        [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(row["headers"])],
+    )

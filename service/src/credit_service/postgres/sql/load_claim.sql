@@ -1,0 +1,12 @@
+-- The claim and the rows that it names; one row without a topic if they are all gone.
+SELECT
+    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload,
+    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
+    CASE WHEN octet_length(d.value) <= $1 THEN d.value END AS value,
+    octet_length(d.value) AS value_bytes,
+    encode(sha256(coalesce(d.value, '')), 'hex') AS value_sha256
+FROM credits.outbox_claim AS c
+LEFT JOIN LATERAL unnest(c.outbox_ids) AS claimed (outbox_id) ON true
+LEFT JOIN credits.outbox AS o ON o.outbox_id = claimed.outbox_id
+LEFT JOIN credits.dead_letters AS d ON d.dead_letter_id = o.dead_letter_id
+ORDER BY o.outbox_id;

@@ -1,0 +1,2 @@
+-- Tells the leader that something waits.
+SELECT pg_notify($1, '');
