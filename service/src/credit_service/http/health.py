@@ -1,0 +1,56 @@
+"""Whether the service lives, whether it is ready, and what it counts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from credit_service.application.faults import LedgerUnavailable
+
+PING_SECONDS_MAX = 1.0
+
+Ping = Callable[[], Awaitable[object]]
+"""Asks the database for a sign of life; raises `LedgerUnavailable`."""
+
+
+class ReportsProblems(Protocol):
+    """The service's own view of itself."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What is missing, by the part that misses it; empty when ready."""
+
+
+def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> list[Route]:
+    """`/livez`, `/readyz` and `/metrics`."""
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(_: Request) -> Response:
+        problems = dict(status.problems)
+        if problem := await _database_problem(ping):
+            problems["database"] = problem
+        if problems:
+            return JSONResponse({"ready": False, "problems": problems}, 503)
+        return JSONResponse({"ready": True})
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def _database_problem(ping: Ping) -> str | None:
+    try:
+        async with asyncio.timeout(PING_SECONDS_MAX):
+            await ping()
+    except TimeoutError:
+        return "no answer within a second"
+    except LedgerUnavailable as error:
+        return f"does not answer: {error}"
+    return None

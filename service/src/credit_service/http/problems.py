@@ -1,0 +1,38 @@
+"""Errors as RFC 9457 problem details."""
+
+from http import HTTPStatus
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemResponse(JSONResponse):
+    """A problem with a status of its own and one sentence of detail."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        title = HTTPStatus(status).phrase
+        super().__init__({"title": title, "status": status, "detail": detail}, status, headers)
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    """Answers what a handler or the router refuses."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return ProblemResponse(error.status_code, error.detail, dict(error.headers or {}))
+
+
+async def database_away(_: Request, error: Exception) -> Response:
+    """Answers while the database does not."""
+    log.warning("read failed, database unavailable", cause=str(error))
+    return ProblemResponse(503, "the database does not answer", {"Retry-After": "1"})
+
+
+async def defect(_: Request, __: Exception) -> Response:
+    """Answers what nobody thought of; the log has the traceback."""
+    return ProblemResponse(500, "the service failed to answer")

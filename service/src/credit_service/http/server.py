@@ -1,0 +1,54 @@
+"""uvicorn inside the service's own event loop."""
+
+import asyncio
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+SHUTDOWN_SECONDS_MAX = 3
+CONNECTIONS_MAX = 500
+
+
+class HttpServer:
+    """Serves `app` from `start` to `stop`. Port 0 is any free one; `port` is the one that was bound.
+
+    uvicorn's steps are taken one by one: its `serve` would take the signals, and the service ends its parts in an
+    order of its own.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self.port = port
+        self._host = host
+        self._config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._sockets: list[socket.socket] = []
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Binds and begins to answer; raises OSError if the address cannot be had."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        bound = socket.create_server((self._host, self.port), family=family)
+        self._sockets = [bound]
+        self.port = bound.getsockname()[1]
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(self._sockets)
+        self._serving = asyncio.create_task(self._server.main_loop())
+
+    async def stop(self) -> None:
+        """Answers what is under way, bounded, and closes; does nothing if it was never started."""
+        if self._serving is None:
+            return
+        self._server.should_exit = True
+        await self._serving
+        await self._server.shutdown(self._sockets)
+        self._serving = None

@@ -1,0 +1,115 @@
+"""The topics of a deployment: made as the contracts say, and checked before anything is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from credit_contracts.topics import TOPICS
+from credit_service.kafka.connection import KafkaConnection
+
+ANSWER_SECONDS_MAX = 20
+REQUEST_SECONDS_MAX = 10
+BROKERS_DEFAULT = -1
+"""The replication factor that leaves the choice to the broker's `default.replication.factor`."""
+
+
+class BrokerUnavailable(Exception):  # noqa: N818 - reads as the condition that it reports
+    """No broker answered, or not in time."""
+
+
+class TopicsRefused(Exception):  # noqa: N818
+    """The broker did not make a topic; its reason is the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeTopic:
+    """A topic of this deployment, and whether it was made just now or was there before."""
+
+    name: str
+    created: bool
+
+
+async def create_topics(connection: KafkaConnection, replication_factor: int | None) -> list[MadeTopic]:
+    """Makes the topics that are missing and leaves the others as they are.
+
+    `replication_factor` None is the broker's default. Raises `TopicsRefused` and `BrokerUnavailable`.
+    """
+    wanted = _wanted(connection, replication_factor or BROKERS_DEFAULT)
+    async with _admin(connection) as admin:
+        answer = await admin.create_topics(wanted, timeout_ms=REQUEST_SECONDS_MAX * 1000)
+    made: list[MadeTopic] = []
+    refused: dict[str, list[str]] = {}
+    for name, code, message in answer.topic_errors:
+        if code == 0 or for_code(code) is TopicAlreadyExistsError:
+            made.append(MadeTopic(name, created=code == 0))
+        else:
+            refused.setdefault(message or for_code(code).__name__, []).append(name)
+    if refused:
+        raise TopicsRefused("; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items()))
+    return made
+
+
+async def missing_or_uneven(connection: KafkaConnection) -> str | None:
+    """What is wrong with the topics, in a sentence, or None; raises `BrokerUnavailable`."""
+    counts = await partition_counts(connection)
+    needed = [*(connection.topic(contract.name) for contract in TOPICS), connection.cursor_topic]
+    if missing := [name for name in needed if name not in counts]:
+        return f"topics are missing: {', '.join(missing)}; run `credits topics create`"
+    incoming = {name: counts[name] for name in connection.incoming_topics}
+    if len(set(incoming.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in incoming.items())
+        return f"incoming topics have unequal partition counts: {told}"
+    if counts[connection.cursor_topic] != 1:
+        return f"{connection.cursor_topic} has {counts[connection.cursor_topic]} partitions and must have 1"
+    return None
+
+
+async def partition_counts(connection: KafkaConnection) -> dict[str, int]:
+    """The partition count of every topic that the broker has; raises `BrokerUnavailable`."""
+    # All of them: asking for one by its name would make a broker that creates topics by itself create it.
+    async with _admin(connection) as admin:
+        topics = await admin.describe_topics()
+    return {topic["topic"]: len(topic["partitions"]) for topic in topics}
+
+
+def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTopic]:
+    def topic(name: str, partitions: int, configs: dict[str, str]) -> NewTopic:
+        # Without the empty assignment aiokafka does not let the broker choose the factor.
+        assignment: dict[int, list[int]] | None = {} if replication_factor == BROKERS_DEFAULT else None
+        return NewTopic(name, partitions, replication_factor, assignment, configs)
+
+    contracts = [
+        topic(
+            connection.topic(contract.name),
+            contract.partitions,
+            {
+                "retention.ms": str(contract.retention_ms),
+                "cleanup.policy": contract.cleanup_policy,
+                "max.message.bytes": str(contract.max_message_bytes),
+            },
+        )
+        for contract in TOPICS
+    ]
+    return [*contracts, topic(connection.cursor_topic, 1, {"cleanup.policy": "compact"})]
+
+
+@asynccontextmanager
+async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=connection.bootstrap_servers.split(","),
+        client_id=f"{connection.group_id}-topics",
+        request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
+    )
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            try:
+                await admin.start()
+                yield admin
+            finally:
+                await admin.close()
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise BrokerUnavailable(type(error).__name__) from None

@@ -1,0 +1,30 @@
+"""Whether the database has the schema that this service was built for."""
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from credit_service.postgres.migrate import newest_version
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    from credit_service.postgres.pool import Connection, Pool
+
+
+async def schema_problem(connection: "Connection | Pool") -> str | None:
+    """What is wrong with the schema, in a sentence, or None; raises `LedgerUnavailable`.
+
+    A newer schema is none: during a release it comes before the last of the older services is gone.
+    """
+    with faults_named():
+        try:
+            found: str | None = await connection.fetchval(sql("schema_version"))
+        except asyncpg.UndefinedTableError:
+            found = None
+    needed = newest_version()
+    if found is None:
+        return "database is not migrated: run `credits migrate`"
+    if found < needed:
+        return f"database is at version {found} and the service needs {needed}: run `credits migrate`"
+    return None

@@ -1,0 +1,104 @@
+"""What a deployment may choose, from the environment, from `.env`, and from files of secrets."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from credit_service.domain.refund import LateRefund
+
+PREFIX: Final = "CREDITS_"
+SECRETS_DIR_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
+SECRETS_DIR_DEFAULT: Final = Path("/run/secrets")
+LATE_REFUND_DAYS_MAX: Final = 3650
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; one line that names the variables and never their values."""
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith("postgresql://"):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
+def _host_port_list(servers: str) -> str:
+    for server in servers.split(","):
+        if not re.fullmatch(r"[^\s:/]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}", server):
+            raise ValueError("must be host:port, several parted by commas")
+    return servers
+
+
+def _late_refund(value: object) -> object:
+    if value in ("current-period", "forfeit"):
+        return LateRefund(value)
+    if isinstance(value, str):
+        days = re.fullmatch(r"days:([1-9]\d{0,3})", value)
+        if days is None or int(days[1]) > LATE_REFUND_DAYS_MAX:
+            raise ValueError(f"must be current-period, forfeit, or days:N with N from 1 to {LATE_REFUND_DAYS_MAX}")
+        return LateRefund("days", int(days[1]))
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All settings of the service; each is the variable of its name behind `CREDITS_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)]
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_host_port_list)]
+    kafka_group_id: Annotated[str, Field(min_length=1, max_length=200)] = "credit-service"
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8080
+    batch_records_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
+    late_refund: Annotated[LateRefund, NoDecode, BeforeValidator(_late_refund)] = LateRefund()
+    parked_hours_max: Annotated[int, Field(ge=1, le=24 * 366)] = 24
+    unreadable_in_a_row_max: Annotated[int, Field(ge=1)] = 1_000
+    shutdown_seconds: Annotated[int, Field(ge=1, le=600)] = 25
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    # For tests of faults only: "name:n" ends the process when that point of an event's way is reached the n-th time.
+    kill_at: Annotated[str, Field(pattern=r"^([a-z-]+:[1-9]\d*)?$", repr=False)] = ""
+
+
+def load_settings() -> Settings:
+    """Reads the settings; raises `SettingsError` if one is missing or wrong."""
+    try:
+        # Files of secrets are named like the variables, in either case; a container mounts them at the default.
+        return Settings(_secrets_dir=_secrets_dir())
+    except ValidationError as error:
+        raise SettingsError("; ".join(_told(e["type"], e["loc"], e["msg"]) for e in error.errors())) from None
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"settings cannot be read from .env or a file of secrets: {type(error).__name__}") from None
+
+
+def _secrets_dir() -> Path | None:
+    named = os.environ.get(SECRETS_DIR_VARIABLE)
+    if not named:
+        return SECRETS_DIR_DEFAULT if SECRETS_DIR_DEFAULT.is_dir() else None
+    if not Path(named).is_dir():
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: is not a folder")
+    return Path(named)
+
+
+def _told(kind: str, where: tuple[int | str, ...], message: str) -> str:
+    variable = f"{PREFIX}{str(where[0]).upper()}"
+    if kind == "missing":
+        return f"{variable} is not set"
+    return f"{variable}: {message.removeprefix('Value error, ')}"
