@@ -53,4 +53,6 @@ async def _database_problem(ping: Ping) -> str | None:
         return "no answer within a second"
     except LedgerUnavailable as error:
         return f"does not answer: {error}"
+    except Exception as error:  # whatever it is, the answer is "not ready", not an error of this page
+        return f"does not answer: {type(error).__name__}"
     return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,7 +12,7 @@ CONNECTIONS_MAX = 500
 
 
 class HttpServer:
-    """Serves `app` from `start` to `stop`. Port 0 is any free one; `port` is the one that was bound.
+    """Serves `app` while its context is open. Port 0 is any free one; `port` is then the one that was bound.
 
     uvicorn's steps are taken one by one: its `serve` would take the signals, and the service ends its parts in an
     order of its own.
@@ -32,6 +33,13 @@ class HttpServer:
         self._server = uvicorn.Server(self._config)
         self._sockets: list[socket.socket] = []
         self._serving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def start(self) -> None:
         """Binds and begins to answer; raises OSError if the address cannot be had."""

@@ -17,7 +17,7 @@ BROKERS_DEFAULT = -1
 """The replication factor that leaves the choice to the broker's `default.replication.factor`."""
 
 
-class BrokerUnavailable(Exception):  # noqa: N818 - reads as the condition that it reports
+class BrokerUnavailable(KafkaError):  # type: ignore[misc] # noqa: N818 - reads as the condition that it reports
     """No broker answered, or not in time."""
 
 
