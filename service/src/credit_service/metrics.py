@@ -13,9 +13,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._outcomes = Counter(
-            "credits_events", "Events by what became of them", ["outcome"], registry=self.registry
-        )
+        self._outcomes = Counter("credits_events", "Events by what became of them", ["outcome"], registry=self.registry)
         self._changes = Counter("credits_balance_changes", "Balance changes recorded", registry=self.registry)
         self._dead_letters = Counter(
             "credits_dead_letters", "Messages not decided, by reason", ["reason"], registry=self.registry

@@ -87,6 +87,7 @@ class Processor:
 
     def __init__(self, ledger: Ledger, rules: Rules, reach: Reach = no_failpoints) -> None:
         self.positions: Positions = {}
+        self.attempted_at = time.monotonic()
         self._ledger = ledger
         self._rules = rules
         self._reach = reach
@@ -129,6 +130,7 @@ class Processor:
                 await self._store(work, report)
             except LedgerUnavailable as error:
                 report.retries += 1
+                self.attempted_at = time.monotonic()
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
             else:
                 return report

@@ -33,7 +33,10 @@ def wakes_before(accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wa
 
 
 def _periods_behind(account: Account, at: datetime) -> int:
-    """How many periods end up to `at`, give or take one; 0 for most accounts at most times."""
-    if account.next_timer_at is None or account.next_timer_at > at:
+    """How many periods end up to `at`, give or take one; 0 for most accounts at most times.
+
+    Where events still wait, a new one queues behind them, and they bring their own timers about.
+    """
+    if account.parked or account.next_timer_at is None or account.next_timer_at > at:
         return 0
     return (at.year - account.next_timer_at.year) * 12 + at.month - account.next_timer_at.month + 1

@@ -9,7 +9,7 @@ from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExporte
 from credit_service.domain.account import Account
 from credit_service.domain.charge import bring_onto_account
 from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Refused, Wake
-from credit_service.domain.parking import park, unpark
+from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan import change_plan
 from credit_service.domain.refund import LateRefund, refund_bounce
 from credit_service.domain.timers import bring_about, bring_about_before
@@ -38,11 +38,18 @@ def decide(accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake], n
     for item in inputs:
         account = accounts[item.account_id]
         if isinstance(item, Wake):
-            bring_about(account, item.up_to, now, out, timers_max=item.timers_max)
-            _unpark(account, now, rules, out)
+            _wake(account, item, now, rules, out)
         else:
             _take(account, item, now, rules, out)
+    forget_passed_through(out)
     return out
+
+
+def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, out: Decided) -> None:
+    """What waits comes first and brings its own timers about; none may overtake it."""
+    _unpark(account, now, rules, out)
+    if not account.parked:
+        bring_about(account, wake.up_to, now, out, timers_max=wake.timers_max)
 
 
 def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:

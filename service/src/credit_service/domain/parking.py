@@ -32,11 +32,15 @@ def unpark(account: "Account", apply: Callable[[Incoming], None], out: Decided, 
     ready = [i for i in account.waiting if until is None or i.order <= until][:events_max]
     account.waiting = account.waiting[len(ready) :]
     account.parked -= len(ready)
-    just_parked = {id(incoming) for incoming in out.parked}
+    out.unparked += ready
     for incoming in ready:
-        if id(incoming) not in just_parked:
-            out.unparked.append(incoming)
         del account.parked_keys[incoming.key]
         apply(incoming)
-    leaving = {id(incoming) for incoming in ready}
-    out.parked = [incoming for incoming in out.parked if id(incoming) not in leaving]
+
+
+def forget_passed_through(out: Decided) -> None:
+    """Events that were parked and decided in one go were never in the table: neither new nor gone."""
+    passed_through = {id(incoming) for incoming in out.parked} & {id(incoming) for incoming in out.unparked}
+    if passed_through:
+        out.parked = [incoming for incoming in out.parked if id(incoming) not in passed_through]
+        out.unparked = [incoming for incoming in out.unparked if id(incoming) not in passed_through]

@@ -69,17 +69,17 @@ def change_plan(
         cause,
     )
     plan = _with_what_is_unchanged(account, plan)
-    due_with_renewal = plan.effective_at == incoming.occurred_at == account.next_timer_at
-    if plan.effective_at > incoming.occurred_at or due_with_renewal:
-        account.pending.append(plan)
-        account.new_plans.append(plan)
-        account.reschedule()
-        return ("plan-in-force" if due_with_renewal else "plan-pending"), note
     account.new_plans.append(plan)
-    if account.plan is not None and plan.order < account.plan.order:
+    if _is_superseded(account, plan, incoming.occurred_at):
         return "plan-superseded", note
-    take_effect(account, plan, incoming.occurred_at, now, out)
-    return "plan-in-force", note
+    is_to_come = plan.effective_at > incoming.occurred_at
+    if is_to_come or incoming.occurred_at == account.next_timer_at:
+        # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+        account.pending.append(plan)
+        account.reschedule()
+    else:
+        take_effect(account, plan, incoming.occurred_at, now, out)
+    return ("plan-pending" if is_to_come else "plan-in-force"), note
 
 
 def take_effect(account: "Account", plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
@@ -112,6 +112,12 @@ def take_effect_at_renewal(account: "Account", plan: Plan, at: datetime, now: da
 def _put_in_force(account: "Account", plan: Plan) -> None:
     account.plan = plan
     account.unlimited = plan.monthly_credits is None
+
+
+def _is_superseded(account: "Account", plan: Plan, at: datetime) -> bool:
+    """Whether the plan in force, or one that comes into force at this instant, is greater."""
+    due = [p for p in account.pending if p.effective_at <= at]
+    return any(plan.order < p.order for p in (account.plan, *due) if p is not None)
 
 
 def _with_what_is_unchanged(account: "Account", plan: Plan) -> Plan:

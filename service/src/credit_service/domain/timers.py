@@ -1,17 +1,21 @@
 """What happens by itself: the turn of a billing period, an expiry, a plan that was announced."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.decision import Cause, Decided, Decision
 from credit_service.domain.idempotency import key_of
-from credit_service.domain.plan import take_effect, take_effect_at_renewal
+from credit_service.domain.period import Period
+from credit_service.domain.plan import Plan, take_effect, take_effect_at_renewal
 
 if TYPE_CHECKING:
     from credit_service.domain.account import Account
 
 NO_CONTENT = bytes(16)
+
+Effect = Callable[["Account", Plan, datetime, datetime, Decided], None]
 
 
 def bring_about(
@@ -37,24 +41,39 @@ def bring_about_before(account: "Account", instant: datetime, now: datetime, out
 def _happen(account: "Account", at: datetime, now: datetime, out: Decided) -> None:
     if account.period is None or account.calendar is None:
         return
-    is_renewal = at == account.period.ends_at
-    ends = [g for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
-    cause = None
-    if is_renewal or ends:
-        cause = _decide_timer(account, "renewal" if is_renewal else "expiry", at, now, out)
+    if at == account.period.ends_at:
+        _renew(account, account.calendar.period(account.period.number + 1), now, out)
+    else:
+        _expire(account, at, now, out)
+        _settle_pending_plans(account, at, now, out, take_effect)
+
+
+def _renew(account: "Account", period: Period, now: datetime, out: Decided) -> None:
+    """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
+    cause = _decide_timer(account, "renewal", f"renewal:{_text(period.starts_at)}", period.starts_at, now, out)
+    _lapse(account, cause, now, out)
+    account.period = period
+    account.granted_in_period = 0
+    account.declined_in_period = 0
+    _settle_pending_plans(account, period.starts_at, now, out, take_effect_at_renewal)
+    _grant_allowance(account, cause, now, out)
+
+
+def _expire(account: "Account", at: datetime, now: datetime, out: Decided) -> None:
+    """Closes the grants that end within the period."""
+    ends = [g.grant_id for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
+    if ends:
+        # A late refund may open a grant whose end was decided before, so the instant alone is no key.
+        cause = _decide_timer(account, "expiry", f"expiry:{_text(at)}:{min(ends)}", at, now, out)
         _lapse(account, cause, now, out)
-    if is_renewal:
-        account.period = account.calendar.period(account.period.number + 1)
-        account.granted_in_period = 0
-        account.declined_in_period = 0
-    _settle_pending_plans(account, at, now, out, at_renewal=is_renewal)
-    if is_renewal and cause is not None:
-        _grant_allowance(account, cause, now, out)
 
 
-def _decide_timer(account: "Account", kind: str, at: datetime, now: datetime, out: Decided) -> Cause:
+def _text(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _decide_timer(account: "Account", kind: str, timer_id: str, at: datetime, now: datetime, out: Decided) -> Cause:
     account.position += 1
-    timer_id = f"{kind}:{at:%Y-%m-%dT%H:%M:%S.%fZ}"
     decision = Decision(
         account.account_id,
         account.position,
@@ -90,8 +109,8 @@ def _lapse(account: "Account", cause: Cause, now: datetime, out: Decided) -> Non
         account.record(out, "lapse", cause, lines, previous_balance, now)
 
 
-def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: Decided, *, at_renewal: bool) -> None:
-    """Of the plans that are due, the greatest takes effect; the others are superseded by it."""
+def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: Decided, effect: Effect) -> None:
+    """Of the plans that are due, the greatest takes `effect`; the others are superseded by it."""
     due = [p for p in account.pending if p.effective_at <= at]
     if not due:
         return
@@ -100,7 +119,6 @@ def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: 
     winner = max(due, key=lambda p: p.order)
     if account.plan is not None and winner.order < account.plan.order:
         return
-    effect = take_effect_at_renewal if at_renewal else take_effect
     effect(account, winner, at, now, out)
 
 

@@ -82,6 +82,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
         self._next_commit = self._next_pauses = 0.0
+        self._progress_at = time.monotonic()
+
+    @property
+    def progress_at(self) -> float:
+        """When, on the monotonic clock, a batch was last decided, nothing waited, or the ledger was seen to be away."""
+        return max(self._progress_at, self._processor.attempted_at)
 
     # --- the life of it
 
@@ -229,6 +235,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 worked |= await self._sweep(at_end)
             await self._commit()
             self._resume_drained()
+            if worked or not any(map(self._merge.buffered, self._merge.partitions)):
+                self._progress_at = time.monotonic()
             return worked
 
     async def _read_to_their_ends(self) -> set[tuple[str, int]]:

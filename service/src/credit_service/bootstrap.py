@@ -1,0 +1,209 @@
+"""The one place that wires the service together, starts it, and ends it."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.process import Processor, Report
+from credit_service.application.timers import TimerSweep
+from credit_service.domain.decide import Rules
+from credit_service.failpoints import failpoint
+from credit_service.http.app import create_app
+from credit_service.http.server import HttpServer
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.doorbell import Doorbell
+from credit_service.kafka.intake import Intake, IntakeBounds
+from credit_service.kafka.relay import Relay
+from credit_service.kafka.status import Status
+from credit_service.kafka.topics import BrokerUnavailable, missing_or_uneven
+from credit_service.metrics import Metrics
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.outbox import PostgresOutbox
+from credit_service.postgres.pool import Pool, open_pool
+from credit_service.postgres.read import PostgresReads
+from credit_service.postgres.schema import schema_problem
+from credit_service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+WATCH_EVERY_SECONDS = 5.0
+STUCK_SECONDS_MAX = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts that run."""
+
+    intake: Intake
+    relay: Relay
+    doorbell: Doorbell
+
+
+def kafka_connection(settings: Settings) -> KafkaConnection:
+    """Where Kafka is, and what the topics are called there."""
+    return KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_group_id, settings.topic_prefix)
+
+
+def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> Service:
+    """Wires the parts; connects to nothing yet."""
+    rules = Rules(late_refund=settings.late_refund)
+    reach = failpoint(settings.kill_at)
+    connection = kafka_connection(settings)
+    ledger = PostgresLedger(pool, unparked_max=rules.unparked_max)
+    processor = Processor(ledger, rules, reach)
+    outbox = PostgresOutbox(settings.database_url.get_secret_value(), pool)
+    relay = Relay(connection, outbox, reach)
+    doorbell = Doorbell(relay, outbox)
+
+    def stored(report: Report, buffered: int) -> None:
+        metrics.stored(report, buffered)
+        metrics.relay_leads.set(relay.is_leading)
+        if report.changes or report.dead_letters or report.outcomes["declined"]:
+            doorbell.press()
+
+    bounds = IntakeBounds(settings.batch_records_max, settings.unreadable_in_a_row_max)
+    timers = TimerSweep(ledger, processor)
+    intake = Intake(connection, processor, PostgresOffsetStore(pool), timers, status, stored, bounds)
+    return Service(intake, relay, doorbell)
+
+
+async def serve(settings: Settings) -> int:
+    """Runs the service until SIGTERM or SIGINT; returns the exit code.
+
+    What is missing at the start (a database, its schema, a broker, topics) is said once and waited for.
+    """
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, ending.set)
+    status, metrics = Status(), Metrics()
+    async with open_pool(settings.database_url.get_secret_value()) as pool:
+        app = create_app(PostgresReads(pool), status, pool_ping(pool), metrics.registry)
+        async with HttpServer(app, settings.http_host, settings.http_port):
+            exit_code = await _run(settings, pool, status, metrics, ending)
+        # Whatever is left of connections is not waited for: the budget is spent.
+        pool.terminate()
+    log.info("ended", exit_code=exit_code)
+    return exit_code
+
+
+def pool_ping(pool: Pool) -> Callable[[], Awaitable[None]]:
+    """Asks the database for a sign of life; the caller bounds the wait."""
+
+    async def ping() -> None:
+        await pool.fetchval("SELECT 1")
+
+    return ping
+
+
+async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics, ending: asyncio.Event) -> int:
+    service = build(settings, pool, status, metrics)
+    connection = kafka_connection(settings)
+    steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
+        ("database", lambda: _schema(pool)),
+        ("kafka", lambda: _topics(connection)),
+        ("kafka", lambda: _join(service.intake)),
+    ]
+    for part, step in steps:
+        if not await _until_well(part, step, status, ending):
+            return 0
+    status.set("start", None)
+    log.info("serving")
+    async with _running(service) as tasks:
+        stopped = asyncio.create_task(ending.wait())
+        stuck = asyncio.create_task(_watch(service.intake))
+        await asyncio.wait({stopped, stuck, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        stuck.cancel()
+        status.set("end", "ending")
+        clean = ending.is_set()
+        await _end(service, tasks, settings.shutdown_seconds)
+    return 0 if clean else 1
+
+
+@contextlib.asynccontextmanager
+async def _running(service: Service) -> "AsyncIterator[list[asyncio.Task[None]]]":
+    bell = asyncio.create_task(service.doorbell.run())
+    tasks = [asyncio.create_task(service.intake.run()), asyncio.create_task(service.relay.run())]
+    try:
+        yield tasks
+    finally:
+        for task in (bell, *tasks):
+            task.cancel()
+        await asyncio.gather(bell, *tasks, return_exceptions=True)
+
+
+async def _end(service: Service, tasks: "list[asyncio.Task[None]]", budget_seconds: float) -> None:
+    """Finishes the batch, publishes what it decided, leaves the group; all within the budget."""
+    intake, relay = tasks
+    log.info("ending, the batch in hand is finished")
+    service.intake.stop()
+    if not await _ends_within(intake, budget_seconds * 0.4):
+        service.intake.abandon()
+        await _ends_within(intake, budget_seconds * 0.1)
+    service.relay.stop()
+    await _ends_within(relay, budget_seconds * 0.25)
+    leaving = asyncio.create_task(service.intake.leave())
+    if not await _ends_within(leaving, budget_seconds * 0.25):
+        leaving.cancel()
+
+
+async def _ends_within(task: "asyncio.Task[None]", seconds: float) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    for ended in done:
+        if not ended.cancelled() and (error := ended.exception()):
+            log.error("a part ended with an error", cause=type(error).__name__, exc_info=error)
+    return bool(done)
+
+
+async def _until_well(
+    part: str, step: Callable[[], Awaitable[str | None]], status: Status, ending: asyncio.Event
+) -> bool:
+    """Repeats `step` until it has no complaint; each new one is said once. False if the service is to end first."""
+    while not ending.is_set():
+        problem = await step()
+        if status.set(part, problem) and problem:
+            log.warning("not ready", part=part, problem=problem)
+        if problem is None:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), RETRY_SECONDS)
+    return False
+
+
+async def _schema(pool: Pool) -> str | None:
+    try:
+        return await schema_problem(pool)
+    except LedgerUnavailable as error:
+        return f"the database does not answer: {error}"
+
+
+async def _topics(connection: KafkaConnection) -> str | None:
+    try:
+        return await missing_or_uneven(connection)
+    except BrokerUnavailable as error:
+        return str(error)
+
+
+async def _join(intake: Intake) -> str | None:
+    try:
+        await intake.start()
+    except (KafkaError, TimeoutError, OSError) as error:
+        return f"Kafka does not answer: {type(error).__name__}"
+    return None
+
+
+async def _watch(intake: Intake) -> None:
+    """Ends once messages have waited for too long without progress, while the ledger was there."""
+    while time.monotonic() - intake.progress_at < STUCK_SECONDS_MAX:  # noqa: ASYNC110 - what is watched for is silence
+        await asyncio.sleep(WATCH_EVERY_SECONDS)
+    log.error("messages wait and nothing is decided, ending so that another start may help")

@@ -1,0 +1,130 @@
+"""The database refuses by itself what the domain would never do."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from credit_service.postgres.pool import connect
+
+ACCOUNT = "INSERT INTO credits.accounts (account_id, partition_hash) VALUES ('a', 0)"
+DECISION = """
+INSERT INTO credits.decisions (account_id, position, key, content, content_version, source, id, type, outcome,
+    occurred_at, decided_at)
+VALUES ('a', {position}, decode(md5('{key}'), 'hex'), decode(md5('c'), 'hex'), 1, '/s', 'i', 'prospect-generated',
+    '{outcome}', now(), now())
+"""
+GRANT = """
+INSERT INTO credits.grants (account_id, grant_id, origin, amount, remaining, effective_at, open, position)
+VALUES ('a', 1, 'plan', 10, {remaining}, now(), {open}, 1)
+"""
+ENTRY = """
+INSERT INTO credits.entries (account_id, sequence, line, grant_id, amount, balance, reason, position,
+    refunds_sequence, occurred_at, recorded_at)
+VALUES ('a', {sequence}, 0, {grant}, {amount}, 5, '{reason}', 1, {refunds}, now(), now())
+"""
+PROSPECT = """
+INSERT INTO credits.prospects (account_id, prospect_id, origin, charge_sequence, deleted_at)
+VALUES ('a', 'p', 'generated', 1, {deleted_at})
+"""
+
+
+def decision(position: int = 1, key: str = "k", outcome: str = "charged") -> str:
+    return DECISION.format(position=position, key=key, outcome=outcome)
+
+
+def grant(remaining: int, *, is_open: bool = True) -> str:
+    return GRANT.format(remaining=remaining, open=is_open)
+
+
+def entry(sequence: int, reason: str = "charge", amount: int = -1, grant_id: str = "1", refunds: str = "NULL") -> str:
+    return ENTRY.format(sequence=sequence, grant=grant_id, amount=amount, reason=reason, refunds=refunds)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await connect(database_url)
+    yield connection
+    await connection.close()
+
+
+REFUSED = {
+    "a balance below zero": ([ACCOUNT], "UPDATE credits.accounts SET balance = -1"),
+    "a second decision on a key": ([decision(1)], decision(2)),
+    "a second decision at a position": ([decision(1)], decision(1, key="other")),
+    "a decline that is not counted": ([], decision(outcome="declined")),
+    "a grant with more left than it had": ([], grant(11)),
+    "a grant with less than nothing left": ([], grant(-1)),
+    "a closed grant with credits left": ([], grant(1, is_open=False)),
+    "a second entry at a sequence": ([entry(1)], entry(1)),
+    "a charge of two": ([], entry(1, amount=-2)),
+    "a charge that gives": ([], entry(1, amount=1)),
+    "a refund that takes": ([], entry(2, "refund", -1, refunds="1")),
+    "a refund of no charge": ([], entry(2, "refund", 1)),
+    "a second refund of a charge": (
+        [entry(1), entry(2, "refund", 1, refunds="1")],
+        entry(3, "refund", 1, refunds="1"),
+    ),
+    "a lapse that gives": ([], entry(1, "lapse", 1)),
+    "credits from no grant": ([], entry(1, amount=-1, grant_id="NULL")),
+    "a second charge alive for a prospect": (
+        [PROSPECT.format(deleted_at="NULL")],
+        "UPDATE credits.prospects SET charge_sequence = 2",
+    ),
+    "a refund before its charge": (
+        [PROSPECT.format(deleted_at="NULL")],
+        "UPDATE credits.prospects SET refund_sequence = 1",
+    ),
+    "more parked events than there may be": ([ACCOUNT], "UPDATE credits.accounts SET parked = 10001"),
+    "two claims on the outbox": (
+        ["INSERT INTO credits.outbox_claim VALUES (true, gen_random_uuid(), '{1}', now())"],
+        "INSERT INTO credits.outbox_claim VALUES (true, gen_random_uuid(), '{2}', now())",
+    ),
+    "an outgoing event too large for Kafka": (
+        [],
+        """INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
+        VALUES ('t', 'k', 'i', now(), convert_to(repeat('x', 900001), 'UTF8'))""",
+    ),
+    **{
+        f"{verb} history in {table}": ([entry(1), decision(1)], f"{verb} {rest}".format(table=table))
+        for table in ("entries", "decisions")
+        for verb, rest in {
+            "UPDATE": "credits.{table} SET position = 2",
+            "DELETE": "FROM credits.{table}",
+            "TRUNCATE": "credits.{table}",
+        }.items()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "refused"), REFUSED.values(), ids=REFUSED.keys())
+async def test_the_database_refuses(connection: asyncpg.Connection, before: list[str], refused: str) -> None:
+    for statement in before:
+        await connection.execute(statement)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await connection.execute(refused)
+
+
+async def test_a_prospect_that_was_deleted_may_be_charged_again(connection: asyncpg.Connection) -> None:
+    await connection.execute(PROSPECT.format(deleted_at="now()"))
+    await connection.execute("UPDATE credits.prospects SET charge_sequence = 2, deleted_at = NULL")
+
+
+async def test_primary_and_unique_keys_lead_with_the_account(connection: asyncpg.Connection) -> None:
+    """So that the ledger can be distributed by account; what belongs to no account is left out."""
+    of_no_account = {"outbox", "outbox_claim", "dead_letters", "partition_offsets", "offset_gaps", "paused_topics"}
+    rows = await connection.fetch(
+        """
+        SELECT c.relname AS table_name, i.indexrelid::regclass::text AS index_name, a.attname AS first_column
+        FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indrelid
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indisunique AND c.relnamespace = 'credits'::regnamespace
+        """
+    )
+    assert {row["table_name"] for row in rows} >= {"accounts", "decisions", "entries", "grants", "prospects"}
+    assert [
+        row["index_name"]
+        for row in rows
+        if row["first_column"] != "account_id" and row["table_name"] not in of_no_account
+    ] == []

@@ -1,0 +1,107 @@
+"""Every SQL file fits the migrated schema, and the hot ones find their rows by index on filled tables."""
+
+import re
+from collections.abc import AsyncIterator
+from importlib.resources import files
+
+import asyncpg
+import pytest
+
+from credit_service.postgres.pool import connect
+from credit_service.postgres.statements import sql
+
+STATEMENTS = sorted(f.name.removesuffix(".sql") for f in (files("credit_service.postgres") / "sql").iterdir())
+
+# Run for every batch, or every second for ever.
+HOT = [
+    "accounts_with_due_timers",
+    "accounts_to_unpark",
+    "claim_outbox",
+    "delete_parked_events",
+    "finish_claim",
+    "load_claim",
+    "load_decided",
+    "load_grants",
+    "load_offsets",
+    "load_parked_events",
+    "load_parked_keys",
+    "load_plans",
+    "load_prospects",
+    "lock_accounts",
+    "lock_offsets",
+    "settle_plans",
+    "store_accounts",
+    "store_grants",
+    "store_offsets",
+    "store_prospects",
+]
+
+# One row a table, or a handful: there is nothing for an index to find.
+TINY = {"outbox_claim", "finished"}
+
+FILL = """
+INSERT INTO credits.accounts (account_id, partition_hash, anchor_at, time_zone, period_number, period_starts_at,
+    period_ends_at, next_timer_at, position, parked)
+SELECT 'a' || n, n, now(), 'UTC', 0, now(), now() + interval '1 month', now() + interval '1 month', 10, n % 100 / 99
+FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.decisions (account_id, position, key, content, content_version, source, id, type, outcome,
+    occurred_at, decided_at)
+SELECT 'a' || n, p, decode(md5(n || '-' || p), 'hex'), decode(md5('c'), 'hex'), 1, '/s', n || '-' || p,
+    'prospect-generated', 'charged', now(), now()
+FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
+INSERT INTO credits.plans (account_id, position, plan_id, monthly_credits, effective_at, occurred_at, pending)
+SELECT 'a' || n, 1, 'p', 10, now(), now(), false FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.grants (account_id, grant_id, origin, amount, remaining, effective_at, open, position)
+SELECT 'a' || n, g, 'plan', 10, 0, now(), g = 3, 1
+FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS g;
+INSERT INTO credits.prospects (account_id, prospect_id, origin)
+SELECT 'a' || n, 'p' || p, 'generated' FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
+INSERT INTO credits.parked_events (account_id, key, content, source, id, type, occurred_at, type_rank, data,
+    partition, "offset", parked_at)
+SELECT 'a' || n % 200, decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), '/s', n::text, 'prospect-generated',
+    now(), 3, '{}', 0, n, now()
+FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
+SELECT 'balance-changed', 'a', n::text, now(), '{}' FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.dead_letters (topic, partition, "offset", digest, reason, detail, headers, timestamp_ms, created_at)
+SELECT 't', 0, n, decode(md5('d'), 'hex'), 'r', 'd', '[]', 0, now() FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.partition_offsets SELECT 't' || n % 50, n, 0 FROM generate_series(1, 5000) AS n;
+"""
+
+
+@pytest.fixture
+async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_every_statement_can_be_prepared(connection: asyncpg.Connection, name: str) -> None:
+    await connection.prepare(sql(name))
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_says_first_what_it_is_for(name: str) -> None:
+    assert re.match(r"-- [A-Z].*[.:]", sql(name))
+
+
+async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connection) -> None:
+    await connection.execute(FILL)
+    await connection.execute("VACUUM ANALYZE")
+    scans = {}
+    for name in HOT:
+        plan = await plan_of(connection, name)
+        tables = set(re.findall(r"Seq Scan on (?:credits\.)?(\w+)", plan)) - TINY
+        if tables:
+            scans[name] = plan
+    assert not scans
+
+
+async def plan_of(connection: asyncpg.Connection, name: str) -> str:
+    """The plan that the service gets: made once, for arrays of any size."""
+    types = [str(p.name) for p in (await connection.prepare(sql(name))).get_parameters()]
+    arguments = ", ".join("NULL" for _ in types)
+    await connection.execute(f"PREPARE {name} AS {sql(name)}")
+    execute = f"{name}({arguments})" if types else name
+    return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE {execute}"))
