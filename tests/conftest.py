@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credit_local_stack import StackError
 from support.stack import fresh_database, make_template, run_servers, running_servers
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SERVERS] = ExitStack()
     distributed = config.getoption("dist", "no") != "no"
     if distributed and not config.option.collectonly and not _needs_no_servers(config):
-        config.stash[_SERVERS].enter_context(run_servers())
+        try:
+            config.stash[_SERVERS].enter_context(run_servers())
+        except StackError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

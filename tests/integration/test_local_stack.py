@@ -191,6 +191,12 @@ async def test_no_server_outlives_a_killed_supervisor() -> None:
     assert not stack.data.exists()
 
 
+def test_ctrl_c_does_not_reach_the_servers_past_us(own_stack: Stack) -> None:
+    groups = {os.getpgid(process.pid) for process in descendants(own_stack.supervisor_pid)}
+
+    assert os.getpgid(0) not in groups | {os.getpgid(own_stack.supervisor_pid)}
+
+
 async def test_up_ends_with_ctrl_c_and_leaves_no_env_file(tmp_path: Path) -> None:
     env_file, data = tmp_path / "env", tmp_path / "data"
     with up(env_file, "--data", str(data)) as process:

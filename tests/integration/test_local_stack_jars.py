@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jgo.env import LockedDependency, LockFile
@@ -23,6 +22,7 @@ class Mirror:
     """A Maven repository with one jar, and the user's cache folder and jgo.conf that go with it."""
 
     def __init__(self, folder: Path) -> None:
+        self.asked_for: list[str] = []
         self.repository = folder / "repository"
         self.jar = self.repository / "org" / "example" / "thing" / "1.0" / "thing-1.0.jar"
         self.jar.parent.mkdir(parents=True)
@@ -36,22 +36,24 @@ class Mirror:
         return kafka_jars(lambda _: None, self.lock)
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     mirror = Mirror(tmp_path)
-    handler = partial(QuietHandler, directory=str(mirror.repository))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(mirror.repository))
+
+        def log_message(self, *_: object) -> None:
+            mirror.asked_for.append(self.path.rpartition("/")[2])
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         config = tmp_path / "jgo.conf"
         config.write_text(f"[repositories]\ncentral = http://127.0.0.1:{server.server_port}\n")
         monkeypatch.setenv("JGO_CONFIG_FILE", str(config))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield mirror
         server.shutdown()
@@ -92,7 +94,7 @@ def test_a_jar_that_is_nowhere_is_told(mirror: Mirror) -> None:
         mirror.jars()
 
 
-def test_two_starts_at_once_both_get_whole_jars(mirror: Mirror) -> None:
+def test_of_starts_at_once_one_fetches_and_all_get_whole_jars(mirror: Mirror) -> None:
     found: list[bytes] = []
     threads = [threading.Thread(target=lambda: found.append(mirror.jars()[0].read_bytes())) for _ in range(4)]
     for thread in threads:
@@ -101,3 +103,4 @@ def test_two_starts_at_once_both_get_whole_jars(mirror: Mirror) -> None:
         thread.join()
 
     assert found == [CONTENT] * 4
+    assert mirror.asked_for.count("thing-1.0.jar") == 1
