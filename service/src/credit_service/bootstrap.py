@@ -1,11 +1,13 @@
 """The one place that wires the service together, starts it, and ends it."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -27,10 +29,15 @@ from credit_service.metrics import Metrics
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.outbox import PostgresOutbox
-from credit_service.postgres.pool import Pool, open_pool
+from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.schema import schema_problem
-from credit_service.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from credit_service.postgres.pool import Pool
+    from credit_service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +138,7 @@ async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics,
 
 
 @contextlib.asynccontextmanager
-async def _running(service: Service) -> "AsyncIterator[list[asyncio.Task[None]]]":
+async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
     bell = asyncio.create_task(service.doorbell.run())
     tasks = [asyncio.create_task(service.intake.run()), asyncio.create_task(service.relay.run())]
     try:
@@ -142,7 +149,7 @@ async def _running(service: Service) -> "AsyncIterator[list[asyncio.Task[None]]]
         await asyncio.gather(bell, *tasks, return_exceptions=True)
 
 
-async def _end(service: Service, tasks: "list[asyncio.Task[None]]", budget_seconds: float) -> None:
+async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
     """Finishes the batch, publishes what it decided, leaves the group; all within the budget."""
     intake, relay = tasks
     log.info("ending, the batch in hand is finished")
@@ -157,7 +164,7 @@ async def _end(service: Service, tasks: "list[asyncio.Task[None]]", budget_secon
         leaving.cancel()
 
 
-async def _ends_within(task: "asyncio.Task[None]", seconds: float) -> bool:
+async def _ends_within(task: asyncio.Task[None], seconds: float) -> bool:
     done, _ = await asyncio.wait({task}, timeout=seconds)
     for ended in done:
         if not ended.cancelled() and (error := ended.exception()):

@@ -42,20 +42,20 @@ def _happen(account: "Account", at: datetime, now: datetime, out: Decided) -> No
     if account.period is None or account.calendar is None:
         return
     if at == account.period.ends_at:
-        _renew(account, account.calendar.period(account.period.number + 1), now, out)
+        _renew(account, account.calendar.period(account.period.number + 1), at, now, out)
     else:
         _expire(account, at, now, out)
         _settle_pending_plans(account, at, now, out, take_effect)
 
 
-def _renew(account: "Account", period: Period, now: datetime, out: Decided) -> None:
+def _renew(account: "Account", period: Period, at: datetime, now: datetime, out: Decided) -> None:
     """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
-    cause = _decide_timer(account, "renewal", f"renewal:{_text(period.starts_at)}", period.starts_at, now, out)
+    cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, now, out)
     _lapse(account, cause, now, out)
     account.period = period
     account.granted_in_period = 0
     account.declined_in_period = 0
-    _settle_pending_plans(account, period.starts_at, now, out, take_effect_at_renewal)
+    _settle_pending_plans(account, at, now, out, take_effect_at_renewal)
     _grant_allowance(account, cause, now, out)
 
 

@@ -11,6 +11,10 @@ SHUTDOWN_SECONDS_MAX = 3
 CONNECTIONS_MAX = 500
 
 
+class CannotListen(OSError):  # noqa: N818 - reads as the condition that it reports
+    """The address is taken, or not this machine's."""
+
+
 class HttpServer:
     """Serves `app` while its context is open. Port 0 is any free one; `port` is then the one that was bound.
 
@@ -42,9 +46,12 @@ class HttpServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Binds and begins to answer; raises OSError if the address cannot be had."""
+        """Binds and begins to answer; raises `CannotListen`."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        bound = socket.create_server((self._host, self.port), family=family)
+        try:
+            bound = socket.create_server((self._host, self.port), family=family)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {self._host}, port {self.port}: {error.strerror}") from None
         self._sockets = [bound]
         self.port = bound.getsockname()[1]
         self._config.load()

@@ -1,0 +1,44 @@
+"""The command line: data on stdout, talk on stderr, exit code 0 only where all is well."""
+
+import os
+import sys
+
+import typer
+
+from credit_service.cli import account, migrate, resume, serve, tail, topics, trigger
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+app = typer.Typer(
+    name="credits",
+    help="The credit service: Kafka events in, a ledger of credits in Postgres, Kafka events out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("migrate")(migrate.migrate)
+app.add_typer(topics.app, name="topics")
+app.command("serve")(serve.serve)
+app.add_typer(account.app, name="account")
+app.command("trigger")(trigger.trigger)
+app.command("tail")(tail.tail)
+app.command("resume")(resume.resume)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code. What goes wrong is one line on stderr."""
+    try:
+        exit_code: int | None = app(prog_name="credits", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        sys.stderr.write(f"credits: {error.format_message()}\n")
+        return error.exit_code
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; Python would try to flush once more at its end, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return exit_code or 0

@@ -1,0 +1,26 @@
+"""`credits migrate`."""
+
+from credit_service.cli.faults import Failed
+from credit_service.cli.output import say
+from credit_service.cli.run import settings_or_exit
+
+
+def migrate() -> None:
+    """Bring the database to the schema that this service needs; forward only, and safe to repeat.
+
+    Example: [cyan]credits migrate[/]
+    """
+    settings = settings_or_exit()
+    from credit_service.postgres.migrate import MigrationFailed, newest_version
+    from credit_service.postgres.migrate import migrate as run_migrations
+
+    url = settings.database_url.get_secret_value()
+    try:
+        said = run_migrations(url)
+    except MigrationFailed as error:
+        # dbmate may quote an address that it cannot read.
+        lines = str(error).replace(url, "the database").splitlines()
+        raise Failed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None
+    if said:
+        say(said)
+    say(f"The database is at version {newest_version()}.")

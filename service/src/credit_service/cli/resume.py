@@ -1,0 +1,42 @@
+"""`credits resume`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from credit_service.cli.faults import WrongUse
+from credit_service.cli.output import Format, Output, put
+from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+
+
+def resume(
+    topic: Annotated[str, typer.Argument(help="An incoming topic, by the name that the contracts have for it.")],
+    output: Output = Format.TEXT,
+) -> int:
+    """Read on in a topic that was paused because too many messages in a row were unreadable.
+
+    The exit code is 1 if the topic was not paused.
+
+    Example: [cyan]credits resume email-bounced[/]
+    """
+    settings = settings_or_exit()
+    from credit_contracts.topics import INCOMING_TOPICS
+
+    connection = kafka_of(settings)
+    name = connection.event_type(topic)
+    if name not in INCOMING_TOPICS:
+        raise WrongUse(f"{topic} is no incoming topic: one of {', '.join(INCOMING_TOPICS)}")
+
+    async def go_on() -> bool:
+        from credit_service.postgres.offsets import PostgresOffsetStore
+
+        async with ledger(settings) as pool:
+            return await PostgresOffsetStore(pool).resume_topic(connection.topic(name))
+
+    was_paused = run(go_on())
+    if output is Format.JSON:
+        put(json.dumps({"topic": name, "was_paused": was_paused}))
+    else:
+        put(f"{name} was paused and goes on" if was_paused else f"{name} was not paused")
+    return 0 if was_paused else 1

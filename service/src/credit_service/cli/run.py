@@ -1,0 +1,63 @@
+"""What the commands share: settings, connections, and faults told in one line."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from credit_service.cli.faults import Failed, WrongUse
+
+if TYPE_CHECKING:
+    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.postgres.pool import Pool
+    from credit_service.settings import Settings
+
+T = TypeVar("T")
+
+
+def settings_or_exit() -> "Settings":
+    """The settings; what is missing or wrong ends the command before it connects to anything."""
+    from credit_service.settings import SettingsError, load_settings
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise WrongUse(str(error)) from None
+
+
+def kafka_of(settings: "Settings") -> "KafkaConnection":
+    """Where Kafka is, and what the topics are called there."""
+    from credit_service.kafka.connection import KafkaConnection
+
+    return KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_group_id, settings.topic_prefix)
+
+
+@asynccontextmanager
+async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
+    """Connections to a database that has the schema, or the command ends with what is wrong with it."""
+    from credit_service.postgres.pool import open_pool
+    from credit_service.postgres.schema import schema_problem
+
+    async with open_pool(settings.database_url.get_secret_value()) as pool:
+        if problem := await schema_problem(pool):
+            raise Failed(problem)
+        yield pool
+
+
+def run(work: Coroutine[None, None, T]) -> T:
+    """Runs `work` to its end; a server that does not answer is one line."""
+    from aiokafka.errors import KafkaError
+
+    from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+
+    # The line that ends the command says it; the libraries would say it once more.
+    logging.disable()
+    try:
+        return asyncio.run(work)
+    except LedgerUnavailable as error:
+        raise Failed(f"the database does not answer: {error}") from None
+    except RefusedByLedger as error:
+        raise Failed(f"the database refuses this: SQLSTATE {error.sqlstate}") from None
+    except (KafkaError, TimeoutError) as error:
+        raise Failed(f"Kafka does not answer: {error or type(error).__name__}") from None

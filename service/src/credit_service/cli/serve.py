@@ -1,0 +1,23 @@
+"""`credits serve`."""
+
+from credit_service.cli.faults import Failed
+from credit_service.cli.run import settings_or_exit
+
+
+def serve() -> int:
+    """Run the service until SIGTERM or Ctrl-C: events in, ledger, events out, and HTTP on loopback.
+
+    Example: [cyan]CREDITS_HTTP_PORT=8081 credits serve[/]
+    """
+    settings = settings_or_exit()
+    import uvloop
+
+    from credit_service.bootstrap import serve as run_service
+    from credit_service.http.server import CannotListen
+    from credit_service.logging import configure_logging
+
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        return uvloop.run(run_service(settings))
+    except CannotListen as error:
+        raise Failed(str(error)) from None

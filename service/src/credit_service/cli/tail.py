@@ -1,0 +1,102 @@
+"""`credits tail`."""
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from credit_service.cli.faults import Failed
+from credit_service.cli.output import Format, Output, put, say
+from credit_service.cli.run import kafka_of, run, settings_or_exit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from credit_contracts import BalanceChanged, Event, InsufficientCredits, OutgoingData
+    from credit_service.kafka.connection import KafkaConnection
+
+START_SECONDS_MAX = 15
+
+
+def tail(
+    account: Annotated[str | None, typer.Option(help="Only the events of this account.")] = None,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Also what was published before.")] = False,
+    events_max: Annotated[int | None, typer.Option("--max", min=1, help="End after this many events.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Watch what the service publishes: balance changes and insufficient credits, a line each, until Ctrl-C.
+
+    With [cyan]--output json[/] each line is a CloudEvent.
+
+    Example: [cyan]credits tail --account acme[/]
+    """
+    settings = settings_or_exit()
+    run(_tail(kafka_of(settings), account, from_beginning, events_max, output))
+
+
+async def _tail(
+    connection: "KafkaConnection", account: str | None, from_beginning: bool, events_max: int | None, output: Format
+) -> None:
+    from credit_contracts import encode_structured
+
+    shown = 0
+    async with aclosing(_events(connection, from_beginning)) as events:
+        async for event in events:
+            if account is not None and event.data.account_id != account:
+                continue
+            put(encode_structured(event).value.decode() if output is Format.JSON else _line(event))
+            shown += 1
+            if shown == events_max:
+                return
+
+
+async def _events(connection: "KafkaConnection", from_beginning: bool) -> "AsyncGenerator[Event[OutgoingData]]":
+    """The events of the outgoing topics, once their transactions are committed."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
+    from credit_service.kafka.topics import partition_counts
+
+    topics = [connection.topic(name) for name in OUTGOING_TOPICS]
+    counts = await partition_counts(connection)
+    if missing := [topic for topic in topics if topic not in counts]:
+        raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=connection.bootstrap_servers.split(","),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            await consumer.start()
+            consumer.assign([TopicPartition(topic, n) for topic in topics for n in range(counts[topic])])
+            await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
+        say(f"Watching {' and '.join(topics)}; Ctrl-C ends.")
+        async for record in consumer:
+            event = decode_outgoing(record.headers, record.value)
+            if isinstance(event, Unreadable):
+                say(f"unreadable: {record.topic}, partition {record.partition}, offset {record.offset}: {event.detail}")
+            else:
+                yield event
+    finally:
+        await consumer.stop()
+
+
+def _line(event: "Event[OutgoingData]") -> str:
+    from credit_contracts import BalanceChanged
+
+    data = event.data
+    what = _change(data) if isinstance(data, BalanceChanged) else _decline(data)
+    about = f"  prospect {data.prospect_id}" if data.prospect_id else ""
+    return f"{event.time:%Y-%m-%d %H:%M:%S}Z  {data.account_id}  {what}{about}  by {data.cause.type} {data.cause.id}"
+
+
+def _change(data: "BalanceChanged") -> str:
+    before, after = ("unlimited" if b is None else b for b in (data.previous_balance, data.balance))
+    return f"#{data.sequence}  {data.reason}  {data.delta:+}  {before} -> {after}"
+
+
+def _decline(data: "InsufficientCredits") -> str:
+    return f"declined, {data.shortfall} short  number {data.declined_in_period} in this period"
