@@ -24,6 +24,7 @@ _SERVERS = pytest.StashKey[ExitStack]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, start the servers before the workers, which can then all use them."""
+    config.addinivalue_line("markers", "chaos: kills what it tests, over and over")
     config.stash[_SERVERS] = ExitStack()
     distributed = config.getoption("dist", "no") != "no"
     if distributed and not config.option.collectonly and not _needs_no_servers(config):

@@ -33,8 +33,6 @@ class Addresses:
         if database_url and bootstrap_servers:
             return cls(database_url, bootstrap_servers)
         if database_url or bootstrap_servers:
-            found, missing = (
-                (DATABASE_URL, BOOTSTRAP_SERVERS) if database_url else (BOOTSTRAP_SERVERS, DATABASE_URL)
-            )
+            found, missing = (DATABASE_URL, BOOTSTRAP_SERVERS) if database_url else (BOOTSTRAP_SERVERS, DATABASE_URL)
             raise UsageError(f"{found} is set but {missing} is not: set both, or neither")
         return None

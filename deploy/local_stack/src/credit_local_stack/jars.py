@@ -61,9 +61,7 @@ def _fetch(missing: list[LockedDependency], folder: Path) -> None:
         context = maven(Path(scratch))
         pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
         try:
-            for jar, path in zip(
-                missing, pool.map(lambda jar: _download(context, jar), missing), strict=True
-            ):
+            for jar, path in zip(missing, pool.map(lambda jar: _download(context, jar), missing), strict=True):
                 path.replace(folder / _file_name(jar))
         finally:
             pool.shutdown(cancel_futures=True)

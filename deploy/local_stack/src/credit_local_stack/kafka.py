@@ -127,9 +127,7 @@ class Kafka:
 def _metadata_request() -> bytes:
     """Return Kafka's Metadata request for no topics: it is answered with the brokers that take clients."""
     client_id_null, topics_none, create_topics = -1, 0, False
-    return struct.pack(
-        "!hhihi?", _METADATA_KEY, _METADATA_VERSION, 0, client_id_null, topics_none, create_topics
-    )
+    return struct.pack("!hhihi?", _METADATA_KEY, _METADATA_VERSION, 0, client_id_null, topics_none, create_topics)
 
 
 def _ask(port: int, request: bytes) -> bytes:

@@ -122,9 +122,7 @@ def _check_replaceable(env_file: Path) -> None:
 @contextmanager
 def _written(addresses: Addresses, env_file: Path) -> Iterator[None]:
     text = "".join(f"{name}={value}\n" for name, value in addresses.environment().items())
-    with tempfile.NamedTemporaryFile(
-        "w", dir=env_file.absolute().parent, prefix=".env-", delete=False
-    ) as new:
+    with tempfile.NamedTemporaryFile("w", dir=env_file.absolute().parent, prefix=".env-", delete=False) as new:
         new.write(text)
     Path(new.name).replace(env_file)
     try:

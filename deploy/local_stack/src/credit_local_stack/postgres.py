@@ -97,9 +97,7 @@ class Postgres:
             "exit_on_error=on",
             _USER,
         ]
-        run_tool(
-            [*_as_server_user(), *single], self.log, self.quick_end, said=f"CREATE DATABASE {DATABASE};\n"
-        )
+        run_tool([*_as_server_user(), *single], self.log, self.quick_end, said=f"CREATE DATABASE {DATABASE};\n")
         new.rename(self.folder)
 
     def command(self) -> list[str]:

@@ -87,9 +87,7 @@ class ServerProcess:
                     return
                 if time.monotonic() > deadline:
                     self.end(signal.SIGKILL)
-                    raise StackError(
-                        f"{self.server.name} does not answer after {_START_SECONDS_MAX} s\n{self._tail()}"
-                    )
+                    raise StackError(f"{self.server.name} does not answer after {_START_SECONDS_MAX} s\n{self._tail()}")
                 self._pause(_POLL_SECONDS)
             if may_move:
                 self.server.choose_ports()

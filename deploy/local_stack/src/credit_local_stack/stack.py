@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Longer than the supervisor's own bounds for starting and ending, which come first and say more.
-_ANSWER_SECONDS_MAX = 400
-_END_SECONDS_MAX = 150
+_ANSWER_SECONDS_MAX = 500
+_END_SECONDS_MAX = 200
 
 
 def _say_nothing(_line: str) -> None:
@@ -207,9 +207,7 @@ class Stack:
                 stdin.write(command.encode() + b"\n")
                 stdin.flush()
             if not select.select([stdout], [], [], _ANSWER_SECONDS_MAX)[0]:
-                raise StackError(
-                    f"the local stack's supervisor did not answer within {_ANSWER_SECONDS_MAX} s"
-                )
+                raise StackError(f"the local stack's supervisor did not answer within {_ANSWER_SECONDS_MAX} s")
             line = stdout.readline()
         if not line:
             raise StackError(f"the local stack's supervisor is gone\n{tail(self.data / 'supervisor.log')}")
