@@ -33,7 +33,9 @@ def main() -> int:
         exit_code: int | None = app(prog_name="credits", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        sys.stderr.write(f"credits: {error.format_message()}\n")
+        # Without arguments the help has been printed, and there is nothing left to say.
+        if said := error.format_message():
+            sys.stderr.write(f"credits: {said}\n")
         return error.exit_code
     except typer.Abort:
         return EXIT_INTERRUPTED
