@@ -7,12 +7,14 @@ import contextlib
 import signal
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.expiry import ParkedExpiry
+from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
@@ -43,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
 WATCH_EVERY_SECONDS = 5.0
+EXPIRE_EVERY_SECONDS = 30.0
 STUCK_SECONDS_MAX = 600.0
 
 
@@ -53,6 +56,7 @@ class Service:
     intake: Intake
     relay: Relay
     doorbell: Doorbell
+    expiry: ParkedExpiry
 
 
 def kafka_connection(settings: Settings) -> KafkaConnection:
@@ -65,7 +69,7 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
     rules = Rules(late_refund=settings.late_refund)
     reach = failpoint(settings.kill_at)
     connection = kafka_connection(settings)
-    ledger = PostgresLedger(pool, unparked_max=rules.unparked_max)
+    ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
     processor = Processor(ledger, rules, reach)
     outbox = PostgresOutbox(settings.database_url.get_secret_value(), pool)
     relay = Relay(connection, outbox, reach)
@@ -80,7 +84,8 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
     bounds = IntakeBounds(settings.batch_records_max, settings.unreadable_in_a_row_max)
     timers = TimerSweep(ledger, processor)
     intake = Intake(connection, processor, PostgresOffsetStore(pool), timers, status, stored, bounds)
-    return Service(intake, relay, doorbell)
+    expiry = ParkedExpiry(ledger, timedelta(hours=settings.parked_hours_max))
+    return Service(intake, relay, doorbell, expiry)
 
 
 async def serve(settings: Settings) -> int:
@@ -139,14 +144,14 @@ async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics,
 
 @contextlib.asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
-    bell = asyncio.create_task(service.doorbell.run())
+    aside = [asyncio.create_task(service.doorbell.run()), asyncio.create_task(_expire_parked(service.expiry))]
     tasks = [asyncio.create_task(service.intake.run()), asyncio.create_task(service.relay.run())]
     try:
         yield tasks
     finally:
-        for task in (bell, *tasks):
+        for task in (*aside, *tasks):
             task.cancel()
-        await asyncio.gather(bell, *tasks, return_exceptions=True)
+        await asyncio.gather(*aside, *tasks, return_exceptions=True)
 
 
 async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
@@ -207,6 +212,17 @@ async def _join(intake: Intake) -> str | None:
     except (KafkaError, TimeoutError, OSError) as error:
         return f"Kafka does not answer: {type(error).__name__}"
     return None
+
+
+async def _expire_parked(expiry: ParkedExpiry) -> None:
+    while True:
+        try:
+            taken = await expiry.sweep()
+        except (LedgerUnavailable, RefusedByLedger) as error:
+            log.warning("parked events not looked through, trying again", cause=str(error))
+            taken = 0
+        if not taken:
+            await asyncio.sleep(EXPIRE_EVERY_SECONDS)
 
 
 async def _watch(intake: Intake) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from credit_service.application.record import Headers, Record
@@ -64,6 +64,9 @@ class LedgerTransaction(Protocol):
 
     async def now(self) -> datetime:
         """The database's clock, the only one that counts."""
+
+    async def take_expired(self, waiting_max: timedelta, limit: int) -> list[Incoming]:
+        """Takes out parked events that have waited for longer than `waiting_max`, at most `limit`."""
 
     async def store(self, what: ToStore) -> None:
         """Writes sets, never row by row."""

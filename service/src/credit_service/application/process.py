@@ -116,8 +116,20 @@ class Processor:
         return report
 
     async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
-        """Lets due timers happen, and has parked events of accounts with a plan decided."""
-        return await self._until_stored(_Work(wakes), abandon)
+        """Lets due timers happen, and has parked events of accounts with a plan decided.
+
+        Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later.
+        """
+        try:
+            return await self._until_stored(_Work(wakes), abandon)
+        except (RefusedByLedger, Undecidable) as error:
+            log.exception("wake failed", accounts=len(wakes), **_reason_of(error))
+            if len(wakes) == 1:
+                return Report()
+        report = Report()
+        for wake in wakes:
+            report.add(await self.wake([wake], abandon))
+        return report
 
     async def _until_stored(self, work: _Work, abandon: asyncio.Event) -> Report:
         """Attempts until the ledger has it; the pauses between grow, up to a bound."""

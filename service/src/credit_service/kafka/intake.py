@@ -99,12 +99,23 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     async def run(self) -> None:
         """Takes turns until `stop` is called; ends between two batches."""
         while not self._stopping.is_set():
-            if not await self._take_turn():
-                self._arrived.clear()
-                blocked = any(self._merge.buffered(p) for p in self._merge.partitions)
-                wait_seconds = BLOCKED_WAIT_SECONDS if blocked else IDLE_WAIT_SECONDS
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), wait_seconds)
+            try:
+                worked = await self._take_turn()
+            except Exception:  # a defect: nothing is committed, so nothing is lost by starting over
+                log.exception("turn failed, reading again from what is stored")
+                self._status.set("intake", "a turn failed and is tried again")
+                self._open_again(self._subscriber.consumer.assignment())
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._status.set("intake", None)
+            if not worked:
+                await self._wait_for_work()
+
+    async def _wait_for_work(self) -> None:
+        self._arrived.clear()
+        blocked = any(map(self._merge.buffered, self._merge.partitions))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), BLOCKED_WAIT_SECONDS if blocked else IDLE_WAIT_SECONDS)
 
     def stop(self) -> None:
         """Lets the batch in hand be finished, and no other begin."""
@@ -189,6 +200,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             return False
         try:
             self._paused_topics = await self._offsets.paused_topics()
+            consumer.pause(*(p for p in partitions if p.topic in self._paused_topics))
             partitions = {p for p in partitions if p.topic not in self._paused_topics}
             positions = await opening_positions(consumer, self._offsets, partitions)
             for partition in partitions:
@@ -243,7 +255,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         consumer = self._subscriber.consumer
         return {
             partition
-            for partition in self._merge.partitions
+            for partition in list(self._merge.partitions)
             if await consumer.is_read_to_its_end(TopicPartition(*partition), self._received[partition])
         }
 
@@ -258,13 +270,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             log.warning("stored offsets moved, reading again from there", partitions=len(partitions))
             self._open_again(partitions)
             return
-        except Exception:  # a defect: nothing is committed, so nothing is lost by starting over
-            log.exception("batch failed, reading it again")
-            self._status.set("batch", "a batch failed and is tried again")
-            self._open_again(partitions)
-            await asyncio.sleep(RETRY_SECONDS)
-            return
-        self._status.set("batch", None)
         self._uncommitted |= partitions
         report.misplaced = sum(map(self._is_misplaced, records))
         self._timers.note_decided(records, report)
@@ -296,7 +301,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     def _resume_drained(self) -> None:
         consumer = self._subscriber.consumer
         for partition in consumer.paused():
-            if self._merge.buffered(partition) <= BUFFERED_PER_PARTITION_MAX // 2:
+            takes_part = partition in self._merge.partitions
+            if takes_part and self._merge.buffered(partition) <= BUFFERED_PER_PARTITION_MAX // 2:
                 consumer.resume(partition)
 
     def _tell(self, report: Report) -> None:

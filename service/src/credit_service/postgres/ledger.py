@@ -9,7 +9,7 @@ from credit_service.application.faults import OffsetsMoved
 from credit_service.application.ports import TopicPartition, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Incoming, Wake
-from credit_service.postgres.load import load_accounts
+from credit_service.postgres.load import load_accounts, take_expired
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 from credit_service.postgres.store import store
@@ -22,18 +22,22 @@ TIMER_GRACE = timedelta(seconds=10)
 
 
 class PostgresLedger:
-    """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time."""
+    """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time.
 
-    def __init__(self, pool: "Pool", *, unparked_max: int) -> None:
+    `topic_prefix` stands before the topics' names in this deployment.
+    """
+
+    def __init__(self, pool: "Pool", *, unparked_max: int, topic_prefix: str = "") -> None:
         self._pool = pool
         self._unparked_max = unparked_max
+        self._topic_prefix = topic_prefix
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
         """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
         with faults_named():
             async with self._pool.acquire() as connection, connection.transaction():
-                yield PostgresTransaction(connection, self._unparked_max)
+                yield PostgresTransaction(connection, self._unparked_max, self._topic_prefix)
 
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
@@ -57,9 +61,10 @@ class PostgresLedger:
 class PostgresTransaction:
     """The application's `LedgerTransaction` on one connection."""
 
-    def __init__(self, connection: "Connection", unparked_max: int) -> None:
+    def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str) -> None:
         self._connection = connection
         self._unparked_max = unparked_max
+        self._topic_prefix = topic_prefix
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
         """See `application.ports.LedgerTransaction`."""
@@ -73,12 +78,18 @@ class PostgresTransaction:
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
-        return await load_accounts(self._connection, inputs, unparked_max=self._unparked_max)
+        return await load_accounts(
+            self._connection, inputs, unparked_max=self._unparked_max, topic_prefix=self._topic_prefix
+        )
 
     async def now(self) -> datetime:
         """See `application.ports.LedgerTransaction`."""
         now: datetime = await self._connection.fetchval(sql("now"))
         return now
+
+    async def take_expired(self, waiting_max: timedelta, limit: int) -> list[Incoming]:
+        """See `application.ports.LedgerTransaction`."""
+        return await take_expired(self._connection, waiting_max, limit, topic_prefix=self._topic_prefix)
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""

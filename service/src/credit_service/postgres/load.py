@@ -1,6 +1,7 @@
 """Accounts as a batch needs them: locked first, everything else read by later statements, so as fresh as the lock."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import INCOMING, PlanChanged
@@ -27,7 +28,7 @@ def partition_hash(account_id: str) -> int:
 
 
 async def load_accounts(
-    connection: "Connection", inputs: Sequence[Incoming | Wake], *, unparked_max: int
+    connection: "Connection", inputs: Sequence[Incoming | Wake], *, unparked_max: int, topic_prefix: str
 ) -> dict[str, Account]:
     """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for."""
     names = sorted({item.account_id for item in inputs})
@@ -39,7 +40,7 @@ async def load_accounts(
     waiting = [a.account_id for a in accounts.values() if a.parked]
     if waiting:
         await _load_parked_keys(connection, accounts, [e for e in events if accounts[e.account_id].parked])
-        await _load_parked_events(connection, accounts, waiting, unparked_max)
+        await _load_parked_events(connection, accounts, waiting, unparked_max, topic_prefix)
         events += [event for name in waiting for event in accounts[name].waiting]
     await _load_decided(connection, accounts, events)
     await _load_prospects(connection, accounts, events)
@@ -48,6 +49,19 @@ async def load_accounts(
         await _load_grants(connection, accounts, list(started))
         await _load_plans(connection, accounts, started)
     return accounts
+
+
+async def take_expired(
+    connection: "Connection", waiting_max: timedelta, limit: int, *, topic_prefix: str
+) -> list[Incoming]:
+    """Takes out parked events that have waited for longer than `waiting_max`, under their accounts' locks."""
+    rows = await connection.fetch(sql("accounts_with_expired_parked_events"), waiting_max, limit)
+    if not rows:
+        return []
+    names = sorted(row["account_id"] for row in rows)
+    await connection.fetch(sql("lock_accounts"), names)
+    taken = await connection.fetch(sql("take_expired_parked_events"), names, waiting_max, limit)
+    return [_parked(row, topic_prefix) for row in taken]
 
 
 async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Record]":
@@ -88,12 +102,12 @@ async def _load_parked_keys(connection: "Connection", accounts: dict[str, Accoun
 
 
 async def _load_parked_events(
-    connection: "Connection", accounts: dict[str, Account], names: list[str], unparked_max: int
+    connection: "Connection", accounts: dict[str, Account], names: list[str], unparked_max: int, topic_prefix: str
 ) -> None:
     """The first `unparked_max` events that wait, of each account; only those of accounts that can decide them."""
     for row in await connection.fetch(sql("load_parked_events"), names, unparked_max):
         account = accounts[row["account_id"]]
-        account.waiting.append(_parked(row))
+        account.waiting.append(_parked(row, topic_prefix))
         account.parked_keys[row["key"]] = row["content"]
     for name in names:
         account = accounts[name]
@@ -101,7 +115,7 @@ async def _load_parked_events(
             account.waiting_until = account.waiting[-1].order
 
 
-def _parked(row: "asyncpg.Record") -> Incoming:
+def _parked(row: "asyncpg.Record", topic_prefix: str) -> Incoming:
     event_type = row["type"]
     return Incoming(
         row["account_id"],
@@ -112,7 +126,7 @@ def _parked(row: "asyncpg.Record") -> Incoming:
         event_type,
         row["occurred_at"],
         INCOMING[event_type].model_validate_json(row["data"]),
-        Place(event_type, row["partition"], row["offset"]),
+        Place(topic_prefix + event_type, row["partition"], row["offset"]),
     )
 
 

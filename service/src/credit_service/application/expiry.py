@@ -1,0 +1,44 @@
+"""Parked events whose account's first plan does not come in time become dead letters that say so."""
+
+from datetime import timedelta
+
+import structlog
+
+from credit_contracts.envelope import Event, encode
+from credit_service.application.ports import DeadLetter, Ledger, ToStore
+from credit_service.application.process import REFUSALS
+from credit_service.application.record import Record
+from credit_service.domain.decision import Incoming
+
+log = structlog.get_logger(__name__)
+
+EXPIRED_PER_TRANSACTION_MAX = 500
+
+
+class ParkedExpiry:
+    """Takes out what has waited for longer than `waiting_max`."""
+
+    def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
+        self._ledger = ledger
+        self._waiting_max = waiting_max
+
+    async def sweep(self) -> int:
+        """One transaction's worth; how many events it took out. Raises the faults of `application.faults`."""
+        async with self._ledger.transaction() as transaction:
+            expired = await transaction.take_expired(self._waiting_max, EXPIRED_PER_TRANSACTION_MAX)
+            letters = [
+                DeadLetter(_record(incoming), "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired
+            ]
+            if letters:
+                await transaction.store(ToStore(await transaction.now(), dead_letters=letters))
+        if letters:
+            log.warning("parked events expired", events=len(letters))
+        return len(letters)
+
+
+def _record(incoming: Incoming) -> Record:
+    """The event encoded anew: the original bytes were not kept."""
+    event = Event(incoming.source, incoming.id, incoming.type, incoming.occurred_at, incoming.data)
+    encoded = encode(event)
+    timestamp_ms = int(incoming.occurred_at.timestamp() * 1000)
+    return Record(incoming.place, encoded.key, encoded.value, encoded.headers, timestamp_ms, incoming, incoming.order)
