@@ -72,14 +72,16 @@ def change_plan(
     account.new_plans.append(plan)
     if _is_superseded(account, plan, incoming.occurred_at):
         return "plan-superseded", note
-    is_to_come = plan.effective_at > incoming.occurred_at
-    if is_to_come or incoming.occurred_at == account.next_timer_at:
-        # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+    if plan.effective_at > incoming.occurred_at:
         account.pending.append(plan)
         account.reschedule()
+        return "plan-pending", note
+    if incoming.occurred_at == account.next_timer_at:
+        # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+        account.pending.append(plan)
     else:
         take_effect(account, plan, incoming.occurred_at, now, out)
-    return ("plan-pending" if is_to_come else "plan-in-force"), note
+    return "plan-in-force", note
 
 
 def take_effect(account: "Account", plan: Plan, at: datetime, now: datetime, out: Decided) -> None:

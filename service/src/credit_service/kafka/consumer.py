@@ -1,9 +1,12 @@
 """aiokafka's consumer, knowing what it has handed out."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+END_KNOWN_MS_MAX = 5_000
 
 
 class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -40,10 +43,14 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     async def is_read_to_its_end(self, partition: TopicPartition, received: int) -> bool:
         """Whether nothing lies in the partition beyond `received`, the offset after the last record that arrived.
 
-        False while the end is unknown, and while a record is on its way. Markers of transactions do not count.
+        False while the end is unknown or was not heard of lately, and while a record is on its way: a broker that is
+        away must not look like topics that are empty. Markers of transactions do not count.
         """
         handed_out = self._handed_out.get(partition)
         if handed_out is None or handed_out > received or partition not in self.assignment():
+            return False
+        heard_ms = self.last_poll_timestamp(partition)
+        if heard_ms is None or time.time() * 1000 - heard_ms > END_KNOWN_MS_MAX:
             return False
         end = self.last_stable_offset(partition)
         return end is not None and end >= 0 and bool(await self.position(partition) >= end)
