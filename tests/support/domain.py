@@ -1,0 +1,182 @@
+"""Stories about an account: each step is a batch of its own through `decide`, with a store between the steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+from credit_contracts.incoming import EmailBounced, IncomingData, PlanChanged, ProspectExported, ProspectGenerated
+from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decision import Change, Decided, Decision, Incoming, Place, Refused, Wake
+from credit_service.domain.idempotency import content_of, key_of
+from credit_service.domain.period import Period
+from support.rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from credit_contracts.incoming import BounceType
+    from credit_service.domain.grant import Grant
+    from credit_service.domain.plan import Plan
+    from credit_service.domain.prospect import Prospect
+
+ACCOUNT = "acme"
+SOURCE = "/tests"
+NOW = datetime(2036, 1, 1, tzinfo=UTC)
+
+_TOPICS: dict[type[IncomingData], str] = {
+    ProspectGenerated: "prospect-generated",
+    ProspectExported: "prospect-exported",
+    EmailBounced: "email-bounced",
+    PlanChanged: "plan-changed",
+}
+_offsets = count()
+
+
+def time(text: str) -> datetime:
+    """`2026-01-31` or `2026-01-31 10:00`, in UTC unless it says otherwise."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def event(data: IncomingData, at: datetime, event_id: str, source: str = SOURCE) -> Incoming:
+    """`data` as it comes out of the intake."""
+    topic = _TOPICS[type(data)]
+    return Incoming(
+        data.account_id,
+        key_of(source, event_id),
+        content_of(topic, data),
+        source,
+        event_id,
+        topic,
+        at,
+        data,
+        Place(topic, 0, next(_offsets)),
+    )
+
+
+@dataclass
+class Story:
+    """What happens to one account. Times are texts; one that is not given is a minute after the last.
+
+    Every step says what became of it: the outcome, `parked`, `duplicate`, or the reason of the refusal.
+    """
+
+    rules: Rules = field(default_factory=Rules)
+    now: datetime = NOW
+    rows: Rows = field(default_factory=Rows)
+    decisions: list[Decision] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    _last: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    _ids: count[int] = field(default_factory=count)
+
+    def plan(
+        self,
+        credits_a_month: int | None,
+        at: str | None = None,
+        *,
+        effective: str | None = None,
+        anchor: str | None = None,
+        zone: str | None = None,
+        seats: int | None = None,
+        email_accounts: int | None = None,
+        name: str = "plan",
+        event_id: str | None = None,
+    ) -> str:
+        data = PlanChanged(
+            account_id=ACCOUNT,
+            plan_id=name,
+            monthly_credits=credits_a_month,
+            seats=seats,
+            email_accounts=email_accounts,
+            effective_at=time(effective) if effective else None,
+            billing_anchor_at=time(anchor) if anchor else None,
+            time_zone=zone,
+        )
+        return self.happens(data, at, event_id)
+
+    def generate(self, prospect: str, at: str | None = None, *, event_id: str | None = None) -> str:
+        return self.happens(ProspectGenerated(account_id=ACCOUNT, prospect_id=prospect), at, event_id)
+
+    def export(self, prospect: str, at: str | None = None, *, event_id: str | None = None) -> str:
+        return self.happens(ProspectExported(account_id=ACCOUNT, prospect_id=prospect), at, event_id)
+
+    def bounce(
+        self, prospect: str, at: str | None = None, *, kind: BounceType = "hard", event_id: str | None = None
+    ) -> str:
+        return self.happens(EmailBounced(account_id=ACCOUNT, prospect_id=prospect, bounce_type=kind), at, event_id)
+
+    def happens(self, data: IncomingData, at: str | None = None, event_id: str | None = None) -> str:
+        """One event, in a batch of its own."""
+        self._last = time(at) if at else self._last + timedelta(minutes=1)
+        incoming = event(data, self._last, event_id or f"event-{next(self._ids)}")
+        decided = self.batch([incoming])
+        if decided.refused:
+            return decided.refused[-1].reason
+        if decided.duplicates:
+            return "duplicate"
+        return next((d.outcome for d in decided.decisions if d.key == incoming.key), "parked")
+
+    def wait(self, until: str, *, timers_max: int = 1_000_000) -> Story:
+        """Lets the timers up to `until` happen, at most `timers_max` of them."""
+        self.batch([Wake(ACCOUNT, time(until), timers_max)])
+        return self
+
+    def batch(self, inputs: Sequence[Incoming | Wake]) -> Decided:
+        """Loads, decides and stores."""
+        accounts = self.rows.load(inputs, unparked_max=self.rules.unparked_max)
+        decided = decide(accounts, inputs, self.now, self.rules)
+        self.rows.store(accounts.values(), decided)
+        self.decisions += decided.decisions
+        self.changes += decided.changes
+        self.refused += decided.refused
+        return decided
+
+    @property
+    def balance(self) -> int | None:
+        """As others see it: None is unlimited."""
+        return None if self._column("unlimited", default=False) else self.held
+
+    @property
+    def held(self) -> int:
+        """What the grants hold, also beneath an unlimited plan."""
+        held = self._column("balance", default=0)
+        assert isinstance(held, int)
+        return held
+
+    @property
+    def period(self) -> Period | None:
+        """The current one; None before the first plan."""
+        period = self._column("period", default=None)
+        assert period is None or isinstance(period, Period)
+        return period
+
+    @property
+    def waiting(self) -> int:
+        """How many events are parked."""
+        parked = self._column("parked", default=0)
+        assert isinstance(parked, int)
+        return parked
+
+    @property
+    def log(self) -> list[str]:
+        """The balance changes so far, such as `charge -1`."""
+        return [f"{change.reason} {change.delta:+d}" for change in self.changes]
+
+    @property
+    def grants(self) -> list[Grant]:
+        """The grants that are open, in the order in which they were opened."""
+        return [grant for _, grant in sorted(self.rows.grants.items()) if grant.is_open]
+
+    @property
+    def plan_in_force(self) -> Plan | None:
+        return self.rows.plans.get((ACCOUNT, self.rows.in_force.get(ACCOUNT, 0)))
+
+    def prospect(self, name: str) -> Prospect | None:
+        return self.rows.prospects.get((ACCOUNT, name))
+
+    def _column(self, name: str, *, default: object) -> object:
+        return self.rows.accounts.get(ACCOUNT, {}).get(name, default)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExported, ProspectGenerated
+from credit_service.domain import parking
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Incoming, Wake
+from support.domain import ACCOUNT, Story, event, time
+
+UNTIL = time("2026-01-01")
+"""Of a wake that is about what waits, not about timers."""
+
+
+def unpark_all(story: Story) -> int:
+    """Wakes the account until nothing waits; how often that took."""
+    batches = 0
+    while story.waiting:
+        story.batch([Wake(ACCOUNT, UNTIL, 0)])
+        batches += 1
+    return batches
+
+
+def test_events_before_the_first_plan_wait_for_it(story: Story) -> None:
+    assert story.generate("ann") == "parked"
+    assert story.bounce("ann") == "parked"
+    assert story.decisions == []
+    assert story.waiting == 2
+
+
+def test_the_first_plan_is_decided_before_what_waits(story: Story) -> None:
+    story.generate("ann", "2026-01-01")
+    story.export("bob", "2026-01-02")
+    story.plan(10, "2026-01-05")
+
+    assert [d.type for d in story.decisions] == ["plan-changed", "prospect-generated", "prospect-exported"]
+    assert story.balance == 8
+    assert story.waiting == 0
+    assert story.rows.parked == {}
+
+
+def test_what_waits_is_decided_in_order_of_occurrence(story: Story) -> None:
+    story.generate("third", "2026-01-03", event_id="a")
+    story.generate("first", "2026-01-01", event_id="c")
+    story.generate("second", "2026-01-02", event_id="b")
+    story.plan(2, "2026-01-05")
+
+    assert [(d.prospect_id, d.outcome) for d in story.decisions[1:]] == [
+        ("first", "charged"),
+        ("second", "charged"),
+        ("third", "declined"),
+    ]
+
+
+def test_at_one_instant_the_type_decides_then_source_and_id(story: Story) -> None:
+    at = time("2026-01-01")
+    inputs = [
+        event(EmailBounced(account_id=ACCOUNT, prospect_id="x"), at, "1"),
+        event(ProspectExported(account_id=ACCOUNT, prospect_id="x"), at, "2"),
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id="y"), at, "4", source="/b"),
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id="x"), at, "6", source="/a"),
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id="x"), at, "5", source="/a"),
+    ]
+    story.batch(inputs)
+    story.plan(10, "2026-01-05")
+
+    assert [d.id for d in story.decisions[1:]] == ["5", "6", "4", "2", "1"]
+
+
+def test_a_bounce_that_waits_before_its_charge_refunds_it(story: Story) -> None:
+    story.bounce("ann", "2026-01-01")
+    story.generate("ann", "2026-01-02")
+    story.plan(10, "2026-01-05")
+
+    assert story.log == ["plan_change +10", "charge -1", "refund +1"]
+
+
+def test_what_waits_is_booked_in_the_first_period_or_later(story: Story) -> None:
+    story.generate("early", "2025-11-11")
+    story.generate("later", "2026-02-10")
+    story.plan(10, "2026-01-05", anchor="2026-01-01")
+
+    assert story.log == ["plan_change +10", "charge -1", "lapse -9", "renewal +10", "charge -1"]
+
+
+def test_a_key_that_waits_waits_once(story: Story) -> None:
+    assert story.generate("ann", event_id="same") == "parked"
+    assert story.generate("ann", event_id="same") == "duplicate"
+    assert story.generate("bob", event_id="same") == "conflict"
+    assert story.waiting == 1
+
+
+def test_a_key_that_waited_is_a_duplicate_afterwards(story: Story) -> None:
+    story.generate("ann", event_id="same")
+    story.plan(10)
+
+    assert story.generate("ann", event_id="same") == "duplicate"
+    assert story.balance == 9
+
+
+def test_events_and_first_plan_in_one_batch_never_reach_the_table(story: Story) -> None:
+    decided = story.batch(
+        [
+            event(ProspectGenerated(account_id=ACCOUNT, prospect_id="ann"), time("2026-01-01"), "1"),
+            event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=5), time("2026-01-02"), "2"),
+            event(ProspectGenerated(account_id=ACCOUNT, prospect_id="bob"), time("2026-01-03"), "3"),
+        ]
+    )
+
+    assert (decided.parked, decided.unparked) == ([], [])
+    assert [d.outcome for d in decided.decisions] == ["plan-in-force", "charged", "charged"]
+
+
+def test_what_waits_is_decided_in_bounded_batches() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(5):
+        story.generate(f"p{number}")
+    story.plan(10)
+
+    assert (story.waiting, len(story.decisions)) == (3, 3)
+    assert unpark_all(story) == 2
+    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_newer_events_queue_behind_what_still_waits() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(5):
+        story.generate(f"p{number}")
+    story.plan(10, "2026-01-02")
+
+    assert story.generate("newest", "2026-01-03") == "parked"
+    assert story.plan(0, "2026-01-04") == "parked"
+    unpark_all(story)
+    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "p2", "p3", "p4", "newest", None]
+    assert story.generate("live again") == "charged"
+
+
+def test_a_newer_event_of_an_earlier_time_takes_its_turn() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(6):
+        story.generate(f"p{number}", f"2026-01-01 10:0{number}")
+    story.plan(10, "2026-01-02")
+    story.generate("between", "2026-01-01 10:03:30")
+    unpark_all(story)
+
+    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "p2", "p3", "between", "p4", "p5"]
+
+
+def test_none_goes_past_the_last_one_that_was_loaded() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(5):
+        story.generate(f"p{number}", f"2026-01-01 10:0{number}")
+    story.plan(10, "2026-01-02")
+    inputs: list[Incoming | Wake] = [
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id="after all"), time("2026-01-05"), "n1"),
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id="before all"), time("2026-01-01"), "n2"),
+        Wake(ACCOUNT, UNTIL, 0),
+        Wake(ACCOUNT, UNTIL, 0),
+    ]
+    story.batch(inputs)
+    assert [d.prospect_id for d in story.decisions[3:]] == ["before all", "p2", "p3"]
+    unpark_all(story)
+    assert [d.prospect_id for d in story.decisions[6:]] == ["p4", "after all"]
+
+
+def test_no_timer_overtakes_what_still_waits() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(5):
+        story.generate(f"p{number}")
+    story.plan(10, "2026-01-02", anchor="2026-01-01")
+    story.wait("2026-02-02").wait("2026-02-02").wait("2026-02-02")
+
+    assert story.log == ["plan_change +10", *["charge -1"] * 5, "lapse -5", "renewal +10"]
+
+
+def test_what_waits_brings_its_own_timers_about(story: Story) -> None:
+    story.generate("ann", "2026-03-10")
+    story.plan(10, "2026-01-10")
+
+    assert [d.type for d in story.decisions] == ["plan-changed", "renewal", "renewal", "prospect-generated"]
+
+
+def test_no_more_than_ten_thousand_events_wait(story: Story) -> None:
+    events = [
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id=f"p{n}"), time("2026-01-01"), f"{n}")
+        for n in range(parking.PARKED_MAX + 2)
+    ]
+    decided = story.batch(events)
+
+    assert parking.PARKED_MAX == 10_000
+    assert (len(decided.parked), story.waiting) == (10_000, 10_000)
+    assert [(r.reason, r.incoming.id) for r in decided.refused] == [("parked-full", "10000"), ("parked-full", "10001")]
+
+
+def test_a_first_plan_is_decided_also_when_the_room_is_full(story: Story) -> None:
+    story.batch(
+        [
+            event(ProspectGenerated(account_id=ACCOUNT, prospect_id=f"p{n}"), time("2026-01-01"), f"{n}")
+            for n in range(10_000)
+        ]
+    )
+
+    assert story.plan(None) == "plan-in-force"
+    assert story.waiting == 9_000
+    assert unpark_all(story) == 9
+    assert story.changes[-1].sequence == 10_001
+
+
+def test_a_first_plan_to_come_lets_what_waits_be_decided(story: Story) -> None:
+    story.generate("ann", "2026-01-01")
+    story.generate("bob", "2026-01-25")
+    story.plan(10, "2026-01-10", effective="2026-01-20")
+
+    assert [d.outcome for d in story.decisions if d.prospect_id] == ["declined", "charged"]
