@@ -102,9 +102,14 @@ def encode(event: Event[IncomingData | OutgoingData]) -> Encoded:
     """Write an event in binary mode, the same bytes each time."""
     return Encoded(
         key=event.data.account_id.encode(),
-        value=to_json(event.data),
+        value=encode_data(event.data),
         headers=binary_headers(event.source, event.id, event.type, event.time),
     )
+
+
+def encode_data(data: IncomingData | OutgoingData) -> bytes:
+    """Write the value alone, as `encode` does."""
+    return to_json(data)
 
 
 def binary_headers(source: str, event_id: str, event_type: str, time: datetime) -> list[tuple[str, bytes]]:

@@ -32,6 +32,7 @@ BACKOFF_SECONDS_FIRST = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
 REFUSALS = {
+    "reserved-source": "the event's source is that of the service's own events",
     "conflict": "the same source and id were decided before with other content",
     "from-the-future": "the event's time is more than 5 minutes ahead of the database's clock",
     "before-1970": "the event's time is before 1970",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.charge import bring_onto_account
 from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Refused, Wake
@@ -53,6 +54,10 @@ def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, out: Decide
 
 
 def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
+    # Its ids are those of timers to come: who could take one of them could stop a renewal.
+    if incoming.source == SERVICE_SOURCE:
+        out.refused.append(Refused(incoming, "reserved-source"))
+        return
     seen = account.decided.get(incoming.key) or account.parked_keys.get(incoming.key)
     if seen is not None:
         if seen == incoming.content:

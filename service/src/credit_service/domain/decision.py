@@ -22,7 +22,7 @@ Outcome = Literal[
     "expired",
 ]
 
-Refusal = Literal["conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
+Refusal = Literal["reserved-source", "conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
 
 
 @dataclass(frozen=True, slots=True)
