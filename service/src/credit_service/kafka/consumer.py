@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 END_KNOWN_MS_MAX = 5_000
+POLL_WAIT_MS_MIN = 500
 
 
 class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -33,8 +34,13 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """As aiokafka's, without what lies in partitions that are not open."""
-        fetched = await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+        """As aiokafka's, without what lies in partitions that are not open.
+
+        Waits for records for longer than it is asked to: FastStream sleeps after each poll that comes back empty, and
+        a record that arrives then would wait with it.
+        """
+        patience_ms = max(timeout_ms, POLL_WAIT_MS_MIN)
+        fetched = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
         handed_out = {partition: records for partition, records in fetched.items() if partition in self._handed_out}
         for partition, records in handed_out.items():
             self._handed_out[partition] = records[-1].offset + 1

@@ -1,0 +1,152 @@
+"""The real service as a process of its own, and the questions that are put to it."""
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import sysconfig
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+READY_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = 5
+END_SECONDS_MAX = 20
+LOG_LINES_SHOWN = 15
+POLL_SECONDS = 0.02
+
+
+class Stopped(Exception):  # noqa: N818 - reads as what happened
+    """The demo cannot go on; why is the message."""
+
+
+class ServiceProcess:
+    """A running `credits serve`, with its HTTP API."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self.port = port
+        self.log = log
+        self._process = process
+
+    def check_that_it_runs(self) -> None:
+        """Raises `Stopped` if the service has ended by itself."""
+        if self._process.returncode is not None:
+            raise Stopped(f"the service ended by itself with exit code {self._process.returncode}")
+
+    async def until_ready(self) -> None:
+        """Waits until the service reports ready; raises `Stopped` with what it misses if it does not."""
+        problems: object = "it does not answer"
+        for _ in range(int(READY_SECONDS_MAX / POLL_SECONDS)):
+            self.check_that_it_runs()
+            try:
+                status, answer = await self._get("/readyz")
+            except (OSError, http.client.HTTPException):
+                status, answer = 0, {}
+            if status == http.HTTPStatus.OK:
+                return
+            problems = answer.get("problems", problems)
+            await asyncio.sleep(POLL_SECONDS)
+        raise Stopped(f"the service was not ready within {READY_SECONDS_MAX} s: {problems}")
+
+    async def account(self, account_id: str) -> dict[str, Any] | None:
+        """The account as the API has it; None if there is none."""
+        return await self._found(f"/v1/accounts/{quote(account_id, safe='')}")
+
+    async def entries(self, account_id: str) -> list[dict[str, Any]]:
+        """All entries of the account in the ledger."""
+        entries: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self._found(f"/v1/accounts/{quote(account_id, safe='')}/entries?after={after}&limit=1000")
+            entries += page["entries"] if page else []
+            after = page["next_after"] if page else None
+        return entries
+
+    async def outcome(self, account_id: str, source: str, event_id: str) -> str | None:
+        """What was decided on an event; None if nothing was yet."""
+        asked = urlencode({"source": source, "id": event_id})
+        found = await self._found(f"/v1/accounts/{quote(account_id, safe='')}/decisions?{asked}")
+        return found.get("outcome") if found else None
+
+    async def end(self) -> int:
+        """Ends it by SIGTERM, or by force if it does not; returns the exit code."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self._process.wait(), END_SECONDS_MAX)
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
+
+    def last_log_lines(self) -> list[str]:
+        """What it said last."""
+        with self.log.open(encoding="utf-8", errors="replace") as lines:
+            return [line.rstrip() for line in deque(lines, LOG_LINES_SHOWN)]
+
+    async def _found(self, path: str) -> dict[str, Any] | None:
+        try:
+            status, answer = await self._get(path)
+        except (OSError, http.client.HTTPException) as error:
+            self.check_that_it_runs()
+            raise Stopped(f"the service does not answer {path}: {type(error).__name__}") from None
+        if status == http.HTTPStatus.NOT_FOUND:
+            return None
+        if status != http.HTTPStatus.OK:
+            raise Stopped(f"the service answers {path} with status {status}")
+        return answer
+
+    async def _get(self, path: str) -> tuple[int, dict[str, Any]]:
+        return await asyncio.to_thread(_get, self.port, path)
+
+
+def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
+    # Not urllib, which would ask a proxy for what is on this machine.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def running_service(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
+    """Starts the service and ends it in any case; its log goes to a temporary file, which stays if there was trouble."""
+    port = _free_port()
+    descriptor, log = tempfile.mkstemp(prefix="credits-demo-", suffix=".log")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sysconfig.get_path("scripts")) / "credits"),
+            "serve",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env={
+                **os.environ,
+                **environment,
+                "CREDITS_HTTP_HOST": "127.0.0.1",
+                "CREDITS_HTTP_PORT": str(port),
+                "CREDITS_SHUTDOWN_SECONDS": str(END_SECONDS_MAX // 2),
+            },
+        )
+    finally:
+        os.close(descriptor)
+    service = ServiceProcess(process, port, Path(log))
+    try:
+        yield service
+    finally:
+        # Shielded: a second Ctrl-C must not leave it running.
+        await asyncio.shield(service.end())
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port: int = bound.getsockname()[1]
+        return port
