@@ -1,0 +1,251 @@
+"""What holds for every history, whatever happens in it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from credit_contracts.incoming import PlanChanged
+from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.published import balance_changed, insufficient_credits
+from property.histories import START, data_of, histories, prospects, rules
+from support.domain import NOW, event
+from support.rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Items = list[Incoming | Wake]
+
+
+def take(rows: Rows, items: Sequence[Incoming | Wake], with_rules: Rules) -> None:
+    """One batch: load, decide, store."""
+    accounts = rows.load(items, unparked_max=with_rules.unparked_max)
+    rows.store(accounts.values(), decide(accounts, items, NOW, with_rules))
+
+
+def taken(batches: Sequence[Sequence[Incoming | Wake]], with_rules: Rules) -> Rows:
+    """What is stored after `batches`, each loaded anew, once nothing waits any more."""
+    rows = Rows()
+    for items in batches:
+        take(rows, items, with_rules)
+    while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
+        take(rows, [Wake(name, START, 0) for name in lagging], with_rules)
+    return rows
+
+
+def outcome(rows: Rows) -> tuple[object, ...]:
+    """All that is stored but what only says where and in which batch."""
+    by_account = defaultdict(list)
+    for change in rows.changes:
+        by_account[change.account_id].append(change)
+    return (
+        rows.accounts,
+        {at: replace(decision, place=None) for at, decision in rows.decisions.items()},
+        dict(by_account),
+        rows.grants,
+        rows.prospects,
+        rows.plans,
+        rows.pending,
+        rows.in_force,
+        set(rows.parked),
+    )
+
+
+def check(rows: Rows) -> None:
+    """The invariants of the ledger."""
+    for name, account in rows.accounts.items():
+        changes = [change for change in rows.changes if change.account_id == name]
+        grants = [grant for (owner, _), grant in rows.grants.items() if owner == name]
+        decisions = [decision for (owner, _), decision in rows.decisions.items() if owner == name]
+        lines = [line for change in changes for line in change.lines]
+
+        held = sum(grant.remaining for grant in grants if grant.is_open)
+        assert account["balance"] == held == sum(amount for _, amount in lines)
+        assert held >= 0
+        for grant in grants:
+            assert grant.remaining == sum(amount for grant_id, amount in lines if grant_id == grant.grant_id)
+            assert 0 <= grant.remaining <= grant.amount
+
+        assert [change.sequence for change in changes] == list(range(1, len(changes) + 1))
+        assert account["sequence"] == len(changes)
+        assert [decision.position for decision in decisions] == list(range(1, len(decisions) + 1))
+        assert account["position"] == len(decisions)
+        assert {change.cause.position for change in changes} <= {decision.position for decision in decisions}
+
+        # Each change begins where the one before it ended, and says what happened in between.
+        assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
+        for change in changes:
+            if change.previous_balance is not None and change.balance is not None:
+                assert change.balance - change.previous_balance == change.delta
+            assert change.delta or change.reason in ("charge", "refund", "plan_change")
+
+        refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
+        charges = {change.sequence: change for change in changes if change.reason == "charge"}
+        assert all(times == 1 for times in refunds.values())
+        assert refunds.keys() <= charges.keys()
+        prospects_charged = Counter(charge.cause.prospect_id for charge in charges.values())
+        assert all(times == 1 for times in prospects_charged.values())
+
+        renewals = Counter(decision.occurred_at for decision in decisions if decision.type == "renewal")
+        assert all(times == 1 for times in renewals.values())
+
+
+@given(histories(), rules())
+@settings(max_examples=150)
+def test_the_ledger_is_whole_after_every_step(items: Items, with_rules: Rules) -> None:
+    rows = Rows()
+    for item in items:
+        take(rows, [item], with_rules)
+        check(rows)
+
+
+@given(histories(), rules(), st.data())
+@settings(max_examples=150)
+def test_the_same_key_twice_is_once(items: Items, with_rules: Rules, data: st.DataObject) -> None:
+    repeated = list(items)
+    for index in data.draw(st.lists(st.integers(0, len(items) - 1), max_size=8)) if items else []:
+        first = next(i for i, item in enumerate(repeated) if item is items[index])
+        if isinstance(items[index], Incoming):
+            repeated.insert(data.draw(st.integers(first + 1, len(repeated))), items[index])
+
+    assert outcome(taken([repeated], with_rules)) == outcome(taken([items], with_rules))
+
+
+@given(histories(), rules(), st.data())
+@settings(max_examples=200)
+def test_two_batches_are_one(items: Items, with_rules: Rules, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(items)))
+
+    assert outcome(taken([items[:cut], items[cut:]], with_rules)) == outcome(taken([items], with_rules))
+
+
+@given(histories(), rules())
+@settings(max_examples=100)
+def test_a_batch_an_event_is_one_batch(items: Items, with_rules: Rules) -> None:
+    assert outcome(taken([[item] for item in items], with_rules)) == outcome(taken([items], with_rules))
+
+
+@given(histories(wakes=False), st.sampled_from([1, 2, 3]).flatmap(rules), st.data())
+@settings(max_examples=150)
+def test_two_batches_are_one_also_while_events_wait(items: Items, with_rules: Rules, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(items)))
+    halves, whole = taken([items[:cut], items[cut:]], with_rules), taken([items], with_rules)
+
+    check(whole)
+    assert outcome(halves) == outcome(whole)
+
+
+@given(histories(wakes=False), rules())
+@settings(max_examples=100)
+def test_what_waited_ends_as_if_it_had_come_in_order_behind_the_first_plan(items: Items, with_rules: Rules) -> None:
+    """For each account: its first plan, then what came before it in order of occurrence, then the rest as it came."""
+    events = [item for item in items if isinstance(item, Incoming)]
+    in_order = []
+    for name in ("acme", "bolt"):
+        own = [e for e in events if e.account_id == name]
+        # Of a key that came twice, the first is the one that counts.
+        seen = {e.key: e for e in reversed(own)}
+        own = [e for e in own if seen[e.key] is e]
+        first = next((i for i, e in enumerate(own) if isinstance(e.data, PlanChanged)), None)
+        if first is not None:
+            in_order += [own[first], *sorted(own[:first], key=lambda e: e.order), *own[first + 1 :]]
+    rows, expected = taken([events], with_rules), taken([in_order], with_rules)
+
+    assert outcome(rows)[1:5] == outcome(expected)[1:5]
+    assert rows.in_force == expected.in_force
+
+
+@given(histories(wakes=False, late=False), rules(), st.data())
+@settings(max_examples=150)
+def test_timers_may_come_of_themselves_or_with_the_next_event(
+    items: Items, with_rules: Rules, data: st.DataObject
+) -> None:
+    woken: Items = []
+    for item in items:
+        assert isinstance(item, Incoming)
+        if data.draw(st.booleans()):
+            just_before = item.occurred_at - timedelta(microseconds=1)
+            woken.append(Wake(item.account_id, just_before, data.draw(st.integers(1, 3))))
+        woken.append(item)
+
+    assert outcome(taken([woken], with_rules)) == outcome(taken([items], with_rules))
+
+
+@given(histories(late=False), rules())
+@settings(max_examples=100)
+def test_a_wake_of_what_must_come_first_changes_nothing_else(items: Items, with_rules: Rules) -> None:
+    """As the application does it: wakes of their own while an event is far ahead of its account."""
+    rows = Rows()
+    far_ahead = [
+        *items,
+        *(
+            event(PlanChanged(account_id=name, plan_id="last", monthly_credits=1), NOW, f"last {name}")
+            for name in ("acme", "bolt")
+        ),
+    ]
+    for item in far_ahead:
+        while early := wakes_before(rows.load([item], unparked_max=1_000), [item], NOW):
+            take(rows, early, with_rules)
+        take(rows, [item], with_rules)
+
+    assert outcome(rows) == outcome(taken([far_ahead], with_rules))
+
+
+@given(histories(), rules())
+@settings(max_examples=100)
+def test_a_period_never_grants_more_than_the_highest_plan(items: Items, with_rules: Rules) -> None:
+    rows = taken([items], with_rules)
+    granted: Counter[tuple[str, object]] = Counter()
+    for change in rows.changes:
+        if change.reason in ("plan_change", "renewal"):
+            granted[change.account_id, change.period_ends_at] += change.delta
+    highest: dict[str, int] = {}
+    for (name, _), plan in rows.plans.items():
+        highest[name] = max(highest.get(name, 0), plan.allowance)
+
+    assert all(amount <= highest[name] for (name, _), amount in granted.items())
+
+
+@given(histories(), rules())
+@settings(max_examples=50)
+def test_everything_can_be_published(items: Items, with_rules: Rules) -> None:
+    rows = taken([items], with_rules)
+    declines = [decision for decision in rows.decisions.values() if decision.outcome == "declined"]
+    published = [balance_changed(change) for change in rows.changes] + [insufficient_credits(d) for d in declines]
+
+    assert len({message.id for message in published}) == len(published)
+
+
+@st.composite
+def shuffled_months(draw: st.DrawFn) -> tuple[Items, Items]:
+    """The events of one account within one month and with ample credits, in two orders."""
+    kinds = draw(st.lists(st.tuples(st.sampled_from(["generate", "export", "bounce"]), prospects), max_size=12))
+    month: Items = [_event(number, kind, prospect) for number, (kind, prospect) in enumerate([("plan", ""), *kinds])]
+    return month, draw(st.permutations(month))
+
+
+def _event(number: int, kind: str, prospect: str) -> Incoming:
+    at = START + timedelta(hours=number)
+    return event(data_of("acme", kind, prospect, at, 1_000, None), at, f"{number}")
+
+
+@given(shuffled_months(), st.data())
+@settings(max_examples=200)
+def test_the_order_of_arrival_is_forgiven(orders: tuple[Items, Items], data: st.DataObject) -> None:
+    in_order, shuffled = orders
+    cut = data.draw(st.integers(0, len(shuffled)))
+    live = taken([in_order], Rules())
+    late = taken([shuffled[:cut], shuffled[cut:]], Rules())
+
+    assert live.accounts["acme"]["balance"] == late.accounts["acme"]["balance"]
+    assert {p: (r.on_account, r.charge_alive) for p, r in live.prospects.items()} == {
+        p: (r.on_account, r.charge_alive) for p, r in late.prospects.items()
+    }
