@@ -1,1 +1,1 @@
-"""A believable day of four customers, played through a real Kafka, a real Postgres and the real service, and checked."""
+"""A believable day of four customers, played through real servers and the real service, and checked."""

@@ -12,7 +12,6 @@ from credit_contracts import (
     DEAD_LETTER_TOPIC,
     OUTGOING_TOPICS,
     BalanceChanged,
-    Event,
     InsufficientCredits,
     Unreadable,
     decode_outgoing,
@@ -30,19 +29,18 @@ class Inbox:
     """Collects what is published about the accounts of this run, in the order in which it arrives."""
 
     def __init__(self, consumer: AIOKafkaConsumer, connection: KafkaConnection, account_ids: Collection[str]) -> None:
-        self.changes: dict[str, list[Event[BalanceChanged]]] = defaultdict(list)
-        self.declines: dict[str, list[Event[InsufficientCredits]]] = defaultdict(list)
+        self.changes: dict[str, list[BalanceChanged]] = defaultdict(list)
+        self.declines: dict[str, list[InsufficientCredits]] = defaultdict(list)
         self.dead_letters: dict[str, str] = {}
         self.repeated: list[str] = []
         self._consumer = consumer
         self._connection = connection
         self._keys = {account_id.encode() for account_id in account_ids}
         self._event_ids: set[str] = set()
-        self._causes: set[str] = set()
 
-    def has_answer_to(self, event_id: str) -> bool:
-        """Whether something was published that goes back to the event."""
-        return event_id in self._causes
+    def has_dead_letter(self, event_id: str) -> bool:
+        """Whether the message with this id was published as a dead letter."""
+        return event_id in self.dead_letters
 
     async def read(self) -> None:
         """Reads what is there now, waiting a moment for something to come."""
@@ -67,18 +65,14 @@ class Inbox:
         if isinstance(event, Unreadable):
             raise Stopped(f"what the service published cannot be read: {event.reason}, {event.detail}")
         self._note(event.id)
-        self._causes.add(event.data.cause.id)
         if isinstance(event.data, BalanceChanged):
-            self.changes[event.data.account_id].append(Event(event.source, event.id, event.type, event.time, event.data))
+            self.changes[event.data.account_id].append(event.data)
         else:
-            self.declines[event.data.account_id].append(
-                Event(event.source, event.id, event.type, event.time, event.data)
-            )
+            self.declines[event.data.account_id].append(event.data)
 
     def _take_dead_letter(self, headers: dict[str, Any]) -> None:
         event_id = headers["ce_id"].decode()
         self._note(f"dead letter {event_id}")
-        self._causes.add(event_id)
         self.dead_letters[event_id] = headers[REASON_HEADER].decode()
 
     def _note(self, event_id: str) -> None:

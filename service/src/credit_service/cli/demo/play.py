@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiokafka import AIOKafkaProducer
 
@@ -14,7 +15,6 @@ from credit_service.kafka.connection import KafkaConnection
 
 ANSWERED_SECONDS_MAX = 20
 START_SECONDS_MAX = 20
-SPEAKING_OUTCOMES = ("charged", "declined", "refunded", "plan-in-force")
 
 Outcomes = dict[str, str]
 """What was decided, by event id."""
@@ -38,12 +38,10 @@ class Player:
             await self._send(step.messages)
             try:
                 async with asyncio.timeout(ANSWERED_SECONDS_MAX):
-                    for sent in step.messages:
-                        await self._answered(sent)
+                    await self._answered(step)
             except TimeoutError:
-                raise Stopped(
-                    f"{step.customer.name}, {step.what}: no answer within {ANSWERED_SECONDS_MAX} s"
-                ) from None
+                told = f"{step.customer.name}, {step.what}: no answer within {ANSWERED_SECONDS_MAX} s"
+                raise Stopped(told) from None
             played(step)
 
     async def _send(self, messages: list[Sent]) -> None:
@@ -52,20 +50,28 @@ class Player:
             record = encode(sent.event)
             value = record.value if sent.is_readable else record.value[:-5]
             topic = self._connection.topic(sent.event.type)
-            acknowledged.append(
-                await self._producer.send(topic, value=value, key=record.key, headers=record.headers)
-            )
+            acknowledged.append(await self._producer.send(topic, value=value, key=record.key, headers=record.headers))
         async with asyncio.timeout(ANSWERED_SECONDS_MAX):
             await asyncio.gather(*acknowledged)
 
-    async def _answered(self, sent: Sent) -> None:
-        event = sent.event
-        if sent.is_readable and event.id not in self.outcomes:
-            self.outcomes[event.id] = await self._decided(event)
-        if not sent.is_readable or self.outcomes[event.id] in SPEAKING_OUTCOMES:
-            while not self._inbox.has_answer_to(event.id):
-                self._service.check_that_it_runs()
-                await self._inbox.read()
+    async def _answered(self, step: Step) -> None:
+        """Waits until all of the step is decided, and all that was decided is published."""
+        for sent in step.messages:
+            if sent.is_readable:
+                self.outcomes[sent.event.id] = await self._decided(sent.event)
+            else:
+                await self._until(partial(self._inbox.has_dead_letter, sent.event.id))
+        account_id = step.customer.account_id
+        account = await self._service.account(account_id)
+        if account is not None:
+            changes, declines = account["sequence"], account["declined_in_period"]
+            await self._until(lambda: len(self._inbox.changes[account_id]) >= changes)
+            await self._until(lambda: len(self._inbox.declines[account_id]) >= declines)
+
+    async def _until(self, is_there: Callable[[], bool]) -> None:
+        while not is_there():
+            self._service.check_that_it_runs()
+            await self._inbox.read()
 
     async def _decided(self, event: Event[IncomingData]) -> str:
         while True:

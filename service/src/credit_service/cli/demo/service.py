@@ -1,6 +1,7 @@
 """The real service as a process of its own, and the questions that are put to it."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from urllib.parse import quote, urlencode
 READY_SECONDS_MAX = 30
 ANSWER_SECONDS_MAX = 5
 END_SECONDS_MAX = 20
+NOTICE_SECONDS_MAX = 2
 LOG_LINES_SHOWN = 15
 POLL_SECONDS = 0.02
 
@@ -32,6 +34,7 @@ class ServiceProcess:
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         self.port = port
         self.log = log
+        self.keeps_log = False
         self._process = process
 
     def check_that_it_runs(self) -> None:
@@ -93,6 +96,9 @@ class ServiceProcess:
         try:
             status, answer = await self._get(path)
         except (OSError, http.client.HTTPException) as error:
+            # A process that dies resets its connections a moment before its end is known.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), NOTICE_SECONDS_MAX)
             self.check_that_it_runs()
             raise Stopped(f"the service does not answer {path}: {type(error).__name__}") from None
         if status == http.HTTPStatus.NOT_FOUND:
@@ -118,7 +124,7 @@ def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
 
 @asynccontextmanager
 async def running_service(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
-    """Starts the service and ends it in any case; its log goes to a temporary file, which stays if there was trouble."""
+    """Starts the service and ends it in any case; its log is a temporary file, which stays if `keeps_log` says so."""
     port = _free_port()
     descriptor, log = tempfile.mkstemp(prefix="credits-demo-", suffix=".log")
     try:
@@ -131,6 +137,7 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
             env={
                 **os.environ,
                 **environment,
+                "CREDITS_LOG_FORMAT": "console",
                 "CREDITS_HTTP_HOST": "127.0.0.1",
                 "CREDITS_HTTP_PORT": str(port),
                 "CREDITS_SHUTDOWN_SECONDS": str(END_SECONDS_MAX // 2),
@@ -144,6 +151,8 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
     finally:
         # Shielded: a second Ctrl-C must not leave it running.
         await asyncio.shield(service.end())
+        if not service.keeps_log:
+            service.log.unlink()
 
 
 def _free_port() -> int:

@@ -23,10 +23,11 @@ REFUND: Effect = ("refund", 1)
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One of the four."""
+    """One of the four, and in a line why the balance is in the end what it is."""
 
     name: str
     account_id: str
+    why: str
     unlimited: bool = False
 
 
@@ -139,10 +140,27 @@ def again(sent: Sent) -> Sent:
 
 def day(run: str, now: datetime) -> Story:
     """The day of this `run`, whose last events are a few minutes before `now`. 16:00 stands for `now` below."""
-    halyard = Customer("Halyard", f"acc_halyard_{run}")
-    quill = Customer("Quillfeather", f"acc_quill_{run}")
-    osprey = Customer("Osprey", f"acc_osprey_{run}", unlimited=True)
-    tamarisk = Customer("Tamarisk", f"acc_tamarisk_{run}")
+    halyard = Customer(
+        "Halyard",
+        f"acc_halyard_{run}",
+        "ran out. A decline costs nothing, is told, and stays a decline.",
+    )
+    quill = Customer(
+        "Quillfeather",
+        f"acc_quill_{run}",
+        "ran out, upgraded, had the difference at once, and went on.",
+    )
+    osprey = Customer(
+        "Osprey",
+        f"acc_osprey_{run}",
+        "unlimited: charges are counted, and nothing is declined.",
+        unlimited=True,
+    )
+    tamarisk = Customer(
+        "Tamarisk",
+        f"acc_tamarisk_{run}",
+        "each bounce gave its credit back, once, in whatever order.",
+    )
     t = _Teller(run, now)
     story = Story([halyard, quill, osprey, tamarisk])
 
@@ -200,7 +218,7 @@ def day(run: str, now: datetime) -> Story:
     step(
         "14:00",
         tamarisk,
-        "a bounce redelivered, one new",
+        "a bounce again, one more",
         again(first_bounce),
         t.bounced("14:00", tamarisk, 14, "refunded", REFUND),
     )
