@@ -210,6 +210,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 self._processor.positions[partition] = offset
                 self._received[partition] = offset
                 self._merge.add(partition)
+                # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
+                self._uncommitted.add(partition)
         except (KafkaError, LedgerUnavailable, TimeoutError) as error:
             self._status.set("partitions", "partitions could not be opened yet")
             log.warning("partitions could not be opened, trying again", cause=type(error).__name__)
