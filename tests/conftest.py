@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_local_stack import StackError
+from support.service import Deployment
 from support.stack import fresh_database, make_template, run_servers, running_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from credit_local_stack import Addresses
 
@@ -73,3 +74,10 @@ def kafka(stack: Addresses) -> str:
 def topic_prefix() -> str:
     """A prefix that no other test's topics have."""
     return f"t{secrets.token_hex(4)}-"
+
+
+@pytest.fixture
+async def deployment(database_url: str, kafka: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """Where a test runs the service as processes of its own."""
+    async with Deployment(database_url, kafka, topic_prefix, tmp_path) as deployment:
+        yield deployment

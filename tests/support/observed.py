@@ -1,0 +1,193 @@
+"""What the oracle looks at: rows by plain SQL, records by a read_committed consumer. No code of the service's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+
+INCOMING = ("prospect-generated", "prospect-exported", "email-bounced", "plan-changed")
+CHANGES, DECLINES, DEAD_LETTERS = "balance-changed", "insufficient-credits", "credit-service-dead-letters"
+OUTGOING = (CHANGES, DECLINES, DEAD_LETTERS)
+
+KNOWN_FIELDS = {
+    "prospect-generated": ("account_id", "prospect_id", "campaign_id"),
+    "prospect-exported": ("account_id", "prospect_id"),
+    "email-bounced": ("account_id", "prospect_id", "bounce_type"),
+    "plan-changed": (
+        "account_id plan_id monthly_credits seats email_accounts effective_at billing_anchor_at time_zone".split()
+    ),
+}
+
+Place = tuple[str, int, int]
+Row = dict[str, Any]
+
+_READ_SECONDS_MAX = 30
+
+_TABLES = {
+    "accounts": "SELECT account_id, balance, unlimited, sequence, position, parked FROM credits.accounts",
+    "decisions": """SELECT account_id, position, source, id, type::text, outcome::text, occurred_at, decided_at,
+        partition, "offset", prospect_id, declined_in_period, period_ends_at FROM credits.decisions
+        ORDER BY account_id, position""",
+    "entries": """SELECT account_id, sequence, line, grant_id, amount, previous_balance, balance, reason::text,
+        position, refunds_sequence, period_ends_at, occurred_at, recorded_at FROM credits.entries
+        ORDER BY account_id, sequence, line""",
+    "grants": "SELECT account_id, grant_id, amount, remaining, open FROM credits.grants",
+    "parked": 'SELECT account_id, source, id, type::text, partition, "offset" FROM credits.parked_events',
+    "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text
+        FROM credits.dead_letters""",
+    "outbox": "SELECT outbox_id, topic, event_id FROM credits.outbox",
+    "claims": "SELECT claim_id FROM credits.outbox_claim",
+    "offsets": "SELECT topic, partition, next_offset FROM credits.partition_offsets",
+    "gaps": "SELECT topic, partition, expected_offset, resumed_offset, log_end_offset FROM credits.offset_gaps",
+}
+
+
+@dataclass
+class Message:
+    """A record as it lies in Kafka."""
+
+    place: Place
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+    def header(self, name: str) -> str | None:
+        value = dict(self.headers).get(name)
+        return None if value is None else value.decode()
+
+    def data(self) -> Any:
+        return json.loads(self.value or b"null")
+
+
+@dataclass(frozen=True)
+class Event:
+    """An incoming message as far as it matters who sent what."""
+
+    account_id: str
+    source: str
+    id: str
+    type: str
+    content: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.account_id, self.source, self.id
+
+
+def read_event(message: Message) -> Event:
+    """Reads binary and structured mode; raises whatever comes if it is neither."""
+    if (message.header("content-type") or "").startswith("application/cloudevents+json"):
+        envelope = message.data()
+        data = envelope["data"]
+        source, event_id, event_type = envelope["source"], envelope["id"], envelope["type"]
+    else:
+        data = message.data()
+        source, event_id, event_type = (dict(message.headers)[f"ce_{n}"].decode() for n in ("source", "id", "type"))  # type: ignore[union-attr]
+    content = {name: data.get(name) for name in KNOWN_FIELDS[event_type]}
+    if event_type == "email-bounced":
+        content["bounce_type"] = content["bounce_type"] or "hard"
+    return Event(data["account_id"], source, event_id, event_type, json.dumps(content, sort_keys=True))
+
+
+@dataclass
+class Observed:
+    """The ledger at one moment, and the topics a little after it."""
+
+    prefix: str
+    accounts: list[Row] = field(default_factory=list)
+    decisions: list[Row] = field(default_factory=list)
+    entries: list[Row] = field(default_factory=list)
+    grants: list[Row] = field(default_factory=list)
+    parked: list[Row] = field(default_factory=list)
+    dead_letters: list[Row] = field(default_factory=list)
+    outbox: list[Row] = field(default_factory=list)
+    claims: list[Row] = field(default_factory=list)
+    offsets: list[Row] = field(default_factory=list)
+    gaps: list[Row] = field(default_factory=list)
+    incoming: list[Message] = field(default_factory=list)
+    outgoing: dict[str, list[Message]] = field(default_factory=dict)
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    committed: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def stored(self) -> dict[tuple[str, int], int]:
+        """The offsets that the ledger goes by."""
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in self.offsets}
+
+
+async def observe_ledger(database_url: str, prefix: str) -> Observed:
+    """Reads all tables in one snapshot."""
+    connection = await asyncpg.connect(database_url, timeout=10)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            rows: dict[str, Any] = {
+                name: [dict(row) for row in await connection.fetch(query)] for name, query in _TABLES.items()
+            }
+    finally:
+        await connection.close()
+    return Observed(prefix, **rows)
+
+
+async def observe_offsets(kafka: str, group: str, into: Observed) -> None:
+    """Reads the ends of the incoming logs, and what the group has committed."""
+    async with _consumer(kafka, into.prefix, INCOMING) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+    into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items()}
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await client.start()
+    try:
+        committed = await client.list_consumer_group_offsets(group)
+    finally:
+        await client.close()
+    into.committed = {(tp.topic, tp.partition): at.offset for tp, at in committed.items() if at.offset >= 0}
+
+
+async def observe_topics(kafka: str, into: Observed) -> None:
+    """Reads everything that the topics of the deployment hold."""
+    messages = await read_topics(kafka, into.prefix, (*INCOMING, *OUTGOING))
+    for name, read in messages.items():
+        if name in INCOMING:
+            into.incoming += read
+        else:
+            into.outgoing[name] = read
+
+
+async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[str, list[Message]]:
+    """What a read_committed consumer sees of each topic, from its beginning to its end."""
+    async with asyncio.timeout(_READ_SECONDS_MAX), _consumer(kafka, prefix, names) as consumer:
+        partitions = consumer.assignment()
+        ends = await consumer.end_offsets(partitions)
+        messages: dict[str, list[Message]] = {name: [] for name in names}
+        while unread := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
+            for tp, records in (await consumer.getmany(*unread, timeout_ms=100)).items():
+                messages[tp.topic.removeprefix(prefix)] += [
+                    Message((r.topic, r.partition, r.offset), r.key, r.value, list(r.headers)) for r in records
+                ]
+        return messages
+
+
+@asynccontextmanager
+async def _consumer(kafka: str, prefix: str, names: tuple[str, ...]) -> AsyncIterator[Any]:
+    """Without a group: all partitions are its own, from their beginnings."""
+    consumer = AIOKafkaConsumer(
+        *(prefix + name for name in names),
+        bootstrap_servers=kafka,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        fetch_max_wait_ms=50,
+    )
+    await consumer.start()
+    try:
+        assert all(consumer.partitions_for_topic(prefix + name) for name in names), "a topic is not there"
+        yield consumer
+    finally:
+        await consumer.stop()

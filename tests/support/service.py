@@ -1,0 +1,179 @@
+"""The real service as processes of its own, in a deployment of one test: database, topics and group."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+from credit_local_stack.ports import free_port
+from credit_local_stack.process import die_with_parent
+from support.oracle import Oracle
+from support.topics import expire_members, make_topics, remove_topics, topics_of
+from support.traffic import Upstream
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+CREDITS = Path(sys.executable).with_name("credits")
+
+_READY_SECONDS_MAX = 60
+_END_SECONDS_MAX = 40
+_LOG_BYTES_SHOWN = 6_000
+
+
+class ServiceProcess:
+    """One `credits serve`."""
+
+    def __init__(self, process: Process, http_port: int, log: Path) -> None:
+        self._process = process
+        self.http_port = http_port
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process.returncode is None
+
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log.read_text(errors="replace")
+
+    async def problems(self) -> dict[str, str]:
+        """What `/readyz` says is missing; nothing when ready."""
+        assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5)
+        problems: dict[str, str] = answer.json().get("problems", {})
+        assert (answer.status_code == 200) == (not problems)
+        return problems
+
+    async def ready(self, within_seconds: float = _READY_SECONDS_MAX) -> Self:
+        async def is_ready() -> bool:
+            return not await self.problems()
+
+        await eventually(is_ready, within_seconds=within_seconds, what=f"{self.log.name} ready")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    async def ended(self, within_seconds: float = _END_SECONDS_MAX) -> int:
+        """Waits for the end; the exit code, negative for a signal."""
+        async with asyncio.timeout(within_seconds):
+            return await self._process.wait()
+
+    async def terminate(self, within_seconds: float = _END_SECONDS_MAX) -> int:
+        """Asks it to end in good order; the exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended(within_seconds)
+
+    async def kill(self) -> None:
+        """Ends it as a power cut does."""
+        if self.runs:
+            self.signal(signal.SIGKILL)
+        await self.ended()
+
+
+@dataclass
+class Deployment:
+    """The service with its surroundings, used as a context: what was started is ended, also when a test fails."""
+
+    database_url: str
+    kafka: str
+    prefix: str
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    processes: list[ServiceProcess] = field(default_factory=list)
+
+    @property
+    def group(self) -> str:
+        return f"{self.prefix}group"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in self.processes:
+            if process.runs:
+                process.signal(signal.SIGKILL)
+                await process.ended()
+            # Only shown when the test fails.
+            sys.stdout.write(f"--- {process.log.name}\n{process.said()[-_LOG_BYTES_SHOWN:]}\n")
+        try:
+            async with asyncio.timeout(10):
+                await remove_topics(self.kafka, await topics_of(self.kafka, self.prefix))
+        except (OSError, TimeoutError, RuntimeError):
+            pass  # of a broker that a test has ended
+
+    async def make_topics(self, *, partitions: int = 3, max_message_bytes: int | None = None) -> None:
+        await make_topics(self.kafka, self.prefix, partitions=partitions, max_message_bytes=max_message_bytes)
+
+    def upstream(self) -> Upstream:
+        return Upstream(self.kafka, self.prefix)
+
+    def oracle(self) -> Oracle:
+        return Oracle(self.database_url, self.kafka, self.group, self.prefix)
+
+    def topic(self, name: str) -> str:
+        return self.prefix + name
+
+    async def start(self, *, kill_at: str = "", **settings: str) -> ServiceProcess:
+        """Starts one service; settings are named as behind `CREDITS_`, in small letters."""
+        port = free_port()
+        log = self.folder / f"service-{len(self.processes)}.log"
+        chosen = {
+            "database_url": self.database_url,
+            "kafka_bootstrap_servers": self.kafka,
+            "kafka_group_id": self.group,
+            "topic_prefix": self.prefix,
+            "http_port": str(port),
+            "log_format": "json",
+            "kill_at": kill_at,
+            **self.settings,
+            **settings,
+        }
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                CREDITS,
+                "serve",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env=_environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()},
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+        started = ServiceProcess(process, port, log)
+        self.processes.append(started)
+        return started
+
+    async def killed(self, process: ServiceProcess) -> None:
+        """Ends it as a power cut does, and its session in the group with it."""
+        await process.kill()
+        await self.forget_members()
+
+    async def forget_members(self) -> None:
+        """Spares the wait until the broker has noticed that members are gone."""
+        await expire_members(self.kafka, self.group)
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, without settings of the service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CREDITS_")}

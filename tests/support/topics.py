@@ -1,0 +1,92 @@
+"""The topics of one test, and what the tests do to Kafka beyond sending and reading."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from credit_contracts.topics import TOPICS
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PARTITIONS = 3
+CURSOR_TOPIC = "credit-service-relay-cursor"
+
+_REQUEST_MS_MAX = 10_000
+
+
+@asynccontextmanager
+async def admin(kafka: str) -> AsyncIterator[Any]:
+    """An admin client for as long as this lasts."""
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=_REQUEST_MS_MAX)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def make_topics(
+    kafka: str, prefix: str, *, partitions: int = PARTITIONS, max_message_bytes: int | None = None
+) -> None:
+    """Makes all topics of a deployment; fewer partitions than the contracts say are quicker."""
+    configs = {} if max_message_bytes is None else {"max.message.bytes": str(max_message_bytes)}
+    topics = [NewTopic(prefix + contract.name, partitions, 1, topic_configs=configs) for contract in TOPICS]
+    async with admin(kafka) as client:
+        answer = await client.create_topics([*topics, NewTopic(prefix + CURSOR_TOPIC, 1, 1)])
+    problems = [error for error in answer.topic_errors if error[1]]
+    assert not problems, problems
+
+
+async def remove_topics(kafka: str, names: list[str]) -> None:
+    async with admin(kafka) as client:
+        await client.delete_topics(names)
+
+
+async def make_topic(kafka: str, name: str, *, partitions: int = PARTITIONS) -> None:
+    async with admin(kafka) as client:
+        answer = await client.create_topics([NewTopic(name, partitions, 1)])
+    assert not answer.topic_errors[0][1], answer
+
+
+async def topics_of(kafka: str, prefix: str) -> list[str]:
+    """The names of those topics that a deployment has."""
+    async with admin(kafka) as client:
+        return [name for name in await client.list_topics() if name.startswith(prefix)]
+
+
+async def delete_records(kafka: str, before: dict[tuple[str, int], int]) -> None:
+    """Lets the log of each partition begin at the given offset, as retention does."""
+    async with admin(kafka) as client:
+        await client.delete_records(
+            {TopicPartition(*place): RecordsToDelete(before_offset=offset) for place, offset in before.items()}
+        )
+
+
+async def group_members(kafka: str, group: str) -> set[str]:
+    """The ids of the members that the broker believes to be alive."""
+    async with admin(kafka) as client:
+        return await _members(client, group)
+
+
+async def expire_members(kafka: str, group: str) -> None:
+    """Takes all members out of the group now, as the broker does once their sessions have run out."""
+    async with admin(kafka) as client:
+        for member in await _members(client, group):
+            await client._send_request(LeaveGroupRequest(group, member))
+
+
+async def _members(client: Any, group: str) -> set[str]:
+    async def has_coordinator() -> bool:
+        return not (await client._send_request(FindCoordinatorRequest(group, 0))).error_code
+
+    await eventually(has_coordinator, what="a coordinator; the broker makes its own topic of offsets at first use")
+    (answer,) = await client.describe_consumer_groups([group])
+    return {member[0] for _, _, _, _, _, members, *_ in answer.groups for member in members}
