@@ -46,6 +46,8 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 WATCH_EVERY_SECONDS = 5.0
 EXPIRE_EVERY_SECONDS = 30.0
+# Of their own, so that those who look never wait in front of those who decide.
+READ_CONNECTIONS_MAX = 2
 STUCK_SECONDS_MAX = 600.0
 
 
@@ -98,23 +100,17 @@ async def serve(settings: Settings) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
     status, metrics = Status(), Metrics()
-    async with open_pool(settings.database_url.get_secret_value()) as pool:
-        app = create_app(PostgresReads(pool), status, pool_ping(pool), metrics.registry)
+    url = settings.database_url.get_secret_value()
+    async with open_pool(url) as pool, open_pool(url, READ_CONNECTIONS_MAX) as reads_pool:
+        reads = PostgresReads(reads_pool)
+        app = create_app(reads, status, reads.ping, metrics.registry)
         async with HttpServer(app, settings.http_host, settings.http_port):
             exit_code = await _run(settings, pool, status, metrics, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         pool.terminate()
+        reads_pool.terminate()
     log.info("ended", exit_code=exit_code)
     return exit_code
-
-
-def pool_ping(pool: Pool) -> Callable[[], Awaitable[None]]:
-    """Asks the database for a sign of life; the caller bounds the wait."""
-
-    async def ping() -> None:
-        await pool.fetchval("SELECT 1")
-
-    return ping
 
 
 async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics, ending: asyncio.Event) -> int:

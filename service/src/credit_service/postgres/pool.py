@@ -43,12 +43,12 @@ async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyn
         )
 
 
-def open_pool(database_url: str) -> "Pool":
+def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX) -> "Pool":
     """A pool that connects when it is first asked for a connection; await it or use it as a context."""
     return asyncpg.create_pool(
         database_url,
         min_size=0,
-        max_size=POOL_CONNECTIONS_MAX,
+        max_size=connections_max,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         server_settings=SESSION,
