@@ -170,7 +170,7 @@ async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[s
                 messages[tp.topic.removeprefix(prefix)] += [
                     Message((r.topic, r.partition, r.offset), r.key, r.value, list(r.headers)) for r in records
                 ]
-        return messages
+        return {name: sorted(read, key=lambda message: message.place) for name, read in messages.items()}
 
 
 @asynccontextmanager

@@ -51,12 +51,17 @@ class Oracle:
         """
         left_out = {self.prefix + name for name in but}
 
-        async def is_drained() -> bool:
-            waiting = await self._waiting(left_out)
-            assert not waiting, waiting
-            return True
+        waiting = "not asked yet"
 
-        await eventually(is_drained, within_seconds=within_seconds, what="drained")
+        async def is_drained() -> bool:
+            nonlocal waiting
+            waiting = await self._waiting(left_out)
+            return not waiting
+
+        try:
+            await eventually(is_drained, within_seconds=within_seconds)
+        except AssertionError as error:
+            raise AssertionError(f"not drained within {within_seconds} s: {waiting}") from error
 
     async def observe(self) -> Observed:
         """Everything there is to look at."""
