@@ -20,16 +20,24 @@ class SettingsError(Exception):
     """A setting is missing or wrong; one line that names the variables and never their values."""
 
 
+_HOST = r"(?:[^\s:/?#@\[\],]+|\[[0-9A-Fa-f:]+\])"
+_HOST_PORT_LIST = re.compile(rf"{_HOST}:\d{{1,5}}(?:,{_HOST}:\d{{1,5}})*")
+_URL_HOST = rf"{_HOST}?(?::\d{{1,5}})?"
+_POSTGRES_URL = re.compile(rf"postgresql://(?:[^\s/?#@]*@)?{_URL_HOST}(?:,{_URL_HOST})*(?:[/?]\S*)?")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
 def _postgres_url(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith("postgresql://"):
-        raise ValueError("must begin with postgresql://")
+    # Looked at here, because what reads it later would quote what it cannot read.
+    text = url.get_secret_value()
+    if not _POSTGRES_URL.fullmatch(text) or _BROKEN_ESCAPE.search(text):
+        raise ValueError("must be postgresql://user:password@host:port/database, special characters as %XX")
     return url
 
 
 def _host_port_list(servers: str) -> str:
-    for server in servers.split(","):
-        if not re.fullmatch(r"[^\s:/]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}", server):
-            raise ValueError("must be host:port, several parted by commas")
+    if not _HOST_PORT_LIST.fullmatch(servers):
+        raise ValueError("must be host:port, several parted by commas")
     return servers
 
 

@@ -66,7 +66,7 @@ def _summary(account: "AccountSnapshot") -> "Table":
     table.add_row("Balance", "unlimited" if account.balance is None else f"{account.balance:,} credits")
     table.add_row("Plan", _plan(account))
     if account.period is not None:
-        table.add_row("Period", f"{_minute(account.period.starts_at)} to {_minute(account.period.ends_at)}")
+        table.add_row("Period", f"{_minute(account.period.starts_at)} to {_minute(account.period.ends_at)} UTC")
     table.add_row("Declined in period", f"{account.declined_in_period:,}")
     table.add_row("Balance changes", f"{account.sequence:,}")
     return table
@@ -77,8 +77,8 @@ def _plan(account: "AccountSnapshot") -> str:
     if plan is None:
         return "none in force"
     monthly = "unlimited credits" if plan.monthly_credits is None else f"{plan.monthly_credits:,} credits a month"
-    more = [f"{count:,} {what}" for count, what in ((plan.seats, "seats"), (plan.email_accounts, "e-mail accounts"))
-            if count is not None]  # fmt: skip
+    also = {"seats": plan.seats, "e-mail accounts": plan.email_accounts}
+    more = [f"{count:,} {what}" for what, count in also.items() if count is not None]
     return f"{plan.plan_id}: {', '.join([monthly, *more])}"
 
 
@@ -88,7 +88,7 @@ def _grants(account: "AccountSnapshot") -> "Table":
     table = Table(title="Open grants, the first to burn first", title_justify="left")
     for name in ("Grant", "Remaining", "of"):
         table.add_column(name, justify="right")
-    for name in ("Origin", "Since", "Expires"):
+    for name in ("Origin", "Since (UTC)", "Expires (UTC)"):
         table.add_column(name)
     for grant in account.grants:
         table.add_row(
@@ -103,4 +103,4 @@ def _grants(account: "AccountSnapshot") -> "Table":
 
 
 def _minute(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC"
+    return f"{instant:%Y-%m-%d %H:%M}"

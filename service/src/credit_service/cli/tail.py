@@ -99,4 +99,4 @@ def _change(data: "BalanceChanged") -> str:
 
 
 def _decline(data: "InsufficientCredits") -> str:
-    return f"declined, {data.shortfall} short  number {data.declined_in_period} in this period"
+    return f"declined  {data.shortfall} short  decline {data.declined_in_period} of this period"

@@ -51,7 +51,8 @@ class HttpServer:
         try:
             bound = socket.create_server((self._host, self.port), family=family)
         except OSError as error:
-            raise CannotListen(f"cannot listen on {self._host}, port {self.port}: {error.strerror}") from None
+            reason = str(error.strerror).partition(" (")[0]  # what follows repeats the address
+            raise CannotListen(f"cannot listen on {self._host}, port {self.port}: {reason}") from None
         self._sockets = [bound]
         self.port = bound.getsockname()[1]
         self._config.load()

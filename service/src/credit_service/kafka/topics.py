@@ -13,6 +13,7 @@ from credit_service.kafka.connection import KafkaConnection
 
 ANSWER_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 10
+SEEN_POLL_SECONDS = 0.05
 BROKERS_DEFAULT = -1
 """The replication factor that leaves the choice to the broker's `default.replication.factor`."""
 
@@ -41,6 +42,7 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
     wanted = _wanted(connection, replication_factor or BROKERS_DEFAULT)
     async with _admin(connection) as admin:
         answer = await admin.create_topics(wanted, timeout_ms=REQUEST_SECONDS_MAX * 1000)
+        await _until_seen(admin, [name for name, code, _ in answer.topic_errors if code == 0])
     made: list[MadeTopic] = []
     refused: dict[str, list[str]] = {}
     for name, code, message in answer.topic_errors:
@@ -72,8 +74,17 @@ async def partition_counts(connection: KafkaConnection) -> dict[str, int]:
     """The partition count of every topic that the broker has; raises `BrokerUnavailable`."""
     # All of them: asking for one by its name would make a broker that creates topics by itself create it.
     async with _admin(connection) as admin:
-        topics = await admin.describe_topics()
-    return {topic["topic"]: len(topic["partitions"]) for topic in topics}
+        return await _counts(admin)
+
+
+async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+
+
+async def _until_seen(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """The controller has a topic a moment before the brokers tell of it."""
+    while not set(names) <= (await _counts(admin)).keys():  # noqa: ASYNC110 - it tells only who asks
+        await asyncio.sleep(SEEN_POLL_SECONDS)
 
 
 def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTopic]:

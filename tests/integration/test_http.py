@@ -1,0 +1,218 @@
+"""The read API on a real ledger, over a real socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
+from credit_service.http.app import create_app
+from credit_service.http.server import CannotListen, HttpServer
+from credit_service.kafka.status import Status
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.read import PostgresReads
+from support.credits import decide_events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from credit_contracts import IncomingData
+
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def event(data: IncomingData, event_type: str, event_id: str, minute: int) -> Event[IncomingData]:
+    return Event("/tests", event_id, event_type, NOON + timedelta(minutes=minute), data)
+
+
+def plan(account_id: str, monthly_credits: int | None, minute: int, event_id: str) -> Event[IncomingData]:
+    data = PlanChanged(account_id=account_id, plan_id="pro", monthly_credits=monthly_credits, seats=3)
+    return event(data, "plan-changed", event_id, minute)
+
+
+def generated(account_id: str, prospect_id: str, minute: int, event_id: str) -> Event[IncomingData]:
+    return event(
+        ProspectGenerated(account_id=account_id, prospect_id=prospect_id), "prospect-generated", event_id, minute
+    )
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    status = Status()
+    status.set("start", None)
+    async with open_pool(database_url) as pool:
+        reads = PostgresReads(pool)
+        app = create_app(reads, status, reads.ping, CollectorRegistry())
+        async with (
+            HttpServer(app, "127.0.0.1", 0) as server,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
+        ):
+            yield client
+
+
+async def test_an_account_as_it_stands(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 2, 0, "e0"), generated("acme", "p1", 1, "e1"))
+    answer = await client.get("/v1/accounts/acme")
+    assert answer.json() == {
+        "account_id": "acme",
+        "balance": 1,
+        "unlimited": False,
+        "sequence": 2,
+        "plan": {"plan_id": "pro", "monthly_credits": 2, "seats": 3, "email_accounts": None},
+        "period": {"starts_at": "2026-03-10T12:00:00.000000Z", "ends_at": "2026-04-10T12:00:00.000000Z"},
+        "grants": [
+            {
+                "grant_id": 1,
+                "origin": "plan",
+                "amount": 2,
+                "remaining": 1,
+                "effective_at": "2026-03-10T12:00:00.000000Z",
+                "expires_at": "2026-04-10T12:00:00.000000Z",
+            }
+        ],
+        "declined_in_period": 0,
+    }
+
+
+async def test_an_unlimited_account_has_no_balance(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 5, 0, "e0"), plan("acme", None, 1, "e1"))
+    account = (await client.get("/v1/accounts/acme")).json()
+    assert (account["balance"], account["unlimited"], account["plan"]["monthly_credits"]) == (None, True, None)
+    assert [grant["remaining"] for grant in account["grants"]] == [5]
+
+
+async def test_grants_come_in_the_order_in_which_they_burn(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 1, 0, "e0"))
+    async with open_pool(database_url) as pool:
+        await pool.execute(
+            """
+            INSERT INTO credits.grants
+                (account_id, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
+            VALUES
+                ('acme', 2, 'purchase', 5, 5, '2026-03-10', NULL, true, 1),
+                ('acme', 3, 'purchase', 5, 5, '2026-03-10', '2026-03-20', true, 1),
+                ('acme', 4, 'purchase', 5, 5, '2026-03-09', NULL, true, 1),
+                ('acme', 5, 'purchase', 5, 0, '2026-03-01', '2026-03-02', false, 1)
+            """
+        )
+    account = (await client.get("/v1/accounts/acme")).json()
+    assert [grant["grant_id"] for grant in account["grants"]] == [3, 1, 4, 2]
+
+
+async def test_an_account_that_waits_for_its_plan_has_nothing_yet(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, generated("acme", "p1", 0, "e0"))
+    account = (await client.get("/v1/accounts/acme")).json()
+    assert (account["balance"], account["plan"], account["period"], account["grants"]) == (0, None, None, [])
+
+
+async def test_entries_page_by_sequence_until_the_last(client: httpx.AsyncClient, database_url: str) -> None:
+    charges = [generated("acme", f"p{n}", n, f"e{n}") for n in range(1, 5)]
+    await decide_events(database_url, plan("acme", 10, 0, "e0"), *charges)
+    pages, after = [], 0
+    while after is not None:
+        page = (await client.get("/v1/accounts/acme/entries", params={"after": after, "limit": 2})).json()
+        pages.append([entry["sequence"] for entry in page["entries"]])
+        after = page["next_after"]
+    assert pages == [[1, 2], [3, 4], [5]]
+
+
+async def test_the_last_page_says_so_also_when_it_is_full(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 10, 0, "e0"), generated("acme", "p1", 1, "e1"))
+    page = (await client.get("/v1/accounts/acme/entries?limit=2")).json()
+    assert (len(page["entries"]), page["next_after"]) == (2, None)
+
+
+async def test_an_entry_names_the_event_that_caused_it(client: httpx.AsyncClient, database_url: str) -> None:
+    bounce = event(EmailBounced(account_id="acme", prospect_id="p1"), "email-bounced", "e2", 2)
+    await decide_events(database_url, plan("acme", 10, 0, "e0"), generated("acme", "p1", 1, "e1"), bounce)
+    entries = (await client.get("/v1/accounts/acme/entries")).json()["entries"]
+    refund = entries[2]
+    del refund["recorded_at"]
+    assert refund == {
+        "sequence": 3,
+        "line": 0,
+        "grant_id": 1,
+        "amount": 1,
+        "previous_balance": 9,
+        "balance": 10,
+        "reason": "refund",
+        "cause": {"source": "/tests", "id": "e2", "type": "email-bounced"},
+        "prospect_id": "p1",
+        "refunds_sequence": 2,
+        "period_ends_at": "2026-04-10T12:00:00.000000Z",
+        "occurred_at": "2026-03-10T12:02:00.000000Z",
+    }
+
+
+async def test_what_became_of_an_event(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 0, 0, "e0"), generated("acme", "p1", 1, "e1"))
+    answer = await client.get("/v1/accounts/acme/decisions", params={"source": "/tests", "id": "e1"})
+    decision = answer.json()
+    del decision["decided_at"]
+    assert decision == {
+        "status": "decided",
+        "account_id": "acme",
+        "source": "/tests",
+        "id": "e1",
+        "type": "prospect-generated",
+        "occurred_at": "2026-03-10T12:01:00.000000Z",
+        "outcome": "declined",
+        "position": 2,
+        "prospect_id": "p1",
+        "declined_in_period": 1,
+        "note": None,
+        "place": {"topic": "prospect-generated", "partition": 0, "offset": 1},
+    }
+
+
+async def test_an_event_that_waits_says_so(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, generated("acme", "p1", 0, "e0"))
+    answer = await client.get("/v1/accounts/acme/decisions", params={"source": "/tests", "id": "e0"})
+    parked = answer.json()
+    assert (parked["status"], parked["type"], parked["place"]["offset"]) == ("parked", "prospect-generated", 0)
+
+
+async def test_an_id_belongs_to_its_source_and_its_account(client: httpx.AsyncClient, database_url: str) -> None:
+    await decide_events(database_url, plan("acme", 0, 0, "e0"), plan("other", 0, 0, "e1"))
+    for source, event_id in (("/tests", "e1"), ("/test", "se0"), ("/elsewhere", "e0")):
+        answer = await client.get("/v1/accounts/acme/decisions", params={"source": source, "id": event_id})
+        assert answer.status_code == 404
+
+
+async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    status = Status()
+    status.set("start", None)
+    async with open_pool(nowhere) as pool:
+        reads = PostgresReads(pool)
+        app = create_app(reads, status, reads.ping, CollectorRegistry())
+        async with (
+            HttpServer(app, "127.0.0.1", 0) as server,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
+        ):
+            assert (await client.get("/v1/accounts/acme")).status_code == 503
+            ready = await client.get("/readyz")
+            assert (ready.status_code, list(ready.json()["problems"])) == (503, ["database"])
+            assert (await client.get("/livez")).status_code == 200
+
+
+async def test_the_server_leaves_signals_alone_and_frees_its_port() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    reads = PostgresReads(open_pool("postgresql://nobody@127.0.0.1:1/nothing"))
+    app = create_app(reads, Status(), reads.ping, CollectorRegistry())
+    async with HttpServer(app, "127.0.0.1", 0) as server:
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        with pytest.raises(CannotListen, match=rf"port {server.port}: Address already in use"):
+            await HttpServer(app, "127.0.0.1", server.port).start()
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass
+
+
+async def test_a_server_that_was_never_started_can_be_stopped() -> None:
+    await HttpServer(lambda *_: None, "127.0.0.1", 0).stop()  # type: ignore[arg-type]
