@@ -15,6 +15,8 @@ from property.model import Model
 from support.domain import ACCOUNT, Story
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
+CLOCK = datetime(2500, 1, 1, tzinfo=UTC)
+"""Ahead of whatever a history comes to."""
 
 prospects = st.sampled_from([f"p{n}" for n in range(8)])
 limits = st.sampled_from([None, 0, 1, 2, 3, 5, 8])
@@ -31,7 +33,7 @@ class AccountAgainstModel(RuleBasedStateMachine):
     @initialize(limit=limits, day=st.sampled_from([0, 0.5, 20]), effective=effective_days, forfeit=st.booleans())
     def opens(self, limit: int | None, day: float, effective: float, *, forfeit: bool) -> None:
         self.model = Model(forfeit)
-        self.story = Story(Rules(LateRefund("forfeit" if forfeit else "current-period")))
+        self.story = Story(Rules(LateRefund("forfeit" if forfeit else "current-period")), now=CLOCK)
         self.at += timedelta(days=day)
         self._plan(limit, self.at, self.at + timedelta(days=effective))
 

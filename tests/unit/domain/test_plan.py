@@ -80,6 +80,14 @@ def test_what_was_granted_counts_from_anew_in_each_period(hundred: Story) -> Non
     assert hundred.log == ["plan_change +100", "lapse -100", "renewal +50", "plan_change +30"]
 
 
+@pytest.mark.parametrize("limit", [0, None])
+def test_what_was_granted_is_nothing_in_a_month_without_an_allowance(hundred: Story, limit: int | None) -> None:
+    hundred.plan(limit, "2026-01-10")
+    hundred.plan(50, "2026-02-10")
+
+    assert hundred.balance == 50
+
+
 def test_a_plan_of_zero_keeps_the_months_credits_and_grants_no_more(hundred: Story) -> None:
     assert hundred.plan(0) == "plan-in-force"
     assert hundred.balance == 100

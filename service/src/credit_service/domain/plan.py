@@ -98,7 +98,6 @@ def take_effect(account: "Account", plan: Plan, at: datetime, now: datetime, out
         account.granted_in_period += more
         grant = account.grant("plan", more, at, account.period.ends_at, plan.cause)
         lines.append((grant.grant_id, more))
-        account.reschedule()
     if lines or was_unlimited != account.unlimited:
         account.record(out, "plan_change", plan.cause, lines, previous_balance, now, occurred_at=at)
 
