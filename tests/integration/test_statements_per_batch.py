@@ -1,0 +1,156 @@
+"""No round trip per event: a batch of five hundred takes as many statements as a batch of one."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import asyncpg
+import pytest
+
+from credit_contracts import EmailBounced, Event, IncomingData, PlanChanged, ProspectExported, ProspectGenerated, encode
+from credit_service.application.process import Processor
+from credit_service.application.record import Record, read_record
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Place
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.pool import SESSION
+
+MANY = 500
+BEGAN = datetime.now(UTC) - timedelta(hours=1)
+TOPICS = ["plan-changed", "prospect-generated", "prospect-exported", "email-bounced"]
+
+
+class CountingConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """Counts what is sent, COPY included, which asyncpg's query loggers do not see."""
+
+    sent: ClassVar[Counter[str]] = Counter()
+
+    async def copy_records_to_table(self, table_name: str, **options: object) -> str:
+        self.sent[f"COPY {table_name}"] += 1
+        done: str = await super().copy_records_to_table(table_name, **options)
+        return done
+
+
+async def count_queries(connection: CountingConnection) -> None:
+    connection.add_query_logger(lambda query: CountingConnection.sent.update([query.query]))
+
+
+@pytest.fixture
+async def pool(database_url: str) -> "AsyncIterator[asyncpg.Pool[asyncpg.Record]]":
+    async with asyncpg.create_pool(
+        database_url,
+        min_size=1,
+        max_size=1,
+        connection_class=CountingConnection,
+        init=count_queries,
+        server_settings=SESSION,
+    ) as pool:
+        yield pool
+
+
+class Producer:
+    """Makes records with places of their own."""
+
+    def __init__(self) -> None:
+        self._offsets: Counter[str] = Counter()
+        self._sent = 0
+
+    def record(self, data: IncomingData) -> Record:
+        event_type = {
+            PlanChanged: "plan-changed",
+            ProspectGenerated: "prospect-generated",
+            ProspectExported: "prospect-exported",
+            EmailBounced: "email-bounced",
+        }[type(data)]
+        self._sent += 1
+        event = Event("/test", f"e{self._sent}", event_type, BEGAN + timedelta(milliseconds=self._sent), data)
+        encoded = encode(event)
+        place = Place(event_type, 0, self._offsets[event_type])
+        self._offsets[event_type] += 1
+        return read_record(place, event_type, encoded.key, encoded.value, encoded.headers, 0)
+
+
+@pytest.fixture
+async def processor(pool: "asyncpg.Pool[asyncpg.Record]") -> Processor:
+    rules = Rules()
+    positions = {(topic, 0): 0 for topic in TOPICS}
+    await PostgresOffsetStore(pool).open(positions)
+    processor = Processor(PostgresLedger(pool, unparked_max=rules.unparked_max), rules)
+    processor.positions.update(positions)
+    return processor
+
+
+async def statements_of(processor: Processor, records: Iterable[Record]) -> Counter[str]:
+    """What one batch sends to the database."""
+    CountingConnection.sent.clear()
+    await processor.process(list(records), asyncio.Event())
+    return CountingConnection.sent.copy()
+
+
+def plans(producer: Producer, accounts: range) -> Iterator[Record]:
+    for n in accounts:
+        yield producer.record(PlanChanged(account_id=f"a{n}", plan_id="p", monthly_credits=2))
+
+
+def generated(producer: Producer, accounts: range, prospect: str) -> Iterator[Record]:
+    for n in accounts:
+        yield producer.record(ProspectGenerated(account_id=f"a{n}", prospect_id=prospect))
+
+
+def of_every_kind(producer: Producer, accounts: range, prospect: str) -> Iterator[Record]:
+    """Charged, free and refunded, on a prospect that is new and on one that is stored; the last is declined."""
+    for n in accounts:
+        account = f"a{n}"
+        yield producer.record(ProspectGenerated(account_id=account, prospect_id=prospect))
+        yield producer.record(ProspectExported(account_id=account, prospect_id=prospect))
+        yield producer.record(EmailBounced(account_id=account, prospect_id="stored"))
+        yield producer.record(ProspectGenerated(account_id=account, prospect_id=f"{prospect}-2"))
+        yield producer.record(ProspectExported(account_id=account, prospect_id=f"{prospect}-3"))
+
+
+# The first, on which asyncpg asks for types; then one more, and many more.
+FIRST, ONE, MORE = range(1), range(1, 2), range(2, 2 + MANY)
+
+
+async def test_first_plans_take_as_many_statements_for_one_account_as_for_hundreds(processor: Processor) -> None:
+    producer = Producer()
+    await statements_of(processor, plans(producer, FIRST))
+    of_one = await statements_of(processor, plans(producer, ONE))
+    assert of_one["COMMIT;"] == of_one["COPY grants"] == 1
+    assert await statements_of(processor, plans(producer, MORE)) == of_one
+
+
+async def test_events_take_as_many_statements_for_one_account_as_for_hundreds(processor: Processor) -> None:
+    producer = Producer()
+    for accounts in (FIRST, ONE, MORE):
+        await processor.process(list(plans(producer, accounts)), asyncio.Event())
+        await processor.process(list(generated(producer, accounts, "stored")), asyncio.Event())
+    await statements_of(processor, of_every_kind(producer, FIRST, "new"))
+    of_one = await statements_of(processor, of_every_kind(producer, ONE, "new"))
+    assert of_one["COMMIT;"] == of_one["COPY decisions"] == of_one["COPY entries"] == 1
+    assert await statements_of(processor, of_every_kind(producer, MORE, "new")) == of_one
+
+
+async def test_parked_events_take_as_many_statements_for_one_account_as_for_hundreds(processor: Processor) -> None:
+    producer = Producer()
+    await statements_of(processor, generated(producer, FIRST, "early"))
+    await statements_of(processor, plans(producer, FIRST))
+    parked_of_one = await statements_of(processor, generated(producer, ONE, "early"))
+    assert parked_of_one["COPY parked_events"] == 1
+    assert await statements_of(processor, generated(producer, MORE, "early")) == parked_of_one
+    unparked_of_one = await statements_of(processor, plans(producer, ONE))
+    assert unparked_of_one["COPY decisions"] == 1
+    assert await statements_of(processor, plans(producer, MORE)) == unparked_of_one
+
+
+async def test_redelivered_events_take_as_many_statements_for_one_as_for_hundreds(processor: Processor) -> None:
+    producer = Producer()
+    batches = [[*plans(producer, accounts), *generated(producer, accounts, "p")] for accounts in (ONE, MORE)]
+    for batch in batches:
+        await processor.process(batch, asyncio.Event())
+    of_one, of_many = [await statements_of(processor, batch) for batch in batches]
+    assert of_one["COPY decisions"] == 0
+    assert of_many == of_one
