@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from credit_service.domain.plan import ANCHOR_IGNORED
+from credit_service.domain.plan_change import ANCHOR_IGNORED
 from support.domain import Story, time
 
 

@@ -1,19 +1,16 @@
 """One credit for a prospect that comes onto the account."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from credit_service.domain.account import Account
 from credit_service.domain.decision import Cause, Decided, Outcome
 from credit_service.domain.grant import first_to_burn
 from credit_service.domain.prospect import Prospect, ProspectOrigin
 from credit_service.domain.refund import LateRefund, give_back
 
-if TYPE_CHECKING:
-    from credit_service.domain.account import Account
-
 
 def bring_onto_account(
-    account: "Account",
+    account: Account,
     prospect_id: str,
     origin: ProspectOrigin,
     cause: Cause,

@@ -11,7 +11,7 @@ from credit_service.domain.account import Account
 from credit_service.domain.charge import bring_onto_account
 from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Refused, Wake
 from credit_service.domain.parking import forget_passed_through, park, unpark
-from credit_service.domain.plan import change_plan
+from credit_service.domain.plan_change import change_plan
 from credit_service.domain.refund import LateRefund, refund_bounce
 from credit_service.domain.timers import bring_about, bring_about_before
 

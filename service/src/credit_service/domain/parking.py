@@ -1,18 +1,15 @@
 """Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from credit_service.domain.account import Account
 from credit_service.domain.decision import Decided, Incoming, Refused
-
-if TYPE_CHECKING:
-    from credit_service.domain.account import Account
 
 PARKED_MAX = 10_000
 """As many events of one account may wait; more are refused."""
 
 
-def park(account: "Account", incoming: Incoming, out: Decided) -> None:
+def park(account: Account, incoming: Incoming, out: Decided) -> None:
     """Lets the event wait behind those that wait already."""
     if account.parked >= PARKED_MAX:
         out.refused.append(Refused(incoming, "parked-full"))
@@ -23,7 +20,7 @@ def park(account: "Account", incoming: Incoming, out: Decided) -> None:
     out.parked.append(incoming)
 
 
-def unpark(account: "Account", apply: Callable[[Incoming], None], out: Decided, *, events_max: int) -> None:
+def unpark(account: Account, apply: Callable[[Incoming], None], out: Decided, *, events_max: int) -> None:
     """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded."""
     if not account.waiting or not account.has_started:
         return

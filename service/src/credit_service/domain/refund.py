@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from credit_service.domain.account import Account
 from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.grant import Grant
 from credit_service.domain.prospect import Prospect
-
-if TYPE_CHECKING:
-    from credit_service.domain.account import Account
-    from credit_service.domain.grant import Grant
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class LateRefund:
 
 
 def refund_bounce(
-    account: "Account",
+    account: Account,
     prospect_id: str,
     cause: Cause,
     now: datetime,
@@ -47,7 +45,7 @@ def refund_bounce(
 
 
 def give_back(
-    account: "Account",
+    account: Account,
     prospect: Prospect,
     cause: Cause,
     now: datetime,
@@ -78,7 +76,7 @@ def give_back(
     return True
 
 
-def _late_home(account: "Account", cause: Cause, late_refund: LateRefund) -> "Grant | None":
+def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant | None:
     """One credit more in the refund grant with the right expiry, which is opened if there is none."""
     if late_refund.kind == "forfeit" or account.period is None:
         return None

@@ -2,24 +2,22 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from credit_contracts.outgoing import SERVICE_SOURCE
+from credit_service.domain.account import Account
 from credit_service.domain.decision import Cause, Decided, Decision
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.period import Period
-from credit_service.domain.plan import Plan, take_effect, take_effect_at_renewal
-
-if TYPE_CHECKING:
-    from credit_service.domain.account import Account
+from credit_service.domain.plan import Plan
+from credit_service.domain.plan_change import take_effect, take_effect_at_renewal
 
 NO_CONTENT = bytes(16)
 
-Effect = Callable[["Account", Plan, datetime, datetime, Decided], None]
+Effect = Callable[[Account, Plan, datetime, datetime, Decided], None]
 
 
 def bring_about(
-    account: "Account", up_to: datetime, now: datetime, out: Decided, *, timers_max: int | None = None
+    account: Account, up_to: datetime, now: datetime, out: Decided, *, timers_max: int | None = None
 ) -> None:
     """Lets the account's timers up to and including `up_to` happen, one instant after the other."""
     happened = 0
@@ -31,14 +29,14 @@ def bring_about(
         happened += 1
 
 
-def bring_about_before(account: "Account", instant: datetime, now: datetime, out: Decided) -> None:
+def bring_about_before(account: Account, instant: datetime, now: datetime, out: Decided) -> None:
     """Lets the account's timers before `instant` happen, leaving those on it."""
     while account.next_timer_at is not None and account.next_timer_at < instant:
         _happen(account, account.next_timer_at, now, out)
         account.reschedule()
 
 
-def _happen(account: "Account", at: datetime, now: datetime, out: Decided) -> None:
+def _happen(account: Account, at: datetime, now: datetime, out: Decided) -> None:
     if account.period is None or account.calendar is None:
         return
     if at == account.period.ends_at:
@@ -48,7 +46,7 @@ def _happen(account: "Account", at: datetime, now: datetime, out: Decided) -> No
         _settle_pending_plans(account, at, now, out, take_effect)
 
 
-def _renew(account: "Account", period: Period, at: datetime, now: datetime, out: Decided) -> None:
+def _renew(account: Account, period: Period, at: datetime, now: datetime, out: Decided) -> None:
     """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
     cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, now, out)
     _lapse(account, cause, now, out)
@@ -59,7 +57,7 @@ def _renew(account: "Account", period: Period, at: datetime, now: datetime, out:
     _grant_allowance(account, cause, now, out)
 
 
-def _expire(account: "Account", at: datetime, now: datetime, out: Decided) -> None:
+def _expire(account: Account, at: datetime, now: datetime, out: Decided) -> None:
     """Closes the grants that end within the period."""
     ends = [g.grant_id for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
     if ends:
@@ -72,7 +70,7 @@ def _text(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _decide_timer(account: "Account", kind: str, timer_id: str, at: datetime, now: datetime, out: Decided) -> Cause:
+def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, now: datetime, out: Decided) -> Cause:
     account.position += 1
     decision = Decision(
         account.account_id,
@@ -91,7 +89,7 @@ def _decide_timer(account: "Account", kind: str, timer_id: str, at: datetime, no
     return Cause(decision.position, decision.source, decision.id, decision.type, at)
 
 
-def _lapse(account: "Account", cause: Cause, now: datetime, out: Decided) -> None:
+def _lapse(account: Account, cause: Cause, now: datetime, out: Decided) -> None:
     """Closes the grants that end at the instant; what is left of them lapses in one change."""
     previous_balance = account.published_balance
     lines = []
@@ -109,7 +107,7 @@ def _lapse(account: "Account", cause: Cause, now: datetime, out: Decided) -> Non
         account.record(out, "lapse", cause, lines, previous_balance, now)
 
 
-def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: Decided, effect: Effect) -> None:
+def _settle_pending_plans(account: Account, at: datetime, now: datetime, out: Decided, effect: Effect) -> None:
     """Of the plans that are due, the greatest takes `effect`; the others are superseded by it."""
     due = [p for p in account.pending if p.effective_at <= at]
     if not due:
@@ -122,7 +120,7 @@ def _settle_pending_plans(account: "Account", at: datetime, now: datetime, out: 
     effect(account, winner, at, now, out)
 
 
-def _grant_allowance(account: "Account", cause: Cause, now: datetime, out: Decided) -> None:
+def _grant_allowance(account: Account, cause: Cause, now: datetime, out: Decided) -> None:
     """Use it or lose it: the plan's allowance anew, to the end of the period that begins."""
     allowance = account.plan.allowance if account.plan else 0
     if allowance == 0 or account.period is None:

@@ -1,0 +1,110 @@
+"""Plan changes: which plan is in force, and what a change of it gives at once."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from credit_contracts.incoming import PlanChanged
+from credit_service.domain.account import Account
+from credit_service.domain.decision import Cause, Decided, Incoming, Outcome
+from credit_service.domain.period import Calendar
+from credit_service.domain.plan import Plan
+
+ANCHOR_IGNORED = "billing anchor and time zone are those of the first plan; the new ones are ignored"
+
+
+def start_account(account: Account, data: PlanChanged, occurred_at: datetime) -> None:
+    """The first plan sets the calendar; the first period is the one that contains its event."""
+    anchor_at = data.billing_anchor_at or data.effective_at or occurred_at
+    account.calendar = Calendar(anchor_at, data.time_zone or "UTC")
+    account.period = account.calendar.period_at(occurred_at)
+    account.reschedule()
+
+
+def change_plan(
+    account: Account, incoming: Incoming, data: PlanChanged, cause: Cause, now: datetime, out: Decided
+) -> tuple[Outcome, str | None]:
+    """Puts the plan in force, lets it wait for its `effective_at`, or records it as superseded.
+
+    Returns the outcome and what there is to say about it. It never works backwards: a plan with an earlier
+    `effective_at` takes effect now.
+    """
+    note = None
+    if account.period is None:
+        start_account(account, data, incoming.occurred_at)
+    elif account.calendar is not None and (
+        data.billing_anchor_at not in (None, account.calendar.anchor_at)
+        or data.time_zone not in (None, account.calendar.time_zone)
+    ):
+        note = ANCHOR_IGNORED
+    plan = Plan(
+        data.plan_id,
+        data.monthly_credits,
+        data.seats,
+        data.email_accounts,
+        data.effective_at or incoming.occurred_at,
+        cause,
+    )
+    plan = _with_what_is_unchanged(account, plan)
+    account.new_plans.append(plan)
+    if _is_superseded(account, plan, incoming.occurred_at):
+        return "plan-superseded", note
+    if plan.effective_at > incoming.occurred_at:
+        account.pending.append(plan)
+        account.reschedule()
+        return "plan-pending", note
+    if incoming.occurred_at == account.next_timer_at:
+        # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+        account.pending.append(plan)
+    else:
+        take_effect(account, plan, incoming.occurred_at, now, out)
+    return "plan-in-force", note
+
+
+def take_effect(account: Account, plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
+    """Puts `plan` in force and grants what it gives beyond the plan credits granted in this period.
+
+    max(0, limit - granted): more credits are there at once, fewer take nothing away, and switching to and fro
+    never yields more than the highest plan held in the period.
+    """
+    previous_balance, was_unlimited = account.published_balance, account.unlimited
+    _put_in_force(account, plan)
+    lines = []
+    more = max(0, plan.allowance - account.granted_in_period)
+    if more and account.period is not None:
+        account.granted_in_period += more
+        grant = account.grant("plan", more, at, account.period.ends_at, plan.cause)
+        lines.append((grant.grant_id, more))
+    if lines or was_unlimited != account.unlimited:
+        account.record(out, "plan_change", plan.cause, lines, previous_balance, now, occurred_at=at)
+
+
+def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
+    """Puts `plan` in force between the lapse and the allowance; it gives nothing of its own."""
+    previous_balance, was_unlimited = account.published_balance, account.unlimited
+    _put_in_force(account, plan)
+    if was_unlimited != account.unlimited:
+        account.record(out, "plan_change", plan.cause, [], previous_balance, now, occurred_at=at)
+
+
+def _put_in_force(account: Account, plan: Plan) -> None:
+    account.plan = plan
+    account.unlimited = plan.monthly_credits is None
+
+
+def _is_superseded(account: Account, plan: Plan, at: datetime) -> bool:
+    """Whether the plan in force, or one that comes into force at this instant, is greater."""
+    due = [p for p in account.pending if p.effective_at <= at]
+    return any(plan.order < p.order for p in (account.plan, *due) if p is not None)
+
+
+def _with_what_is_unchanged(account: Account, plan: Plan) -> Plan:
+    """Seats and e-mail accounts that the event leaves out are those of the plan before it."""
+    earlier = [p for p in (account.plan, *account.pending) if p is not None and p.order < plan.order]
+    if not earlier:
+        return plan
+    before = max(earlier, key=lambda p: p.order)
+    return replace(
+        plan,
+        seats=before.seats if plan.seats is None else plan.seats,
+        email_accounts=before.email_accounts if plan.email_accounts is None else plan.email_accounts,
+    )
