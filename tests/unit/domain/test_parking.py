@@ -120,6 +120,19 @@ def test_what_waits_is_decided_in_bounded_batches() -> None:
     assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "p2", "p3", "p4"]
 
 
+def test_what_came_in_one_batch_with_the_first_plan_is_bounded_too() -> None:
+    story = Story(Rules(unparked_max=2))
+    plan = PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10)
+    waiting = [
+        event(ProspectGenerated(account_id=ACCOUNT, prospect_id=f"p{n}"), time("2026-01-01"), f"{n}") for n in range(5)
+    ]
+    story.batch([*waiting, event(plan, time("2026-01-02"), "plan")])
+
+    assert (story.waiting, len(story.rows.parked), story.balance) == (3, 3, 8)
+    unpark_all(story)
+    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "p2", "p3", "p4"]
+
+
 def test_newer_events_queue_behind_what_still_waits() -> None:
     story = Story(Rules(unparked_max=2))
     for number in range(5):

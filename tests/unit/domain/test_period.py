@@ -106,6 +106,8 @@ def test_the_border_belongs_to_the_period_that_begins(instant: str, number: int)
         ("Pacific/Kiritimati", "2026-02-01 00:30+14:00", "2026-01-31 10:31"),
         (BERLIN, "2026-10-25 02:30+01:00", "2026-10-25 02:30+01:00"),
         (BERLIN, "2026-03-29 03:30+02:00", "2026-03-29 03:29+02:00"),
+        # A minute into November the clock went back to October, whose last hour came twice.
+        ("America/St_Johns", "2009-10-01 00:00-02:30", "2009-10-31 23:30-03:30"),
     ],
 )
 def test_every_instant_lies_in_its_period(zone: str, anchor: str, instant: str) -> None:

@@ -80,12 +80,10 @@ class Account:
         now: datetime,
         *,
         occurred_at: datetime | None = None,
-        period_ends_at: datetime | None = None,
         refunds_sequence: int | None = None,
     ) -> int:
         """Gives the change of the balance its sequence, notes it in `out`, and returns the sequence."""
         self.sequence += 1
-        period_end = self.period.ends_at if self.period else None
         out.changes.append(
             Change(
                 self.account_id,
@@ -95,7 +93,7 @@ class Account:
                 reason,
                 cause,
                 list(lines),
-                period_ends_at or period_end,
+                self.period.ends_at if self.period else None,
                 occurred_at or cause.occurred_at,
                 now,
                 refunds_sequence,
