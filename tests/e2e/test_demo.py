@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -9,9 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.topics import remove_topics, topics_of
 
 SECONDS_MAX = 110
 DEMO = ["-m", "credit_service.cli.demo"]
@@ -25,9 +29,9 @@ sys.exit(demo.main())
 
 
 @pytest.fixture
-def environment(database_url: str, kafka: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
+def environment(database_url: str, kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CREDITS_")}
-    return kept | {
+    yield kept | {
         "CREDITS_DATABASE_URL": database_url,
         "CREDITS_KAFKA_BOOTSTRAP_SERVERS": kafka,
         "CREDITS_KAFKA_GROUP_ID": f"{topic_prefix}demo",
@@ -35,6 +39,11 @@ def environment(database_url: str, kafka: str, topic_prefix: str, tmp_path: Path
         "TERM": "dumb",
         "TMPDIR": str(tmp_path),
     }
+
+    async def tidy() -> None:
+        await remove_topics(kafka, await topics_of(kafka, topic_prefix))
+
+    asyncio.run(tidy())
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
