@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from credit_contracts.envelope import Headers
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
