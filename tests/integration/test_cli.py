@@ -160,9 +160,12 @@ async def test_migrate_brings_an_empty_database_up_and_may_be_repeated(
     await connection.close()
 
 
-def test_migrate_says_why_it_could_not(empty_database_url: str, deployment: Deployment) -> None:
-    done = deployment.run("migrate", database_url=empty_database_url.replace("postgres:", "nobody:"))
-    assert_one_line(done, 1, "the database was not migrated", "nobody")
+async def test_migrate_says_why_it_could_not(empty_database_url: str, deployment: Deployment) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("CREATE SCHEMA credits; CREATE TABLE credits.accounts ()")
+    await connection.close()
+    done = deployment.run("migrate", database_url=empty_database_url)
+    assert_one_line(done, 1, "the database was not migrated", '"accounts" already exists')
 
 
 def test_without_migrations_a_command_says_to_run_them(empty_database_url: str, deployment: Deployment) -> None:

@@ -72,6 +72,12 @@ def test_help_has_an_example(command: list[str], run_credits: Callable[..., Done
     assert f"credits {' '.join(command)}" in done.stdout.partition("Example: ")[2]
 
 
+def test_without_arguments_there_is_the_help_and_nothing_else(run_credits: Callable[..., Done]) -> None:
+    done = run_credits()
+    assert (done.exit_code, done.stderr) == (2, "")
+    assert "account" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

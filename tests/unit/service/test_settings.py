@@ -4,9 +4,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
 from credit_service.domain.refund import LateRefund
-from credit_service.settings import SettingsError, load_settings
+from credit_service.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,3 +129,10 @@ def test_a_folder_of_secrets_that_is_named_must_be_there(folder: Path, monkeypat
 
 def test_the_database_url_is_never_shown() -> None:
     assert "hunter2" not in repr(load_settings()) + load_settings().model_dump_json()
+
+
+def test_an_error_of_the_model_itself_shows_no_value_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDITS_HTTP_PORT", "hunter2")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
