@@ -86,9 +86,11 @@ def test_every_statement_says_first_what_it_is_for(name: str) -> None:
     assert re.match(r"-- [A-Z].*[.:]", sql(name))
 
 
-async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connection) -> None:
-    await connection.execute(FILL)
-    await connection.execute("VACUUM ANALYZE")
+@pytest.mark.parametrize("statistics", ["with statistics", "before the first ANALYZE"])
+async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connection, statistics: str) -> None:
+    if statistics == "with statistics":
+        await connection.execute(FILL)
+        await connection.execute("VACUUM ANALYZE")
     scans = {}
     for name in HOT:
         plan = await plan_of(connection, name)

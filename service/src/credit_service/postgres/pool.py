@@ -26,8 +26,12 @@ SESSION = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    # Sets of any size come as arrays; a plan made for one size is wrong for the next, and index look-ups fit all.
+    # Sets of any size come as arrays; a plan made for one size is wrong for the next, and index look-ups fit all. They
+    # are also right for tables that are still empty when the plan is made, and no more when it is used.
     "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "jit": "off",
 }
 
@@ -52,7 +56,12 @@ def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX) ->
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         server_settings=SESSION,
+        reset=_leave_as_it_is,
     )
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """Nothing here changes a session's state, and asyncpg's own reset is a round trip a batch."""
 
 
 @contextmanager
