@@ -1,9 +1,11 @@
--- Accounts with events that have been parked for longer than $1, the longest first.
+-- Accounts without a plan that have events parked for longer than $1, the longest first. Where the plan has come, what
+-- still waits is only waiting for its turn.
 SELECT DISTINCT account_id
 FROM (
-    SELECT account_id
-    FROM credits.parked_events
-    WHERE parked_at < credits.ledger_now() - $1::interval
-    ORDER BY parked_at
+    SELECT p.account_id
+    FROM credits.parked_events AS p
+    JOIN credits.accounts AS a ON a.account_id = p.account_id
+    WHERE p.parked_at < credits.ledger_now() - $1::interval AND a.period_number IS NULL
+    ORDER BY p.parked_at
     LIMIT $2
 ) AS longest;

@@ -1,9 +1,12 @@
 -- Takes out the events of the given accounts (locked before) that have been parked for longer than $2, at most $3.
+-- Not those of accounts whose plan has come meanwhile.
 WITH expired AS (
-    SELECT account_id, key
-    FROM credits.parked_events
-    WHERE account_id = any($1::text []) AND parked_at < credits.ledger_now() - $2::interval
-    ORDER BY account_id, key
+    SELECT p.account_id, p.key
+    FROM credits.parked_events AS p
+    JOIN credits.accounts AS a ON a.account_id = p.account_id
+    WHERE p.account_id = any($1::text []) AND p.parked_at < credits.ledger_now() - $2::interval
+        AND a.period_number IS NULL
+    ORDER BY p.account_id, p.key
     LIMIT $3
 ),
 
