@@ -5,9 +5,10 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from credit_contracts.topics import partition_for
-from credit_service.application.ports import Claim, WaitingEvent
+from credit_service.application.ports import Claim
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.outgoing import OutgoingRecord, outgoing_record
+from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0
 TAIL_OFFSETS = 20_000
@@ -18,7 +19,7 @@ async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
     """True if the transaction that carried `claim` was committed.
 
     The cursor's metadata tells. If it is another's or gone, the topics' tails are searched: a transaction is published
-    whole or not at all, so one event of it stands for all. To be asked once the predecessor's transaction has ended.
+    whole or not at all, so its first record stands for all. To be asked once the predecessor's transaction has ended.
     """
     async with asyncio.timeout(ASK_SECONDS_MAX):
         if await _cursor(connection) == claim.claim_id:
@@ -38,9 +39,11 @@ async def _cursor(connection: KafkaConnection) -> str | None:
 
 
 async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
-    event = next((row for row in claim.rows if isinstance(row, WaitingEvent)), None)
-    if event is None:
+    if not claim.rows:
         return False
+    first = claim.rows[0]
+    topic = connection.topic(first.topic)
+    record = outgoing_record(first, (await partition_counts(connection))[topic])
     consumer = AIOKafkaConsumer(
         bootstrap_servers=connection.bootstrap_servers.split(","),
         isolation_level="read_committed",
@@ -49,27 +52,20 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
     )
     await consumer.start()
     try:
-        topic = connection.topic(event.topic)
-        count = len(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
-        partition = TopicPartition(topic, partition_for(event.key, count))
+        partition = TopicPartition(topic, record.partition)
         consumer.assign([partition])
-        return await _finds(consumer, partition, event.event_id.encode())
+        return await _finds(consumer, partition, record)
     finally:
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or {0}
-
-
-async def _finds(consumer: AIOKafkaConsumer, partition: TopicPartition, event_id: bytes) -> bool:
+async def _finds(consumer: AIOKafkaConsumer, partition: TopicPartition, record: OutgoingRecord) -> bool:
+    """Whether the record is there: its headers name the event, or the place of the dead letter."""
     first = (await consumer.beginning_offsets([partition]))[partition]
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, max(first, end - TAIL_OFFSETS))
     while await consumer.position(partition) < end:
         fetched = await consumer.getmany(partition, timeout_ms=500)
-        for record in fetched.get(partition, ()):
-            if ("ce_id", event_id) in record.headers:
-                return True
+        if any(list(found.headers) == list(record.headers) for found in fetched.get(partition, ())):
+            return True
     return False
