@@ -1,10 +1,13 @@
 """aiokafka's consumer, knowing what it has handed out."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+
+OutOfRange = Callable[[Set[TopicPartition]], None]
 
 END_KNOWN_MS_MAX = 5_000
 POLL_WAIT_MS_MIN = 500
@@ -15,10 +18,13 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
 
     A partition is opened once it was set to the ledger's offset; what aiokafka fetched before, from where Kafka's own
     offsets point, is dropped. The note tells a record that is on its way to the handler from one that is not there.
+    Without a reset policy, aiokafka never moves a partition by itself: where the log no longer has what comes next,
+    `out_of_range` is called.
     """
 
-    def __init__(self, *topics: str, **options: Any) -> None:
+    def __init__(self, *topics: str, out_of_range: OutOfRange, **options: Any) -> None:
         super().__init__(*topics, **options)
+        self._out_of_range = out_of_range
         self._handed_out: dict[TopicPartition, int] = {}
 
     def open(self, partition: TopicPartition, offset: int) -> None:
@@ -40,7 +46,13 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         a record that arrives then would wait with it.
         """
         patience_ms = max(timeout_ms, POLL_WAIT_MS_MIN)
-        fetched = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
+        try:
+            fetched = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            self._out_of_range(error.args[0].keys() & self._handed_out.keys())
+            return {}
+        except NoOffsetForPartitionError:
+            return {}  # not opened yet
         handed_out = {partition: records for partition, records in fetched.items() if partition in self._handed_out}
         for partition, records in handed_out.items():
             self._handed_out[partition] = records[-1].offset + 1

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass
 
 import structlog
@@ -70,12 +70,13 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._status = status
         self._stored = stored
         self._bounds = bounds
-        self._subscriber = Subscriber(connection, self._feed, self)
+        self._subscriber = Subscriber(connection, self._feed, self, self._note_out_of_range)
         self._merge = Merge()
         self._received: dict[tuple[str, int], int] = {}
         self._unreadable = UnreadableRuns(bounds.unreadable_in_a_row_max)
         self._paused_topics: set[str] = set()
         self._uncommitted: set[tuple[str, int]] = set()
+        self._out_of_range: set[TopicPartition] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._turn_lock = asyncio.Lock()
         self._arrived = asyncio.Event()
@@ -153,6 +154,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if self._merge.buffered(partition) == BUFFERED_PER_PARTITION_MAX:
             self._subscriber.consumer.pause(TopicPartition(*partition))
 
+    def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
+        self._out_of_range |= partitions
+        self._arrived.set()
+
     # --- partitions come and go
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
@@ -174,6 +179,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self._received.pop(partition, None)
             self._processor.positions.pop(partition, None)
             self._uncommitted.discard(partition)
+            self._out_of_range.discard(partition)
         self._subscriber.consumer.close_partitions(partitions)
 
     def _open_again(self, partitions: Collection[TopicPartition]) -> None:
@@ -247,6 +253,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 worked = True
             if self._timers.is_time():
                 worked |= await self._sweep(at_end)
+            self._open_out_of_range()
             await self._commit()
             self._resume_drained()
             if worked or not any(map(self._merge.buffered, self._merge.partitions)):
@@ -299,6 +306,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if report is not None:
             self._tell(report)
         return report is not None
+
+    def _open_out_of_range(self) -> None:
+        """What had arrived before the log lost its place is decided first; then the gap is looked for."""
+        self._open_again({partition for partition in self._out_of_range if not self._merge.buffered(partition)})
 
     def _resume_drained(self) -> None:
         consumer = self._subscriber.consumer

@@ -11,7 +11,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.consumer import HandOverConsumer, OutOfRange
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber
@@ -29,9 +29,15 @@ POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 
 
 class Subscriber:
-    """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here."""
+    """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here.
 
-    def __init__(self, connection: KafkaConnection, feed: Feed, listener: ConsumerRebalanceListener) -> None:
+    `out_of_range` gets partitions whose log no longer has what comes next.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, feed: Feed, listener: ConsumerRebalanceListener, out_of_range: OutOfRange
+    ) -> None:
+        self._out_of_range = out_of_range
         self._broker = KafkaBroker(
             connection.bootstrap_servers.split(","),
             client_id=connection.group_id,
@@ -44,7 +50,7 @@ class Subscriber:
             batch=True,
             group_id=connection.group_id,
             ack_policy=AckPolicy.MANUAL,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             isolation_level="read_committed",
             partition_assignment_strategy=(RangePartitionAssignor,),
             listener=listener,
@@ -76,17 +82,16 @@ class Subscriber:
         """Joins the group; raises aiokafka's KafkaConnectionError if no broker answers."""
         await self._broker.connect()
         config = self._broker.config.broker_config
-        config.builder = _with_consumer(HandOverConsumer, config.builder)
+        config.builder = self._with_our_consumer(config.builder)
         await self._broker.start()
 
     async def stop(self) -> None:
         """Leaves the group."""
         await self._broker.stop()
 
-
-def _with_consumer(consumer: type[HandOverConsumer], builder: Any) -> Any:
-    """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
-    return partial(consumer, *builder.args, **builder.keywords)
+    def _with_our_consumer(self, builder: Any) -> Any:
+        """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
+        return partial(HandOverConsumer, *builder.args, out_of_range=self._out_of_range, **builder.keywords)
 
 
 async def _parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
