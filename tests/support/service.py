@@ -107,10 +107,10 @@ class Deployment:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     processes: list[ServiceProcess] = field(default_factory=list)
+    group: str = ""
 
-    @property
-    def group(self) -> str:
-        return f"{self.prefix}group"
+    def __post_init__(self) -> None:
+        self.group = self.group or f"{self.prefix}group"
 
     async def __aenter__(self) -> Self:
         return self
