@@ -24,9 +24,16 @@ SET anchor_at = now(), time_zone = 'UTC', period_number = 0, period_starts_at = 
 """
 
 
-@pytest.mark.parametrize(("plan_has_come", "taken", "left"), [(False, ["2", "3"], 1), (True, [], 3)])
+@pytest.mark.parametrize(
+    ("plan_has_come", "numbers", "taken", "left"),
+    [
+        pytest.param(False, [0, 2], ["2", "3"], 1, id="no plan has come"),
+        pytest.param(True, [0, 2], [], 3, id="the plan has come"),
+        pytest.param(False, [1, 2], [], 3, id="the plan may lie in the backlog"),
+    ],
+)
 async def test_what_waits_for_a_plan_expires(
-    database_url: str, plan_has_come: bool, taken: list[str], left: int
+    database_url: str, plan_has_come: bool, numbers: list[int], taken: list[str], left: int
 ) -> None:
     connection = await asyncpg.connect(database_url)
     try:
@@ -40,7 +47,7 @@ async def test_what_waits_for_a_plan_expires(
             open_pool(database_url) as pool,
             PostgresLedger(pool, unparked_max=10).transaction() as transaction,
         ):
-            expired = await transaction.take_expired(timedelta(minutes=90), 10)
+            expired = await transaction.take_expired(timedelta(minutes=90), numbers, 3, 10)
 
         assert sorted(event.id for event in expired) == taken
         assert await connection.fetchval("SELECT parked FROM credits.accounts") == left

@@ -14,7 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from credit_service.application.expiry import ParkedExpiry
-from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
@@ -45,7 +45,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
 WATCH_EVERY_SECONDS = 5.0
-EXPIRE_EVERY_SECONDS = 30.0
 # Of their own, so that those who look never wait in front of those who decide.
 READ_CONNECTIONS_MAX = 2
 STUCK_SECONDS_MAX = 600.0
@@ -58,7 +57,6 @@ class Service:
     intake: Intake
     relay: Relay
     doorbell: Doorbell
-    expiry: ParkedExpiry
 
 
 def kafka_connection(settings: Settings) -> KafkaConnection:
@@ -84,10 +82,10 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
             doorbell.press()
 
     bounds = IntakeBounds(settings.batch_records_max, settings.unreadable_in_a_row_max)
-    timers = TimerSweep(ledger, processor)
-    intake = Intake(connection, processor, PostgresOffsetStore(pool), timers, status, stored, bounds)
     expiry = ParkedExpiry(ledger, timedelta(hours=settings.parked_hours_max))
-    return Service(intake, relay, doorbell, expiry)
+    timers = TimerSweep(ledger, processor, expiry)
+    intake = Intake(connection, processor, PostgresOffsetStore(pool), timers, status, stored, bounds)
+    return Service(intake, relay, doorbell)
 
 
 async def serve(settings: Settings) -> int:
@@ -140,14 +138,14 @@ async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics,
 
 @contextlib.asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
-    aside = [asyncio.create_task(service.doorbell.run()), asyncio.create_task(_expire_parked(service.expiry))]
+    bell = asyncio.create_task(service.doorbell.run())
     tasks = [asyncio.create_task(service.intake.run()), asyncio.create_task(service.relay.run())]
     try:
         yield tasks
     finally:
-        for task in (*aside, *tasks):
+        for task in (bell, *tasks):
             task.cancel()
-        await asyncio.gather(*aside, *tasks, return_exceptions=True)
+        await asyncio.gather(bell, *tasks, return_exceptions=True)
 
 
 async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
@@ -208,17 +206,6 @@ async def _join(intake: Intake) -> str | None:
     except (KafkaError, TimeoutError, OSError) as error:
         return f"Kafka does not answer: {type(error).__name__}"
     return None
-
-
-async def _expire_parked(expiry: ParkedExpiry) -> None:
-    while True:
-        try:
-            taken = await expiry.sweep()
-        except (LedgerUnavailable, RefusedByLedger) as error:
-            log.warning("parked events not looked through, trying again", cause=str(error))
-            taken = 0
-        if not taken:
-            await asyncio.sleep(EXPIRE_EVERY_SECONDS)
 
 
 async def _watch(intake: Intake) -> None:

@@ -1,5 +1,6 @@
 """Parked events whose account's first plan does not come in time become dead letters that say so."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import structlog
@@ -22,10 +23,16 @@ class ParkedExpiry:
         self._ledger = ledger
         self._waiting_max = waiting_max
 
-    async def sweep(self) -> int:
-        """One transaction's worth; how many events it took out. Raises the faults of `application.faults`."""
+    async def sweep(self, numbers: Collection[int], partitions: int) -> int:
+        """One transaction's worth; how many events it took out. Raises the faults of `application.faults`.
+
+        `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
+        in the backlog.
+        """
         async with self._ledger.transaction() as transaction:
-            expired = await transaction.take_expired(self._waiting_max, EXPIRED_PER_TRANSACTION_MAX)
+            expired = await transaction.take_expired(
+                self._waiting_max, numbers, partitions, EXPIRED_PER_TRANSACTION_MAX
+            )
             letters = [
                 DeadLetter(_record(incoming), "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired
             ]

@@ -1,6 +1,6 @@
 """What the application needs of its surroundings."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -65,8 +65,10 @@ class LedgerTransaction(Protocol):
     async def now(self) -> datetime:
         """The database's clock, the only one that counts."""
 
-    async def take_expired(self, waiting_max: timedelta, limit: int) -> list[Incoming]:
-        """Takes out parked events that have waited for longer than `waiting_max`, at most `limit`."""
+    async def take_expired(
+        self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
+    ) -> list[Incoming]:
+        """Takes out events parked for longer than `waiting_max`, of the partition `numbers` of `partitions`."""
 
     async def store(self, what: ToStore) -> None:
         """Writes sets, never row by row."""

@@ -1,10 +1,11 @@
-"""Timers of accounts to which nothing else happens, and parked events that still wait: both by a sweep."""
+"""Timers of accounts to which nothing else happens, and parked events that wait on or for too long: by a sweep."""
 
 import asyncio
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
+from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record
@@ -14,6 +15,7 @@ from credit_service.domain.decision import Wake
 SWEEP_EVERY_SECONDS = 0.5
 ACCOUNTS_PER_SWEEP_MAX = 200
 UNPARK_EVERY_SECONDS = 30.0
+EXPIRE_EVERY_SECONDS = 30.0
 
 NO_TIMERS = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -21,13 +23,14 @@ NO_TIMERS = datetime(1, 1, 1, tzinfo=UTC)
 class TimerSweep:
     """Finds what is due and wakes it. `partitions` is the common partition count of the incoming topics."""
 
-    def __init__(self, ledger: Ledger, processor: Processor) -> None:
+    def __init__(self, ledger: Ledger, processor: Processor, expiry: ParkedExpiry) -> None:
         self.partitions = 0
         self._ledger = ledger
         self._processor = processor
+        self._expiry = expiry
         self._passed: dict[int, datetime] = {}
         self._lagging: set[str] = set()
-        self._next_sweep = self._next_unpark = 0.0
+        self._next_sweep = self._next_unpark = self._next_expiry = 0.0
 
     def note_decided(self, records: Iterable[Record], report: Report) -> None:
         """Notes how far each partition number has come in event time, and whose parked events still wait."""
@@ -50,6 +53,7 @@ class TimerSweep:
         """
         now = time.monotonic()
         self._next_sweep = now + SWEEP_EVERY_SECONDS
+        await self._expire_parked(at_their_ends, now)
         wakes = await self._due(numbers, at_their_ends)
         if len(wakes) == ACCOUNTS_PER_SWEEP_MAX:
             self._next_sweep = now
@@ -57,7 +61,8 @@ class TimerSweep:
         if not wakes:
             return None
         report = await self._processor.wake(wakes, abandon)
-        self._lagging = set(report.lagging_accounts)
+        self._lagging -= {wake.account_id for wake in wakes}
+        self._lagging |= report.lagging_accounts
         return report
 
     async def _due(self, numbers: Collection[int], at_their_ends: Collection[int]) -> list[Wake]:
@@ -67,6 +72,11 @@ class TimerSweep:
             return []
         due = await self._ledger.accounts_with_due_timers(asked, self.partitions, ACCOUNTS_PER_SWEEP_MAX)
         return [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
+
+    async def _expire_parked(self, at_their_ends: Collection[int], now: float) -> None:
+        if now >= self._next_expiry and at_their_ends:
+            taken = await self._expiry.sweep(at_their_ends, self.partitions)
+            self._next_expiry = now + (0.0 if taken else EXPIRE_EVERY_SECONDS)
 
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:

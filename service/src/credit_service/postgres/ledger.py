@@ -1,6 +1,6 @@
 """The ledger's transactions: lock, then load; write sets."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -87,9 +87,13 @@ class PostgresTransaction:
         now: datetime = await self._connection.fetchval(sql("now"))
         return now
 
-    async def take_expired(self, waiting_max: timedelta, limit: int) -> list[Incoming]:
+    async def take_expired(
+        self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
+    ) -> list[Incoming]:
         """See `application.ports.LedgerTransaction`."""
-        return await take_expired(self._connection, waiting_max, limit, topic_prefix=self._topic_prefix)
+        return await take_expired(
+            self._connection, waiting_max, numbers, partitions, limit, topic_prefix=self._topic_prefix
+        )
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""

@@ -1,6 +1,6 @@
 """Accounts as a batch needs them: locked first, everything else read by later statements, so as fresh as the lock."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -52,10 +52,18 @@ async def load_accounts(
 
 
 async def take_expired(
-    connection: "Connection", waiting_max: timedelta, limit: int, *, topic_prefix: str
+    connection: "Connection",
+    waiting_max: timedelta,
+    numbers: Collection[int],
+    partitions: int,
+    limit: int,
+    *,
+    topic_prefix: str,
 ) -> list[Incoming]:
     """Takes out parked events that have waited for longer than `waiting_max`, under their accounts' locks."""
-    rows = await connection.fetch(sql("accounts_with_expired_parked_events"), waiting_max, limit)
+    rows = await connection.fetch(
+        sql("accounts_with_expired_parked_events"), waiting_max, limit, partitions, list(numbers)
+    )
     if not rows:
         return []
     names = sorted(row["account_id"] for row in rows)
