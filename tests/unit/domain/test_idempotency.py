@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.idempotency import content_of, key_of
 from support.domain import ACCOUNT, NOW, Story, event, time
 
@@ -108,6 +109,14 @@ def test_an_event_from_the_future_is_not_parked_and_starts_nothing(story: Story)
 )
 def test_time_begins_in_1970(story: Story, at: str, became: str) -> None:
     assert story.plan(100, at) == became
+
+
+def test_an_event_under_the_services_own_source_cannot_take_the_key_of_a_timer(hundred: Story) -> None:
+    data = ProspectGenerated(account_id=ACCOUNT, prospect_id="ann")
+    hundred.batch([event(data, time("2026-01-05"), "renewal:2026-02-01T00:00:00.000000Z", SERVICE_SOURCE)])
+
+    assert [refused.reason for refused in hundred.refused] == ["reserved-source"]
+    assert hundred.wait("2026-02-01").log == ["plan_change +100", "lapse -100", "renewal +100"]
 
 
 def test_source_and_id_do_not_run_into_each_other() -> None:
