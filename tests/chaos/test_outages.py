@@ -1,0 +1,90 @@
+"""Postgres and the broker killed and started again under load, on servers of this test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from credit_local_stack import Stack
+from credit_service.postgres.migrate import migrate
+from support.oracle import Oracle
+from support.service import Deployment
+from support.traffic import Upstream, random_traffic, slices
+from support.wait import eventually
+
+TRANSACTIONS_OF_THE_SERVICE = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'credit-service' AND xact_start IS NOT NULL AND wait_event_type = 'Lock'
+"""
+
+
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[Stack]:
+    """Servers that nobody else needs."""
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def deployment(own_stack: Stack, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """On the servers of this module."""
+    name = topic_prefix.rstrip("-")
+    connection = await asyncpg.connect(own_stack.database_url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    url = urlsplit(own_stack.database_url)._replace(path=f"/{name}").geturl()
+    await asyncio.to_thread(migrate, url)
+    async with Deployment(url, own_stack.bootstrap_servers, topic_prefix, tmp_path) as deployment:
+        yield deployment
+
+
+async def send_slowly(upstream: Upstream, seed: int, events: int) -> None:
+    for part in slices(random_traffic(seed, events=events), 10):
+        await upstream.send(part)
+
+
+async def has_settled(oracle: Oracle) -> None:
+    observed = await oracle.check(within_seconds=90)
+    assert observed.dead_letters == []
+    assert observed.gaps == []
+
+
+@pytest.mark.xdist_group("own_stack")
+async def test_postgres_killed_inside_a_transaction(own_stack: Stack, deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(batch_records_max="20")).ready()
+    async with deployment.upstream() as upstream:
+        sending = asyncio.create_task(send_slowly(upstream, 31, 600))
+        await eventually(lambda: len(service.logged("batch")) > 3)
+        blocker = await asyncpg.connect(deployment.database_url)
+        await blocker.execute("BEGIN; LOCK credits.decisions IN ACCESS EXCLUSIVE MODE")
+        await eventually(lambda: blocker.fetchval(TRANSACTIONS_OF_THE_SERVICE), what="inside a transaction")
+        await asyncio.to_thread(own_stack.kill_postgres)
+        blocker.terminate()
+        assert "database" in await service.problems()
+        await sending
+        await asyncio.to_thread(own_stack.start_postgres)
+    await has_settled(deployment.oracle())
+    assert await service.problems() == {}
+    assert sum(batch["retries"] for batch in service.logged("batch")) > 0
+    assert await service.terminate() == 0
+
+
+@pytest.mark.xdist_group("own_stack")
+async def test_broker_killed_under_load(own_stack: Stack, deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(batch_records_max="20")).ready()
+    async with deployment.upstream() as upstream:
+        sending = asyncio.create_task(send_slowly(upstream, 37, 900))
+        await eventually(lambda: len(service.logged("batch")) > 3)
+        await asyncio.to_thread(own_stack.kill_kafka)
+        await asyncio.to_thread(own_stack.start_kafka)
+        await sending
+    await has_settled(deployment.oracle())
+    assert await service.problems() == {}
+    assert await service.terminate() == 0
