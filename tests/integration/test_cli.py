@@ -266,14 +266,14 @@ async def record_at(deployment: Deployment, topic: str, partition: int, offset: 
 async def test_trigger_sends_what_a_producer_would_and_tells_where_it_lies(deployment: Deployment) -> None:
     await deployment.make_topics()
     done = deployment.run(
-        *("trigger", "plan-changed", "acme", "--plan-id", "pro", "--monthly-credits", "unlimited", "--seats", "3"),
+        *("trigger", "plan-changed", "globex", "--plan-id", "pro", "--monthly-credits", "unlimited", "--seats", "3"),
         *("--id", "e1", "--source", "/billing", "--time", "2026-03-10T12:00:00Z", "--output", "json"),
     )
     assert (done.returncode, done.stderr) == (0, "")
     sent = json.loads(done.stdout)
     assert sent["topic"] == f"{deployment.topic_prefix}plan-changed"
-    assert sent["partition"] == partition_for(b"acme", 12)
-    data = PlanChanged(account_id="acme", plan_id="pro", monthly_credits=None, seats=3)
+    assert sent["partition"] == partition_for(b"globex", 12)
+    data = PlanChanged(account_id="globex", plan_id="pro", monthly_credits=None, seats=3)
     expected = Event("/billing", "e1", "plan-changed", NOON, data)
     assert await record_at(deployment, sent["topic"], sent["partition"], sent["offset"]) == expected
 

@@ -1,6 +1,5 @@
 """The command line: data on stdout, talk on stderr, exit code 0 only where all is well."""
 
-import os
 import sys
 
 import typer
@@ -8,7 +7,6 @@ import typer
 from credit_service.cli import account, migrate, resume, serve, tail, topics, trigger
 
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 app = typer.Typer(
     name="credits",
@@ -31,7 +29,6 @@ def main() -> int:
     """Runs the command line; returns the exit code. What goes wrong is one line on stderr."""
     try:
         exit_code: int | None = app(prog_name="credits", standalone_mode=False)
-        sys.stdout.flush()
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is nothing left to say.
         if said := error.format_message():
@@ -39,8 +36,4 @@ def main() -> int:
         return error.exit_code
     except typer.Abort:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads on; Python would try to flush once more at its end, and say so.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
     return exit_code or 0
