@@ -1,0 +1,84 @@
+"""The relay: what waits is published once, by one leader, wherever it runs and whatever it left unfinished."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from support.observed import CHANGES, DEAD_LETTERS
+from support.service import Deployment
+from support.traffic import Upstream, event
+from support.wait import eventually
+
+BEGAN = datetime.now(UTC) - timedelta(hours=1)
+
+
+async def charge(upstream: Upstream, *prospects: str) -> None:
+    await upstream.send(
+        [
+            event(PlanChanged(account_id="a", plan_id="p", monthly_credits=100), BEGAN, "plan"),
+            *(event(ProspectGenerated(account_id="a", prospect_id=p), BEGAN + timedelta(minutes=1)) for p in prospects),
+        ]
+    )
+
+
+async def test_only_one_leads_and_hears_of_what_the_other_decides(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    leader = await (await deployment.start()).ready()
+    await eventually(lambda: leader.logged("relay leads"))
+    other = await (await deployment.start()).ready()
+    async with deployment.upstream() as upstream:
+        for partition in range(3):
+            await upstream.send(
+                [
+                    event(PlanChanged(account_id=f"a{partition}", plan_id="p", monthly_credits=5), BEGAN),
+                    event(ProspectGenerated(account_id=f"a{partition}", prospect_id="p"), BEGAN),
+                ],
+                partition=partition,
+            )
+    await deployment.oracle().check()
+    assert other.logged("batch")
+    assert other.logged("relay leads") == other.logged("published") == []
+
+    assert await leader.terminate() == 0
+    async with deployment.upstream() as upstream:
+        await charge(upstream, "p")
+    await deployment.oracle().check()
+    assert len(other.logged("relay leads")) == 1
+    assert await other.terminate() == 0
+
+
+async def test_a_claim_of_dead_letters_alone_that_was_published_is_not_published_again(deployment: Deployment) -> None:
+    """Also without the cursor, which a group of another name does not have."""
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send_raw("email-bounced", b"not json")
+    killed = await deployment.start(kill_at="after-kafka-commit:1")
+    assert await killed.ended() < 0
+    await deployment.forget_members()
+    deployment.group += "-2"
+    service = await deployment.start()
+    observed = await deployment.oracle().check()
+    assert len(observed.outgoing[DEAD_LETTERS]) == 1
+    assert await service.terminate() == 0
+
+
+async def test_more_than_one_claim_takes_is_published_in_order(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await charge(upstream, *(f"p{n}" for n in range(100)))
+    killed = await deployment.start(kill_at="before-kafka-commit:1", batch_records_max="10")
+    assert await killed.ended() < 0
+    await deployment.forget_members()
+
+    # Rows of a claim that are gone by hand are no obstacle.
+    connection = await asyncpg.connect(deployment.database_url)
+    assert await connection.fetchval("SELECT count(*) FROM credits.outbox_claim") == 1
+    await connection.execute("UPDATE credits.outbox_claim SET outbox_ids = '{}'")
+    await connection.close()
+    service = await deployment.start()
+    observed = await deployment.oracle().check()
+    assert len(observed.outgoing[CHANGES]) == 101
+    assert await service.terminate() == 0
