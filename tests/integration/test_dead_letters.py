@@ -43,38 +43,41 @@ def plan(monthly_credits: bytes) -> bytes:
     return json.dumps(PLAN_DATA).encode().replace(b"5", monthly_credits)
 
 
-SIX_MINUTES_AHEAD = (datetime.now(UTC) + timedelta(minutes=6)).isoformat().encode()
-
 GENERATED, PLAN = "prospect-generated", "plan-changed"
-POISON: dict[str, tuple[str, bytes | None, Headers, str]] = {
-    "broken JSON": (GENERATED, b'{"account_id": ', headers(), "not-json"),
-    "no value": (GENERATED, None, headers(), "no-value"),
-    "an empty value": (GENERATED, b"", headers(), "not-json"),
-    "deep nesting": (GENERATED, b"[" * 200_000, headers(), "not-json"),
-    "not UTF-8": (GENERATED, b'{"account_id": "\xff"}', headers(), "not-json"),
-    "not an object": (GENERATED, b"[]", headers(), "bad-data"),
-    "a NaN": (PLAN, plan(b"NaN"), headers(PLAN), "bad-data"),
-    "an infinity": (PLAN, plan(b"1e999"), headers(PLAN), "bad-data"),
-    "a huge integer": (PLAN, plan(b"9" * 3_000), headers(PLAN), "bad-data"),
-    "beyond 64 bit": (PLAN, plan(b"18446744073709551616"), headers(PLAN), "bad-data"),
-    "below zero": (PLAN, plan(b"-1"), headers(PLAN), "bad-data"),
-    "true as a number": (PLAN, plan(b"true"), headers(PLAN), "bad-data"),
-    "text as a number": (PLAN, plan(b'"5"'), headers(PLAN), "bad-data"),
-    "an empty id": (GENERATED, data(account_id=""), headers(), "bad-data"),
-    "an id too long": (GENERATED, data(prospect_id="p" * 129), headers(), "bad-data"),
-    "a control character": (GENERATED, data(prospect_id="a\u0000b"), headers(), "bad-data"),
-    "a header that is not UTF-8": (GENERATED, data(), headers(ce_id=b"\xff\xfe"), "bad-header"),
-    "a header that is null": (GENERATED, data(), headers(ce_source=None), "bad-header"),
-    "an unknown type": (GENERATED, data(), headers(ce_type=b"prospect-cloned"), "unknown-type"),
-    "another topic's type": (GENERATED, data(), headers(ce_type=b"plan-changed"), "wrong-topic"),
-    "no headers": (GENERATED, data(), [], "bad-envelope"),
-    "no id": (GENERATED, data(), headers(ce_id=b""), "bad-envelope"),
-    "a time without a zone": (GENERATED, data(), headers(ce_time=b"2026-01-01T00:00:00"), "bad-envelope"),
-    "six minutes ahead": (GENERATED, data(), headers(ce_time=SIX_MINUTES_AHEAD), "from-the-future"),
-    "before the epoch": (GENERATED, data(), headers(ce_time=b"1969-12-31T23:59:59Z"), "before-1970"),
-    "above 512 KiB": (GENERATED, b"x" * (600 * 1024), headers(), "not-json"),
-    "ten megabytes": (GENERATED, b"x" * (10 * MIB), headers(), "too-large"),
-}
+
+
+def poison() -> dict[str, tuple[str, bytes | None, Headers, str]]:
+    """By its name: the topic, the value, the headers, and the reason that is due. Times are those of the call."""
+    ahead = (datetime.now(UTC) + timedelta(minutes=6)).isoformat().encode()
+    return {
+        "broken JSON": (GENERATED, b'{"account_id": ', headers(), "not-json"),
+        "no value": (GENERATED, None, headers(), "no-value"),
+        "an empty value": (GENERATED, b"", headers(), "not-json"),
+        "deep nesting": (GENERATED, b"[" * 200_000, headers(), "not-json"),
+        "not UTF-8": (GENERATED, b'{"account_id": "\xff"}', headers(), "not-json"),
+        "not an object": (GENERATED, b"[]", headers(), "bad-data"),
+        "a NaN": (PLAN, plan(b"NaN"), headers(PLAN), "bad-data"),
+        "an infinity": (PLAN, plan(b"1e999"), headers(PLAN), "bad-data"),
+        "a huge integer": (PLAN, plan(b"9" * 3_000), headers(PLAN), "bad-data"),
+        "beyond 64 bit": (PLAN, plan(b"18446744073709551616"), headers(PLAN), "bad-data"),
+        "below zero": (PLAN, plan(b"-1"), headers(PLAN), "bad-data"),
+        "true as a number": (PLAN, plan(b"true"), headers(PLAN), "bad-data"),
+        "text as a number": (PLAN, plan(b'"5"'), headers(PLAN), "bad-data"),
+        "an empty id": (GENERATED, data(account_id=""), headers(), "bad-data"),
+        "an id too long": (GENERATED, data(prospect_id="p" * 129), headers(), "bad-data"),
+        "a control character": (GENERATED, data(prospect_id="a\u0000b"), headers(), "bad-data"),
+        "a header that is not UTF-8": (GENERATED, data(), headers(ce_id=b"\xff\xfe"), "bad-header"),
+        "a header that is null": (GENERATED, data(), headers(ce_source=None), "bad-header"),
+        "an unknown type": (GENERATED, data(), headers(ce_type=b"prospect-cloned"), "unknown-type"),
+        "another topic's type": (GENERATED, data(), headers(ce_type=b"plan-changed"), "wrong-topic"),
+        "no headers": (GENERATED, data(), [], "bad-envelope"),
+        "no id": (GENERATED, data(), headers(ce_id=b""), "bad-envelope"),
+        "a time without a zone": (GENERATED, data(), headers(ce_time=b"2026-01-01T00:00:00"), "bad-envelope"),
+        "six minutes ahead": (GENERATED, data(), headers(ce_time=ahead), "from-the-future"),
+        "before the epoch": (GENERATED, data(), headers(ce_time=b"1969-12-31T23:59:59Z"), "before-1970"),
+        "above 512 KiB": (GENERATED, b"x" * (600 * 1024), headers(), "not-json"),
+        "ten megabytes": (GENERATED, b"x" * (10 * MIB), headers(), "too-large"),
+    }
 
 
 async def send_between_good_ones(upstream: Upstream) -> dict[tuple[str, int, int], str]:
@@ -82,7 +85,7 @@ async def send_between_good_ones(upstream: Upstream) -> dict[tuple[str, int, int
     at = datetime.now(UTC) - timedelta(hours=1)
     await upstream.send([event(PlanChanged(account_id="good", plan_id="p", monthly_credits=1_000), at)])
     due = {}
-    for name, (topic, value, with_headers, reason) in POISON.items():
+    for name, (topic, value, with_headers, reason) in poison().items():
         good = ProspectGenerated(account_id="good", prospect_id=name)
         await upstream.send([event(good, at + timedelta(minutes=1))])
         due[await upstream.send_raw(topic, value, with_headers, key=b"good")] = reason
@@ -99,7 +102,7 @@ async def test_only_poison_is_a_dead_letter_and_once(deployment: Deployment) -> 
     observed = await oracle.check()
 
     assert {(r["topic"], r["partition"], r["offset"]): r["reason"] for r in observed.dead_letters} == due
-    assert Counter(d["outcome"] for d in observed.decisions) == {"plan-in-force": 1, "charged": len(POISON) + 1}
+    assert Counter(d["outcome"] for d in observed.decisions) == {"plan-in-force": 1, "charged": len(due) + 1}
     assert [m.value is None for m in observed.outgoing[DEAD_LETTERS]].count(True) == 3  # none, and two too large
     assert psutil.Process(service.pid).memory_info().rss < MEMORY_BYTES_MAX
     said = service.said()
