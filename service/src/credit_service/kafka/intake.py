@@ -33,6 +33,7 @@ IDLE_WAIT_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 COMMIT_EVERY_SECONDS = 1.0
 COMMIT_SECONDS_MAX = 5.0
+COMMIT_AGAIN_SECONDS = 5.0
 PAUSES_READ_EVERY_SECONDS = 2.0
 
 Stored = Callable[[Report, int], None]
@@ -379,3 +380,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 await self._subscriber.consumer.commit(offsets)
         except (KafkaError, TimeoutError) as error:
             log.info("Kafka's offsets not committed, the ledger's count", cause=type(error).__name__)
+            # With no further message to mend it, lag monitors would show a lag for ever that is not there.
+            self._uncommitted |= offsets.keys()
+            self._next_commit = time.monotonic() + COMMIT_AGAIN_SECONDS
