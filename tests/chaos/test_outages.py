@@ -13,7 +13,7 @@ import pytest
 from credit_local_stack import Stack
 from credit_service.postgres.migrate import migrate
 from support.oracle import Oracle
-from support.service import Deployment
+from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream, random_traffic, slices
 from support.wait import eventually
 
@@ -27,6 +27,10 @@ async def transactions_that_wait(connection: asyncpg.Connection) -> object:
     # Within one transaction Postgres shows its activity as it was at the first look.
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     return await connection.fetchval(TRANSACTIONS_OF_THE_SERVICE)
+
+
+async def says_that_kafka_is_away(service: ServiceProcess) -> bool:
+    return "kafka" in await service.problems()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,7 @@ async def test_broker_killed_under_load(own_stack: Stack, deployment: Deployment
         sending = asyncio.create_task(send_slowly(upstream, 37, 900))
         await eventually(lambda: len(service.logged("batch")) > 3)
         await asyncio.to_thread(own_stack.kill_kafka)
+        await eventually(lambda: says_that_kafka_is_away(service), what="the service to say so")
         await asyncio.to_thread(own_stack.start_kafka)
         await sending
     await has_settled(deployment.oracle())

@@ -67,8 +67,16 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         handed_out = self._handed_out.get(partition)
         if handed_out is None or handed_out > received or partition not in self.assignment():
             return False
-        heard_ms = self.last_poll_timestamp(partition)
-        if heard_ms is None or time.time() * 1000 - heard_ms > END_KNOWN_MS_MAX:
+        if not self._was_heard_of(partition):
             return False
         end = self.last_stable_offset(partition)
         return end is not None and end >= 0 and bool(await self.position(partition) >= end)
+
+    def hears_nothing(self) -> bool:
+        """Whether the brokers, which have answered before, did not for any partition that is fetched from lately."""
+        fetched = [p for p in self.assignment() - self.paused() if self.last_poll_timestamp(p) is not None]
+        return bool(fetched) and not any(map(self._was_heard_of, fetched))
+
+    def _was_heard_of(self, partition: TopicPartition) -> bool:
+        heard_ms = self.last_poll_timestamp(partition)
+        return heard_ms is not None and bool(time.time() * 1000 - heard_ms <= END_KNOWN_MS_MAX)

@@ -232,7 +232,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     def _partition_counts_are_equal(self) -> bool:
         consumer = self._subscriber.consumer
         counts = {t: len(consumer.partitions_for_topic(t) or ()) for t in self._connection.incoming_topics}
-        if len(set(counts.values())) == 1:
+        if len(set(counts.values())) == 1 and all(counts.values()):
             self._timers.partitions = next(iter(counts.values()))
             return True
         told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
@@ -246,6 +246,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """One batch of events or of timers; False if there was neither."""
         async with self._turn_lock:
             await self._read_pauses()
+            self._look_for_brokers()
             at_end = await self._read_to_their_ends()
             records = self._merge.take(self._bounds.batch_records_max, BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
@@ -260,6 +261,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             if worked or not any(map(self._merge.buffered, self._merge.partitions)):
                 self._progress_at = time.monotonic()
             return worked
+
+    def _look_for_brokers(self) -> None:
+        silent = self._subscriber.consumer.hears_nothing()
+        if self._status.set("kafka", "no broker answers" if silent else None):
+            log.warning("no broker answers" if silent else "brokers answer again")
 
     async def _read_to_their_ends(self) -> set[tuple[str, int]]:
         consumer = self._subscriber.consumer
