@@ -29,6 +29,7 @@ POINTS = [
     "after-kafka-commit",
     "before-cleanup",
 ]
+PATIENCE_SECONDS = 8
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 
 Events = list[Event[IncomingData]]
@@ -52,10 +53,14 @@ class Run:
         """Sends to a service that ends itself at a point of an event's way."""
         service = await self.deployment.start(kill_at=kill_at, batch_records_max="20")
         sending = asyncio.create_task(self.send_slowly(events))
-        try:
-            assert await service.ended() == -signal.SIGKILL
-        finally:
-            await sending
+        while service.runs:
+            with suppress(TimeoutError):
+                await service.ended(PATIENCE_SECONDS)
+                break
+            # It was quick, and has not come to the point so often yet.
+            await self.send_slowly(random_traffic(self.rng.getrandbits(32), accounts=3, events=30))
+        assert await service.ended() == -signal.SIGKILL
+        await sending
         await self.deployment.forget_members()
 
     async def settle(self) -> None:
