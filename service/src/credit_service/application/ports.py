@@ -128,7 +128,7 @@ class WaitingEvent:
 
 @dataclass(frozen=True, slots=True)
 class WaitingDeadLetter:
-    """A dead letter in the outbox; `value` is None if there was none, or if it is too large to be published."""
+    """A dead letter in the outbox; a value too large to be published is None, and has its size and hash instead."""
 
     topic: str
     place: Place
@@ -138,7 +138,7 @@ class WaitingDeadLetter:
     key: bytes | None
     value: bytes | None
     value_bytes: int | None
-    value_sha256: str
+    value_sha256: str | None
     headers: Headers
 
 

@@ -52,7 +52,7 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
         (DETAIL_HEADER, letter.detail.encode()),
         (TIME_HEADER, format_time(letter.created_at).encode()),
     ]
-    if letter.value is None and letter.value_bytes is not None:
+    if letter.value_bytes is not None and letter.value_sha256 is not None:
         headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
         headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
     if sum(len(name) + len(value or b"") for name, value in letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:

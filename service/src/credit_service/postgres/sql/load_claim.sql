@@ -4,7 +4,7 @@ SELECT
     d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
     CASE WHEN octet_length(d.value) <= $1 THEN d.value END AS value,
     octet_length(d.value) AS value_bytes,
-    encode(sha256(coalesce(d.value, '')), 'hex') AS value_sha256
+    CASE WHEN octet_length(d.value) > $1 THEN encode(sha256(d.value), 'hex') END AS value_sha256
 FROM credits.outbox_claim AS c
 LEFT JOIN LATERAL unnest(c.outbox_ids) AS claimed (outbox_id) ON true
 LEFT JOIN credits.outbox AS o ON o.outbox_id = claimed.outbox_id
