@@ -87,7 +87,7 @@ class Postgres:
             "--no-sync",
             "--no-instructions",
         ]
-        run_tool([*_as_server_user(), *initdb], self.log, self.quick_end)
+        run_tool([*as_server_user(), *initdb], self.log, self.quick_end)
         single = [
             str(self._binaries / "postgres"),
             "--single",
@@ -97,7 +97,7 @@ class Postgres:
             "exit_on_error=on",
             _USER,
         ]
-        run_tool([*_as_server_user(), *single], self.log, self.quick_end, said=f"CREATE DATABASE {DATABASE};\n")
+        run_tool([*as_server_user(), *single], self.log, self.quick_end, said=f"CREATE DATABASE {DATABASE};\n")
         new.rename(self.folder)
 
     def command(self) -> list[str]:
@@ -105,7 +105,7 @@ class Postgres:
         _give_to_server_user(self.folder)
         settings = {**_SETTINGS, "port": str(self.port)}
         server = [str(self._binaries / "postgres"), "-D", str(self.folder)]
-        return [*_as_server_user(), *server, *(f"--{name}={value}" for name, value in settings.items())]
+        return [*as_server_user(), *server, *(f"--{name}={value}" for name, value in settings.items())]
 
     def answers(self, pid: int) -> bool:
         """Whether the server says in its own folder that it is ready, as pg_ctl looks it up."""
@@ -127,7 +127,7 @@ def database_url(data: Path, port: int) -> str:
     return f"postgresql://{_USER}:{password}@{HOST}:{port}/{DATABASE}"
 
 
-def _as_server_user() -> list[str]:
+def as_server_user() -> list[str]:
     """Return the prefix under which Postgres, which refuses to run as root, runs when root starts it."""
     if os.geteuid() != 0:
         return []
@@ -146,6 +146,8 @@ def _as_server_user() -> list[str]:
         "--clear-groups",
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
+        # Without it access(2), which initdb asks about its neighbours, looks away from the capability.
+        "--securebits=+no_setuid_fixup",
         "--pdeathsig=QUIT",
     ]
 
