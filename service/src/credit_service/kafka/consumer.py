@@ -37,6 +37,14 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         for partition in partitions:
             self._handed_out.pop(partition, None)
 
+    def leave_alone(self, partitions: Iterable[TopicPartition]) -> None:
+        """Neither hands out nor fetches anything of these until they are opened again."""
+        self.close_partitions(partitions)
+        for partition in partitions:
+            # Any position will do: for one that has none aiokafka would look again and again.
+            self.seek(partition, 0)
+            self.pause(partition)
+
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:

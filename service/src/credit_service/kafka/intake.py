@@ -18,6 +18,7 @@ from credit_service.application.record import Record, read_record
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decision import Incoming, Place
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.merge import Merge
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.status import Status
@@ -31,9 +32,6 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 BLOCKED_WAIT_SECONDS = 0.01
 IDLE_WAIT_SECONDS = 0.5
 RETRY_SECONDS = 1.0
-COMMIT_EVERY_SECONDS = 1.0
-COMMIT_SECONDS_MAX = 5.0
-COMMIT_AGAIN_SECONDS = 5.0
 PAUSES_READ_EVERY_SECONDS = 2.0
 
 Stored = Callable[[Report, int], None]
@@ -75,15 +73,15 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._merge = Merge()
         self._received: dict[tuple[str, int], int] = {}
         self._unreadable = UnreadableRuns(bounds.unreadable_in_a_row_max)
-        self._paused_topics: set[str] = set()
-        self._uncommitted: set[tuple[str, int]] = set()
+        self._left_alone: set[TopicPartition] = set()
+        self._group_offsets = GroupOffsets(processor.positions)
         self._out_of_range: set[TopicPartition] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._turn_lock = asyncio.Lock()
         self._arrived = asyncio.Event()
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._next_commit = self._next_pauses = 0.0
+        self._next_pauses = 0.0
         self._progress_at = time.monotonic()
 
     @property
@@ -131,7 +129,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     async def leave(self) -> None:
         """Commits what is stored, leaves the group, and drops what was buffered."""
         await self._cancel_opening()
-        await self._commit(force=True)
+        await self._group_offsets.commit(self._subscriber.consumer, at_once=True)
         await self._subscriber.stop()
 
     # --- what arrives
@@ -163,10 +161,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Waits for the batch in hand, or gives it up if the ledger is away; then forgets the partitions."""
-        await self._cancel_opening()
         self._abandon.set()
         async with self._turn_lock:
-            await self._commit(force=True)
+            await self._cancel_opening()
+            await self._group_offsets.commit(self._subscriber.consumer, at_once=True)
             self._forget(revoked)
             self._abandon.clear()
 
@@ -179,7 +177,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self._merge.remove(partition)
             self._received.pop(partition, None)
             self._processor.positions.pop(partition, None)
-            self._uncommitted.discard(partition)
+            self._group_offsets.forget(partition)
+            self._left_alone.discard(partition)
             self._out_of_range.discard(partition)
         self._subscriber.consumer.close_partitions(partitions)
 
@@ -206,9 +205,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if not self._partition_counts_are_equal():
             return False
         try:
-            self._paused_topics = await self._offsets.paused_topics()
-            consumer.pause(*(p for p in partitions if p.topic in self._paused_topics))
-            partitions = {p for p in partitions if p.topic not in self._paused_topics}
+            paused = await self._offsets.paused_topics()
+            self._leave_alone({p for p in partitions if p.topic in paused})
+            partitions = {p for p in partitions if p.topic not in paused}
             positions = await opening_positions(consumer, self._offsets, partitions)
             for partition in partitions:
                 offset = positions[partition.topic, partition.partition]
@@ -217,8 +216,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 self._processor.positions[partition] = offset
                 self._received[partition] = offset
                 self._merge.add(partition)
-                # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
-                self._uncommitted.add(partition)
+            # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
+            self._group_offsets.note_moved(partitions)
         except (KafkaError, LedgerUnavailable, TimeoutError) as error:
             self._status.set("partitions", "partitions could not be opened yet")
             log.warning("partitions could not be opened, trying again", cause=type(error).__name__)
@@ -256,7 +255,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             if self._timers.is_time():
                 worked |= await self._sweep(at_end)
             self._open_out_of_range()
-            await self._commit()
+            await self._group_offsets.commit(self._subscriber.consumer)
             self._resume_drained()
             if worked or not any(map(self._merge.buffered, self._merge.partitions)):
                 self._progress_at = time.monotonic()
@@ -272,7 +271,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return {
             partition
             for partition in list(self._merge.partitions)
-            if await consumer.is_read_to_its_end(TopicPartition(*partition), self._received[partition])
+            if await consumer.is_read_to_its_end(TopicPartition(*partition), self._received.get(partition, 0))
         }
 
     async def _decide(self, records: list[Record]) -> None:
@@ -286,7 +285,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             log.warning("stored offsets moved, reading again from there", partitions=len(partitions))
             self._open_again(partitions)
             return
-        self._uncommitted |= partitions
+        self._group_offsets.note_moved(partitions)
         report.misplaced = sum(map(self._is_misplaced, records))
         self._timers.note_decided(records, report)
         await self._pause_unreadable(records)
@@ -360,32 +359,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         except LedgerUnavailable:
             return
         assigned = self._subscriber.consumer.assignment()
-        self._leave_alone({p for p in assigned if p.topic in paused - self._paused_topics})
-        resumed = {p for p in assigned if p.topic in self._paused_topics - paused}
-        self._paused_topics = paused
-        self._open_again(resumed)
+        self._leave_alone({p for p in assigned - self._left_alone if p.topic in paused})
+        self._open_again({p for p in self._left_alone if p.topic not in paused})
         names = ", ".join(sorted(paused))
         self._status.set("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
 
-    def _leave_alone(self, partitions: Collection[TopicPartition]) -> None:
+    def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
         self._forget(partitions)
-        self._subscriber.consumer.pause(*partitions)
-
-    # --- Kafka's own offsets, for lag monitors
-
-    async def _commit(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not self._uncommitted or (now < self._next_commit and not force):
-            return
-        self._next_commit = now + COMMIT_EVERY_SECONDS
-        positions = self._processor.positions
-        offsets = {TopicPartition(*p): positions[p] for p in self._uncommitted if p in positions}
-        self._uncommitted = set()
-        try:
-            async with asyncio.timeout(COMMIT_SECONDS_MAX):
-                await self._subscriber.consumer.commit(offsets)
-        except (KafkaError, TimeoutError) as error:
-            log.info("Kafka's offsets not committed, the ledger's count", cause=type(error).__name__)
-            # With no further message to mend it, lag monitors would show a lag for ever that is not there.
-            self._uncommitted |= offsets.keys()
-            self._next_commit = time.monotonic() + COMMIT_AGAIN_SECONDS
+        self._subscriber.consumer.leave_alone(partitions)
+        self._left_alone |= partitions

@@ -23,6 +23,8 @@ POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
 FETCH_BYTES_MAX_PER_PARTITION = 128 * 1024
 SESSION_TIMEOUT_MS = 10_000
+# So soon partitions that were added, or a topic that was made anew, are noticed.
+METADATA_MS_MAX = 30_000
 REBALANCE_TIMEOUT_MS = 60_000
 # Larger than any outage: a member that waits for its database must not lose its partitions to one that waits too.
 POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
@@ -43,6 +45,7 @@ class Subscriber:
             client_id=connection.group_id,
             apply_types=False,
             allow_auto_create_topics=False,
+            metadata_max_age_ms=METADATA_MS_MAX,
             logger=None,
         )
         self._subscriber: BatchSubscriber = self._broker.subscriber(
