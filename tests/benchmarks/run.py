@@ -55,10 +55,10 @@ SIZES = {
     "short": Sizes(
         repetitions=3,
         events=40_000,
-        events_one_transaction=8_000,
+        events_one_transaction=4_000,
         events_database_path=20_000,
         lone_events_a_round=80,
-        events_large_backlog=None,
+        events_large_backlog=300_000,
     ),
     "full": Sizes(
         repetitions=5,
