@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.topics import remove_topics, topics_of
+from support.wait import eventually
 
 SECONDS_MAX = 110
 DEMO = ["-m", "credit_service.cli.demo"]
@@ -113,10 +113,7 @@ def test_ctrl_c_leaves_nothing_running(environment: dict[str, str], number: sign
 
         assert demo.wait(30) == 130, said
     assert said.endswith("interrupted\n")
-    deadline = time.monotonic() + 5
-    while group_exists(demo.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not group_exists(demo.pid)
+    asyncio.run(eventually(lambda: not group_exists(demo.pid), within_seconds=5, what="its processes to be gone"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,6 +26,7 @@ from credit_service.http.accounts import account_routes
 from credit_service.http.health import health_routes
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.topics import remove_topics, topics_of
+from support.wait import eventually
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -112,13 +113,14 @@ def test_the_commands_run_in_the_order_in_which_they_stand(environment: dict[str
 def until_it_works(command: str, environment: dict[str, str], folder: Path) -> None:
     """Runs it again while what it asks about is still on its way."""
     expected_code = 1 if command.startswith("credits resume") else 0
-    deadline = time.monotonic() + SECONDS_MAX
-    while True:
+
+    def works() -> bool:
         done = _curl(command, environment) if command.startswith("curl ") else _run(command, environment, folder)
-        if done.returncode == expected_code and SAYS.get(command, "") in done.stdout:
-            return
-        assert time.monotonic() < deadline, (command, done.returncode, done.stdout, done.stderr)
-        time.sleep(0.2)
+        assert done.returncode == expected_code, (done.returncode, done.stdout, done.stderr)
+        assert SAYS.get(command, "") in done.stdout, done.stdout
+        return True
+
+    asyncio.run(eventually(works, within_seconds=SECONDS_MAX, what=command))
 
 
 def _run(command: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
