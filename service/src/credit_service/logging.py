@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-LIBRARIES = ("aiokafka", "faststream", "uvicorn", "asyncio", "stamina")
+LIBRARIES = ("aiokafka", "faststream", "uvicorn", "asyncio")
 
 
 def configure_logging(log_format: Literal["auto", "json", "console"], level: str) -> None:

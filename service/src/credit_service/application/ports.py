@@ -31,8 +31,8 @@ class DeadLetter:
 
 
 @dataclass(slots=True)
-class OutboxRow:
-    """One event to be published: Kafka's topic is `topic` behind the deployment's prefix."""
+class WaitingEvent:
+    """An event in the outbox: Kafka's topic is `topic` behind the deployment's prefix."""
 
     topic: str
     key: bytes
@@ -48,7 +48,7 @@ class ToStore:
     now: datetime
     accounts: Mapping[str, Account] = field(default_factory=dict)
     decided: Decided = field(default_factory=Decided)
-    outbox: Sequence[OutboxRow] = ()
+    outbox: Sequence[WaitingEvent] = ()
     dead_letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
 
@@ -113,17 +113,6 @@ class OffsetStore(Protocol):
 
     async def resume_topic(self, topic: str) -> bool:
         """Lets a paused topic go on; False if it was not paused."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingEvent:
-    """An event in the outbox."""
-
-    topic: str
-    key: bytes
-    event_id: str
-    event_time: datetime
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
