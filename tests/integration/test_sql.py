@@ -91,6 +91,8 @@ async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connectio
     if statistics == "with statistics":
         await connection.execute(FILL)
         await connection.execute("VACUUM ANALYZE")
+        # What the service's sessions forbid must not be what hides a missing index: here the planner chooses freely.
+        await connection.execute("SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on")
     scans = {}
     for name in HOT:
         plan = await plan_of(connection, name)
