@@ -19,7 +19,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 PARTITIONS = 12
 TRIES_MAX = 2_000
-# The session in the group lasts 10 s, the leadership of the relay 30 s, a transaction left alone 30 s.
+# The session in the group lasts 10 s, a transaction of Kafka 25 s, one of Postgres and the leadership of the relay 30 s.
 TAKEN_OVER_SECONDS_MAX = 75
 
 

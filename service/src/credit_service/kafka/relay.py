@@ -29,7 +29,8 @@ BATCH_BYTES_MAX = 256 * 1024
 PUBLISH_SECONDS_MAX = 20.0
 START_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 5.0
-TRANSACTION_TIMEOUT_MS = 60_000
+# Longer than any publishing, shorter than a frozen leader keeps its lock: readers wait no longer than they must.
+TRANSACTION_TIMEOUT_MS = 25_000
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
