@@ -19,7 +19,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 PARTITIONS = 12
 TRIES_MAX = 2_000
-# The session in the group lasts 10 s, a transaction of Kafka 25 s, one of Postgres and the leadership of the relay 30 s.
+# A session in the group lasts 10 s, a transaction of Kafka 25 s, one of Postgres 30 s, and so does leading the relay.
 TAKEN_OVER_SECONDS_MAX = 75
 
 
