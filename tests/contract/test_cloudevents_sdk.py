@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from credit_contracts import (
     BalanceChanged,
     Cause,
+    CreditsPurchased,
     EmailBounced,
     Encoded,
     Event,
@@ -27,8 +28,12 @@ from credit_contracts import (
     InsufficientCredits,
     OutgoingData,
     PlanChanged,
+    ProspectDeleted,
     ProspectExported,
     ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
     decode,
     decode_outgoing,
     encode,
@@ -36,10 +41,13 @@ from credit_contracts import (
 )
 from credit_contracts.naming import topic_name
 
+A_MOMENT = timedelta(microseconds=1)
+
 Write = Callable[[Event[IncomingData | OutgoingData]], Encoded]
 SdkWrite = Callable[[BaseCloudEvent], KafkaMessage]
 
 ids = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=128)
+stages = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
 amounts = st.integers(0, 10**9)
 zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 times = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=zones)  # noqa: DTZ001
@@ -56,6 +64,19 @@ incoming = st.one_of(
         email_accounts=st.none() | amounts,
         time_zone=st.sampled_from([None, "UTC", "Europe/Paris", "America/Argentina/Buenos_Aires"]),
     ),
+    st.builds(
+        CreditsPurchased, account_id=ids, purchase_id=ids, credits=st.integers(1, 10**9), expires_at=st.none() | times
+    ),
+    st.builds(ProspectImported, account_id=ids, prospect_id=ids),
+    st.builds(
+        ProspectTransferred,
+        account_id=ids,
+        prospect_id=ids,
+        from_campaign_id=st.none() | ids,
+        to_campaign_id=st.none() | ids,
+    ),
+    st.builds(ProspectStageChanged, account_id=ids, prospect_id=ids, stage=stages),
+    st.builds(ProspectDeleted, account_id=ids, prospect_id=ids),
 )
 causes = st.builds(Cause, source=ids, id=ids, type=ids)
 outgoing = st.one_of(
@@ -66,7 +87,7 @@ outgoing = st.one_of(
         previous_balance=st.none() | amounts,
         balance=st.none() | amounts,
         delta=st.integers(-(10**9), 10**9),
-        reason=st.sampled_from(["charge", "refund", "renewal", "plan_change", "lapse"]),
+        reason=st.sampled_from(["charge", "refund", "renewal", "plan_change", "purchase", "lapse"]),
         cause=causes,
         prospect_id=st.none() | ids,
         unlimited=st.booleans(),
@@ -93,6 +114,8 @@ outgoing = st.one_of(
 def _event(data: Any, source: str, id_: str, time: datetime) -> Event[Any]:
     if isinstance(data, PlanChanged):
         data = data.model_copy(update={"effective_at": time.astimezone(UTC)})
+    if isinstance(data, CreditsPurchased) and data.expires_at is not None:
+        data = data.model_copy(update={"expires_at": max(data.expires_at, time.astimezone(UTC) + A_MOMENT)})
     return Event(source, id_, topic_name(type(data)), time.astimezone(UTC), data)
 
 

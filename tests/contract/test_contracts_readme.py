@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from credit_contracts import OUTGOING, TOPICS, Event, ProspectGenerated, decode
+from credit_contracts import INCOMING, OUTGOING, TOPICS, WRONG_EMAIL, Event, ProspectGenerated, decode
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
+from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 
 README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
 DAY_MS = 24 * 60 * 60 * 1000
@@ -62,6 +63,22 @@ def test_table_of_topics_is_the_code(topic: Any) -> None:
     direction = topic.direction.replace("-", " ")
     days = topic.retention_ms // DAY_MS
     assert f"| `{topic.name}` | {direction} | {topic.partitions} | {days} days |" in README
+
+
+@pytest.mark.parametrize(("topic", "model"), INCOMING.items())
+def test_table_of_fields_is_the_code(topic: str, model: Any) -> None:
+    fields = {name: field.is_required() for name, field in model.model_fields.items() if name != "account_id"}
+    needed = ", ".join(f"`{name}`" for name, is_required in fields.items() if is_required)
+    optional = ", ".join(f"`{name}`" for name, is_required in fields.items() if not is_required)
+    row = f"| `{topic}` | {', '.join(model.producers)} | {needed} | {optional} |"
+    assert row.replace("|  |", "| |") in README
+
+
+def test_limits_are_the_code() -> None:
+    assert f"Amounts are at most {AMOUNT_MAX:,}," in README
+    assert f"A `stage` has 1 to {STAGE_CHARACTERS_MAX} characters." in README
+    assert f"within {PLAN_YEARS_MAX} years of `ce_time`" in README
+    assert f"`{WRONG_EMAIL}` asks for a refund" in README
 
 
 @pytest.mark.parametrize(("reason", "meaning"), UNREADABLE_REASONS.items())

@@ -8,15 +8,21 @@ from credit_contracts import (
     OUTGOING,
     SERVICE_SOURCE,
     TOPICS,
+    WRONG_EMAIL,
     BalanceChanged,
     Cause,
+    CreditsPurchased,
     EmailBounced,
     Event,
     IncomingData,
     InsufficientCredits,
     PlanChanged,
+    ProspectDeleted,
     ProspectExported,
     ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
     Unreadable,
     decode,
     decode_outgoing,
@@ -33,6 +39,7 @@ OUTGOING_EXAMPLES = [e for e in examples() if e.topic in OUTGOING]
 DEAD_LETTERS = examples(DEAD_LETTER_TOPIC)
 
 ACCOUNT = "acc_5f0c"
+OTHER_ACCOUNT = "acc_b3e8"
 
 MEANT: dict[str, IncomingData] = {
     "prospect-generated": ProspectGenerated(account_id=ACCOUNT, prospect_id="pro_91be", campaign_id="cam_2d44"),
@@ -64,6 +71,32 @@ MEANT: dict[str, IncomingData] = {
         effective_at=datetime(2026, 4, 1, tzinfo=UTC),
     ),
     "plan-changed.minimal": PlanChanged(account_id="a", plan_id="starter", monthly_credits=0),
+    "credits-purchased": CreditsPurchased(
+        account_id=OTHER_ACCOUNT,
+        purchase_id="invoice-5120",
+        credits=500,
+        expires_at=datetime(2027, 3, 10, 14, 20, tzinfo=UTC),
+    ),
+    "credits-purchased.unexpiring": CreditsPurchased(
+        account_id=OTHER_ACCOUNT, purchase_id="invoice-5188", credits=200, expires_at=None
+    ),
+    "credits-purchased.minimal": CreditsPurchased(account_id="a", purchase_id="i", credits=1),
+    "prospect-imported": ProspectImported(account_id=OTHER_ACCOUNT, prospect_id="pro_3fd1"),
+    "prospect-imported.minimal": ProspectImported(account_id="a", prospect_id="p"),
+    "prospect-transferred": ProspectTransferred(
+        account_id=OTHER_ACCOUNT,
+        prospect_id="pro_3fd1",
+        from_campaign_id="cam_71aa",
+        to_campaign_id="cam_9e02",
+    ),
+    "prospect-transferred.minimal": ProspectTransferred(account_id="a", prospect_id="p"),
+    "prospect-stage-changed": ProspectStageChanged(account_id=OTHER_ACCOUNT, prospect_id="pro_58c6", stage=WRONG_EMAIL),
+    "prospect-stage-changed.interested": ProspectStageChanged(
+        account_id=OTHER_ACCOUNT, prospect_id="pro_3fd1", stage="interested"
+    ),
+    "prospect-stage-changed.minimal": ProspectStageChanged(account_id="a", prospect_id="p", stage=WRONG_EMAIL),
+    "prospect-deleted": ProspectDeleted(account_id=OTHER_ACCOUNT, prospect_id="pro_3fd1"),
+    "prospect-deleted.minimal": ProspectDeleted(account_id="a", prospect_id="p"),
 }
 
 

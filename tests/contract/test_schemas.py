@@ -18,9 +18,20 @@ def test_every_topic_with_a_model_has_a_schema_and_no_other() -> None:
     assert committed == {f"{topic}.json" for topic in (*INCOMING, *OUTGOING)}
 
 
-def test_producers_must_send_what_the_model_requires() -> None:
-    assert schema("plan-changed")["required"] == ["account_id", "plan_id", "monthly_credits"]
-    assert schema("email-bounced")["required"] == ["account_id", "prospect_id"]
+@pytest.mark.parametrize(
+    ("topic", "fields"),
+    [
+        ("plan-changed", ["account_id", "plan_id", "monthly_credits"]),
+        ("email-bounced", ["account_id", "prospect_id"]),
+        ("credits-purchased", ["account_id", "purchase_id", "credits"]),
+        ("prospect-imported", ["account_id", "prospect_id"]),
+        ("prospect-transferred", ["account_id", "prospect_id"]),
+        ("prospect-stage-changed", ["account_id", "prospect_id", "stage"]),
+        ("prospect-deleted", ["account_id", "prospect_id"]),
+    ],
+)
+def test_producers_must_send_what_the_model_requires(topic: str, fields: list[str]) -> None:
+    assert schema(topic)["required"] == fields
 
 
 @pytest.mark.parametrize("topic", OUTGOING)

@@ -21,6 +21,7 @@ AccountId: TypeAlias = Annotated[_Id, Field(description="The account whose credi
 ProspectId: TypeAlias = Annotated[_Id, Field(description="The prospect, opaque: no name, no address.")]
 CampaignId: TypeAlias = Annotated[_Id, Field(description="The campaign the prospect belongs to.")]
 PlanId: TypeAlias = Annotated[_Id, Field(description="The plan as billing names it.")]
+PurchaseId: TypeAlias = Annotated[_Id, Field(description="The purchase as billing names it; counted once an account.")]
 
 EventId: TypeAlias = Annotated[
     str,

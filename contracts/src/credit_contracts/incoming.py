@@ -17,12 +17,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from credit_contracts.ids import AccountId, CampaignId, PlanId, ProspectId
+from credit_contracts.ids import AccountId, CampaignId, PlanId, ProspectId, PurchaseId
 from credit_contracts.naming import topic_name
 from credit_contracts.times import Instant
 
 AMOUNT_MAX: Final = 10**9
 PLAN_YEARS_MAX: Final = 5
+
+STAGE_CHARACTERS_MAX: Final = 128
+WRONG_EMAIL: Final = "wrong-email"
 
 Amount: TypeAlias = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
 BounceType = Literal["hard", "soft"]
@@ -119,5 +122,68 @@ class PlanChanged(Incoming):
         return moment
 
 
-IncomingData: TypeAlias = ProspectGenerated | ProspectExported | EmailBounced | PlanChanged
+class CreditsPurchased(Incoming):
+    """Credits were bought once, beside those of the plan."""
+
+    producers = ("billing",)
+
+    purchase_id: PurchaseId
+    credits: Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+    expires_at: Annotated[Instant | None, Field(description="After the event's time; never when absent.")] = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def _after_the_event(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
+        """The codec gives the event's time as the context; without it there is nothing to hold against."""
+        if moment is not None and isinstance(info.context, datetime) and moment <= info.context:
+            raise PydanticCustomError("expiry_not_after_start", "not after the event's time")
+        return moment
+
+
+class ProspectImported(Incoming):
+    """A prospect came from the customer's own database; it is on the account and costs nothing."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+
+
+class ProspectTransferred(Incoming):
+    """A prospect was moved between campaigns of its account; it costs nothing."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+    from_campaign_id: CampaignId | None = None
+    to_campaign_id: CampaignId | None = None
+
+
+class ProspectStageChanged(Incoming):
+    """A prospect's stage was set; `wrong-email` asks for a refund, other stages mean nothing here."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+    stage: Annotated[str, Field(min_length=1, max_length=STAGE_CHARACTERS_MAX)]
+
+
+class ProspectDeleted(Incoming):
+    """A prospect was deleted from its account; bringing it on again costs again."""
+
+    producers = ("campaigns",)
+
+    prospect_id: ProspectId
+
+
+IncomingData: TypeAlias = (
+    ProspectGenerated
+    | ProspectExported
+    | EmailBounced
+    | PlanChanged
+    | CreditsPurchased
+    | ProspectImported
+    | ProspectTransferred
+    | ProspectStageChanged
+    | ProspectDeleted
+)
 INCOMING: Final[Mapping[str, type[IncomingData]]] = {topic_name(model): model for model in get_args(IncomingData)}

@@ -31,7 +31,7 @@ class Cause(Outgoing):
 
     source: EventSource
     id: EventId
-    type: Annotated[EventSource, Field(description="The cause's ce_type, or renewal, expiry, adjustment, …")]
+    type: Annotated[EventSource, Field(description="The cause's ce_type, or renewal, expiry, refund-approved, …")]
 
 
 class BalanceChanged(Outgoing):

@@ -38,7 +38,17 @@ def test_partition_is_the_one_aiokafka_chooses(key: bytes, partitions: int) -> N
 
 
 def test_topics_are_the_types_and_the_dead_letters() -> None:
-    assert INCOMING_TOPICS == ("prospect-generated", "prospect-exported", "email-bounced", "plan-changed")
+    assert INCOMING_TOPICS == (
+        "prospect-generated",
+        "prospect-exported",
+        "email-bounced",
+        "plan-changed",
+        "credits-purchased",
+        "prospect-imported",
+        "prospect-transferred",
+        "prospect-stage-changed",
+        "prospect-deleted",
+    )
     assert OUTGOING_TOPICS == ("balance-changed", "insufficient-credits")
     assert [topic.name for topic in TOPICS] == [*INCOMING, *OUTGOING, DEAD_LETTER_TOPIC]
     assert [topic.model for topic in TOPICS] == [*INCOMING.values(), *OUTGOING.values(), None]
