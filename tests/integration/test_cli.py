@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from credit_contracts import (
     BalanceChanged,
     Cause,
+    CreditsPurchased,
     Event,
     InsufficientCredits,
     PlanChanged,
@@ -276,6 +277,18 @@ async def test_trigger_sends_what_a_producer_would_and_tells_where_it_lies(deplo
     data = PlanChanged(account_id="globex", plan_id="pro", monthly_credits=None, seats=3)
     expected = Event("/billing", "e1", "plan-changed", NOON, data)
     assert await record_at(deployment, sent["topic"], sent["partition"], sent["offset"]) == expected
+
+
+async def test_trigger_sends_the_data_that_its_options_make(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    done = deployment.run(
+        *("trigger", "credits-purchased", "globex", "--purchase-id", "i1", "--credits", "500"),
+        *("--expires-at", "2026-03-10T13:00:00+01:00", "--time", "2026-03-10T11:00:00Z", "--output", "json"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    sent = json.loads(done.stdout)
+    read = await record_at(deployment, sent["topic"], sent["partition"], sent["offset"])
+    assert read.data == CreditsPurchased(account_id="globex", purchase_id="i1", credits=500, expires_at=NOON)
 
 
 async def test_each_attempt_has_an_id_of_its_own_unless_one_is_given(deployment: Deployment) -> None:

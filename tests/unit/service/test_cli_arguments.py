@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_contracts.topics import INCOMING_TOPICS
+from credit_contracts import INCOMING, INCOMING_TOPICS, IncomingData
 from credit_service.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+NOW = "2026-03-10T12:00:00.000000Z"
+LATER = "2027-03-10T12:00:00.000000Z"
 
 COMMANDS = [
     ["migrate"],
@@ -125,6 +128,44 @@ def test_a_dry_run_shows_the_event_and_asks_nobody(run_credits: Callable[..., Do
     assert "offset" not in shown
 
 
+PROSPECT: dict[str, object] = {"prospect_id": "p1"}
+# For each event all its options, and the data that they make.
+EVERY_OPTION: dict[str, tuple[str, dict[str, object]]] = {
+    "prospect-generated": ("--prospect p1 --campaign c1", PROSPECT | {"campaign_id": "c1"}),
+    "prospect-exported": ("--prospect p1", PROSPECT),
+    "email-bounced": ("--prospect p1 --bounce-type soft", PROSPECT | {"bounce_type": "soft"}),
+    "plan-changed": (
+        "--plan-id pro --monthly-credits 5 --seats 2 --email-accounts 3 "
+        + f"--effective-at {LATER} --billing-anchor-at {NOW} --time-zone Europe/Paris",
+        {"plan_id": "pro", "monthly_credits": 5, "seats": 2, "email_accounts": 3}
+        | {"effective_at": LATER, "billing_anchor_at": NOW, "time_zone": "Europe/Paris"},
+    ),
+    "credits-purchased": (
+        f"--purchase-id i1 --credits 500 --expires-at {LATER}",
+        {"purchase_id": "i1", "credits": 500, "expires_at": LATER},
+    ),
+    "prospect-imported": ("--prospect p1", PROSPECT),
+    "prospect-transferred": (
+        "--prospect p1 --from-campaign c1 --to-campaign c2",
+        PROSPECT | {"from_campaign_id": "c1", "to_campaign_id": "c2"},
+    ),
+    "prospect-stage-changed": ("--prospect p1 --stage wrong-email", PROSPECT | {"stage": "wrong-email"}),
+    "prospect-deleted": ("--prospect p1", PROSPECT),
+}
+
+
+@pytest.mark.parametrize(("event", "model"), INCOMING.items())
+def test_every_field_of_every_event_can_be_given(
+    event: str, model: type[IncomingData], run_credits: Callable[..., Done]
+) -> None:
+    options, data = EVERY_OPTION[event]
+    done = run_credits("trigger", event, "acme", *options.split(), "--time", NOW, "--dry-run", "--output", "json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    shown = json.loads(done.stdout)
+    assert (shown["topic"], shown["data"]) == (f"eu-{event}", {"account_id": "acme"} | data)
+    assert shown["data"].keys() == model.model_fields.keys()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -135,6 +176,23 @@ def test_a_dry_run_shows_the_event_and_asks_nobody(run_credits: Callable[..., Do
         (["plan-changed", "acme", "--plan-id", "pro", "--monthly-credits", "-1"], ["--monthly-credits"]),
         (["plan-changed", "acme", "--plan-id", "pro", "--monthly-credits", "9999999999"], ["--monthly-credits"]),
         (["plan-changed", "acme", "--plan-id", "p", "--monthly-credits", "1", "--prospect", "p"], ["no --prospect"]),
+        (["credits-purchased", "acme", "--credits", "5"], ["needs --purchase-id"]),
+        (["credits-purchased", "acme", "--purchase-id", "i1"], ["needs --credits"]),
+        (["credits-purchased", "acme", "--purchase-id", "i1", "--credits", "0"], ["--credits: ", "equal to 1"]),
+        (["credits-purchased", "acme", "--purchase-id", "i1", "--credits", "many"], ["--credits"]),
+        (
+            ["credits-purchased", "acme", "--purchase-id", "i1", "--credits", "5", "--time", NOW, "--expires-at", NOW],
+            ["--expires-at: not after the event's time"],
+        ),
+        (
+            ["credits-purchased", "acme", "--purchase-id", "i1", "--credits", "5", "--expires-at", "tomorrow"],
+            ["--expires-at: not an RFC 3339 time with a zone"],
+        ),
+        (["prospect-stage-changed", "acme", "--prospect", "p1"], ["needs --stage"]),
+        (["prospect-stage-changed", "acme", "--prospect", "p1", "--stage", ""], ["--stage: "]),
+        (["prospect-transferred", "acme", "--prospect", "p1", "--campaign", "c1"], ["has no --campaign"]),
+        (["prospect-transferred", "acme", "--prospect", "p1", "--to-campaign", "c" * 129], ["--to-campaign: "]),
+        (["prospect-deleted", "acme", "--prospect", "p1", "--stage", "wrong-email"], ["has no --stage"]),
         (["prospect-generated", "a" * 129, "--prospect", "p1"], ["ACCOUNT"]),
         (["prospect-generated", "acme", "--prospect", "p1", "--time", "yesterday"], ["--time"]),
         (["prospect-generated", "acme", "--prospect", "p1", "--id", "e" * 129], ["id", "longer"]),

@@ -39,6 +39,14 @@ def trigger(
     effective_at: Field = None,
     billing_anchor_at: Field = None,
     time_zone: Field = None,
+    purchase_id: Field = None,
+    bought: Annotated[
+        int | None, typer.Option("--credits", rich_help_panel="Data of the event", show_default=False)
+    ] = None,
+    expires_at: Field = None,
+    from_campaign: Field = None,
+    to_campaign: Field = None,
+    stage: Field = None,
     event_id: Annotated[
         str | None, typer.Option("--id", help="Names the attempt; the same once more has no second effect.")
     ] = None,
@@ -65,6 +73,12 @@ def trigger(
         "effective_at": ("--effective-at", effective_at),
         "billing_anchor_at": ("--billing-anchor-at", billing_anchor_at),
         "time_zone": ("--time-zone", time_zone),
+        "purchase_id": ("--purchase-id", purchase_id),
+        "credits": ("--credits", bought),
+        "expires_at": ("--expires-at", expires_at),
+        "from_campaign_id": ("--from-campaign", from_campaign),
+        "to_campaign_id": ("--to-campaign", to_campaign),
+        "stage": ("--stage", stage),
     }
     made = _event(event, account, given, event_id or str(uuid4()), source, time)
     encoded = _encoded(made)
