@@ -135,8 +135,10 @@ EVERY_OPTION: dict[str, tuple[str, dict[str, object]]] = {
     "prospect-exported": ("--prospect p1", PROSPECT),
     "email-bounced": ("--prospect p1 --bounce-type soft", PROSPECT | {"bounce_type": "soft"}),
     "plan-changed": (
-        "--plan-id pro --monthly-credits 5 --seats 2 --email-accounts 3 "
-        + f"--effective-at {LATER} --billing-anchor-at {NOW} --time-zone Europe/Paris",
+        (
+            "--plan-id pro --monthly-credits 5 --seats 2 --email-accounts 3 "
+            f"--effective-at {LATER} --billing-anchor-at {NOW} --time-zone Europe/Paris"
+        ),
         {"plan_id": "pro", "monthly_credits": 5, "seats": 2, "email_accounts": 3}
         | {"effective_at": LATER, "billing_anchor_at": NOW, "time_zone": "Europe/Paris"},
     ),
