@@ -14,6 +14,7 @@ from credit_contracts.incoming import PlanChanged
 from credit_service.domain.catch_up import wakes_before
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.prospect import stays_of
 from credit_service.domain.published import balance_changed, insufficient_credits
 from property.histories import START, data_of, histories, prospects, rules
 from support.domain import NOW, event
@@ -21,6 +22,7 @@ from support.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 Items = list[Incoming | Wake]
 
@@ -246,6 +248,14 @@ def test_the_order_of_arrival_is_forgiven(orders: tuple[Items, Items], data: st.
     late = taken([shuffled[:cut], shuffled[cut:]], Rules())
 
     assert live.accounts["acme"]["balance"] == late.accounts["acme"]["balance"]
-    assert {p: (r.on_account, r.charge_alive) for p, r in live.prospects.items()} == {
-        p: (r.on_account, r.charge_alive) for p, r in late.prospects.items()
-    }
+    assert known_of_prospects(live) == known_of_prospects(late)
+
+
+def known_of_prospects(rows: Rows) -> dict[tuple[str, str], list[tuple[str, datetime | None, bool]]]:
+    """The stays of each prospect: origin, end, and whether a charge for it is still borne."""
+    known = {}
+    for name, prospect_id in rows.prospects:
+        prospect = rows.prospect(name, prospect_id)
+        stays = [(stay, prospect.charge_of(stay)) for stay in stays_of(prospect.told)]
+        known[name, prospect_id] = [(s.origin, s.ended_at, c is not None and not c.is_settled) for s, c in stays]
+    return known

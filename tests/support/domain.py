@@ -7,10 +7,24 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
-from credit_contracts.incoming import EmailBounced, IncomingData, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    CreditsPurchased,
+    EmailBounced,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+)
+from credit_contracts.naming import topic_name
+from credit_service.domain.command import Command, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Change, Decided, Decision, Incoming, Place, Refused, Wake
-from credit_service.domain.idempotency import content_of, key_of
+from credit_service.domain.idempotency import command_of, content_of, key_of
 from credit_service.domain.period import Period
 from support.rows import Rows
 
@@ -20,18 +34,12 @@ if TYPE_CHECKING:
     from credit_contracts.incoming import BounceType
     from credit_service.domain.grant import Grant
     from credit_service.domain.plan import Plan
-    from credit_service.domain.prospect import Prospect
+    from credit_service.domain.prospect import Prospect, ProspectOrigin
 
 ACCOUNT = "acme"
 SOURCE = "/tests"
 NOW = datetime(2036, 1, 1, tzinfo=UTC)
 
-_TOPICS: dict[type[IncomingData], str] = {
-    ProspectGenerated: "prospect-generated",
-    ProspectExported: "prospect-exported",
-    EmailBounced: "email-bounced",
-    PlanChanged: "plan-changed",
-}
 _offsets = count()
 
 
@@ -43,7 +51,7 @@ def time(text: str) -> datetime:
 
 def event(data: IncomingData, at: datetime, event_id: str, source: str = SOURCE) -> Incoming:
     """`data` as it comes out of the intake."""
-    topic = _TOPICS[type(data)]
+    topic = topic_name(type(data))
     return Incoming(
         data.account_id,
         key_of(source, event_id),
@@ -109,6 +117,54 @@ class Story:
     ) -> str:
         return self.happens(EmailBounced(account_id=ACCOUNT, prospect_id=prospect, bounce_type=kind), at, event_id)
 
+    def purchase(
+        self, amount: int, at: str | None = None, *, name: str = "purchase", expires: str | None = None
+    ) -> str:
+        expires_at = time(expires) if expires else None
+        data = CreditsPurchased(account_id=ACCOUNT, purchase_id=name, credits=amount, expires_at=expires_at)
+        return self.happens(data, at)
+
+    def imports(self, prospect: str, at: str | None = None) -> str:
+        return self.happens(ProspectImported(account_id=ACCOUNT, prospect_id=prospect), at)
+
+    def delete(self, prospect: str, at: str | None = None) -> str:
+        return self.happens(ProspectDeleted(account_id=ACCOUNT, prospect_id=prospect), at)
+
+    def transfer(self, prospect: str, at: str | None = None) -> str:
+        return self.happens(ProspectTransferred(account_id=ACCOUNT, prospect_id=prospect), at)
+
+    def stage(self, prospect: str, at: str | None = None, *, stage: str = WRONG_EMAIL) -> str:
+        return self.happens(ProspectStageChanged(account_id=ACCOUNT, prospect_id=prospect, stage=stage), at)
+
+    def decide_refund(self, charge_sequence: int, at: str | None = None, *, approve: bool, command: str = "c-1") -> str:
+        return self.ordered(DecideRefund(charge_sequence, approve, "ops", "a reason"), at, command)
+
+    def open_account(
+        self,
+        credits_a_month: int | None,
+        at: str | None = None,
+        *,
+        remaining: int = 0,
+        anchor: str = "2026-01-01",
+        zone: str = "UTC",
+    ) -> str:
+        data = OpenAccount("plan", credits_a_month, None, None, time(anchor), zone, remaining)
+        return self.ordered(data, at)
+
+    def open_purchase(self, remaining: int, at: str | None = None, *, name: str, expires: str | None = None) -> str:
+        return self.ordered(OpenPurchase(name, remaining, time(expires) if expires else None), at)
+
+    def open_prospect(self, prospect: str, origin: ProspectOrigin, at: str | None = None) -> str:
+        return self.ordered(OpenProspect(prospect, origin), at)
+
+    def ordered(self, data: CommandData, at: str | None = None, command_id: str = "") -> str:
+        """One command, given at that time by the database's clock."""
+        self._last = time(at) if at else self._last + timedelta(minutes=1)
+        always, self.now = self.now, self._last
+        decided = self.batch([command_of(ACCOUNT, data, command_id)])
+        self.now = always
+        return decided.answers[0].outcome
+
     def happens(self, data: IncomingData, at: str | None = None, event_id: str | None = None) -> str:
         """One event, in a batch of its own."""
         self._last = time(at) if at else self._last + timedelta(minutes=1)
@@ -125,7 +181,7 @@ class Story:
         self.batch([Wake(ACCOUNT, time(until), timers_max)])
         return self
 
-    def batch(self, inputs: Sequence[Incoming | Wake]) -> Decided:
+    def batch(self, inputs: Sequence[Incoming | Wake | Command]) -> Decided:
         """Loads, decides and stores."""
         accounts = self.rows.load(inputs, unparked_max=self.rules.unparked_max)
         decided = decide(accounts, inputs, self.now, self.rules)
@@ -176,7 +232,12 @@ class Story:
         return self.rows.plans.get((ACCOUNT, self.rows.in_force.get(ACCOUNT, 0)))
 
     def prospect(self, name: str) -> Prospect | None:
-        return self.rows.prospects.get((ACCOUNT, name))
+        return self.rows.prospect(ACCOUNT, name) if (ACCOUNT, name) in self.rows.prospects else None
+
+    @property
+    def requests(self) -> dict[int, str]:
+        """The refund requests: the charge's sequence, and the status."""
+        return {sequence: request.status for (_, sequence), request in self.rows.requests.items()}
 
     def _column(self, name: str, *, default: object) -> object:
         return self.rows.accounts.get(ACCOUNT, {}).get(name, default)

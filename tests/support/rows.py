@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from credit_contracts.incoming import PlanChanged
+from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Change, Decided, Decision, Incoming, Wake
+from credit_service.domain.command import Command, DecideRefund, OpenAccount, OpenPurchase
+from credit_service.domain.decision import Cause, Change, Decided, Decision, Incoming, RefundRequest, Wake
+from credit_service.postgres.story import columns_of, from_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from credit_service.domain.grant import Grant
     from credit_service.domain.plan import Plan
     from credit_service.domain.prospect import Prospect
+    from credit_service.postgres.story import Columns
 
 _COLUMNS = (
     "balance unlimited sequence position last_grant_id calendar period granted_in_period declined_in_period "
@@ -33,23 +36,25 @@ class Rows:
     decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     grants: dict[tuple[str, int], Grant] = field(default_factory=dict)
-    prospects: dict[tuple[str, str], Prospect] = field(default_factory=dict)
+    prospects: dict[tuple[str, str], Columns] = field(default_factory=dict)
+    purchases: set[tuple[str, str]] = field(default_factory=set)
+    requests: dict[tuple[str, int], RefundRequest] = field(default_factory=dict)
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
     pending: set[tuple[str, int]] = field(default_factory=set)
     in_force: dict[str, int] = field(default_factory=dict)
     parked: dict[tuple[str, bytes], Incoming] = field(default_factory=dict)
-    _keys: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    _keys: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _refunded: set[tuple[str, int]] = field(default_factory=set)
 
-    def load(self, inputs: Sequence[Incoming | Wake], *, unparked_max: int) -> dict[str, Account]:
+    def load(self, inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int) -> dict[str, Account]:
         """The accounts that `inputs` name, with what `inputs` ask for, and no more."""
         accounts = {}
         for name in dict.fromkeys(item.account_id for item in inputs):
-            events = [i for i in inputs if isinstance(i, Incoming) and i.account_id == name]
-            accounts[name] = self._load(name, events, unparked_max)
+            items = [i for i in inputs if not isinstance(i, Wake) and i.account_id == name]
+            accounts[name] = self._load(name, items, unparked_max)
         return accounts
 
-    def _load(self, name: str, events: list[Incoming], unparked_max: int) -> Account:
+    def _load(self, name: str, items: list[Incoming | Command], unparked_max: int) -> Account:
         account = Account(name)
         for column, value in self.accounts.get(name, {}).items():
             setattr(account, column, value)
@@ -57,13 +62,14 @@ class Rows:
         account.waiting = [replace(i) for i in waiting[:unparked_max]]
         if len(account.waiting) < account.parked:
             account.waiting_until = account.waiting[-1].order
-        for event in [*events, *account.waiting]:
-            if (name, event.key) in self.parked:
-                account.parked_keys[event.key] = self.parked[name, event.key].content
-            if (name, event.key) in self._keys:
-                account.decided[event.key] = self._keys[name, event.key]
-            if not isinstance(event.data, PlanChanged):
-                self._load_prospect(account, event.data.prospect_id)
+        for item in [*items, *account.waiting]:
+            if (name, item.key) in self.parked:
+                account.parked_keys[item.key] = self.parked[name, item.key].content
+            if (name, item.key) in self._keys:
+                decision = self.decisions[name, self._keys[name, item.key]]
+                account.decided[item.key] = decision.content
+                account.outcomes[item.key] = decision.outcome
+            self._load_asked(account, item)
         for (owner, grant_id), grant in self.grants.items():
             if owner == name and grant.is_open:
                 account.grants[grant_id] = replace(grant)
@@ -71,18 +77,35 @@ class Rows:
         account.plan = self.plans.get((name, self.in_force.get(name, 0)))
         return account
 
+    def _load_asked(self, account: Account, item: Incoming | Command) -> None:
+        name = account.account_id
+        match item.data:
+            case CreditsPurchased(purchase_id=purchase_id) | OpenPurchase(purchase_id=purchase_id):
+                if (name, purchase_id) in self.purchases:
+                    account.purchases.add(purchase_id)
+            case DecideRefund(charge_sequence=charge_sequence):
+                request = self.requests.get((name, charge_sequence))
+                if request is not None:
+                    account.requests[charge_sequence] = request
+                    self._load_prospect(account, request.prospect_id)
+            case PlanChanged() | OpenAccount():
+                pass
+            case data:
+                self._load_prospect(account, data.prospect_id)
+
     def _load_prospect(self, account: Account, prospect_id: str) -> None:
-        row = self.prospects.get((account.account_id, prospect_id))
-        if row is not None:
-            account.prospects[prospect_id] = replace(row, bounce=self._bounce(account.account_id, row))
+        if (account.account_id, prospect_id) in self.prospects:
+            account.prospects[prospect_id] = self.prospect(account.account_id, prospect_id)
             account.stored_prospects.add(prospect_id)
 
-    def _bounce(self, name: str, row: Prospect) -> Cause | None:
-        """The row names the bounce by its position; the rest is read from the decision."""
-        if row.bounce is None:
-            return None
-        d = self.decisions[name, row.bounce.position]
-        return Cause(d.position, d.source, d.id, d.type, d.occurred_at, row.prospect_id)
+    def prospect(self, name: str, prospect_id: str) -> Prospect:
+        """The prospect as its row has it."""
+        origin, position, charge, grant_id, refund, _, _, _, story = self.prospects[name, prospect_id]
+        told = None
+        if position is not None:
+            d = self.decisions[name, int(str(position))]
+            told = Cause(d.position, d.source, d.id, d.type, d.occurred_at, prospect_id)
+        return from_columns(prospect_id, origin, charge, grant_id, refund, story, told)  # type: ignore[arg-type] # columns are objects
 
     def store(self, accounts: Iterable[Account], decided: Decided) -> None:
         """Writes what one batch brought, held to the constraints of the tables."""
@@ -97,6 +120,7 @@ class Rows:
             del self.parked[incoming.account_id, incoming.key]
         for account in accounts:
             self._store_account(account)
+        self._store_requests(decided)
 
     def _store_decision(self, decision: Decision) -> None:
         name = decision.account_id
@@ -104,7 +128,7 @@ class Rows:
         assert (name, decision.key) not in self._keys, f"one decision a key: {decision.id}"
         assert (decision.outcome == "declined") == (decision.declined_in_period is not None)
         self.decisions[name, decision.position] = decision
-        self._keys[name, decision.key] = decision.content
+        self._keys[name, decision.key] = decision.position
 
     def _store_change(self, change: Change) -> None:
         amounts = [amount for _, amount in change.lines]
@@ -139,7 +163,7 @@ class Rows:
             row.amount, row.remaining, row.is_open = grant.amount, grant.remaining, grant.is_open
         for prospect_id in account.touched_prospects:
             assert (prospect_id in account.stored_prospects) == ((name, prospect_id) in self.prospects)
-            self.prospects[name, prospect_id] = replace(account.prospects[prospect_id])
+            self._store_prospect(name, account.prospects[prospect_id])
         for plan in account.new_plans:
             assert (name, plan.cause.position) not in self.plans
             self.plans[name, plan.cause.position] = plan
@@ -147,5 +171,31 @@ class Rows:
                 self.pending.add((name, plan.cause.position))
         for plan in account.settled_plans:
             self.pending.discard((name, plan.cause.position))
+            self.plans[name, plan.cause.position] = plan
+        for purchase_id in account.new_purchases:
+            assert (name, purchase_id) not in self.purchases, "a purchase counts once"
+            self.purchases.add((name, purchase_id))
         if account.plan is not None:
             self.in_force[name] = account.plan.cause.position
+
+    def _store_prospect(self, name: str, prospect: Prospect) -> None:
+        new = columns_of(prospect)
+        old = self.prospects.get((name, prospect.prospect_id))
+        if old is not None:
+            _, _, old_charge, _, _, _, _, old_stay, _ = old
+            _, _, new_charge, _, _, _, _, new_stay, _ = new
+            is_same_stay = int(str(new_stay)) <= int(str(old_stay))
+            assert not (old_charge and is_same_stay and new_charge != old_charge), "a stay is charged once"
+        self.prospects[name, prospect.prospect_id] = new
+
+    def _store_requests(self, decided: Decided) -> None:
+        for request in decided.requests:
+            assert (request.account_id, request.charge_sequence) not in self.requests, "one request a charge"
+            self.requests[request.account_id, request.charge_sequence] = request
+        for at in decided.requests_overtaken:
+            if self.requests[at].status == "waiting":
+                self.requests[at] = replace(self.requests[at], status="overtaken")
+        for one in decided.decided_requests:
+            request = self.requests[one.account_id, one.charge_sequence]
+            assert request.status == "waiting", "a request is decided once"
+            self.requests[one.account_id, one.charge_sequence] = replace(request, status=one.status)

@@ -353,14 +353,17 @@ def test_seats_and_email_accounts_are_unchanged_when_absent(
     assert (plan.seats, plan.email_accounts) == kept
 
 
-def test_seats_of_a_plan_to_come_are_those_of_the_one_before_it(story: Story) -> None:
+def test_seats_of_a_plan_to_come_are_those_in_force_when_it_takes_effect(story: Story) -> None:
     story.plan(100, "2026-01-01", seats=5)
     story.plan(200, "2026-01-02", effective="2026-01-20", seats=6)
     story.plan(300, "2026-01-03", effective="2026-01-10")
     story.plan(400, "2026-01-04", effective="2026-01-25")
 
-    seats = [plan.seats for plan in story.rows.plans.values()]
-    assert seats == [5, 6, 5, 6]
+    def seats(at: str) -> int | None:
+        plan = story.wait(at).plan_in_force
+        return plan.seats if plan else None
+
+    assert [seats("2026-01-09"), seats("2026-01-10"), seats("2026-01-20"), seats("2026-01-25")] == [5, 5, 6, 6]
 
 
 def test_a_late_plan_change_gives_in_the_current_period(hundred: Story) -> None:

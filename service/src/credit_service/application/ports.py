@@ -8,6 +8,7 @@ from typing import Protocol
 
 from credit_service.application.record import Headers, Record
 from credit_service.domain.account import Account
+from credit_service.domain.command import Command
 from credit_service.domain.decision import Decided, Incoming, Place, Wake
 
 TopicPartition = tuple[str, int]
@@ -59,7 +60,7 @@ class LedgerTransaction(Protocol):
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
         """Holds the partitions' stored offsets; raises `OffsetsMoved` if one is not as expected."""
 
-    async def lock_and_load(self, inputs: Sequence[Incoming | Wake]) -> dict[str, Account]:
+    async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """The accounts that the inputs name, locked, with what the inputs ask for; new ones are opened."""
 
     async def now(self) -> datetime:

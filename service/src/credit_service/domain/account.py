@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_contracts.outgoing import Reason
-from credit_service.domain.decision import Cause, Change, Decided, Incoming
+from credit_service.domain.decision import Cause, Change, Decided, Incoming, Outcome, RefundRequest
 from credit_service.domain.grant import Grant, Origin
 from credit_service.domain.period import Calendar, Period
 from credit_service.domain.plan import Plan
@@ -17,7 +17,8 @@ class Account:
     """One account as loaded, changed in place by `decide`.
 
     `balance` is what the open grants hold, also beneath an unlimited plan. `grants` are the open ones; `prospects`,
-    `decided` and `parked_keys` hold what the events at hand asked for, not all there is. `waiting` are the first of
+    `purchases`, `requests`, `decided` (with the `outcomes`, for commands) and `parked_keys` hold what the inputs at
+    hand asked for, not all there is. `waiting` are the first of
     the `parked` events in their order; all of them, unless `waiting_until` names the last one loaded.
     """
 
@@ -36,6 +37,9 @@ class Account:
     next_timer_at: datetime | None = None
     grants: dict[int, Grant] = field(default_factory=dict)
     prospects: dict[str, Prospect] = field(default_factory=dict)
+    purchases: set[str] = field(default_factory=set)
+    requests: dict[int, RefundRequest] = field(default_factory=dict)
+    outcomes: dict[bytes, Outcome] = field(default_factory=dict)
     decided: dict[bytes, bytes] = field(default_factory=dict)
     parked: int = 0
     parked_keys: dict[bytes, bytes] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class Account:
     stored_prospects: set[str] = field(default_factory=set)
     new_plans: list[Plan] = field(default_factory=list)
     settled_plans: list[Plan] = field(default_factory=list)
+    new_purchases: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_started(self) -> bool:
@@ -58,6 +63,17 @@ class Account:
     def published_balance(self) -> int | None:
         """The balance as others see it: None is unlimited."""
         return None if self.unlimited else self.balance
+
+    def forget(self, prospect_id: str) -> None:
+        """Drops a prospect that nothing is known of, unless it has a row."""
+        if prospect_id not in self.stored_prospects:
+            del self.prospects[prospect_id]
+            self.touched_prospects.discard(prospect_id)
+
+    def note_purchase(self, purchase_id: str, cause: Cause) -> None:
+        """Counts the purchase, for good."""
+        self.purchases.add(purchase_id)
+        self.new_purchases[purchase_id] = cause.position
 
     def grant(
         self, origin: Origin, amount: int, effective_at: datetime, expires_at: datetime | None, cause: Cause

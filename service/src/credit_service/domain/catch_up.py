@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.command import Command
 from credit_service.domain.decide import AHEAD_MAX
 from credit_service.domain.decision import Incoming, Wake
 
@@ -11,13 +12,15 @@ TIMERS_PER_BATCH_MAX = 2_000
 TIMERS_PER_ACCOUNT_MAX = 60
 
 
-def wakes_before(accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake], now: datetime) -> list[Wake]:
+def wakes_before(
+    accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake | Command], now: datetime
+) -> list[Wake]:
     """The timers that need a batch of their own before `inputs`; empty once what is left fits into theirs."""
     up_to: dict[str, datetime] = {}
     for item in inputs:
-        if isinstance(item, Incoming) and item.occurred_at <= now + AHEAD_MAX:
-            at = item.occurred_at
-            if at > up_to.get(item.account_id, datetime.min.replace(tzinfo=at.tzinfo)):
+        if not isinstance(item, Wake):
+            at = now if isinstance(item, Command) else item.occurred_at
+            if at <= now + AHEAD_MAX and at > up_to.get(item.account_id, datetime.min.replace(tzinfo=at.tzinfo)):
                 up_to[item.account_id] = at
     behind = {name: _periods_behind(accounts[name], at) for name, at in up_to.items()}
     if sum(behind.values()) <= TIMERS_PER_BATCH_MAX and max(behind.values(), default=0) <= TIMERS_PER_ACCOUNT_MAX:

@@ -5,14 +5,43 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    CreditsPurchased,
+    EmailBounced,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+)
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
-from credit_service.domain.charge import bring_onto_account
-from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Refused, Wake
+from credit_service.domain.command import (
+    Answer,
+    Command,
+    CommandRefusal,
+    DecideRefund,
+    OpenAccount,
+    OpenProspect,
+    OpenPurchase,
+)
+from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Place, Refused, Wake
+from credit_service.domain.opening import open_account, open_prospect, open_purchase, refuse_opening
 from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan_change import change_plan
-from credit_service.domain.refund import LateRefund, refund_bounce
+from credit_service.domain.prospect_events import (
+    bounce_email,
+    bring_onto_account,
+    delete_prospect,
+    import_prospect,
+    report_wrong_email,
+)
+from credit_service.domain.purchase import add_purchase
+from credit_service.domain.refund import LateRefund
+from credit_service.domain.refund_request import decide_request, refuse_decision
 from credit_service.domain.timers import bring_about, bring_about_before
 
 AHEAD_MAX = timedelta(minutes=5)
@@ -29,17 +58,22 @@ class Rules:
     unparked_max: int = 1_000
 
 
-def decide(accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake], now: datetime, rules: Rules) -> Decided:
+def decide(
+    accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake | Command], now: datetime, rules: Rules
+) -> Decided:
     """Folds `inputs`, in their order, into `accounts`, which are changed in place.
 
     Every account named by an input must be in `accounts`, loaded with what its inputs ask for. The same key again has
-    no second effect; the same key with other content, and what cannot be decided, comes back as refused.
+    no second effect; the same key with other content, and what cannot be decided, comes back as refused. Each command
+    has an answer.
     """
     out = Decided()
     for item in inputs:
         account = accounts[item.account_id]
         if isinstance(item, Wake):
             _wake(account, item, now, rules, out)
+        elif isinstance(item, Command):
+            out.answers.append(_obey(account, item, now, rules, out))
         else:
             _take(account, item, now, rules, out)
     forget_passed_through(out)
@@ -93,25 +127,7 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
         bring_about_before(account, incoming.occurred_at, now, out)
     else:
         bring_about(account, incoming.occurred_at, now, out)
-    account.position += 1
-    prospect_id = None if isinstance(data, PlanChanged) else data.prospect_id
-    cause = Cause(account.position, incoming.source, incoming.id, incoming.type, incoming.occurred_at, prospect_id)
-    decision = Decision(
-        account.account_id,
-        account.position,
-        incoming.key,
-        incoming.content,
-        incoming.source,
-        incoming.id,
-        incoming.type,
-        "no-effect",
-        incoming.occurred_at,
-        now,
-        incoming.place,
-        prospect_id,
-    )
-    out.decisions.append(decision)
-    account.decided[incoming.key] = incoming.content
+    cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, now, incoming.place, out)
     decision.outcome, decision.note = _outcome(account, incoming, cause, now, rules, out)
     if decision.outcome == "declined":
         decision.declined_in_period = account.declined_in_period
@@ -120,20 +136,107 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
         bring_about(account, incoming.occurred_at, now, out)
 
 
+def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: Decided) -> Answer:
+    """Decides one command, as of `now`; one that was obeyed before has the same answer again."""
+    seen = account.decided.get(command.key)
+    if seen is not None:
+        return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
+    refusal = _refusal(account, command, now)
+    if refusal is not None:
+        return Answer(command, refusal, is_new=True)
+    _unpark(account, now, rules, out)
+    if not account.parked:
+        bring_about(account, now, now, out)
+    cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
+    match command.data:
+        case DecideRefund() as data:
+            decision.outcome = decide_request(account, data, cause, now, rules.late_refund, out)
+        case OpenAccount() as data:
+            open_account(account, data, cause, now, out)
+        case OpenPurchase() as data:
+            open_purchase(account, data, cause, now, out)
+        case OpenProspect() as data:
+            decision.note = data.origin
+            open_prospect(account, data, cause, now, rules.late_refund, out)
+        case unreachable:
+            assert_never(unreachable)
+    if not isinstance(command.data, DecideRefund):
+        decision.outcome = "opened"
+    account.outcomes[command.key] = decision.outcome
+    _unpark(account, now, rules, out)
+    return Answer(command, decision.outcome, is_new=True)
+
+
+def _refusal(account: Account, command: Command, now: datetime) -> CommandRefusal | None:
+    if isinstance(command.data, DecideRefund):
+        return refuse_decision(account, command.data)
+    return refuse_opening(account, command.data, now)
+
+
+def _begin(
+    account: Account,
+    item: Incoming | Command,
+    source: str,
+    occurred_at: datetime,
+    now: datetime,
+    place: Place | None,
+    out: Decided,
+) -> tuple[Cause, Decision]:
+    """Gives the decision its position; its outcome is still to be found."""
+    account.position += 1
+    prospect_id = _prospect_id(account, item)
+    decision = Decision(
+        account.account_id,
+        account.position,
+        item.key,
+        item.content,
+        source,
+        item.id,
+        item.type,
+        "no-effect",
+        occurred_at,
+        now,
+        place,
+        prospect_id,
+    )
+    out.decisions.append(decision)
+    account.decided[item.key] = item.content
+    return Cause(account.position, source, item.id, item.type, occurred_at, prospect_id), decision
+
+
+def _prospect_id(account: Account, item: Incoming | Command) -> str | None:
+    match item.data:
+        case DecideRefund(charge_sequence=charge_sequence):
+            return account.requests[charge_sequence].prospect_id
+        case PlanChanged() | CreditsPurchased() | OpenAccount() | OpenPurchase():
+            return None
+        case data:
+            return data.prospect_id
+
+
 def _outcome(
     account: Account, incoming: Incoming, cause: Cause, now: datetime, rules: Rules, out: Decided
 ) -> tuple[Outcome, str | None]:
     """The rule that each kind of event falls under."""
+    late_refund = rules.late_refund
     match incoming.data:
-        case ProspectGenerated(prospect_id=prospect_id):
-            return bring_onto_account(account, prospect_id, "generated", cause, now, rules.late_refund, out), None
-        case ProspectExported(prospect_id=prospect_id):
-            return bring_onto_account(account, prospect_id, "exported", cause, now, rules.late_refund, out), None
+        case ProspectGenerated(prospect_id=prospect_id) | ProspectExported(prospect_id=prospect_id):
+            return bring_onto_account(account, prospect_id, cause, now, late_refund, out), None
         case EmailBounced(bounce_type="soft"):
             return "no-effect", None
         case EmailBounced(prospect_id=prospect_id):
-            return refund_bounce(account, prospect_id, cause, now, rules.late_refund, out), None
+            return bounce_email(account, prospect_id, cause, now, late_refund, out), None
         case PlanChanged() as data:
             return change_plan(account, incoming, data, cause, now, out)
+        case CreditsPurchased() as data:
+            return add_purchase(account, data, cause, now, out)
+        case ProspectImported(prospect_id=prospect_id):
+            return import_prospect(account, prospect_id, cause, now, late_refund, out), None
+        case ProspectDeleted(prospect_id=prospect_id):
+            return delete_prospect(account, prospect_id, cause, now, late_refund, out), None
+        case ProspectStageChanged(prospect_id=prospect_id, stage=stage) if stage == WRONG_EMAIL:
+            return report_wrong_email(account, prospect_id, cause, now, late_refund, out), None
+        case ProspectTransferred() | ProspectStageChanged():
+            return "no-effect", None
         case unreachable:
             assert_never(unreachable)

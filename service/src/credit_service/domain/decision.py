@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from credit_contracts.incoming import IncomingData
 from credit_contracts.outgoing import Reason
+
+if TYPE_CHECKING:
+    from credit_service.domain.command import Answer
+
+Order = tuple[datetime, int, str, str]
+"""Order of occurrence; ties go by the rank of the type, then source and id."""
 
 Outcome = Literal[
     "charged",
@@ -15,6 +21,12 @@ Outcome = Literal[
     "forfeited",
     "awaiting-charge",
     "no-effect",
+    "purchased",
+    "imported",
+    "deleted",
+    "refund-requested",
+    "rejected",
+    "opened",
     "plan-in-force",
     "plan-pending",
     "plan-superseded",
@@ -49,8 +61,8 @@ class Incoming:
     place: Place
 
     @property
-    def order(self) -> tuple[datetime, int, str, str]:
-        """Order of occurrence; ties go by the rank of the type, then source and id."""
+    def order(self) -> Order:
+        """Where it goes among the others of its account."""
         return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
 
 
@@ -79,7 +91,7 @@ class Wake:
 
 @dataclass(slots=True)
 class Cause:
-    """The decided event that a balance change goes back to."""
+    """The decided event that a balance change goes back to, or that was told of a prospect."""
 
     position: int
     source: str
@@ -88,10 +100,15 @@ class Cause:
     occurred_at: datetime
     prospect_id: str | None = None
 
+    @property
+    def order(self) -> Order:
+        """Where it goes among what other events told."""
+        return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
+
 
 @dataclass(slots=True)
 class Decision:
-    """The recorded outcome of one event; `place` is None for the service's own timers."""
+    """The recorded outcome of one event; `place` is None for the service's own timers and for commands."""
 
     account_id: str
     position: int
@@ -135,6 +152,33 @@ class Change:
         return sum(amount for _, amount in self.lines)
 
 
+RequestStatus = Literal["waiting", "approved", "rejected", "overtaken"]
+"""`overtaken`: the credit was given back before anybody decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """A request to refund the charge `charge_sequence`, opened by the decision at `position`."""
+
+    account_id: str
+    charge_sequence: int
+    prospect_id: str
+    position: int
+    status: RequestStatus = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRequest:
+    """What a person made of a request, by the decision at `position`, and why."""
+
+    account_id: str
+    charge_sequence: int
+    status: RequestStatus
+    position: int
+    operator: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """An event that is not decided: it becomes a dead letter with this reason."""
@@ -153,3 +197,7 @@ class Decided:
     unparked: list[Incoming] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     duplicates: int = 0
+    requests: list[RefundRequest] = field(default_factory=list)
+    requests_overtaken: list[tuple[str, int]] = field(default_factory=list)
+    decided_requests: list[DecidedRequest] = field(default_factory=list)
+    answers: "list[Answer]" = field(default_factory=list)

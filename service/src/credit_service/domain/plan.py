@@ -1,6 +1,6 @@
 """Plans: what an account is granted each period, and which of two is the greater."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from credit_service.domain.decision import Cause
@@ -8,7 +8,10 @@ from credit_service.domain.decision import Cause
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan as one event brought it. `monthly_credits` None is unlimited, 0 is cancelled."""
+    """A plan as one event brought it. `monthly_credits` None is unlimited, 0 is cancelled.
+
+    `seats` and `email_accounts` None: as in the plan that was in force before it.
+    """
 
     plan_id: str
     monthly_credits: int | None
@@ -26,3 +29,13 @@ class Plan:
     def allowance(self) -> int:
         """The credits it grants each period; none where no grant is needed."""
         return self.monthly_credits or 0
+
+    def completed_by(self, before: "Plan | None") -> "Plan":
+        """The plan with what it leaves out taken from the one in force before it."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            seats=before.seats if self.seats is None else self.seats,
+            email_accounts=before.email_accounts if self.email_accounts is None else self.email_accounts,
+        )

@@ -1,6 +1,5 @@
 """Plan changes: which plan is in force, and what a change of it gives at once."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from credit_contracts.incoming import PlanChanged
@@ -44,19 +43,22 @@ def change_plan(
         data.effective_at or incoming.occurred_at,
         cause,
     )
-    plan = _with_what_is_unchanged(account, plan)
+    is_superseded = _is_superseded(account, plan, incoming.occurred_at)
+    is_for_later = plan.effective_at > incoming.occurred_at
+    # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+    waits = is_for_later or incoming.occurred_at == account.next_timer_at
+    if not is_superseded and not waits:
+        plan = plan.completed_by(account.plan)
     account.new_plans.append(plan)
-    if _is_superseded(account, plan, incoming.occurred_at):
+    if is_superseded:
         return "plan-superseded", note
-    if plan.effective_at > incoming.occurred_at:
-        account.pending.append(plan)
-        account.reschedule()
-        return "plan-pending", note
-    if incoming.occurred_at == account.next_timer_at:
-        # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+    if waits:
         account.pending.append(plan)
     else:
         take_effect(account, plan, incoming.occurred_at, now, out)
+    if is_for_later:
+        account.reschedule()
+        return "plan-pending", note
     return "plan-in-force", note
 
 
@@ -87,7 +89,7 @@ def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, now: date
 
 
 def _put_in_force(account: Account, plan: Plan) -> None:
-    account.plan = plan
+    account.plan = plan.completed_by(account.plan)
     account.unlimited = plan.monthly_credits is None
 
 
@@ -95,16 +97,3 @@ def _is_superseded(account: Account, plan: Plan, at: datetime) -> bool:
     """Whether the plan in force, or one that comes into force at this instant, is greater."""
     due = [p for p in account.pending if p.effective_at <= at]
     return any(plan.order < p.order for p in (account.plan, *due) if p is not None)
-
-
-def _with_what_is_unchanged(account: Account, plan: Plan) -> Plan:
-    """Seats and e-mail accounts that the event leaves out are those of the plan before it."""
-    earlier = [p for p in (account.plan, *account.pending) if p is not None and p.order < plan.order]
-    if not earlier:
-        return plan
-    before = max(earlier, key=lambda p: p.order)
-    return replace(
-        plan,
-        seats=before.seats if plan.seats is None else plan.seats,
-        email_accounts=before.email_accounts if plan.email_accounts is None else plan.email_accounts,
-    )

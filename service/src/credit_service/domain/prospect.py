@@ -1,6 +1,8 @@
-"""What an account knows of one prospect."""
+"""What an account knows of one prospect: what it was told, the stays that this amounts to, and what was charged."""
 
-from dataclasses import dataclass
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -8,29 +10,133 @@ from credit_service.domain.decision import Cause
 
 ProspectOrigin = Literal["generated", "exported", "imported"]
 
+ORIGIN_OF: dict[str, ProspectOrigin] = {
+    "prospect-generated": "generated",
+    "prospect-exported": "exported",
+    "prospect-imported": "imported",
+}
+BOUNCED, DELETED = "email-bounced", "prospect-deleted"
+
+TOLD_MAX = 32
+"""So much is kept of what was told of one prospect; then stays that are over go first, and repeats."""
+
+
+@dataclass(slots=True)
+class Charge:
+    """What one stay cost. `sequence` is negative for a charge from before the ledger.
+
+    `grant_id` None: made on an unlimited plan. `at` tells which stay it belongs to: when what was charged occurred, or
+    what gave it back. `is_settled`: nothing is to be given back any more. `is_requested`: a person was asked once.
+    """
+
+    sequence: int
+    grant_id: int | None
+    at: datetime
+    refund_sequence: int | None = None
+    is_settled: bool = False
+    is_requested: bool = False
+
+
+@dataclass(slots=True)
+class Stay:
+    """From what brings a prospect onto the account up to its delete; `after` is the delete before it.
+
+    `bounce` and `wrong_email` are the first of their kind in it.
+    """
+
+    brought_by: Cause
+    after: datetime | None
+    bounce: Cause | None = None
+    wrong_email: Cause | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def origin(self) -> ProspectOrigin:
+        """What came first counts: a prospect that is imported later stays generated, and the other way round."""
+        return ORIGIN_OF[self.brought_by.type]
+
+    def holds(self, at: datetime) -> bool:
+        """Whether what occurred `at` belongs to it."""
+        return (self.after is None or at > self.after) and (self.ended_at is None or at <= self.ended_at)
+
 
 @dataclass(slots=True)
 class Prospect:
-    """A prospect on the account, or one of which only a bounce is known (`origin` None).
+    """One prospect; `told` in order of occurrence, whatever the order of arrival.
 
-    A charge is alive once `charge_sequence` is set; `charge_grant_id` None then means that it was made on an
-    unlimited plan. `bounce` is the first bounce that found no charge.
+    `stays_past` counts the stays that are no longer told of, and those that proved to be none.
     """
 
     prospect_id: str
-    origin: ProspectOrigin | None = None
-    charge_sequence: int | None = None
-    charge_grant_id: int | None = None
-    refund_sequence: int | None = None
-    bounce: Cause | None = None
-    deleted_at: datetime | None = None
+    told: list[Cause] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
+    stays_past: int = 0
 
     @property
-    def on_account(self) -> bool:
-        """Whether bringing it on again is free."""
-        return self.origin is not None and self.deleted_at is None
+    def was_deleted(self) -> bool:
+        """Whether a delete was told."""
+        return any(told.type == DELETED for told in self.told)
 
-    @property
-    def charge_alive(self) -> bool:
-        """Whether there is a charge that was not refunded."""
-        return self.charge_sequence is not None and self.refund_sequence is None
+    def tell(self, cause: Cause) -> None:
+        """Puts what is new in its place among what was told before; bounded."""
+        if self.told and self.told[-1].order > cause.order:
+            insort(self.told, cause, key=lambda told: told.order)
+        else:
+            self.told.append(cause)
+        while len(self.told) > TOLD_MAX:
+            self._forget()
+
+    def charge_of(self, stay: Stay) -> Charge | None:
+        """What the stay cost; None if it was not charged yet."""
+        for charge in self.charges:
+            if stay.holds(charge.at):
+                return charge
+        return None
+
+    def void(self, charge: Charge) -> None:
+        """Forgets a charge that was given back because its stay costs nothing."""
+        self.charges.remove(charge)
+        self.stays_past += 1
+
+    def _forget(self) -> None:
+        over = next((n for n, told in enumerate(self.told[:-1]) if told.type == DELETED), None)
+        if over is None:
+            del self.told[1]
+            return
+        until = self.told[over].occurred_at
+        self.stays_past += len(stays_of(self.told[: over + 1]))
+        self.charges = [charge for charge in self.charges if charge.at > until]
+        del self.told[: over + 1]
+
+
+def stays_of(told: Sequence[Cause]) -> list[Stay]:
+    """The stays that come of what was told, in order of occurrence.
+
+    Only what comes first in a stay brings the prospect on; the rest is free. A bounce belongs to the stay that it
+    falls into; before anything was known of the prospect, to its first one; after a delete, to none.
+    """
+    stays: list[Stay] = []
+    now: Stay | None = None
+    bounce = wrong_email = None
+    deleted_at = None
+    for cause in told:
+        if cause.type in ORIGIN_OF:
+            if now is None:
+                now = Stay(cause, deleted_at, bounce, wrong_email)
+                stays.append(now)
+        elif cause.type == DELETED:
+            if now is not None:
+                now.ended_at = cause.occurred_at
+            now = bounce = wrong_email = None
+            deleted_at = cause.occurred_at
+        elif now is not None:
+            if cause.type == BOUNCED:
+                now.bounce = now.bounce or cause
+            else:
+                now.wrong_email = now.wrong_email or cause
+        elif deleted_at is None:
+            if cause.type == BOUNCED:
+                bounce = bounce or cause
+            else:
+                wrong_email = wrong_email or cause
+    return stays

@@ -1,13 +1,13 @@
-"""A bounced e-mail gives the credit of its prospect back, once, to the grant it came from."""
+"""A refund gives the credit of one charge back, once, to the grant it came from."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.decision import Cause, Decided
 from credit_service.domain.grant import Grant
-from credit_service.domain.prospect import Prospect
+from credit_service.domain.prospect import Charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,45 +21,23 @@ class LateRefund:
     days: int = 0
 
 
-def refund_bounce(
-    account: Account,
-    prospect_id: str,
-    cause: Cause,
-    now: datetime,
-    late_refund: LateRefund,
-    out: Decided,
-) -> Outcome:
-    """Refunds the charge that is alive; a bounce of a prospect never seen is remembered until a charge comes.
-
-    Nothing happens for a prospect that was never charged for (imported), or whose credit came back already.
-    """
-    prospect = account.prospects.get(prospect_id)
-    if prospect is None or prospect.origin is None:
-        if prospect is None:
-            account.prospects[prospect_id] = Prospect(prospect_id, bounce=cause)
-            account.touched_prospects.add(prospect_id)
-        return "awaiting-charge"
-    if not prospect.charge_alive:
-        return "no-effect"
-    return "refunded" if give_back(account, prospect, cause, now, late_refund, out) else "forfeited"
-
-
 def give_back(
     account: Account,
-    prospect: Prospect,
+    charge: Charge,
     cause: Cause,
     now: datetime,
     late_refund: LateRefund,
     out: Decided,
-) -> bool:
-    """Records the refund of the charge that is alive; False if its grant is gone and refunds are then forfeit.
+) -> Literal["refunded", "forfeited"]:
+    """Records the refund of `charge`; forfeited if its grant is gone and late refunds are forfeit.
 
     The refund of a charge that took no grant (unlimited) is recorded with no credits in it.
     """
+    charge.is_settled = True
     previous_balance = account.published_balance
     lines = []
-    if prospect.charge_grant_id is not None:
-        home = account.grants.get(prospect.charge_grant_id)
+    if charge.grant_id is not None:
+        home = account.grants.get(charge.grant_id)
         if home is not None:
             home.remaining += 1
             account.balance += 1
@@ -67,13 +45,12 @@ def give_back(
         else:
             home = _late_home(account, cause, late_refund)
             if home is None:
-                return False
+                return "forfeited"
         lines.append((home.grant_id, 1))
-    prospect.refund_sequence = account.record(
-        out, "refund", cause, lines, previous_balance, now, refunds_sequence=prospect.charge_sequence
+    charge.refund_sequence = account.record(
+        out, "refund", cause, lines, previous_balance, now, refunds_sequence=charge.sequence
     )
-    account.touched_prospects.add(prospect.prospect_id)
-    return True
+    return "refunded"
 
 
 def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant | None:

@@ -113,11 +113,11 @@ def _settle_pending_plans(account: Account, at: datetime, now: datetime, out: De
     if not due:
         return
     account.pending = [p for p in account.pending if p.effective_at > at]
-    account.settled_plans.extend(due)
     winner = max(due, key=lambda p: p.order)
-    if account.plan is not None and winner.order < account.plan.order:
-        return
-    effect(account, winner, at, now, out)
+    if account.plan is None or winner.order > account.plan.order:
+        effect(account, winner, at, now, out)
+    in_force = account.plan
+    account.settled_plans += [in_force if in_force and in_force.order == p.order else p for p in due]
 
 
 def _grant_allowance(account: Account, cause: Cause, now: datetime, out: Decided) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from credit_service.application.faults import OffsetsMoved
 from credit_service.application.ports import TopicPartition, ToStore
 from credit_service.domain.account import Account
+from credit_service.domain.command import Command
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.postgres.load import load_accounts, take_expired
 from credit_service.postgres.pool import faults_named
@@ -76,7 +77,7 @@ class PostgresTransaction:
         if stored != dict(expected):
             raise OffsetsMoved
 
-    async def lock_and_load(self, inputs: Sequence[Incoming | Wake]) -> dict[str, Account]:
+    async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
         return await load_accounts(
             self._connection, inputs, unparked_max=self._unparked_max, topic_prefix=self._topic_prefix

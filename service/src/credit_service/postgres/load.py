@@ -4,15 +4,16 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from credit_contracts.incoming import INCOMING, PlanChanged
+from credit_contracts.incoming import INCOMING, CreditsPurchased, PlanChanged
 from credit_contracts.partitioning import murmur2
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Incoming, Place, Wake
+from credit_service.domain.command import Command, DecideRefund, OpenProspect, OpenPurchase
+from credit_service.domain.decision import Cause, Incoming, Place, RefundRequest, Wake
 from credit_service.domain.grant import Grant
 from credit_service.domain.period import Calendar, Period
 from credit_service.domain.plan import Plan
-from credit_service.domain.prospect import Prospect
 from credit_service.postgres.statements import sql
+from credit_service.postgres.story import from_columns
 
 if TYPE_CHECKING:
     import asyncpg
@@ -28,7 +29,7 @@ def partition_hash(account_id: str) -> int:
 
 
 async def load_accounts(
-    connection: "Connection", inputs: Sequence[Incoming | Wake], *, unparked_max: int, topic_prefix: str
+    connection: "Connection", inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int, topic_prefix: str
 ) -> dict[str, Account]:
     """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for."""
     names = sorted({item.account_id for item in inputs})
@@ -37,13 +38,17 @@ async def load_accounts(
     rows = await _lock(connection, names)
     accounts = {row["account_id"]: _account(row) for row in rows}
     events = [item for item in inputs if isinstance(item, Incoming)]
+    commands = [item for item in inputs if isinstance(item, Command)]
     waiting = [a.account_id for a in accounts.values() if a.parked]
     if waiting:
         await _load_parked_keys(connection, accounts, [e for e in events if accounts[e.account_id].parked])
         await _load_parked_events(connection, accounts, waiting, unparked_max, topic_prefix)
         events += [event for name in waiting for event in accounts[name].waiting]
-    await _load_decided(connection, accounts, events)
-    await _load_prospects(connection, accounts, events)
+    if commands:
+        await _load_requests(connection, accounts, commands)
+    await _load_decided(connection, accounts, [*events, *commands])
+    await _load_prospects(connection, accounts, events, commands)
+    await _load_purchases(connection, accounts, events, commands)
     started = {row["account_id"]: row["plan_position"] for row in rows if row["period_number"] is not None}
     if started:
         await _load_grants(connection, accounts, list(started))
@@ -97,10 +102,13 @@ def _account(row: "asyncpg.Record") -> Account:
     return account
 
 
-async def _load_decided(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
-    rows = await connection.fetch(sql("load_decided"), [e.account_id for e in events], [e.key for e in events])
-    for account_id, key, content in rows:
+async def _load_decided(
+    connection: "Connection", accounts: dict[str, Account], items: Sequence[Incoming | Command]
+) -> None:
+    rows = await connection.fetch(sql("load_decided"), [i.account_id for i in items], [i.key for i in items])
+    for account_id, key, content, outcome in rows:
         accounts[account_id].decided[key] = content
+        accounts[account_id].outcomes[key] = outcome
 
 
 async def _load_parked_keys(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
@@ -138,25 +146,45 @@ def _parked(row: "asyncpg.Record", topic_prefix: str) -> Incoming:
     )
 
 
-async def _load_prospects(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
-    asked = {(e.account_id, e.data.prospect_id) for e in events if not isinstance(e.data, PlanChanged)}
+async def _load_prospects(
+    connection: "Connection", accounts: dict[str, Account], events: list[Incoming], commands: list[Command]
+) -> None:
+    asked = {
+        (e.account_id, e.data.prospect_id) for e in events if not isinstance(e.data, PlanChanged | CreditsPurchased)
+    }
+    asked |= {(c.account_id, c.data.prospect_id) for c in commands if isinstance(c.data, OpenProspect)}
+    if commands:
+        asked |= {(a.account_id, r.prospect_id) for a in accounts.values() for r in a.requests.values()}
     if not asked:
         return
     account_ids, prospect_ids = zip(*asked, strict=True)
     for row in await connection.fetch(sql("load_prospects"), account_ids, prospect_ids):
-        account_id, prospect_id, origin, charge, grant_id, refund, deleted_at, *bounced = row
-        bounce, source, event_id, event_type, occurred_at = bounced
+        account_id, prospect_id, origin, charge, grant_id, refund, story, *decision = row
+        position, source, event_id, event_type, occurred_at = decision
+        told = None
+        if position is not None:
+            told = Cause(position, source, event_id, event_type, occurred_at, prospect_id)
         account = accounts[account_id]
-        account.prospects[prospect_id] = Prospect(
-            prospect_id,
-            origin,
-            charge,
-            grant_id,
-            refund,
-            None if bounce is None else Cause(bounce, source, event_id, event_type, occurred_at, prospect_id),
-            deleted_at,
-        )
+        account.prospects[prospect_id] = from_columns(prospect_id, origin, charge, grant_id, refund, story, told)
         account.stored_prospects.add(prospect_id)
+
+
+async def _load_purchases(
+    connection: "Connection", accounts: dict[str, Account], events: list[Incoming], commands: list[Command]
+) -> None:
+    asked = {(e.account_id, e.data.purchase_id) for e in events if isinstance(e.data, CreditsPurchased)}
+    asked |= {(c.account_id, c.data.purchase_id) for c in commands if isinstance(c.data, OpenPurchase)}
+    if asked:
+        for account_id, purchase_id in await connection.fetch(sql("load_purchases"), *zip(*asked, strict=True)):
+            accounts[account_id].purchases.add(purchase_id)
+
+
+async def _load_requests(connection: "Connection", accounts: dict[str, Account], commands: list[Command]) -> None:
+    asked = [(c.account_id, c.data.charge_sequence) for c in commands if isinstance(c.data, DecideRefund)]
+    if asked:
+        for row in await connection.fetch(sql("load_requests"), *zip(*asked, strict=True)):
+            request = RefundRequest(*row)
+            accounts[request.account_id].requests[request.charge_sequence] = request
 
 
 async def _load_grants(connection: "Connection", accounts: dict[str, Account], names: list[str]) -> None:
@@ -174,7 +202,7 @@ async def _load_plans(connection: "Connection", accounts: dict[str, Account], in
             row["seats"],
             row["email_accounts"],
             row["effective_at"],
-            Cause(row["position"], row["source"], row["id"], "plan-changed", row["occurred_at"]),
+            Cause(row["position"], row["source"], row["id"], row["type"], row["occurred_at"]),
         )
         if row["pending"]:
             accounts[row["account_id"]].pending.append(plan)

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
-from credit_service.domain.prospect import Prospect
 from credit_service.postgres.statements import sql
+from credit_service.postgres.story import columns_of
 
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection
@@ -30,6 +31,8 @@ async def store(connection: "Connection", what: ToStore) -> None:
     await _store_prospects(connection, accounts)
     await _store_grants(connection, accounts)
     await _store_plans(connection, accounts)
+    await _store_purchases(connection, accounts)
+    await _store_requests(connection, what)
     await _store_parked(connection, what)
     await _update(connection, "store_accounts", [_account(account) for account in accounts])
     await _copy(
@@ -52,9 +55,11 @@ async def _copy(
         await connection.copy_records_to_table(table, schema_name="credits", columns=columns, records=records)
 
 
-async def _update(connection: "Connection", name: str, rows: Sequence[tuple[object, ...]]) -> None:
+async def _update(
+    connection: "Connection", name: str, rows: Sequence[tuple[object, ...]], *same_for_all: object
+) -> None:
     if rows:
-        await connection.execute(sql(name), *zip(*rows, strict=True))
+        await connection.execute(sql(name), *zip(*rows, strict=True), *same_for_all)
 
 
 DECISION = (
@@ -135,21 +140,9 @@ def _account(a: Account) -> tuple[object, ...]:
 
 
 PROSPECT = (
-    "account_id prospect_id origin charge_sequence charge_grant_id refund_sequence bounce_position deleted_at"
+    "account_id prospect_id origin told_position charge_sequence charge_grant_id refund_sequence bounce_position "
+    "deleted_at stay story"
 ).split()
-
-
-def _prospect(account_id: str, p: Prospect) -> tuple[object, ...]:
-    return (
-        account_id,
-        p.prospect_id,
-        p.origin,
-        p.charge_sequence,
-        p.charge_grant_id,
-        p.refund_sequence,
-        p.bounce.position if p.bounce else None,
-        p.deleted_at,
-    )
 
 
 async def _store_prospects(connection: "Connection", accounts: Iterable[Account]) -> None:
@@ -157,7 +150,7 @@ async def _store_prospects(connection: "Connection", accounts: Iterable[Account]
     known: list[tuple[object, ...]] = []
     for account in accounts:
         for prospect_id in account.touched_prospects:
-            row = _prospect(account.account_id, account.prospects[prospect_id])
+            row = (account.account_id, prospect_id, *columns_of(account.prospects[prospect_id]))
             (known if prospect_id in account.stored_prospects else new).append(row)
     await _copy(connection, "prospects", PROSPECT, new)
     await _update(connection, "store_prospects", known)
@@ -211,8 +204,27 @@ def _plan(account: Account, p: Plan) -> tuple[object, ...]:
 
 async def _store_plans(connection: "Connection", accounts: Iterable[Account]) -> None:
     await _copy(connection, "plans", PLAN, (_plan(a, p) for a in accounts for p in a.new_plans))
-    settled = [(a.account_id, p.cause.position) for a in accounts for p in a.settled_plans]
+    settled = [(a.account_id, p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans]
     await _update(connection, "settle_plans", settled)
+
+
+PURCHASE = ("account_id", "purchase_id", "position")
+
+
+async def _store_purchases(connection: "Connection", accounts: Iterable[Account]) -> None:
+    new = ((a.account_id, purchase_id, position) for a in accounts for purchase_id, position in a.new_purchases.items())
+    await _copy(connection, "purchases", PURCHASE, new)
+
+
+REQUEST = ("account_id", "charge_sequence", "prospect_id", "position", "requested_at")
+
+
+async def _store_requests(connection: "Connection", what: ToStore) -> None:
+    decided, now = what.decided, what.now
+    new = ((r.account_id, r.charge_sequence, r.prospect_id, r.position, now) for r in decided.requests)
+    await _copy(connection, "refund_requests", REQUEST, new)
+    await _update(connection, "overtake_requests", decided.requests_overtaken, now)
+    await _update(connection, "decide_requests", [astuple(r) for r in decided.decided_requests], now)
 
 
 PARKED = "account_id key content source id type occurred_at type_rank data partition offset parked_at".split()

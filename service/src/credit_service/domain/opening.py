@@ -1,0 +1,83 @@
+"""Opening balances: an existing customer is brought in as it stands elsewhere, without its past."""
+
+from datetime import UTC, datetime
+
+from credit_service.domain.account import Account
+from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.decision import Cause, Decided
+from credit_service.domain.period import Calendar
+from credit_service.domain.plan import Plan
+from credit_service.domain.prospect import Charge, Prospect, stays_of
+from credit_service.domain.refund import LateRefund
+from credit_service.domain.settle import settle
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a prospect that is brought in came onto its account: before all that is still to be told of it."""
+
+OPENING = "opening"
+
+GONE_GRANT = 0
+"""Stands for the grant that a charge from before the ledger came from; it is never alive."""
+
+
+def refuse_opening(
+    account: Account, data: OpenAccount | OpenPurchase | OpenProspect, now: datetime
+) -> CommandRefusal | None:
+    """Why it cannot be brought in: the ledger knows better; None if it can."""
+    match data:
+        case OpenAccount():
+            return "has-a-plan" if account.has_started else None
+        case _ if not account.has_started:
+            return "not-open"
+        case OpenPurchase(purchase_id=purchase_id, expires_at=expires_at):
+            if purchase_id in account.purchases:
+                return "purchase-known"
+            return "expired" if expires_at is not None and expires_at <= now else None
+        case OpenProspect(prospect_id=prospect_id):
+            prospect = account.prospects.get(prospect_id)
+            return "prospect-known" if prospect is not None and stays_of(prospect.told) else None
+
+
+def open_account(account: Account, data: OpenAccount, cause: Cause, now: datetime, out: Decided) -> None:
+    """Puts the plan in force in the month that `now` falls into, with what is left of that month's credits.
+
+    The whole allowance counts as granted in this month, so that a change of plan gives only what is more.
+    """
+    previous_balance = account.published_balance
+    account.calendar = Calendar(data.anchor_at, data.time_zone)
+    account.period = account.calendar.period_at(now)
+    plan = Plan(data.plan_id, data.monthly_credits, data.seats, data.email_accounts, now, cause)
+    account.new_plans.append(plan)
+    account.plan = plan
+    account.unlimited = data.monthly_credits is None
+    account.granted_in_period = plan.allowance
+    lines = []
+    if data.remaining:
+        grant = account.grant("opening", data.remaining, now, account.period.ends_at, cause)
+        lines.append((grant.grant_id, data.remaining))
+    account.reschedule()
+    if lines or account.unlimited:
+        account.record(out, "opening", cause, lines, previous_balance, now)
+
+
+def open_purchase(account: Account, data: OpenPurchase, cause: Cause, now: datetime, out: Decided) -> None:
+    """Grants what is left of a purchase; the purchase itself, reported later, then counts no more."""
+    previous_balance = account.published_balance
+    account.note_purchase(data.purchase_id, cause)
+    grant = account.grant("purchase", data.remaining, now, data.expires_at, cause)
+    account.reschedule()
+    account.record(out, "opening", cause, [(grant.grant_id, data.remaining)], previous_balance, now)
+
+
+def open_prospect(
+    account: Account, data: OpenProspect, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> None:
+    """Puts a prospect on the account, free from then on; what was paid for it may be refunded like any late charge."""
+    prospect = account.prospects.setdefault(data.prospect_id, Prospect(data.prospect_id))
+    told = Cause(cause.position, cause.source, cause.id, f"prospect-{data.origin}", LONG_AGO, data.prospect_id)
+    if data.origin != "imported":
+        # Its number is negative: charges of the ledger are numbered by their sequence.
+        grant_id = None if account.unlimited else GONE_GRANT
+        prospect.charges.append(Charge(-cause.position, grant_id, LONG_AGO))
+    prospect.tell(told)
+    settle(account, prospect, cause, now, late_refund, out)

@@ -1,0 +1,74 @@
+"""What each event about a prospect comes to."""
+
+from datetime import datetime
+
+from credit_service.domain.account import Account
+from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.refund import LateRefund
+from credit_service.domain.settle import Settled, tell
+
+
+def bring_onto_account(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """A prospect was generated or exported: charged, unless it is on the account already.
+
+    Declined if no grant has a credit left, and it is then not on the account. A bounce that came before is refunded
+    at once.
+    """
+    outcome = tell(account, prospect_id, cause, now, late_refund, out).of(cause) or "free"
+    if outcome == "declined":
+        account.declined_in_period += 1
+    return outcome
+
+
+def import_prospect(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """A prospect came from the customer's own database: it is on the account and costs nothing.
+
+    If that occurred before it was charged for, the charge is given back.
+    """
+    settled = tell(account, prospect_id, cause, now, late_refund, out)
+    stay = settled.stay_at(cause.occurred_at)
+    is_new = stay is not None and stay.brought_by is cause
+    return settled.of(cause) or ("imported" if is_new else "no-effect")
+
+
+def delete_prospect(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """A prospect's history on the account is wiped: no refund, and bringing it on again costs again.
+
+    Of a prospect not on the account it is remembered, for what may have brought it on and comes late.
+    """
+    settled = tell(account, prospect_id, cause, now, late_refund, out)
+    has_ended = any(stay.ended_at == cause.occurred_at for stay in settled.stays)
+    return "deleted" if has_ended else "no-effect"
+
+
+def bounce_email(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """An e-mail bounced for good: refunds the charge that was alive then, once.
+
+    Of a prospect never seen it is remembered until a charge comes. Nothing happens for one that was imported, or
+    deleted before.
+    """
+    return _effect_or_waiting(account, prospect_id, cause, tell(account, prospect_id, cause, now, late_refund, out))
+
+
+def report_wrong_email(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """A prospect's e-mail was found to be wrong: asks a person whether to refund the charge, once a charge.
+
+    Only for what was charged and not given back; of a prospect never seen it is remembered as a bounce is.
+    """
+    return _effect_or_waiting(account, prospect_id, cause, tell(account, prospect_id, cause, now, late_refund, out))
+
+
+def _effect_or_waiting(account: Account, prospect_id: str, cause: Cause, settled: Settled) -> Outcome:
+    if (effect := settled.of(cause)) is not None:
+        return effect
+    return "no-effect" if settled.stays or account.prospects[prospect_id].was_deleted else "awaiting-charge"

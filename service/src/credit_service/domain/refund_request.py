@@ -1,0 +1,55 @@
+"""A wrong e-mail asks for a refund: the request waits for a person, who decides it once."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from credit_service.domain.account import Account
+from credit_service.domain.command import CommandRefusal, DecideRefund
+from credit_service.domain.decision import Cause, Decided, DecidedRequest, Outcome, RefundRequest, RequestStatus
+from credit_service.domain.prospect import Charge, Prospect
+from credit_service.domain.refund import LateRefund, give_back
+
+
+def request_refund(account: Account, prospect: Prospect, charge: Charge, cause: Cause, out: Decided) -> None:
+    """Opens the request for a charge that was not given back, and never asked for before."""
+    charge.is_requested = True
+    charge.at = cause.occurred_at
+    out.requests.append(RefundRequest(account.account_id, charge.sequence, prospect.prospect_id, cause.position))
+
+
+def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | None:
+    """Why the request cannot be decided any more, or was never there; None if it can."""
+    request = account.requests.get(data.charge_sequence)
+    if request is None:
+        return "unknown-request"
+    if request.status == "overtaken":
+        return "already-refunded"
+    if request.status != "waiting":
+        return "already-decided"
+    charge = _charge(account, request)
+    if charge is None:
+        return "unknown-request"
+    return "already-refunded" if charge.is_settled else None
+
+
+def decide_request(
+    account: Account, data: DecideRefund, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """Approved, the credit goes back as after a bounce; rejected, it never does on another request."""
+    request = account.requests[data.charge_sequence]
+    status: RequestStatus = "approved" if data.is_approved else "rejected"
+    account.requests[data.charge_sequence] = replace(request, status=status)
+    out.decided_requests.append(
+        DecidedRequest(account.account_id, data.charge_sequence, status, cause.position, data.operator, data.reason)
+    )
+    charge = _charge(account, request)
+    if not data.is_approved or charge is None:
+        return "rejected"
+    account.touched_prospects.add(request.prospect_id)
+    return give_back(account, charge, cause, now, late_refund, out)
+
+
+def _charge(account: Account, request: RefundRequest) -> Charge | None:
+    prospect = account.prospects.get(request.prospect_id)
+    charges = prospect.charges if prospect else []
+    return next((charge for charge in charges if charge.sequence == request.charge_sequence), None)

@@ -1,0 +1,77 @@
+"""Brings the ledger to what was told of a prospect: each stay that costs is charged once, and refunded once.
+
+What is told late may part one stay in two, or show that a prospect was imported before it was charged for. The charges
+then follow: each prospect ends as if everything had come in order of occurrence.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from credit_service.domain.account import Account
+from credit_service.domain.charge import take_credit
+from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.prospect import Prospect, Stay, stays_of
+from credit_service.domain.refund import LateRefund, give_back
+from credit_service.domain.refund_request import request_refund
+
+
+@dataclass(slots=True)
+class Settled:
+    """What came of it: the stays as they now are, and the outcome of each cause that had an effect, by position."""
+
+    stays: list[Stay] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def of(self, cause: Cause) -> Outcome | None:
+        """The effect that `cause` had, if it had one."""
+        return self.outcomes.get(cause.position)
+
+    def stay_at(self, at: datetime) -> Stay | None:
+        """The stay that what occurred `at` falls into."""
+        return next((stay for stay in self.stays if stay.holds(at)), None)
+
+
+def tell(
+    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Settled:
+    """Adds `cause` to what is known of the prospect, and settles it."""
+    prospect = account.prospects.get(prospect_id)
+    if prospect is None:
+        prospect = account.prospects[prospect_id] = Prospect(prospect_id)
+    prospect.tell(cause)
+    settled = settle(account, prospect, cause, now, late_refund, out)
+    if not prospect.told:
+        account.forget(prospect_id)
+    return settled
+
+
+def settle(
+    account: Account, prospect: Prospect, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Settled:
+    """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
+    account.touched_prospects.add(prospect.prospect_id)
+    settled = Settled(stays_of(prospect.told))
+    for stay in settled.stays:
+        charge = prospect.charge_of(stay)
+        if charge is None and stay.origin != "imported":
+            charge = take_credit(account, prospect, stay.brought_by, now, out)
+            if charge is None:
+                prospect.told.remove(stay.brought_by)
+                rest = settle(account, prospect, cause, now, late_refund, out)
+                return Settled(rest.stays, settled.outcomes | {stay.brought_by.position: "declined"} | rest.outcomes)
+            settled.outcomes[stay.brought_by.position] = "charged"
+        if charge is None or charge.is_settled:
+            continue
+        due = cause if stay.origin == "imported" else stay.bounce
+        if due is not None:
+            settled.outcomes[due.position] = give_back(account, charge, due, now, late_refund, out)
+            if charge.is_requested:
+                out.requests_overtaken.append((account.account_id, charge.sequence))
+            if stay.origin == "imported":
+                prospect.void(charge)
+            else:
+                charge.at = due.occurred_at
+        elif stay.wrong_email is not None and not charge.is_requested:
+            request_refund(account, prospect, charge, stay.wrong_email, out)
+            settled.outcomes[stay.wrong_email.position] = "refund-requested"
+    return settled
