@@ -29,6 +29,22 @@ VALUES ('a', 'p', 'generated', 1, {deleted_at})
 """
 
 
+REQUEST = """
+INSERT INTO credits.refund_requests (account_id, charge_sequence, prospect_id, position, requested_at)
+VALUES ('a', 1, 'p', 2, now())
+"""
+DECIDE_REQUEST = """
+UPDATE credits.refund_requests
+SET status = '{status}', decided_position = 3, decided_at = now(), operator = {operator}, reason = {reason}
+"""
+OVERTAKE = "UPDATE credits.refund_requests SET status = 'overtaken', decided_at = now()"
+PURCHASE = "INSERT INTO credits.purchases VALUES ('a', 'purchase', {position})"
+
+
+def decided(status: str = "rejected", operator: str = "'ops'", reason: str = "'why'") -> str:
+    return DECIDE_REQUEST.format(status=status, operator=operator, reason=reason)
+
+
 def decision(position: int = 1, key: str = "k", outcome: str = "charged") -> str:
     return DECISION.format(position=position, key=key, outcome=outcome)
 
@@ -75,6 +91,21 @@ REFUSED = {
         [PROSPECT.format(deleted_at="NULL")],
         "UPDATE credits.prospects SET refund_sequence = 1",
     ),
+    "a second charge when the first stay had ended": (
+        [PROSPECT.format(deleted_at="now()")],
+        "UPDATE credits.prospects SET charge_sequence = 2, deleted_at = NULL",
+    ),
+    "a purchase counted twice": ([PURCHASE.format(position=1)], PURCHASE.format(position=2)),
+    "a second request for a charge": ([REQUEST], REQUEST),
+    "a request decided by nobody": ([REQUEST], decided(operator="NULL")),
+    "a request decided without a reason": ([REQUEST], decided(reason="NULL")),
+    "a request decided for no reason": ([REQUEST], decided(reason="''")),
+    "a request decided twice": ([REQUEST, decided("rejected")], decided("approved")),
+    "a request that waits again": (
+        [REQUEST, decided("rejected")],
+        "UPDATE credits.refund_requests SET status = 'waiting', decided_at = NULL",
+    ),
+    "a decided request that is gone": ([REQUEST, decided()], "DELETE FROM credits.refund_requests"),
     "more parked events than there may be": ([ACCOUNT], "UPDATE credits.accounts SET parked = 10001"),
     "two claims on the outbox": (
         ["INSERT INTO credits.outbox_claim VALUES (true, gen_random_uuid(), '{1}', now())"],
@@ -105,9 +136,15 @@ async def test_the_database_refuses(connection: asyncpg.Connection, before: list
         await connection.execute(refused)
 
 
-async def test_a_prospect_that_was_deleted_may_be_charged_again(connection: asyncpg.Connection) -> None:
+async def test_the_next_stay_of_a_prospect_may_be_charged(connection: asyncpg.Connection) -> None:
     await connection.execute(PROSPECT.format(deleted_at="now()"))
-    await connection.execute("UPDATE credits.prospects SET charge_sequence = 2, deleted_at = NULL")
+    await connection.execute("UPDATE credits.prospects SET charge_sequence = 2, deleted_at = NULL, stay = 2")
+
+
+async def test_a_request_is_decided_by_somebody_or_overtaken_by_a_refund(connection: asyncpg.Connection) -> None:
+    for account, decide in {"a": decided("approved"), "b": OVERTAKE}.items():
+        await connection.execute(REQUEST.replace("'a'", f"'{account}'"))
+        await connection.execute(f"{decide} WHERE account_id = '{account}'")
 
 
 async def test_primary_and_unique_keys_lead_with_the_account(connection: asyncpg.Connection) -> None:

@@ -27,8 +27,12 @@ HOT = [
     "load_parked_keys",
     "load_plans",
     "load_prospects",
+    "load_purchases",
+    "load_requests",
     "lock_accounts",
     "lock_offsets",
+    "overtake_requests",
+    "decide_requests",
     "settle_plans",
     "store_accounts",
     "store_grants",
@@ -54,8 +58,13 @@ SELECT 'a' || n, 1, 'p', 10, now(), now(), false FROM generate_series(1, 20000) 
 INSERT INTO credits.grants (account_id, grant_id, origin, amount, remaining, effective_at, open, position)
 SELECT 'a' || n, g, 'plan', 10, 0, now(), g = 3, 1
 FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS g;
+INSERT INTO credits.entries (account_id, sequence, line, grant_id, amount, reason, position, occurred_at, recorded_at)
+SELECT 'a' || n, p, 0, 1, -1, 'charge', p, now(), now() FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
 INSERT INTO credits.prospects (account_id, prospect_id, origin)
 SELECT 'a' || n, 'p' || p, 'generated' FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
+INSERT INTO credits.purchases SELECT 'a' || n, 'p', 1 FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.refund_requests (account_id, charge_sequence, prospect_id, position, requested_at)
+SELECT 'a' || n, 1, 'p', 1, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO credits.parked_events (account_id, key, content, source, id, type, occurred_at, type_rank, data,
     partition, "offset", parked_at)
 SELECT 'a' || n % 200, decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), '/s', n::text, 'prospect-generated',

@@ -9,7 +9,22 @@ from typing import ClassVar
 import asyncpg
 import pytest
 
-from credit_contracts import EmailBounced, Event, IncomingData, PlanChanged, ProspectExported, ProspectGenerated, encode
+from credit_contracts import (
+    INCOMING_TOPICS,
+    CreditsPurchased,
+    EmailBounced,
+    Event,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+    encode,
+)
+from credit_contracts.naming import topic_name
 from credit_service.application.process import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
@@ -20,7 +35,6 @@ from credit_service.postgres.pool import SESSION
 
 MANY = 500
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
-TOPICS = ["plan-changed", "prospect-generated", "prospect-exported", "email-bounced"]
 
 
 class CountingConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
@@ -59,12 +73,7 @@ class Producer:
         self._sent = 0
 
     def record(self, data: IncomingData) -> Record:
-        event_type = {
-            PlanChanged: "plan-changed",
-            ProspectGenerated: "prospect-generated",
-            ProspectExported: "prospect-exported",
-            EmailBounced: "email-bounced",
-        }[type(data)]
+        event_type = topic_name(type(data))
         self._sent += 1
         event = Event("/test", f"e{self._sent}", event_type, BEGAN + timedelta(milliseconds=self._sent), data)
         encoded = encode(event)
@@ -76,7 +85,7 @@ class Producer:
 @pytest.fixture
 async def processor(pool: "asyncpg.Pool[asyncpg.Record]") -> Processor:
     rules = Rules()
-    positions = {(topic, 0): 0 for topic in TOPICS}
+    positions = {(topic, 0): 0 for topic in INCOMING_TOPICS}
     await PostgresOffsetStore(pool).open(positions)
     processor = Processor(PostgresLedger(pool, unparked_max=rules.unparked_max), rules)
     processor.positions.update(positions)
@@ -101,14 +110,20 @@ def generated(producer: Producer, accounts: range, prospect: str) -> Iterator[Re
 
 
 def of_every_kind(producer: Producer, accounts: range, prospect: str) -> Iterator[Record]:
-    """Charged, free and refunded, on a prospect that is new and on one that is stored; the last is declined."""
+    """Every topic, on prospects that are new and on one that is stored; the last is declined."""
     for n in accounts:
         account = f"a{n}"
+        yield producer.record(ProspectImported(account_id=account, prospect_id=f"{prospect}-imported"))
+        yield producer.record(ProspectTransferred(account_id=account, prospect_id=f"{prospect}-imported"))
+        yield producer.record(ProspectStageChanged(account_id=account, prospect_id="stored", stage="wrong-email"))
         yield producer.record(ProspectGenerated(account_id=account, prospect_id=prospect))
         yield producer.record(ProspectExported(account_id=account, prospect_id=prospect))
         yield producer.record(EmailBounced(account_id=account, prospect_id="stored"))
         yield producer.record(ProspectGenerated(account_id=account, prospect_id=f"{prospect}-2"))
+        yield producer.record(ProspectDeleted(account_id=account, prospect_id="stored"))
+        yield producer.record(CreditsPurchased(account_id=account, purchase_id=f"{prospect}-bought", credits=1))
         yield producer.record(ProspectExported(account_id=account, prospect_id=f"{prospect}-3"))
+        yield producer.record(ProspectExported(account_id=account, prospect_id=f"{prospect}-4"))
 
 
 # The first, on which asyncpg asks for types; then one more, and many more.
