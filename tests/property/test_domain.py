@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import PlanChanged
-from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.domain.prospect import stays_of
@@ -194,7 +194,7 @@ def test_a_wake_of_what_must_come_first_changes_nothing_else(items: Items, with_
         ),
     ]
     for item in far_ahead:
-        while early := wakes_before(rows.load([item], unparked_max=1_000), [item], NOW):
+        while early := early_inputs(rows.load([item], unparked_max=1_000), [item], NOW):
             take(rows, early, with_rules)
         take(rows, [item], with_rules)
 

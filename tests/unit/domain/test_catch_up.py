@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from credit_contracts.incoming import ProspectGenerated
+from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain import catch_up
-from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Wake
 from support.domain import ACCOUNT, NOW, Story, event, time
@@ -13,7 +14,16 @@ def generated(at: str, prospect: str = "ann") -> Incoming:
 
 
 def wakes(story: Story, *inputs: Incoming | Wake) -> list[Wake]:
-    return wakes_before(story.rows.load(inputs, unparked_max=1_000), inputs, NOW)
+    return [early for early in early_of(story, *inputs) if isinstance(early, Wake)]
+
+
+def early_of(story: Story, *inputs: Incoming | Wake) -> list[Incoming | Wake]:
+    return list(early_inputs(story.rows.load(inputs, unparked_max=1_000), inputs, NOW))
+
+
+def first_plan(at: str, source: str = "/tests", event_id: str = "plan") -> Incoming:
+    data = PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10)
+    return event(data, time(at), event_id, source)
 
 
 def test_an_account_that_is_up_to_date_needs_no_wake(hundred: Story) -> None:
@@ -79,3 +89,27 @@ def test_what_queues_behind_others_wakes_nobody() -> None:
     story.plan(10, "2026-01-01")
 
     assert wakes(story, generated("2035-01-01")) == []
+
+
+def test_a_first_plan_of_long_ago_comes_before_the_events_of_its_batch(story: Story) -> None:
+    inputs = [first_plan("1990-01-01"), generated("2035-12-15")]
+    sizes = []
+    while early := early_of(story, *inputs):
+        sizes.append(len(story.batch(early).decisions))
+    decided = story.batch(inputs)
+
+    assert sizes[0] == 1
+    assert max(sizes) <= 60
+    assert sum(sizes) + len(decided.decisions) == 1 + 45 * 12 + 11 + 1
+    assert (decided.duplicates, decided.decisions[-1].outcome) == (1, "charged")
+
+
+def test_a_first_plan_of_late_comes_along(story: Story) -> None:
+    assert early_of(story, first_plan("2035-01-01"), generated("2035-12-15")) == []
+
+
+def test_a_first_plan_that_will_be_refused_does_not_come_before(story: Story) -> None:
+    assert early_of(story, first_plan("1969-12-31"), generated("2035-12-15")) == []
+    assert early_of(story, first_plan("1990-01-01", SERVICE_SOURCE), generated("2035-12-15")) == []
+    story.generate("ann", "1990-01-01", event_id="plan")
+    assert early_of(story, first_plan("1990-01-01", event_id="plan"), generated("2035-12-15")) == []

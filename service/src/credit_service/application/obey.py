@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
-from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.command import Answer, Command
 from credit_service.domain.decide import Rules, decide
 
@@ -42,7 +42,7 @@ async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dr
                 accounts = await transaction.lock_and_load(commands)
                 now = await transaction.now()
                 # Timers that are too many to come along have transactions of their own, but not for a trial.
-                early = [] if dry_run else wakes_before(accounts, commands, now)
+                early = [] if dry_run else early_inputs(accounts, commands, now)
                 decided = decide(accounts, early or commands, now, rules)
                 await transaction.store(ToStore(now, accounts, decided, outbox_rows(decided)))
                 if not early:

@@ -22,7 +22,7 @@ from credit_service.application.ports import (
     no_failpoints,
 )
 from credit_service.application.record import Record
-from credit_service.domain.catch_up import wakes_before
+from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Decided, Incoming, Place, Refused, Wake
 
@@ -166,7 +166,7 @@ class Processor:
             accounts = await transaction.lock_and_load(work.inputs)
             now = await transaction.now()
             clock.step("load")
-            early = wakes_before(accounts, work.inputs, now)
+            early = early_inputs(accounts, work.inputs, now)
             decided = self._decide(lambda: decide(accounts, early or work.inputs, now, self._rules))
             what = ToStore(now, accounts, decided, outbox_rows(decided))
             if not early:

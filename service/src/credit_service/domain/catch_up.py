@@ -1,45 +1,68 @@
 """Periods that passed while nothing happened: how many there are, and how many one batch takes on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from credit_contracts.incoming import PlanChanged
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decide import AHEAD_MAX
+from credit_service.domain.decide import AHEAD_MAX, EARLIEST
 from credit_service.domain.decision import Incoming, Wake
 
 TIMERS_PER_BATCH_MAX = 2_000
 TIMERS_PER_ACCOUNT_MAX = 60
 
 
-def wakes_before(
+def early_inputs(
     accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake | Command], now: datetime
-) -> list[Wake]:
-    """The timers that need a batch of their own before `inputs`; empty once what is left fits into theirs."""
+) -> Sequence[Incoming | Wake]:
+    """What needs a batch of its own before `inputs`: timers that are too many to come along, and first plans so old
+    that they would bring as many. Empty once what is left fits.
+    """
     up_to: dict[str, datetime] = {}
+    first_plans: dict[str, Incoming] = {}
     for item in inputs:
-        if not isinstance(item, Wake):
-            at = now if isinstance(item, Command) else item.occurred_at
-            if at <= now + AHEAD_MAX and at > up_to.get(item.account_id, datetime.min.replace(tzinfo=at.tzinfo)):
-                up_to[item.account_id] = at
-    behind = {name: _periods_behind(accounts[name], at) for name, at in up_to.items()}
+        if isinstance(item, Wake):
+            continue
+        name, at = item.account_id, now if isinstance(item, Command) else item.occurred_at
+        if EARLIEST <= at <= now + AHEAD_MAX:
+            up_to[name] = max(at, up_to.get(name, at))
+            if isinstance(item, Incoming) and name not in first_plans and _is_first_plan(accounts[name], item):
+                first_plans[name] = item
+    behind = {name: _periods_behind(accounts[name], first_plans.get(name), at) for name, at in up_to.items()}
     if sum(behind.values()) <= TIMERS_PER_BATCH_MAX and max(behind.values(), default=0) <= TIMERS_PER_ACCOUNT_MAX:
         return []
-    wakes = []
+    early: list[Incoming | Wake] = []
     left = TIMERS_PER_BATCH_MAX
     for name, periods in behind.items():
-        if periods and left:
+        if name in first_plans:
+            # Decided now, it is a duplicate when its own batch comes.
+            early += [first_plans[name]] if periods else []
+        elif periods and left:
             timers = min(periods, TIMERS_PER_ACCOUNT_MAX, left)
-            wakes.append(Wake(name, up_to[name], timers))
+            early.append(Wake(name, up_to[name], timers))
             left -= timers
-    return wakes
+    return early
 
 
-def _periods_behind(account: Account, at: datetime) -> int:
+def _is_first_plan(account: Account, incoming: Incoming) -> bool:
+    is_new = incoming.key not in account.decided and incoming.key not in account.parked_keys
+    is_plan = isinstance(incoming.data, PlanChanged) and incoming.source != SERVICE_SOURCE
+    return is_plan and is_new and not account.has_started
+
+
+def _periods_behind(account: Account, first_plan: Incoming | None, at: datetime) -> int:
     """How many periods end up to `at`, give or take one; 0 for most accounts at most times.
 
     Where events still wait, a new one queues behind them, and they bring their own timers about.
     """
+    if first_plan is not None:
+        return _months(first_plan.occurred_at, at)
     if account.parked or account.next_timer_at is None or account.next_timer_at > at:
         return 0
-    return (at.year - account.next_timer_at.year) * 12 + at.month - account.next_timer_at.month + 1
+    return _months(account.next_timer_at, at) + 1
+
+
+def _months(earlier: datetime, later: datetime) -> int:
+    return (later.year - earlier.year) * 12 + later.month - earlier.month

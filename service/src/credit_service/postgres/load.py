@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection
 
 PARTITION_HASH_MASK = 0x7FFFFFFF
+UNPARKED_PER_BATCH_MAX = 10_000
 
 
 def partition_hash(account_id: str) -> int:
@@ -42,7 +43,8 @@ async def load_accounts(
     waiting = [a.account_id for a in accounts.values() if a.parked]
     if waiting:
         await _load_parked_keys(connection, accounts, [e for e in events if accounts[e.account_id].parked])
-        await _load_parked_events(connection, accounts, waiting, unparked_max, topic_prefix)
+        of_each = max(1, min(unparked_max, UNPARKED_PER_BATCH_MAX // len(waiting)))
+        await _load_parked_events(connection, accounts, waiting, of_each, topic_prefix)
         events += [event for name in waiting for event in accounts[name].waiting]
     if commands:
         await _load_requests(connection, accounts, commands)
@@ -120,7 +122,7 @@ async def _load_parked_keys(connection: "Connection", accounts: dict[str, Accoun
 async def _load_parked_events(
     connection: "Connection", accounts: dict[str, Account], names: list[str], unparked_max: int, topic_prefix: str
 ) -> None:
-    """The first `unparked_max` events that wait, of each account; only those of accounts that can decide them."""
+    """The first `unparked_max` events that wait, of each account."""
     for row in await connection.fetch(sql("load_parked_events"), names, unparked_max):
         account = accounts[row["account_id"]]
         account.waiting.append(_parked(row, topic_prefix))
