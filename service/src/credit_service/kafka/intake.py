@@ -28,6 +28,7 @@ from credit_service.kafka.unreadable import UnreadableRuns
 log = structlog.get_logger(__name__)
 
 BUFFERED_PER_PARTITION_MAX = 600
+BUFFERED_MAX = 32_000
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 BLOCKED_WAIT_SECONDS = 0.01
 IDLE_WAIT_SECONDS = 0.5
@@ -150,8 +151,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         record = read_record(place, event_type, raw.key, raw.value, raw.headers, raw.timestamp)
         self._merge.feed(partition, (record,))
         self._received[partition] = raw.offset + 1
-        if self._merge.buffered(partition) == BUFFERED_PER_PARTITION_MAX:
+        if self._merge.buffered(partition) >= self._buffered_max():
             self._subscriber.consumer.pause(TopicPartition(*partition))
+
+    def _buffered_max(self) -> int:
+        """Of one partition: the more of them there are, the fewer records of each."""
+        return min(BUFFERED_PER_PARTITION_MAX, BUFFERED_MAX // max(1, len(self._merge.partitions)))
 
     def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
         self._out_of_range |= partitions
@@ -321,7 +326,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         consumer = self._subscriber.consumer
         for partition in consumer.paused():
             takes_part = partition in self._merge.partitions
-            if takes_part and self._merge.buffered(partition) <= BUFFERED_PER_PARTITION_MAX // 2:
+            if takes_part and self._merge.buffered(partition) <= self._buffered_max() // 2:
                 consumer.resume(partition)
 
     def _tell(self, report: Report) -> None:
