@@ -65,10 +65,10 @@ def test_the_demo_is_well_twice_on_the_same_servers(environment: dict[str, str],
         assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
         assert "All is well" in demo.stdout
         assert demo.stdout.count("\nok  ") == 5
-        assert re.search(r"^Halyard +40 +40 +0 +0 +6$", demo.stdout, re.MULTILINE)
+        assert re.search(r"^Halyard +60 +41 +0 +19 +6$", demo.stdout, re.MULTILINE)
         assert re.search(r"^Quillfeather +75 +50 +0 +25 +2$", demo.stdout, re.MULTILINE)
         assert re.search(r"^Osprey +0 +65 +0 +no limit +0$", demo.stdout, re.MULTILINE)
-        assert re.search(r"^Tamarisk +40 +31 +5 +14 +0$", demo.stdout, re.MULTILINE)
+        assert re.search(r"^Tamarisk +40 +32 +5 +13 +0$", demo.stdout, re.MULTILINE)
         assert demo.stdout.isascii()
         assert "\x1b" not in demo.stdout
         assert max(map(len, demo.stdout.splitlines())) <= 80

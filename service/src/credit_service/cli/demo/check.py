@@ -105,7 +105,12 @@ def _wrong_changes(story: Story, customer: Customer, inbox: Inbox) -> Iterator[s
 
 
 def _named(event: Any) -> str:
-    return f"{event.type} {event.id} ({getattr(event.data, 'prospect_id', None) or event.data.plan_id})"
+    return f"{event.type} {event.id} ({_subject(event.data)})"
+
+
+def _subject(data: Any) -> str:
+    names = (getattr(data, field, None) for field in ("prospect_id", "purchase_id", "plan_id"))
+    return next(str(name) for name in names if name)
 
 
 def _effects(effects: list[Effect]) -> str:

@@ -19,7 +19,14 @@ happens; the credit service decides what it costs, keeps the ledger in Postgres,
 and publishes every change of a balance. 1 credit = 1 prospect on the account.
 """
 
-SILENT = {"free": "free", "no-effect": "no effect", "awaiting-charge": "remembered"}
+SILENT = {
+    "free": "free",
+    "no-effect": "no effect",
+    "awaiting-charge": "remembered",
+    "imported": "imported",
+    "deleted": "deleted",
+    "refund-requested": "a person is asked",
+}
 
 
 class Screen:
@@ -46,6 +53,8 @@ class Screen:
         reasons = Counter(change.reason for change in new_changes)
         granted = sum(change.delta for change in new_changes if change.reason == "plan_change")
         said = [f"{granted:+} credits" if granted else "no limit from now on"] if reasons["plan_change"] else []
+        bought = sum(change.delta for change in new_changes if change.reason == "purchase")
+        said += [f"{bought:+} credits"] if bought else []
         said += [f"{reasons['charge']} charged"] if reasons["charge"] else []
         said += [f"{reasons['refund']} refunded"] if reasons["refund"] else []
         said += [f"{declined} declined"] if declined else []

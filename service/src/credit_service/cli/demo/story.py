@@ -7,7 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from credit_contracts import EmailBounced, Event, IncomingData, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts import (
+    WRONG_EMAIL,
+    CreditsPurchased,
+    EmailBounced,
+    Event,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+)
 from credit_contracts.naming import topic_name
 
 BETWEEN_EVENTS = timedelta(seconds=2)
@@ -91,6 +103,21 @@ class _Teller:
         data = PlanChanged(account_id=customer.account_id, plan_id=plan_id, monthly_credits=monthly)
         return Sent(self.event("/billing", self.at(clock), data), "plan-in-force", effects)
 
+    def purchase(self, clock: str, customer: Customer, amount: int) -> Sent:
+        data = CreditsPurchased(account_id=customer.account_id, purchase_id=f"pur_{self._ids}", credits=amount)
+        return Sent(self.event("/billing", self.at(clock), data), "purchased", (("purchase", amount),))
+
+    def deleted(self, clock: str, customer: Customer, number: int) -> Sent:
+        data = ProspectDeleted(account_id=customer.account_id, prospect_id=_prospect(number))
+        return Sent(self.event("/campaigns", self.at(clock), data), "deleted")
+
+    def wrong_email(self, clock: str, customer: Customer, number: int) -> Sent:
+        data = ProspectStageChanged(account_id=customer.account_id, prospect_id=_prospect(number), stage=WRONG_EMAIL)
+        return Sent(self.event("/campaigns", self.at(clock), data), "refund-requested")
+
+    def imported(self, clock: str, customer: Customer, numbers: Iterable[int]) -> list[Sent]:
+        return self._prospects(ProspectImported, clock, customer, numbers, "imported")
+
     def generated(self, clock: str, customer: Customer, numbers: Iterable[int], outcome: str = "charged") -> list[Sent]:
         return self._prospects(ProspectGenerated, clock, customer, numbers, outcome)
 
@@ -107,7 +134,7 @@ class _Teller:
 
     def _prospects(
         self,
-        model: type[ProspectGenerated] | type[ProspectExported],
+        model: type[ProspectGenerated] | type[ProspectExported] | type[ProspectImported],
         clock: str,
         customer: Customer,
         numbers: Iterable[int],
@@ -143,7 +170,7 @@ def day(run: str, now: datetime) -> Story:
     halyard = Customer(
         "Halyard",
         f"acc_halyard_{run}",
-        "ran out. A decline costs nothing, is told, and stays a decline.",
+        "ran out, and a decline stays one. Bought credits, and went on.",
     )
     quill = Customer(
         "Quillfeather",
@@ -229,6 +256,30 @@ def day(run: str, now: datetime) -> Story:
         *map(again, morning[:5]),
         *t.generated("14:20", tamarisk, range(21, 31)),
     )
+    step(
+        "14:30",
+        tamarisk,
+        "one deleted, generated anew",
+        t.deleted("14:30", tamarisk, 0),
+        *t.generated("14:31", tamarisk, (0,)),
+    )
+    step("14:35", tamarisk, "one has a wrong e-mail", t.wrong_email("14:35", tamarisk, 1))
+    own = range(900, 910)
+    step(
+        "14:38",
+        osprey,
+        "10 of their own imported",
+        *t.imported("14:38", osprey, own),
+        *t.exported("14:39", osprey, own[:5], "free"),
+    )
+    step("14:39", osprey, "one of those bounces", t.bounced("14:39", osprey, 900, "no-effect"))
     step("14:40", quill, "18 prospects generated", *t.generated("14:40", quill, range(32, 50)))
     step("15:30", halyard, "one of the 5 tried again", *t.generated("15:30", halyard, (40,), "declined"))
+    step(
+        "15:40",
+        halyard,
+        "20 bought, one tried anew",
+        t.purchase("15:40", halyard, 20),
+        *t.generated("15:41", halyard, (40,)),
+    )
     return story
