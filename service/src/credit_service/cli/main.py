@@ -5,6 +5,7 @@ import sys
 import typer
 
 from credit_service.cli import account, migrate, resume, serve, tail, topics, trigger
+from credit_service.cli.open import open_customers
 
 EXIT_INTERRUPTED = 130
 
@@ -23,6 +24,7 @@ app.add_typer(account.app, name="account")
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
 app.command("resume")(resume.resume)
+app.command("open")(open_customers)
 
 
 def main() -> int:

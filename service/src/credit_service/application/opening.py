@@ -1,0 +1,133 @@
+"""Brings an existing customer base in: rows in batches, each row to its answer, and safe to be run again."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+from credit_service.application.faults import RefusedByLedger
+from credit_service.application.obey import obey
+from credit_service.application.opening_rows import RecordKind, RefusedRow, Row, RowRefusal
+from credit_service.application.ports import Ledger
+from credit_service.domain.command import Command, OpenAccount
+from credit_service.domain.decide import Rules
+
+if TYPE_CHECKING:
+    from credit_service.application.opening_trial import TrialMemory
+
+BATCH_ROWS_MAX = 2_000
+
+REFUSALS: Mapping[str, str] = {
+    "has-a-plan": "the account has a plan already",
+    "not-open": "the account has no plan: its own row was refused",
+    "purchase-known": "the purchase is known already",
+    "prospect-known": "the prospect is known already",
+    "expired": "the purchase has expired",
+    "conflict": "it was brought in before with other content",
+}
+
+
+@dataclass(slots=True)
+class BatchOpened:
+    """What became of the rows of one batch."""
+
+    last_line: int
+    opened: Counter[RecordKind] = field(default_factory=Counter)
+    opened_before: Counter[RecordKind] = field(default_factory=Counter)
+    refused: list[RefusedRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What became of one command: brought in, or why not."""
+
+    reason: RowRefusal | None = None
+    detail: str = ""
+    is_new: bool = True
+
+
+class Opening:
+    """Takes rows into `ledger`; with a `trial` all is decided and nothing kept there."""
+
+    def __init__(self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None) -> None:
+        self._ledger = ledger
+        self._rules = rules
+        self._trial = trial
+        self._account: Command | None = None
+
+    async def now(self) -> datetime:
+        """The database's clock, the only one that counts."""
+        async with self._ledger.transaction() as transaction:
+            return await transaction.now()
+
+    async def batches(self, rows: Iterable[Row | RefusedRow]) -> AsyncGenerator[BatchOpened]:
+        """Decides the rows, batch after batch; each is committed before it is told.
+
+        Raises `LedgerUnavailable`. The rows of that batch, and those after, are as if they had not been given.
+        """
+        left = iter(rows)
+        while batch := list(islice(left, BATCH_ROWS_MAX)):
+            fates = iter(await self._decide([row.command for row in batch if isinstance(row, Row)]))
+            done = BatchOpened(batch[-1].line)
+            for row in batch:
+                if isinstance(row, RefusedRow):
+                    done.refused.append(row)
+                    continue
+                fate = next(fates)
+                if fate.reason is not None:
+                    account_id = row.command.account_id
+                    done.refused.append(RefusedRow(row.line, account_id, row.record, fate.reason, fate.detail))
+                else:
+                    (done.opened if fate.is_new else done.opened_before)[row.record] += 1
+            yield done
+
+    async def _decide(self, commands: Sequence[Command]) -> list[_Fate]:
+        """The fate of each; what the ledger refuses is halved until the one at fault is found."""
+        if not commands:
+            return []
+        try:
+            return await (self._try(commands, self._trial) if self._trial else self._do(commands))
+        except RefusedByLedger as error:
+            if len(commands) == 1:
+                if isinstance(commands[0].data, OpenAccount):
+                    self._account = None
+                where = f", {error.constraint}" if error.constraint else ""
+                detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
+                return [_Fate("refused-by-database", detail)]
+        half = len(commands) // 2
+        return [*await self._decide(commands[:half]), *await self._decide(commands[half:])]
+
+    async def _do(self, commands: Sequence[Command]) -> list[_Fate]:
+        answers = await obey(self._ledger, self._rules, commands)
+        return [_fate(answer.outcome, is_new=answer.is_new) for answer in answers]
+
+    async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
+        """As `_do` would, had the trials before this one been kept."""
+        known = trial.contents_of(commands)
+        unknown = [command for command, content in zip(commands, known, strict=True) if content is None]
+        first = commands[0]
+        # The account that the first rows belong to was rolled back with its own row, so that row is tried again.
+        again = [self._account] if self._account and not isinstance(first.data, OpenAccount) else []
+        answers = await obey(self._ledger, self._rules, [*again, *unknown], dry_run=True) if unknown else []
+        answers = answers[len(again) :]
+        trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
+        for command in commands:
+            if isinstance(command.data, OpenAccount):
+                self._account = command
+        fresh = iter(answers)
+        fates = []
+        for command, content in zip(commands, known, strict=True):
+            if content is None:
+                answer = next(fresh)
+                fates.append(_fate(answer.outcome, is_new=answer.is_new))
+            else:
+                fates.append(_fate("opened" if content == command.content else "conflict", is_new=False))
+        return fates
+
+
+def _fate(outcome: str, *, is_new: bool) -> _Fate:
+    if outcome == "opened":
+        return _Fate(is_new=is_new)
+    return _Fate(cast("RowRefusal", outcome), REFUSALS[outcome])

@@ -1,0 +1,37 @@
+"""What a dry run has tried so far, so that a row that comes twice is told as the real run would tell it."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from credit_service.domain.command import Command
+
+
+class TrialMemory:
+    """Keys and contents of what was opened and rolled back, in a temporary file: a customer base may be large."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("CREATE TABLE opened (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
+
+    def contents_of(self, commands: Sequence[Command]) -> list[bytes | None]:
+        """The content that each command's key was opened with before; None if it was not."""
+        select = "SELECT content FROM opened WHERE key = ?"
+        rows = [self._database.execute(select, (_key(command),)).fetchone() for command in commands]
+        return [row and row[0] for row in rows]
+
+    def note(self, commands: Iterable[Command]) -> None:
+        """Remembers that these were opened."""
+        self._database.execute("BEGIN")
+        self._database.executemany(
+            "INSERT OR IGNORE INTO opened VALUES (?, ?)", ((_key(command), command.content) for command in commands)
+        )
+        self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._database.close()
+
+
+def _key(command: Command) -> bytes:
+    return blake2b(command.key + command.account_id.encode(), digest_size=16).digest()
