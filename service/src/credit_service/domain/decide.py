@@ -141,10 +141,11 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
+    # What waits comes first: it may refund what is asked about, or bring what is to be opened.
+    _unpark(account, now, rules, out)
     refusal = _refusal(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    _unpark(account, now, rules, out)
     if not account.parked:
         bring_about(account, now, now, out)
     cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)

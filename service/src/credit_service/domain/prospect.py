@@ -56,8 +56,9 @@ class Stay:
         return ORIGIN_OF[self.brought_by.type]
 
     def holds(self, at: datetime) -> bool:
-        """Whether what occurred `at` belongs to it."""
-        return (self.after is None or at > self.after) and (self.ended_at is None or at <= self.ended_at)
+        """Whether what occurred `at` belongs to it: to the first one also what occurred before it."""
+        has_begun = self.after is None or at >= self.brought_by.occurred_at
+        return has_begun and (self.ended_at is None or at <= self.ended_at)
 
 
 @dataclass(slots=True)
@@ -93,8 +94,12 @@ class Prospect:
                 return charge
         return None
 
+    def strays(self, stays: Sequence[Stay]) -> list[Charge]:
+        """The charges that belong to none of `stays`, since a delete came late."""
+        return [charge for charge in self.charges if not any(stay.holds(charge.at) for stay in stays)]
+
     def void(self, charge: Charge) -> None:
-        """Forgets a charge that was given back because its stay costs nothing."""
+        """Forgets a charge that was given back because it belongs to no stay that costs something."""
         self.charges.remove(charge)
         self.stays_past += 1
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from credit_service.domain.account import Account
 from credit_service.domain.charge import take_credit
 from credit_service.domain.decision import Cause, Decided, Outcome
-from credit_service.domain.prospect import Prospect, Stay, stays_of
+from credit_service.domain.prospect import Charge, Prospect, Stay, stays_of
 from credit_service.domain.refund import LateRefund, give_back
 from credit_service.domain.refund_request import request_refund
 
@@ -51,6 +51,11 @@ def settle(
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
     account.touched_prospects.add(prospect.prospect_id)
     settled = Settled(stays_of(prospect.told))
+    # What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew.
+    for stray in prospect.strays(settled.stays):
+        if not stray.is_settled:
+            _give_back(account, stray, cause, now, late_refund, out)
+        prospect.void(stray)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
         if charge is None and stay.origin != "imported":
@@ -64,9 +69,7 @@ def settle(
             continue
         due = cause if stay.origin == "imported" else stay.bounce
         if due is not None:
-            settled.outcomes[due.position] = give_back(account, charge, due, now, late_refund, out)
-            if charge.is_requested:
-                out.requests_overtaken.append((account.account_id, charge.sequence))
+            settled.outcomes[due.position] = _give_back(account, charge, due, now, late_refund, out)
             if stay.origin == "imported":
                 prospect.void(charge)
             else:
@@ -75,3 +78,12 @@ def settle(
             request_refund(account, prospect, charge, stay.wrong_email, out)
             settled.outcomes[stay.wrong_email.position] = "refund-requested"
     return settled
+
+
+def _give_back(
+    account: Account, charge: Charge, due: Cause, now: datetime, late_refund: LateRefund, out: Decided
+) -> Outcome:
+    """The refund; a request for it, if one waits, is overtaken."""
+    if charge.is_requested:
+        out.requests_overtaken.append((account.account_id, charge.sequence))
+    return give_back(account, charge, due, now, late_refund, out)
