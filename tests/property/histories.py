@@ -7,14 +7,30 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from credit_contracts.incoming import EmailBounced, IncomingData, PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    CreditsPurchased,
+    EmailBounced,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+)
+from credit_service.domain.command import Command, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from support.domain import event
 
 if TYPE_CHECKING:
     from credit_contracts.incoming import BounceType
+
+Item = Incoming | Wake | Command
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,16 +73,35 @@ def data_of(
                 account_id=account_id, plan_id="p", monthly_credits=limit, effective_at=effective_at,
                 billing_anchor_at=START, time_zone="Europe/Berlin" if account_id == "bolt" else None,
             )  # fmt: skip
+        case "purchase":
+            # Named like a prospect, so that the same purchase is reported more than once.
+            expires_at = None if effective_days is None else at + (abs(effective_days) or 31) * DAY
+            return CreditsPurchased(
+                account_id=account_id, purchase_id=prospect_id, credits=limit or 4, expires_at=expires_at
+            )
         case "generate":
             return ProspectGenerated(account_id=account_id, prospect_id=prospect_id)
         case "export":
             return ProspectExported(account_id=account_id, prospect_id=prospect_id)
+        case "import":
+            return ProspectImported(account_id=account_id, prospect_id=prospect_id)
+        case "transfer":
+            return ProspectTransferred(account_id=account_id, prospect_id=prospect_id)
+        case "delete":
+            return ProspectDeleted(account_id=account_id, prospect_id=prospect_id)
+        case "wrong email" | "stage":
+            stage = WRONG_EMAIL if kind == "wrong email" else "contacted"
+            return ProspectStageChanged(account_id=account_id, prospect_id=prospect_id, stage=stage)
         case _:
             bounce_type: BounceType = "soft" if kind == "soft bounce" else "hard"
             return EmailBounced(account_id=account_id, prospect_id=prospect_id, bounce_type=bounce_type)
 
 
-KINDS = ["plan", "plan", "generate", "generate", "generate", "export", "bounce", "bounce", "soft bounce"]
+KINDS = [
+    *("plan", "plan", "purchase"),
+    *("generate", "generate", "generate", "generate", "export", "import"),
+    *("bounce", "bounce", "wrong email", "delete", "soft bounce", "stage", "transfer"),
+]
 
 
 @st.composite
@@ -88,3 +123,66 @@ def histories(
         event_id = number - number % 4 if reused_ids and number % 8 == 7 else number
         items.append(event(data, occurred_at, f"{event_id}"))
     return items
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> Command:
+    """What people may order at the end of a history; refunds of charges that may be there."""
+    return command_of(draw(names), draw(_orders), command_id=draw(st.sampled_from(["c-1", "c-2", "c-3", "c-4"])))
+
+
+_orders: st.SearchStrategy[CommandData] = st.one_of(
+    st.builds(
+        DecideRefund,
+        charge_sequence=st.integers(-6, 20),
+        is_approved=st.booleans(),
+        operator=st.just("ops"),
+        reason=st.just("a reason"),
+    ),
+    st.builds(OpenAccount, st.just("p"), limits, st.none(), st.none(), st.just(START), st.just("UTC"), st.just(2)),
+    st.builds(OpenPurchase, prospects, st.just(3), st.none()),
+    st.builds(OpenProspect, prospects, st.sampled_from(["generated", "exported", "imported"])),
+)
+
+
+@st.composite
+def ordered_about(draw: st.DrawFn, history: st.SearchStrategy[list[Incoming | Wake]]) -> list[Item]:
+    """A history in which people give orders, too: some before it, most behind it."""
+    before, behind = draw(st.lists(commands(), max_size=3)), draw(st.lists(commands(), max_size=8))
+    return [*before, *draw(history), *behind]
+
+
+PROSPECT_KINDS = ["generate", "generate", "export", "import", "transfer", "bounce", "wrong email", "delete"]
+
+
+@st.composite
+def ample_months(draw: st.DrawFn) -> list[Incoming]:
+    """The events of one account with ample credits, hours apart, and no period's end between them.
+
+    Prospects are deleted and brought on again, and some of what is told of them makes no sense.
+    """
+    few = draw(st.sampled_from([["ann"], ["ann", "bob"], ["ann", "bob", "cy"]]))
+    kinds = draw(st.lists(st.tuples(st.sampled_from([*PROSPECT_KINDS, "purchase"]), st.sampled_from(few)), max_size=12))
+    return [of_month(number, kind, prospect) for number, (kind, prospect) in enumerate([("plan", ""), *kinds])]
+
+
+def of_month(number: int, kind: str, prospect: str) -> Incoming:
+    at = START + timedelta(hours=number)
+    # Purchases never expire and are all of one size, since it is the first to arrive that counts.
+    limit, effective_days = (7, None) if kind == "purchase" else (1_000, None)
+    return event(data_of("acme", kind, prospect, at, limit, effective_days), at, f"{number:03}")
+
+
+@st.composite
+def interleaved(draw: st.DrawFn, events: list[Incoming]) -> list[Incoming]:
+    """`events` in an order in which they may arrive: each topic keeps its own."""
+    topics: dict[str, list[Incoming]] = {}
+    for one in events:
+        topics.setdefault(one.type, []).append(one)
+    arrived = []
+    while topics:
+        topic = draw(st.sampled_from(sorted(topics)))
+        arrived.append(topics[topic].pop(0))
+        if not topics[topic]:
+            del topics[topic]
+    return arrived

@@ -16,7 +16,15 @@ from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.domain.prospect import stays_of
 from credit_service.domain.published import balance_changed, insufficient_credits
-from property.histories import START, data_of, histories, prospects, rules
+from property.histories import (
+    START,
+    Item,
+    ample_months,
+    histories,
+    interleaved,
+    ordered_about,
+    rules,
+)
 from support.domain import NOW, event
 from support.rows import Rows
 
@@ -24,16 +32,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from credit_service.domain.prospect import Prospect
+
 Items = list[Incoming | Wake]
 
 
-def take(rows: Rows, items: Sequence[Incoming | Wake], with_rules: Rules) -> None:
+def take(rows: Rows, items: Sequence[Item], with_rules: Rules) -> None:
     """One batch: load, decide, store."""
     accounts = rows.load(items, unparked_max=with_rules.unparked_max)
     rows.store(accounts.values(), decide(accounts, items, NOW, with_rules))
 
 
-def taken(batches: Sequence[Sequence[Incoming | Wake]], with_rules: Rules) -> Rows:
+def taken(batches: Sequence[Sequence[Item]], with_rules: Rules) -> Rows:
     """What is stored after `batches`, each loaded anew, once nothing waits any more."""
     rows = Rows()
     for items in batches:
@@ -58,6 +68,8 @@ def outcome(rows: Rows) -> tuple[object, ...]:
         rows.pending,
         rows.in_force,
         set(rows.parked),
+        rows.purchases,
+        rows.requests,
     )
 
 
@@ -87,17 +99,34 @@ def check(rows: Rows) -> None:
         for change in changes:
             if change.previous_balance is not None and change.balance is not None:
                 assert change.balance - change.previous_balance == change.delta
-            assert change.delta or change.reason in ("charge", "refund", "plan_change")
+            assert change.delta or change.reason in ("charge", "refund", "plan_change", "opening")
 
         refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
-        charges = {change.sequence: change for change in changes if change.reason == "charge"}
+        charges = {change.sequence for change in changes if change.reason == "charge"}
+        opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
         assert all(times == 1 for times in refunds.values())
-        assert refunds.keys() <= charges.keys()
-        prospects_charged = Counter(charge.cause.prospect_id for charge in charges.values())
-        assert all(times == 1 for times in prospects_charged.values())
+        assert refunds.keys() <= charges | opened
 
         renewals = Counter(decision.occurred_at for decision in decisions if decision.type == "renewal")
         assert all(times == 1 for times in renewals.values())
+
+    for name, prospect_id in rows.prospects:
+        check_prospect(rows.prospect(name, prospect_id))
+    for (name, charge_sequence), request in rows.requests.items():
+        if request.status == "waiting":
+            charges_known = {charge.sequence: charge for charge in rows.prospect(name, request.prospect_id).charges}
+            assert not charges_known[charge_sequence].is_settled
+
+
+def check_prospect(prospect: Prospect) -> None:
+    """Each stay that costs something is charged once; what is borne belongs to such a stay."""
+    stays = stays_of(prospect.told)
+    borne = [charge.sequence for charge in prospect.charges if not charge.is_settled]
+    charged = [charge.sequence for stay in stays if (charge := prospect.charge_of(stay)) is not None]
+    assert len(charged) == len(set(charged))
+    assert all(prospect.charge_of(stay) is not None for stay in stays if stay.origin != "imported")
+    assert set(borne) <= set(charged)
+    assert len(borne) <= sum(stay.origin != "imported" and stay.bounce is None for stay in stays)
 
 
 @given(histories(), rules())
@@ -127,6 +156,27 @@ def test_two_batches_are_one(items: Items, with_rules: Rules, data: st.DataObjec
     cut = data.draw(st.integers(0, len(items)))
 
     assert outcome(taken([items[:cut], items[cut:]], with_rules)) == outcome(taken([items], with_rules))
+
+
+@given(ordered_about(histories()), rules(), st.data())
+@settings(max_examples=150)
+def test_two_batches_are_one_also_with_orders_of_people(
+    items: list[Item], with_rules: Rules, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(items)))
+    halves, whole = taken([items[:cut], items[cut:]], with_rules), taken([items], with_rules)
+
+    check(whole)
+    assert outcome(halves) == outcome(whole)
+
+
+@given(ordered_about(histories(wakes=False)), st.sampled_from([1, 2, 3]).flatmap(rules))
+@settings(max_examples=150)
+def test_the_ledger_is_whole_also_where_people_order_while_events_wait(items: list[Item], with_rules: Rules) -> None:
+    rows = Rows()
+    for item in items:
+        take(rows, [item], with_rules)
+        check(rows)
 
 
 @given(histories(), rules())
@@ -226,34 +276,38 @@ def test_everything_can_be_published(items: Items, with_rules: Rules) -> None:
     assert len({message.id for message in published}) == len(published)
 
 
-@st.composite
-def shuffled_months(draw: st.DrawFn) -> tuple[Items, Items]:
-    """The events of one account within one month and with ample credits, in two orders."""
-    kinds = draw(st.lists(st.tuples(st.sampled_from(["generate", "export", "bounce"]), prospects), max_size=12))
-    month: Items = [_event(number, kind, prospect) for number, (kind, prospect) in enumerate([("plan", ""), *kinds])]
-    return month, draw(st.permutations(month))
+@given(ample_months(), st.data())
+@settings(max_examples=300)
+def test_the_order_of_arrival_is_forgiven(month: list[Incoming], data: st.DataObject) -> None:
+    forgiven(month, data.draw(st.permutations(month)), data)
 
 
-def _event(number: int, kind: str, prospect: str) -> Incoming:
-    at = START + timedelta(hours=number)
-    return event(data_of("acme", kind, prospect, at, 1_000, None), at, f"{number}")
-
-
-@given(shuffled_months(), st.data())
+@given(ample_months(), st.data())
 @settings(max_examples=200)
-def test_the_order_of_arrival_is_forgiven(orders: tuple[Items, Items], data: st.DataObject) -> None:
-    in_order, shuffled = orders
-    cut = data.draw(st.integers(0, len(shuffled)))
-    live = taken([in_order], Rules())
-    late = taken([shuffled[:cut], shuffled[cut:]], Rules())
+def test_topics_may_run_ahead_of_each_other(month: list[Incoming], data: st.DataObject) -> None:
+    forgiven(month, data.draw(interleaved(month)), data)
+
+
+def forgiven(in_order: list[Incoming], arrived: list[Incoming], data: st.DataObject) -> None:
+    """Nothing that lasts tells in which order the events arrived."""
+    cut = data.draw(st.integers(0, len(arrived)))
+    live, late = taken([in_order], Rules()), taken([arrived[:cut], arrived[cut:]], Rules())
+    check(late)
 
     assert live.accounts["acme"]["balance"] == late.accounts["acme"]["balance"]
     assert known_of_prospects(live) == known_of_prospects(late)
+    assert requested(live) == requested(late)
+    assert live.purchases == late.purchases
+
+
+def requested(rows: Rows) -> Counter[tuple[str, str]]:
+    """For which prospects a refund request waits."""
+    return Counter((r.account_id, r.prospect_id) for r in rows.requests.values() if r.status == "waiting")
 
 
 def known_of_prospects(rows: Rows) -> dict[tuple[str, str], list[tuple[str, datetime | None, bool]]]:
     """The stays of each prospect: origin, end, and whether a charge for it is still borne."""
-    known = {}
+    known: dict[tuple[str, str], list[tuple[str, datetime | None, bool]]] = {}
     for name, prospect_id in rows.prospects:
         prospect = rows.prospect(name, prospect_id)
         stays = [(stay, prospect.charge_of(stay)) for stay in stays_of(prospect.told)]
