@@ -17,6 +17,7 @@ from support.traffic import event, random_traffic, slices
 from support.wait import eventually
 
 NOW = datetime.now(UTC)
+PARTITIONS = 27
 
 
 def plan(account: str, monthly_credits: int, *, hours_ago: float = 10) -> Event[IncomingData]:
@@ -126,7 +127,7 @@ async def test_a_hundred_concurrent_charges_on_37_credits_charge_37(deployment: 
 def _both_have_partitions(deployment: Deployment) -> bool:
     """The last word of each service on what it reads is a part, not the whole."""
     opened = [service.logged("partitions opened") for service in deployment.processes]
-    return all(lines and lines[-1]["partitions"] < 12 for lines in opened)
+    return all(lines and lines[-1]["partitions"] < PARTITIONS for lines in opened)
 
 
 async def test_late_arrivals_end_as_if_they_had_come_in_order(deployment: Deployment) -> None:

@@ -17,7 +17,7 @@ from support.wait import eventually
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-PARTITIONS = 12
+PARTITIONS = 27
 TRIES_MAX = 2_000
 # A session in the group lasts 10 s, a transaction of Kafka 25 s, one of Postgres 30 s, and so does leading the relay.
 TAKEN_OVER_SECONDS_MAX = 75

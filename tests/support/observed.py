@@ -7,13 +7,24 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-INCOMING = ("prospect-generated", "prospect-exported", "email-bounced", "plan-changed")
+INCOMING = (
+    "prospect-generated",
+    "prospect-exported",
+    "email-bounced",
+    "plan-changed",
+    "credits-purchased",
+    "prospect-imported",
+    "prospect-transferred",
+    "prospect-stage-changed",
+    "prospect-deleted",
+)
 CHANGES, DECLINES, DEAD_LETTERS = "balance-changed", "insufficient-credits", "credit-service-dead-letters"
 OUTGOING = (CHANGES, DECLINES, DEAD_LETTERS)
 
@@ -24,6 +35,11 @@ KNOWN_FIELDS = {
     "plan-changed": (
         "account_id plan_id monthly_credits seats email_accounts effective_at billing_anchor_at time_zone".split()
     ),
+    "credits-purchased": ("account_id", "purchase_id", "credits", "expires_at"),
+    "prospect-imported": ("account_id", "prospect_id"),
+    "prospect-transferred": ("account_id", "prospect_id", "from_campaign_id", "to_campaign_id"),
+    "prospect-stage-changed": ("account_id", "prospect_id", "stage"),
+    "prospect-deleted": ("account_id", "prospect_id"),
 }
 
 Place = tuple[str, int, int]
@@ -34,12 +50,20 @@ _READ_SECONDS_MAX = 30
 _TABLES = {
     "accounts": "SELECT account_id, balance, unlimited, sequence, position, parked FROM credits.accounts",
     "decisions": """SELECT account_id, position, source, id, type::text, outcome::text, occurred_at, decided_at,
-        partition, "offset", prospect_id, declined_in_period, period_ends_at FROM credits.decisions
+        partition, "offset", prospect_id, declined_in_period, period_ends_at, note FROM credits.decisions
         ORDER BY account_id, position""",
     "entries": """SELECT account_id, sequence, line, grant_id, amount, previous_balance, balance, reason::text,
         position, refunds_sequence, period_ends_at, occurred_at, recorded_at FROM credits.entries
         ORDER BY account_id, sequence, line""",
-    "grants": "SELECT account_id, grant_id, amount, remaining, open FROM credits.grants",
+    "grants": """SELECT account_id, grant_id, origin::text, amount, remaining, effective_at, expires_at, open, position
+        FROM credits.grants ORDER BY account_id, grant_id""",
+    "plans": "SELECT * FROM credits.plans ORDER BY account_id, position",
+    "prospects": """SELECT account_id, prospect_id, origin::text, told_position, charge_sequence, charge_grant_id,
+        refund_sequence, bounce_position, deleted_at, stay, story FROM credits.prospects
+        ORDER BY account_id, prospect_id""",
+    "purchases": "SELECT account_id, purchase_id, position FROM credits.purchases ORDER BY account_id, purchase_id",
+    "requests": """SELECT account_id, charge_sequence, prospect_id, status::text, position, decided_position, operator,
+        reason FROM credits.refund_requests ORDER BY account_id, charge_sequence""",
     "parked": 'SELECT account_id, source, id, type::text, partition, "offset" FROM credits.parked_events',
     "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text
         FROM credits.dead_letters""",
@@ -76,6 +100,8 @@ class Event:
     id: str
     type: str
     content: str
+    at: datetime
+    data: Row = field(compare=False)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -87,14 +113,18 @@ def read_event(message: Message) -> Event:
     if (message.header("content-type") or "").startswith("application/cloudevents+json"):
         envelope = message.data()
         data = envelope["data"]
-        source, event_id, event_type = envelope["source"], envelope["id"], envelope["type"]
+        source, event_id, event_type, at = (envelope[name] for name in ("source", "id", "type", "time"))
     else:
         data = message.data()
-        source, event_id, event_type = (dict(message.headers)[f"ce_{n}"].decode() for n in ("source", "id", "type"))  # type: ignore[union-attr]
+        given = dict(message.headers)
+        source, event_id, event_type, at = (given[f"ce_{n}"].decode() for n in ("source", "id", "type", "time"))  # type: ignore[union-attr]
     content = {name: data.get(name) for name in KNOWN_FIELDS[event_type]}
     if event_type == "email-bounced":
         content["bounce_type"] = content["bounce_type"] or "hard"
-    return Event(data["account_id"], source, event_id, event_type, json.dumps(content, sort_keys=True))
+    occurred_at = datetime.fromisoformat(at.upper())
+    return Event(
+        data["account_id"], source, event_id, event_type, json.dumps(content, sort_keys=True), occurred_at, content
+    )
 
 
 @dataclass
@@ -106,6 +136,10 @@ class Observed:
     decisions: list[Row] = field(default_factory=list)
     entries: list[Row] = field(default_factory=list)
     grants: list[Row] = field(default_factory=list)
+    plans: list[Row] = field(default_factory=list)
+    prospects: list[Row] = field(default_factory=list)
+    purchases: list[Row] = field(default_factory=list)
+    requests: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)

@@ -25,10 +25,27 @@ from support.observed import (
     observe_topics,
     read_event,
 )
+from support.retold import BRINGS, events_by_place, retold
 from support.wait import eventually
 
 OWN_SOURCE = "/credit-service"
-OWN_TYPES = {"renewal": "renewed", "expiry": "expired"}
+OWN_TYPES = {
+    "renewal": ("renewed",),
+    "expiry": ("expired",),
+    "refund-approved": ("refunded", "forfeited"),
+    "refund-rejected": ("rejected",),
+    "opening": ("opened",),
+}
+# What may change a balance, and why. A delete that comes late may show that a prospect was imported after it.
+CAUSES = {
+    "charge": BRINGS,
+    "refund": ("email-bounced", "prospect-imported", "prospect-deleted", "refund-approved"),
+    "renewal": ("renewal",),
+    "lapse": ("renewal", "expiry"),
+    "plan_change": ("plan-changed",),
+    "purchase": ("credits-purchased",),
+    "opening": ("opening",),
+}
 PUBLISHED_VALUE_BYTES_MAX = 512 * 1024
 DEAD_LETTER_PREFIX = "credit_dead_letter_"
 
@@ -106,7 +123,11 @@ def violations(observed: Observed, *, repeats: bool = False, but: Collection[str
     checks: dict[str, Callable[[], Violations]] = {
         "balance": lambda: _balance(observed),
         "grants": lambda: _grants(observed),
+        "causes": lambda: _causes(observed),
         "charges": lambda: _charges(observed),
+        "prospects": lambda: retold(observed),
+        "requests": lambda: _requests(observed),
+        "purchases": lambda: _purchases(observed),
         "declines": lambda: _declines(observed),
         "positions": lambda: _positions(observed),
         "inputs": lambda: _inputs(observed, paused),
@@ -186,38 +207,178 @@ def _grants(observed: Observed) -> Violations:
             yield f"{at}: {grant['remaining']} left of {grant['amount']}"
         if grant["remaining"] and not grant["open"]:
             yield f"{at}: closed with {grant['remaining']} left"
+        if grant["expires_at"] is None and not grant["open"]:
+            yield f"{at}: closed, and never expires"
     yield from (f"{at}: entries and no grant" for at in entered)
 
 
-def _charges(observed: Observed) -> Violations:
-    """A prospect is charged for once; a refund gives back one charge of the same prospect, once."""
-    decisions = {(d["account_id"], d["position"]): d for d in observed.decisions}
-    charged: dict[tuple[str, str], int] = {}
-    refunded: set[tuple[str, int]] = set()
-    by_position = Counter[tuple[str, int, str]]()
+def _causes(observed: Observed) -> Violations:
+    """Every change has a decision of a type that may bring it about."""
+    decisions = _by_position(observed)
     for name, changes in changes_of(observed).items():
         for change in changes:
             row = change.first
             decision = decisions.get((name, row["position"]))
             if decision is None:
                 yield f"{name}: sequence {row['sequence']} has no decision"
+            elif decision["type"] not in CAUSES.get(row["reason"], ()):
+                yield f"{name}: sequence {row['sequence']} is a {row['reason']} by {decision['type']}"
+
+
+def _charges(observed: Observed) -> Violations:
+    """A stay is charged for once; a refund gives back one charge of the same prospect, once."""
+    decisions = _by_position(observed)
+    deleted: dict[tuple[str, str], list[int]] = defaultdict(list)
+    # By account and sequence, negative for what was charged before the ledger: whose charge it is.
+    charged: dict[tuple[str, int], str] = {}
+    for row in observed.decisions:
+        if row["type"] == "prospect-deleted":
+            deleted[row["account_id"], row["prospect_id"]].append(row["position"])
+        if row["type"] == "opening" and row["prospect_id"] and row["note"] != "imported":
+            charged[row["account_id"], -row["position"]] = row["prospect_id"]
+    alive = Counter((name, prospect) for (name, _), prospect in charged.items())
+    alive_by = Counter[tuple[str, int]]()
+    made_by: dict[tuple[str, int], int] = {}
+    refunded: set[tuple[str, int]] = set()
+    by_position = Counter[tuple[str, int, str]]()
+    for name, changes in changes_of(observed).items():
+        for row in (change.first for change in changes):
+            decision = decisions.get((name, row["position"]))
+            if decision is None or row["reason"] not in ("charge", "refund"):
                 continue
             by_position[name, row["position"], row["reason"]] += 1
+            prospect = decision["prospect_id"]
             if row["reason"] == "charge":
-                if (name, decision["prospect_id"]) in charged:
-                    yield f"{name}: {decision['prospect_id']} charged twice"
-                charged[name, decision["prospect_id"]] = row["sequence"]
-            if row["reason"] == "refund":
-                if (name, row["refunds_sequence"]) in refunded:
-                    yield f"{name}: sequence {row['refunds_sequence']} refunded twice"
-                refunded.add((name, row["refunds_sequence"]))
-                if charged.get((name, decision["prospect_id"])) != row["refunds_sequence"]:
-                    yield f"{name}: refund {row['sequence']} is of another prospect's charge"
-    for (name, position), decision in decisions.items():
-        if by_position[name, position, "charge"] != (decision["outcome"] == "charged"):
-            yield f"{name}: decision {position} is {decision['outcome']}, entries say otherwise"
-        if decision["outcome"] == "refunded" and by_position[name, position, "refund"] != 1:
+                charged[name, row["sequence"]] = prospect
+                made_by[name, row["sequence"]] = row["position"]
+                alive[name, prospect] += 1
+                alive_by[name, row["position"]] += 1
+                if alive_by[name, row["position"]] > 1:
+                    yield f"{name}: {prospect} charged twice by decision {row['position']}"
+                if alive[name, prospect] > 1 + len(deleted[name, prospect]):
+                    yield f"{name}: {prospect} charged more often than it was deleted"
+                continue
+            charge = name, row["refunds_sequence"]
+            if charge in refunded:
+                yield f"{name}: sequence {charge[1]} refunded twice"
+            refunded.add(charge)
+            alive[name, prospect] -= 1
+            if charge in made_by:
+                alive_by[name, made_by[charge]] -= 1
+            if charged.get(charge) != prospect:
+                yield f"{name}: refund {row['sequence']} is of another prospect's charge"
+    for row in observed.decisions:
+        name, position, outcome = row["account_id"], row["position"], row["outcome"]
+        count = by_position[name, position, "charge"]
+        # The stay of what was free may turn out to be one of its own, by a delete that comes late.
+        was_parted = outcome == "free" and any(at > position for at in deleted[name, row["prospect_id"]])
+        if (outcome == "charged" and not count) or (count and outcome != "charged" and not was_parted):
+            yield f"{name}: decision {position} is {outcome}, entries say otherwise"
+        if outcome == "refunded" and by_position[name, position, "refund"] != 1:
             yield f"{name}: decision {position} is refunded, entries say otherwise"
+
+
+def _requests(observed: Observed) -> Violations:
+    """A request is of one charge of its prospect, waits only while that is not given back, and is decided once."""
+    decisions = _by_position(observed)
+    charged = {
+        (row["account_id"], -row["position"]): row["prospect_id"]
+        for row in observed.decisions
+        if row["type"] == "opening" and row["note"] != "imported"
+    }
+    refunded_by = {}
+    for entry in observed.entries:
+        decision = decisions.get((entry["account_id"], entry["position"]))
+        if entry["reason"] == "charge" and decision:
+            charged[entry["account_id"], entry["sequence"]] = decision["prospect_id"]
+        elif entry["reason"] == "refund":
+            refunded_by[entry["account_id"], entry["refunds_sequence"]] = entry["position"]
+    forfeited = {(d["account_id"], d["prospect_id"]) for d in observed.decisions if d["outcome"] == "forfeited"}
+    seen, decided, asked = set(), set(), set()
+    for row in observed.requests:
+        name, prospect, at = row["account_id"], row["prospect_id"], (row["account_id"], row["charge_sequence"])
+        if at in seen:
+            yield f"{at}: asked twice"
+        seen.add(at)
+        asked.add((name, row["position"]))
+        if charged.get(at) != prospect or prospect is None:
+            yield f"{at}: no charge of {prospect}"
+        by = decisions.get((name, row["position"]), {})
+        if (by.get("type"), by.get("prospect_id")) != ("prospect-stage-changed", prospect):
+            yield f"{at}: asked by decision {row['position']}, which is {by.get('type')} of {by.get('prospect_id')}"
+        is_decided = row["status"] in ("approved", "rejected")
+        if [row[n] is not None for n in ("operator", "reason", "decided_position")] != [is_decided] * 3:
+            yield f"{at}: {row['status']} by {row['operator']} because of {row['reason']}"
+        refund = refunded_by.get(at)
+        if is_decided:
+            decided.add((name, row["decided_position"]))
+            yield from _decided_request(row, decisions.get((name, row["decided_position"])), refund)
+        elif row["status"] == "waiting" and refund is not None:
+            yield f"{at}: waits, and was refunded by decision {refund}"
+        elif row["status"] == "overtaken" and refund is None and (name, prospect) not in forfeited:
+            yield f"{at}: overtaken by no refund"
+    for name, position in decisions:
+        decision = decisions[name, position]
+        if decision["type"] in ("refund-approved", "refund-rejected") and (name, position) not in decided:
+            yield f"{name}: decision {position} is {decision['type']} of no request"
+        if decision["outcome"] == "refund-requested" and (name, position) not in asked:
+            yield f"{name}: decision {position} asked for a refund, and there is no request"
+
+
+def _decided_request(row: Row, decision: Row | None, refund: int | None) -> Violations:
+    at = row["account_id"], row["charge_sequence"]
+    said = (decision["type"], decision["prospect_id"]) if decision else None
+    if decision is None or said != (f"refund-{row['status']}", row["prospect_id"]):
+        yield f"{at}: {row['status']} by {said}"
+    elif (decision["outcome"] == "refunded") != (refund == row["decided_position"]):
+        yield f"{at}: {row['status']} with the outcome {decision['outcome']}, refunded by decision {refund}"
+
+
+def _purchases(observed: Observed) -> Violations:
+    """A purchase is counted once, with the credits that were bought, until they expire."""
+    decisions = _by_position(observed)
+    events = events_by_place(observed)
+    granted: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for grant in observed.grants:
+        if grant["origin"] == "purchase":
+            granted[grant["account_id"], grant["position"]].append(grant)
+    entered = Counter(
+        (entry["account_id"], entry["position"]) for entry in observed.entries if entry["reason"] == "purchase"
+    )
+    counted: dict[tuple[str, int], str] = {}
+    once: set[tuple[str, str]] = set()
+    for row in observed.purchases:
+        name, purchase, at = row["account_id"], row["purchase_id"], (row["account_id"], row["position"])
+        if (name, purchase) in once or at in counted:
+            yield f"{name}: purchase {purchase} is counted twice"
+        once.add((name, purchase))
+        counted[at] = purchase
+        decision = decisions.get(at, {})
+        if (decision.get("type"), decision.get("outcome")) not in (
+            ("credits-purchased", "purchased"),
+            ("opening", "opened"),
+        ):
+            yield f"{at}: purchase {purchase} is {decision.get('outcome')} by {decision.get('type')}"
+        if len(granted.pop(at, [])) != 1:
+            yield f"{at}: purchase {purchase} has not one grant"
+    yield from (f"{at}: a grant of a purchase that is not counted" for at in granted)
+    grants = {(g["account_id"], g["position"]): g for g in observed.grants if g["origin"] == "purchase"}
+    for at, decision in decisions.items():
+        if decision["type"] != "credits-purchased":
+            continue
+        is_counted = decision["outcome"] == "purchased"
+        if entered[at] != is_counted or (at in counted) != is_counted:
+            yield f"{at}: a purchase is {decision['outcome']}, and entered {entered[at]} times"
+        event = events.get(_origin(observed.prefix, decision))
+        if event is None:
+            continue  # its log has lost its beginning
+        if (at[0], event.data["purchase_id"]) not in once:
+            yield f"{at}: purchase {event.data['purchase_id']} is not counted"
+        if is_counted and at in grants:
+            until = event.data["expires_at"] and datetime.fromisoformat(event.data["expires_at"].upper())
+            bought, grant = (event.data["credits"], until), grants[at]
+            if counted.get(at) != event.data["purchase_id"] or bought != (grant["amount"], grant["expires_at"]):
+                yield f"{at}: bought was {event.data['purchase_id']} of {bought}"
 
 
 def _declines(observed: Observed) -> Violations:
@@ -235,7 +396,7 @@ def _declines(observed: Observed) -> Violations:
 
 
 def _positions(observed: Observed) -> Violations:
-    """Decisions are numbered without gaps."""
+    """Decisions are numbered without gaps; a period begins once, after the one before it."""
     given: dict[str, list[int]] = defaultdict(list)
     for decision in observed.decisions:
         given[decision["account_id"]].append(decision["position"])
@@ -244,6 +405,13 @@ def _positions(observed: Observed) -> Violations:
         if positions != list(range(1, account["position"] + 1)):
             yield f"{account['account_id']}: {len(positions)} decisions, the last number is {account['position']}"
     yield from (f"{name}: decisions and no account" for name in given)
+    turned: dict[str, datetime] = {}
+    for decision in observed.decisions:
+        name, at = decision["account_id"], decision["occurred_at"]
+        if decision["type"] == "renewal":
+            if name in turned and at <= turned[name]:
+                yield f"{name}: renewed for {at} after {turned[name]}"
+            turned[name] = at
 
 
 def _inputs(observed: Observed, paused: Collection[str]) -> Violations:
@@ -275,7 +443,7 @@ def _inputs(observed: Observed, paused: Collection[str]) -> Violations:
     for key, sent in places.items():
         yield from _ended_once(observed.prefix, decided.get(key) or parked.get(key), sent)
     for row in observed.decisions:
-        if (row["source"] == OWN_SOURCE) != (OWN_TYPES.get(row["type"]) == row["outcome"]):
+        if (row["source"] == OWN_SOURCE) != (row["outcome"] in OWN_TYPES.get(row["type"], ())):
             yield f"{_key(row)} is {row['outcome']}, {row['type']} from {row['source']}"
 
 
@@ -283,7 +451,7 @@ def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event]) -> Viola
     if row is None:
         yield f"{sorted(sent)} was lost: no decision, not parked, no dead letter"
         return
-    first = prefix + row["type"], row["partition"], row["offset"]
+    first = _origin(prefix, row)
     if first not in sent:
         yield f"{_key(row)} is said to come from {first}, and came from {sorted(sent)}"
         return
@@ -301,7 +469,7 @@ def _is_the_original(letter: Row, message: Message) -> Violations:
 
 def _changes_out(observed: Observed, *, repeats: bool) -> Violations:
     """Every balance change is out once, in order, as the ledger has it."""
-    decisions = {(d["account_id"], d["position"]): d for d in observed.decisions}
+    decisions = _by_position(observed)
     expected = {
         f"{name}:{change.first['sequence']}": _change_fields(change, decisions.get((name, change.first["position"])))
         for name, changes in changes_of(observed).items()
@@ -447,6 +615,15 @@ def _offsets(observed: Observed, paused: Collection[str]) -> Violations:
     for place, end in observed.ends.items():
         if place[0] not in paused and end != stored.get(place, 0):
             yield f"{place} ends at {end}, stored up to {stored.get(place)}"
+
+
+def _by_position(observed: Observed) -> dict[tuple[str, int], Row]:
+    return {(row["account_id"], row["position"]): row for row in observed.decisions}
+
+
+def _origin(prefix: str, row: Row) -> Place:
+    """Where what was decided lies."""
+    return prefix + row["type"], row["partition"], row["offset"]
 
 
 def _place(row: Row) -> Place:
