@@ -107,32 +107,3 @@ def test_a_late_event_is_charged_in_the_current_period(hundred: Story) -> None:
     assert hundred.log[-3:] == ["renewal +100", "charge -1", "charge -1"]
     assert hundred.changes[-1].period_ends_at == time("2026-03-01")
     assert hundred.changes[-1].occurred_at == time("2026-01-15")
-
-
-def test_unlimited_charges_are_recorded_and_take_nothing(story: Story) -> None:
-    story.plan(None)
-
-    assert story.generate("ann") == "charged"
-    assert story.export("bob") == "charged"
-    assert story.log == ["plan_change +0", "charge +0", "charge +0"]
-    assert [(c.sequence, c.previous_balance, c.balance, c.lines) for c in story.changes[1:]] == [
-        (2, None, None, []),
-        (3, None, None, []),
-    ]
-
-
-def test_unlimited_charges_are_never_declined_and_leave_existing_grants_alone(story: Story) -> None:
-    story.plan(1)
-    story.plan(None)
-
-    assert [story.generate(name) for name in ("ann", "bob", "cy")] == ["charged"] * 3
-    assert story.balance is None
-    assert story.held == 1
-
-
-def test_unlimited_charges_once_too(story: Story) -> None:
-    story.plan(None)
-    story.generate("ann")
-
-    assert story.export("ann") == "free"
-    assert story.log == ["plan_change +0", "charge +0"]

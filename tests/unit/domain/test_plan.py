@@ -101,56 +101,6 @@ def test_a_first_plan_of_zero_changes_nothing(story: Story) -> None:
     assert story.balance == 0
 
 
-def test_a_switch_to_unlimited_hides_the_balance(hundred: Story) -> None:
-    hundred.plan(None)
-
-    switch = hundred.changes[-1]
-    assert (switch.reason, switch.delta, switch.previous_balance, switch.balance) == ("plan_change", 0, 100, None)
-    assert hundred.balance is None
-    assert hundred.held == 100
-
-
-def test_a_switch_back_shows_what_was_beneath(hundred: Story) -> None:
-    hundred.generate("ann")
-    hundred.plan(None)
-    hundred.plan(100)
-
-    switch = hundred.changes[-1]
-    assert (switch.reason, switch.delta, switch.previous_balance, switch.balance) == ("plan_change", 0, None, 99)
-
-
-def test_a_switch_back_to_a_higher_plan_gives_the_difference_in_the_same_change(hundred: Story) -> None:
-    hundred.plan(None)
-    hundred.plan(130)
-
-    switch = hundred.changes[-1]
-    assert (switch.delta, switch.previous_balance, switch.balance) == (30, None, 130)
-
-
-def test_a_first_plan_that_is_unlimited_is_a_switch_from_nothing(story: Story) -> None:
-    story.plan(None)
-
-    assert [(c.sequence, c.delta, c.previous_balance, c.balance) for c in story.changes] == [(1, 0, 0, None)]
-
-
-def test_unlimited_to_unlimited_is_no_change(story: Story) -> None:
-    story.plan(None)
-
-    assert story.plan(None, name="other") == "plan-in-force"
-    assert len(story.changes) == 1
-    assert story.plan_in_force is not None
-    assert story.plan_in_force.plan_id == "other"
-
-
-def test_grants_beneath_an_unlimited_plan_lapse_as_ever(hundred: Story) -> None:
-    hundred.plan(None)
-    hundred.wait("2026-02-01")
-
-    lapse = hundred.changes[-1]
-    assert (lapse.reason, lapse.delta, lapse.previous_balance, lapse.balance) == ("lapse", -100, None, None)
-    assert hundred.held == 0
-
-
 def test_a_plan_older_than_the_one_in_force_is_superseded(hundred: Story) -> None:
     hundred.plan(200, "2026-01-20", name="newer")
 

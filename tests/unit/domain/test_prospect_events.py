@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from support.domain import Story, time
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def tell(story: Story, *steps: str) -> list[str]:
     """Such as `generate`, about one prospect; what became of each."""
-    say = {
+    say: dict[str, Callable[[str], str]] = {
         "generate": story.generate,
         "export": story.export,
         "import": story.imports,

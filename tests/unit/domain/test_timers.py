@@ -71,13 +71,6 @@ def test_no_allowance_makes_no_renewal_change(story: Story) -> None:
     assert [d.outcome for d in story.decisions[-2:]] == ["renewed", "renewed"]
 
 
-def test_an_unlimited_month_turns_without_a_change(story: Story) -> None:
-    story.plan(None, "2026-01-01")
-
-    assert story.wait("2026-03-01").log == ["plan_change +0"]
-    assert [d.outcome for d in story.decisions] == ["plan-in-force", "renewed", "renewed"]
-
-
 @pytest.mark.parametrize(
     ("until", "turned"),
     [("2026-01-31 23:59:59.999999", False), ("2026-02-01", True), ("2026-02-01 00:00:00.000001", True)],
