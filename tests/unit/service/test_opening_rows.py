@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +26,7 @@ from credit_service.domain.command import OpenAccount, OpenProspect, OpenPurchas
 if TYPE_CHECKING:
     from credit_service.application.opening_rows import RowsFormat
 
+README = Path(__file__).parents[3] / "README.md"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 ANCHOR = "2026-01-31T00:00:00Z"
 ACCOUNT: dict[str, object] = {
@@ -304,6 +307,13 @@ def test_no_value_is_repeated() -> None:
 
     assert len(rows) == 4
     assert "s3cret" not in str(rows)
+
+
+def test_the_fields_are_those_that_the_readme_tells_of() -> None:
+    table = README.read_text().partition("| field | of | meaning |")[2].partition("\n\n")[0]
+    heads = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+
+    assert {"record", *re.findall(r"`(\w+)`", "".join(heads))} == set(COLUMNS)
 
 
 def test_of_a_line_that_is_too_long_only_its_bound_is_held() -> None:

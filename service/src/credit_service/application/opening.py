@@ -91,7 +91,7 @@ class Opening:
             return await (self._try(commands, self._trial) if self._trial else self._do(commands))
         except RefusedByLedger as error:
             if len(commands) == 1:
-                if isinstance(commands[0].data, OpenAccount):
+                if _is_account(commands[0]):
                     self._account = None
                 where = f", {error.constraint}" if error.constraint else ""
                 detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
@@ -105,26 +105,26 @@ class Opening:
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
         """As `_do` would, had the trials before this one been kept."""
-        known = trial.contents_of(commands)
-        unknown = [command for command, content in zip(commands, known, strict=True) if content is None]
-        first = commands[0]
-        # The account that the first rows belong to was rolled back with its own row, so that row is tried again.
-        again = [self._account] if self._account and not isinstance(first.data, OpenAccount) else []
-        answers = await obey(self._ledger, self._rules, [*again, *unknown], dry_run=True) if unknown else []
-        answers = answers[len(again) :]
+        before = trial.contents_of(commands)
+        # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
+        again = [self._account] if self._account and not _is_account(commands[0]) else []
+        tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
+        answers = (await obey(self._ledger, self._rules, [*again, *tried], dry_run=True))[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
-        for command in commands:
-            if isinstance(command.data, OpenAccount):
-                self._account = command
-        fresh = iter(answers)
+        self._account = next(filter(_is_account, reversed(commands)), self._account)
+        outcome_of = iter(answers)
         fates = []
-        for command, content in zip(commands, known, strict=True):
-            if content is None:
-                answer = next(fresh)
+        for command, content in zip(commands, before, strict=True):
+            answer = next(outcome_of) if content is None or _is_account(command) else None
+            if answer is not None and content is None:
                 fates.append(_fate(answer.outcome, is_new=answer.is_new))
             else:
                 fates.append(_fate("opened" if content == command.content else "conflict", is_new=False))
         return fates
+
+
+def _is_account(command: Command) -> bool:
+    return isinstance(command.data, OpenAccount)
 
 
 def _fate(outcome: str, *, is_new: bool) -> _Fate:
