@@ -22,10 +22,11 @@ from property.histories import (
     ample_months,
     histories,
     interleaved,
+    limits,
     ordered_about,
     rules,
 )
-from support.domain import NOW, event
+from support.domain import NOW, Story, event
 from support.rows import Rows
 
 if TYPE_CHECKING:
@@ -264,6 +265,22 @@ def test_a_period_never_grants_more_than_the_highest_plan(items: Items, with_rul
         highest[name] = max(highest.get(name, 0), plan.allowance)
 
     assert all(amount <= highest[name] for (name, _), amount in granted.items())
+
+
+@given(st.lists(st.tuples(limits, st.integers(0, 3), st.integers(0, 60)), min_size=1, max_size=20))
+@settings(max_examples=100)
+def test_to_and_fro_never_yields_more_than_the_highest_plan_held_in_the_month(
+    steps: list[tuple[int | None, int, int]],
+) -> None:
+    story, at = Story(), START
+    for limit, spent, half_hours in steps:
+        at += timedelta(hours=half_hours / 2)
+        story.plan(limit, at.isoformat(), anchor=START.isoformat())
+        for number in range(spent):
+            story.generate(f"{at} {number}")
+    allowed = max(limit or 0 for limit, _, _ in steps)
+
+    assert sum(change.delta for change in story.changes if change.reason == "plan_change") <= allowed
 
 
 @given(histories(), rules())

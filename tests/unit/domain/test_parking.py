@@ -1,10 +1,28 @@
 from __future__ import annotations
 
-from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectExported, ProspectGenerated
+from typing import TYPE_CHECKING
+
+from credit_contracts import INCOMING
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    CreditsPurchased,
+    EmailBounced,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+)
+from credit_contracts.naming import topic_name
 from credit_service.domain import parking
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.decision import TYPE_RANK, Incoming, Wake
 from support.domain import ACCOUNT, Story, event, time
+
+if TYPE_CHECKING:
+    from credit_contracts.incoming import IncomingData
 
 UNTIL = time("2026-01-01")
 """Of a wake that is about what waits, not about timers."""
@@ -50,11 +68,66 @@ def test_what_waits_is_decided_in_order_of_occurrence(story: Story) -> None:
     ]
 
 
-def test_at_one_instant_the_type_decides_then_source_and_id(story: Story) -> None:
+def all_kinds(prospect: str) -> list[IncomingData]:
+    """What may wait, in its order at one instant."""
+    return [
+        CreditsPurchased(account_id=ACCOUNT, purchase_id="purchase", credits=5),
+        ProspectImported(account_id=ACCOUNT, prospect_id=prospect),
+        ProspectGenerated(account_id=ACCOUNT, prospect_id=prospect),
+        ProspectExported(account_id=ACCOUNT, prospect_id=prospect),
+        ProspectTransferred(account_id=ACCOUNT, prospect_id=prospect),
+        ProspectStageChanged(account_id=ACCOUNT, prospect_id=prospect, stage=WRONG_EMAIL),
+        EmailBounced(account_id=ACCOUNT, prospect_id=prospect),
+        ProspectDeleted(account_id=ACCOUNT, prospect_id=prospect),
+    ]
+
+
+def test_all_kinds_of_events_wait_and_are_decided_by_their_type_at_one_instant(story: Story) -> None:
+    at = time("2026-01-01")
+    plan = PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10)
+    kinds = [data for data in all_kinds("ann") if not isinstance(data, ProspectImported)]
+    decided = story.batch([event(data, at, f"{9 - number}") for number, data in enumerate(kinds)][::-1])
+    assert (len(decided.parked), decided.decisions) == (7, [])
+    story.batch([event(plan, time("2026-01-05"), "plan")])
+
+    assert [(d.type, d.outcome) for d in story.decisions] == [
+        ("plan-changed", "plan-in-force"),
+        ("credits-purchased", "purchased"),
+        ("prospect-generated", "charged"),
+        ("prospect-exported", "free"),
+        ("prospect-transferred", "no-effect"),
+        ("prospect-stage-changed", "refund-requested"),
+        ("email-bounced", "refunded"),
+        ("prospect-deleted", "deleted"),
+    ]
+    assert story.log == ["plan_change +10", "purchase +5", "charge -1", "refund +1"]
+
+
+def test_an_import_comes_before_a_charge_of_the_same_instant(story: Story) -> None:
+    at = time("2026-01-01")
+    story.batch([event(data, at, f"{number}") for number, data in enumerate(all_kinds("ann")[::-1])])
+    story.plan(10, "2026-01-05")
+
+    assert [d.outcome for d in story.decisions[1:]] == [
+        "purchased",
+        "imported",
+        "free",
+        "free",
+        "no-effect",
+        "no-effect",
+        "no-effect",
+        "deleted",
+    ]
+
+
+def test_the_order_knows_every_type() -> None:
+    assert set(TYPE_RANK) == set(INCOMING)
+    assert [topic_name(type(data)) for data in all_kinds("ann")] == sorted(TYPE_RANK, key=TYPE_RANK.__getitem__)[1:]
+
+
+def test_at_one_instant_and_of_one_type_source_and_id_decide(story: Story) -> None:
     at = time("2026-01-01")
     inputs = [
-        event(EmailBounced(account_id=ACCOUNT, prospect_id="x"), at, "1"),
-        event(ProspectExported(account_id=ACCOUNT, prospect_id="x"), at, "2"),
         event(ProspectGenerated(account_id=ACCOUNT, prospect_id="y"), at, "4", source="/b"),
         event(ProspectGenerated(account_id=ACCOUNT, prospect_id="x"), at, "6", source="/a"),
         event(ProspectGenerated(account_id=ACCOUNT, prospect_id="x"), at, "5", source="/a"),
@@ -62,7 +135,7 @@ def test_at_one_instant_the_type_decides_then_source_and_id(story: Story) -> Non
     story.batch(inputs)
     story.plan(10, "2026-01-05")
 
-    assert [d.id for d in story.decisions[1:]] == ["5", "6", "4", "2", "1"]
+    assert [d.id for d in story.decisions[1:]] == ["5", "6", "4"]
 
 
 def test_a_bounce_that_waits_before_its_charge_refunds_it(story: Story) -> None:
@@ -223,3 +296,26 @@ def test_a_first_plan_to_come_lets_what_waits_be_decided(story: Story) -> None:
     story.plan(10, "2026-01-10", effective="2026-01-20")
 
     assert [d.outcome for d in story.decisions if d.prospect_id] == ["declined", "charged"]
+
+
+def test_a_second_plan_waits_its_turn_behind_what_still_waits() -> None:
+    story = Story(Rules(unparked_max=2))
+    for number in range(3):
+        story.generate(f"p{number}", "2026-01-01")
+    story.plan(2, "2026-01-02")
+    assert story.plan(10, "2026-01-03") == "parked"
+    unpark_all(story)
+
+    assert [d.outcome for d in story.decisions] == ["plan-in-force", "charged", "charged", "declined", "plan-in-force"]
+
+
+def test_an_order_of_people_does_not_wait_but_what_was_loaded_comes_before_it() -> None:
+    story = Story(Rules(unparked_max=1))
+    for number in range(3):
+        story.generate(f"p{number}", "2026-01-01")
+    story.plan(10, "2026-01-02")
+    assert story.open_prospect("ann", "generated", "2026-01-03") == "opened"
+
+    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "ann"]
+    unpark_all(story)
+    assert story.decisions[-1].prospect_id == "p2"

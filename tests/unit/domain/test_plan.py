@@ -322,3 +322,67 @@ def test_a_late_plan_change_gives_in_the_current_period(hundred: Story) -> None:
     assert hundred.plan(150, "2026-01-20") == "plan-in-force"
     assert hundred.log[-1] == "plan_change +50"
     assert hundred.grants[-1].expires_at == time("2026-03-01")
+
+
+def test_seats_of_a_plan_that_begins_with_a_month_are_those_in_force_then(story: Story) -> None:
+    story.plan(100, "2026-01-01", seats=5, email_accounts=7)
+    story.plan(200, "2026-01-02", effective="2026-02-01")
+    story.plan(100, "2026-01-10", seats=6)
+
+    plan = story.wait("2026-02-01").plan_in_force
+    assert plan is not None
+    assert (plan.monthly_credits, plan.seats, plan.email_accounts) == (200, 6, 7)
+
+
+def test_seats_of_a_superseded_plan_count_for_nothing(hundred: Story) -> None:
+    hundred.plan(200, "2026-01-20", seats=5)
+    hundred.plan(500, "2026-01-10", seats=9)
+
+    assert hundred.plan_in_force is not None
+    assert hundred.plan_in_force.seats == 5
+
+
+def test_a_plan_to_come_that_arrives_after_its_time_takes_effect_in_the_current_period(hundred: Story) -> None:
+    hundred.wait("2026-02-10")
+    assert hundred.plan(150, "2026-01-10", effective="2026-01-20") == "plan-pending"
+    hundred.wait("2026-02-10")
+
+    assert hundred.log == ["plan_change +100", "lapse -100", "renewal +100", "plan_change +50"]
+    assert (hundred.changes[-1].occurred_at, hundred.changes[-1].period_ends_at) == (
+        time("2026-01-20"),
+        time("2026-03-01"),
+    )
+
+
+def test_an_earlier_plan_to_come_may_arrive_after_a_later_one(hundred: Story) -> None:
+    hundred.plan(50, "2026-01-05", effective="2026-01-25")
+    hundred.plan(150, "2026-01-06", effective="2026-01-15")
+
+    assert hundred.wait("2026-02-01").log == ["plan_change +100", "plan_change +50", "lapse -150", "renewal +50"]
+
+
+def test_a_plan_to_come_may_be_announced_on_the_very_instant_of_a_renewal(hundred: Story) -> None:
+    assert hundred.plan(150, "2026-02-01", effective="2026-02-10") == "plan-pending"
+    assert hundred.log == ["plan_change +100", "lapse -100", "renewal +100"]
+    assert hundred.wait("2026-02-10").log[-1] == "plan_change +50"
+
+
+@pytest.mark.parametrize("limit", [150, 50, 0, None])
+def test_a_plan_change_that_changes_nothing_for_the_account_is_recorded(hundred: Story, limit: int | None) -> None:
+    hundred.plan(limit)
+    changes = len(hundred.changes)
+
+    assert hundred.plan(limit, name="renamed") == "plan-in-force"
+    assert len(hundred.changes) == changes
+    assert hundred.plan_in_force is not None
+    assert hundred.plan_in_force.plan_id == "renamed"
+
+
+def test_a_cancelled_account_keeps_its_purchases_and_its_prospects(hundred: Story) -> None:
+    hundred.purchase(1)
+    hundred.generate("ann")
+    hundred.plan(0)
+    hundred.wait("2026-02-01")
+
+    assert hundred.export("ann") == "free"
+    assert [hundred.generate("bob"), hundred.generate("cy")] == ["charged", "declined"]
