@@ -215,6 +215,35 @@ def test_the_reasons_of_dead_letters_are_the_code() -> None:
     assert {reason: told[reason] for reason in REFUSALS} == REFUSALS
 
 
+DOMAIN = ROOT / "service/src/credit_service/domain"
+WITHOUT_RULES = {"__init__.py", "command.py", "decision.py"}
+"""Values alone."""
+
+
+def names_linked(cell: str) -> list[str]:
+    return re.findall(r"\[([^]]+)\]\(", cell)
+
+
+def test_every_file_of_rules_is_in_the_table_of_rules() -> None:
+    rules = [name for row in table("rule | where it lives") for name in names_linked(row[1])]
+
+    assert set(rules) == {path.name for path in DOMAIN.glob("*.py")} - WITHOUT_RULES
+
+
+def test_every_rule_lives_in_one_place_that_is_there() -> None:
+    for rule, place, _ in table("rule | where it lives"):
+        (name,) = names_linked(place)
+        assert re.search(rf"^ *def {code(place)}\(", (DOMAIN / name).read_text(), re.MULTILINE), rule
+
+
+def test_every_test_of_the_domain_holds_a_rule_and_every_rule_is_held() -> None:
+    held_by = [names_linked(row[2]) for row in table("rule | where it lives")]
+    tests = {path.name for path in (ROOT / "tests/unit/domain").glob("test_*.py")}
+
+    assert all(held_by)
+    assert tests <= {name for names in held_by for name in names}
+
+
 def test_the_paths_are_the_code() -> None:
     nothing = cast("Any", None)
     routes = [*account_routes(nothing), *health_routes(nothing, nothing, nothing)]
