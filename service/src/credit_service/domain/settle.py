@@ -51,13 +51,21 @@ def settle(
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
     account.touched_prospects.add(prospect.prospect_id)
     settled = Settled(stays_of(prospect.told))
-    # What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew.
+    # What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew, unless its
+    # credit is forfeit: that is not paid twice.
+    forfeited = []
     for stray in prospect.strays(settled.stays):
         if not stray.is_settled:
             _give_back(account, stray, cause, now, late_refund, out)
-        prospect.void(stray)
+        if stray.refund_sequence is None:
+            forfeited.append(stray)
+        else:
+            prospect.void(stray)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
+        if charge is None and forfeited:
+            charge = forfeited.pop(0)
+            charge.at = stay.brought_by.occurred_at
         if charge is None and stay.origin != "imported":
             charge = take_credit(account, prospect, stay.brought_by, now, out)
             if charge is None:
@@ -70,6 +78,8 @@ def settle(
         due = cause if stay.origin == "imported" else stay.bounce
         if due is not None:
             settled.outcomes[due.position] = _give_back(account, charge, due, now, late_refund, out)
+            if charge.refund_sequence is None:
+                continue
             if stay.origin == "imported":
                 prospect.void(charge)
             else:

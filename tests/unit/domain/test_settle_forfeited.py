@@ -1,0 +1,46 @@
+"""A credit whose refund was forfeited stays paid, whatever is told late."""
+
+from __future__ import annotations
+
+import pytest
+
+from credit_service.domain.decide import Rules
+from credit_service.domain.refund import LateRefund
+from support.domain import Story
+
+
+@pytest.fixture
+def story() -> Story:
+    """Ann was charged in January, and it is February."""
+    story = Story(Rules(LateRefund("forfeit")))
+    story.plan(10, "2026-01-01", anchor="2026-01-01")
+    story.generate("ann", "2026-01-05")
+    return story.wait("2026-02-01")
+
+
+def test_a_late_delete_before_a_forfeited_bounce_charges_nothing(story: Story) -> None:
+    assert story.bounce("ann", "2026-02-10") == "forfeited"
+
+    assert story.delete("ann", "2026-01-20") == "deleted"
+    assert story.balance == 10
+
+
+def test_a_late_delete_before_a_wrong_email_charges_nothing_where_its_credit_is_forfeit(story: Story) -> None:
+    assert story.stage("ann", "2026-02-10") == "refund-requested"
+
+    assert story.delete("ann", "2026-01-20") == "deleted"
+    assert story.balance == 10
+    assert list(story.requests.values()) == ["overtaken"]
+
+
+def test_a_late_delete_behind_a_late_import_charges_nothing_where_its_credit_is_forfeit(story: Story) -> None:
+    assert story.imports("ann", "2026-01-02") == "forfeited"
+
+    assert story.delete("ann", "2026-01-03") == "deleted"
+    assert story.balance == 10
+
+
+def test_a_second_bounce_of_a_forfeited_charge_is_nothing_more(story: Story) -> None:
+    assert story.bounce("ann", "2026-02-10") == "forfeited"
+
+    assert story.bounce("ann", "2026-02-11") == "no-effect"
