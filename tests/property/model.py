@@ -1,135 +1,443 @@
 """The rules of credit told a second time, as simply as possible: every single credit is a token with its expiry.
 
-Shares nothing with the domain. It knows one account in UTC whose months begin on the first, at midnight.
+Shares nothing with the domain. It knows one account.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Of the same instant, what stands first here comes first.
+KINDS = "plan purchase imported generated exported transferred staged bounced deleted".split()
+BRINGS = {"imported", "generated", "exported"}
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(eq=False)
+class Token:
+    """One credit. `block` counts the occasions on which credits were given."""
+
+    origin: str
+    expires: datetime | None
+    since: datetime
+    block: int
+    spent: bool = False
+
+    def ends_by(self, at: datetime) -> bool:
+        return self.expires is not None and self.expires <= at
 
 
 @dataclass
 class Announced:
-    """A plan that was spoken of: `order` says which of two wins."""
+    """A plan that was spoken of: `order` says which of two wins, `due` when it takes effect."""
 
     limit: int | None
     order: tuple[datetime, datetime, int]
+    due: datetime
+
+
+@dataclass(frozen=True, order=True)
+class Fact:
+    """Something that was told of a prospect; facts sort as they occurred."""
+
+    at: datetime
+    rank: int
+    name: str
+    kind: str
+
+
+@dataclass(eq=False)
+class Charge:
+    """What a prospect cost. `token` is None where it took none; `belongs_to` is the fact that it goes with."""
+
+    sequence: int
+    token: Token | None
+    brought_by: Fact
+    belongs_to: Fact
+    given_back: bool = False
+    closed: bool = False
+    asked: bool = False
 
 
 @dataclass
-class Charged:
-    """What a prospect cost: the expiry of its token, or None where it took none."""
+class Prospect:
+    facts: list[Fact] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
 
-    token: datetime | None
-    refunded: bool = False
+    def stays(self) -> list[list[Fact]]:
+        """From delete to delete, where something brought it on; the facts that count, in order.
+
+        What was told before it was brought on counts only where nothing had been deleted yet.
+        """
+        chapters: list[list[Fact]] = [[]]
+        for fact in sorted(self.facts):
+            chapters[-1].append(fact)
+            if fact.kind == "deleted":
+                chapters.append([])
+        later = [
+            [fact for fact in chapter if fact >= min(brings(chapter))] for chapter in chapters[1:] if brings(chapter)
+        ]
+        return ([chapters[0]] if brings(chapters[0]) else []) + later
+
+    def stay_of(self, fact: Fact) -> list[Fact]:
+        return next((stay for stay in self.stays() if fact in stay), [])
+
+
+def brings(facts: list[Fact]) -> list[Fact]:
+    return [fact for fact in facts if fact.kind in BRINGS]
+
+
+def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
+    """When month `number` begins: the anchor's day and time there, or the last day that this month has."""
+    place = ZoneInfo(zone)
+    first = anchor.astimezone(place)
+    months = first.year * 12 + first.month - 1 + number
+    day = first.day
+    while True:
+        try:
+            wall = datetime(months // 12, months % 12 + 1, day, first.hour, first.minute, first.second)  # noqa: DTZ001
+            break
+        except ValueError:
+            day -= 1
+    earlier, later = ((wall + days).replace(tzinfo=UTC).astimezone(place).utcoffset() for days in (-DAY, DAY))
+    assert earlier is not None
+    assert later is not None
+    candidates = sorted((wall - offset).replace(tzinfo=UTC) for offset in {earlier, later})
+    shown = [c for c in candidates if c.astimezone(place).replace(tzinfo=None) == wall]
+    # A time that the clock skips is shown by neither.
+    return shown[0] if shown else (wall - earlier).replace(tzinfo=UTC)
 
 
 @dataclass
 class Model:
-    """One account with a first plan."""
+    """One account. `late_refund` is `current-period`, `forfeit`, or a number of days."""
 
-    forfeit_late_refunds: bool = False
-    tokens: list[datetime] = field(default_factory=list)
-    month_ends: datetime | None = None
+    late_refund: str | int = "current-period"
+    anchor: datetime | None = None
+    zone: str = "UTC"
+    month: int = 0
+    tokens: list[Token] = field(default_factory=list)
+    blocks: int = 0
     unlimited: bool = False
     plan: Announced | None = None
     announced: list[Announced] = field(default_factory=list)
     granted: int = 0
-    charged: dict[str, Charged] = field(default_factory=dict)
-    bounced: set[str] = field(default_factory=set)
-    arrivals: int = 0
+    declined: int = 0
+    position: int = 0
+    changes: list[tuple[str, int, int | None]] = field(default_factory=list)
+    prospects: dict[str, Prospect] = field(default_factory=dict)
+    purchases: set[str] = field(default_factory=set)
+    requests: dict[int, str] = field(default_factory=dict)
+    asked_about: dict[int, Charge] = field(default_factory=dict)
+    known: dict[str, object] = field(default_factory=dict)
+    waiting: list[tuple[datetime, int, str, dict[str, object]]] = field(default_factory=list)
+    commands: dict[str, tuple[object, str]] = field(default_factory=dict)
 
-    def plan_changed(self, limit: int | None, at: datetime, effective_at: datetime) -> str:
-        self.arrivals += 1
-        new = Announced(limit, (effective_at, at, self.arrivals))
-        if self.month_ends is None:
-            self.month_ends = _next_month(at)
-        self._time_passes(at, up_to_but_without=True)
-        rivals = [a for a in self.announced if a.order[0] <= at]
-        if any(new.order < other.order for other in [*rivals, *([self.plan] if self.plan else [])]):
-            said = "plan-superseded"
-        elif effective_at > at:
-            self.announced.append(new)
-            said = "plan-pending"
-        else:
-            said = "plan-in-force"
-            if at == self.month_ends or rivals:
-                self.announced.append(new)
-            else:
-                self._put_in_force(new)
-                self._top_up()
-        self._time_passes(at)
+    @property
+    def held(self) -> int:
+        return sum(not token.spent for token in self.tokens)
+
+    @property
+    def held_by_origin(self) -> dict[str, int]:
+        return dict(Counter(token.origin for token in self.tokens if not token.spent))
+
+    # What is told.
+
+    def happens(self, name: str, kind: str, at: datetime, **fields: object) -> str:
+        """One event; `name` is its id."""
+        content = (kind, fields)
+        if name in self.known:
+            return "duplicate" if self.known[name] == content else "conflict"
+        self.known[name] = content
+        if self.anchor is None and kind != "plan":
+            self.waiting.append((at, KINDS.index(kind), name, fields))
+            return "parked"
+        said = self._apply(kind, at, name, fields)
+        self._let_in_who_waits()
         return said
-
-    def brought(self, prospect: str, at: datetime) -> str:
-        self._time_passes(at)
-        if prospect in self.charged:
-            return "free"
-        if not self.unlimited and not self.tokens:
-            return "declined"
-        token = None
-        if not self.unlimited:
-            token = min(self.tokens)
-            self.tokens.remove(token)
-        self.charged[prospect] = Charged(token)
-        if prospect in self.bounced:
-            self._give_back(prospect)
-        return "charged"
-
-    def bounce(self, prospect: str, at: datetime) -> str:
-        self._time_passes(at)
-        if prospect not in self.charged:
-            self.bounced.add(prospect)
-            return "awaiting-charge"
-        if self.charged[prospect].refunded:
-            return "no-effect"
-        return "refunded" if self._give_back(prospect) else "forfeited"
 
     def passes(self, at: datetime) -> None:
         """Time alone."""
         self._time_passes(at)
 
-    def _give_back(self, prospect: str) -> bool:
-        assert self.month_ends is not None
-        charge = self.charged[prospect]
-        if charge.token is not None:
-            # All tokens end with a month, so one whose month is not the current one is gone.
-            if charge.token < self.month_ends and self.forfeit_late_refunds:
-                return False
-            self.tokens.append(max(charge.token, self.month_ends))
-        charge.refunded = True
-        return True
+    def _let_in_who_waits(self) -> None:
+        waiting, self.waiting = sorted(self.waiting, key=lambda w: w[:3]), []
+        for at, rank, name, fields in waiting:
+            self._apply(KINDS[rank], at, name, fields)
+
+    def _apply(self, kind: str, at: datetime, name: str, fields: dict[str, object]) -> str:
+        if kind == "plan":
+            return self._plan_changed(at, **fields)  # type: ignore[arg-type] # the caller's matter
+        self._time_passes(at)
+        self.position += 1
+        if kind == "purchase":
+            return self._purchased(at, **fields)  # type: ignore[arg-type]
+        if kind == "transferred" or fields.get("hard") is False or fields.get("stage") not in (None, "wrong-email"):
+            return "no-effect"
+        return self._told(str(fields["prospect"]), Fact(at, KINDS.index(kind), name, kind))
+
+    # What people order.
+
+    def decide(self, sequence: int, *, approve: bool, name: str, at: datetime) -> str:
+        def does() -> str:
+            self.requests[sequence] = "approved" if approve else "rejected"
+            return self._give_back(self.asked_about[sequence], at) if approve else "rejected"
+
+        reasons = {None: "unknown-request", "waiting": "", "overtaken": "already-refunded"}
+        refusal = reasons.get(self.requests.get(sequence), "already-decided")
+        return self._ordered(f"refund {name}", (sequence, approve), refusal, at, does)
+
+    def open_account(self, limit: int | None, remaining: int, anchor: datetime, zone: str, at: datetime) -> str:
+        def does() -> str:
+            self._begin_months(anchor, zone, at)
+            self.plan = Announced(limit, (at, at, self.position), at)
+            self.unlimited = limit is None
+            self.granted = limit or 0
+            self._give("opening", remaining, self._month_ends(), at)
+            if remaining or self.unlimited:
+                self._note("opening", remaining)
+            return "opened"
+
+        refusal = "has-a-plan" if self.anchor else ""
+        said = self._ordered("account", (limit, remaining, anchor, zone), refusal, at, does)
+        if self.anchor is not None:
+            self._let_in_who_waits()
+        return said
+
+    def open_purchase(self, purchase: str, remaining: int, expires: datetime | None, at: datetime) -> str:
+        def does() -> str:
+            self.purchases.add(purchase)
+            self._give("purchase", remaining, expires, at)
+            self._note("opening", remaining)
+            return "opened"
+
+        refusal = "expired" if expires is not None and expires <= at else ""
+        refusal = "purchase-known" if purchase in self.purchases else refusal
+        refusal = refusal if self.anchor else "not-open"
+        return self._ordered(f"purchase {purchase}", (remaining, expires), refusal, at, does)
+
+    def open_prospect(self, prospect: str, kind: str, at: datetime) -> str:
+        known = self.prospects.setdefault(prospect, Prospect())
+
+        def does() -> str:
+            fact = Fact(LONG_AGO, KINDS.index(kind), "", kind)
+            if kind != "imported":
+                token = None if self.unlimited else Token("gone", LONG_AGO, LONG_AGO, 0, spent=True)
+                known.charges.append(Charge(-self.position, token, fact, fact))
+            self._told(prospect, fact, at)
+            return "opened"
+
+        refusal = "prospect-known" if brings(known.facts) else ""
+        refusal = refusal if self.anchor else "not-open"
+        return self._ordered(f"prospect {prospect}", kind, refusal, at, does)
+
+    def _ordered(self, name: str, content: object, refusal: str, at: datetime, does: Callable[[], str]) -> str:
+        if name in self.commands:
+            before, said = self.commands[name]
+            return said if before == content else "conflict"
+        if refusal:
+            return refusal
+        self._time_passes(at)
+        self.position += 1
+        said = does()
+        self.commands[name] = content, said
+        return said
+
+    # Prospects.
+
+    def _told(self, name: str, new: Fact, at: datetime | None = None) -> str:
+        prospect = self.prospects.setdefault(name, Prospect())
+        prospect.facts.append(new)
+        effects = self._agree(prospect, new, at or new.at)
+        if new.kind == "deleted":
+            ended = [fact.at for stay in prospect.stays() for fact in stay if fact.kind == "deleted"]
+            return "deleted" if new.at in ended else "no-effect"
+        if new in effects:
+            return effects[new]
+        if new.kind == "imported":
+            return "imported" if brings(prospect.stay_of(new))[0] == new else "no-effect"
+        if new.kind in BRINGS:
+            return "free"
+        heard_of = any(fact.kind in BRINGS or fact.kind == "deleted" for fact in prospect.facts)
+        return "no-effect" if heard_of else "awaiting-charge"
+
+    def _agree(self, prospect: Prospect, new: Fact, at: datetime) -> dict[Fact, str]:
+        """Charges and gives back until the charges are what the facts say; the effect of each fact on the way."""
+        effects: dict[Fact, str] = {}
+        unpaid: Fact | None = new
+        while unpaid:
+            # What gave a credit back, or asked for it, may prove to come after a delete: it is then to be paid again,
+            # but for a credit that is forfeit.
+            for charge in [c for c in prospect.charges if not prospect.stay_of(c.belongs_to)]:
+                if not charge.closed:
+                    self._give_back(charge, at)
+                if charge.given_back:
+                    prospect.charges.remove(charge)
+                charge.belongs_to = charge.brought_by
+            unpaid = None
+            for stay in prospect.stays():
+                unpaid = unpaid or self._agree_on(prospect, stay, new, effects)
+            if unpaid:
+                prospect.facts.remove(unpaid)
+                effects[unpaid] = "declined"
+                self.declined += unpaid == new
+        return effects
+
+    def _agree_on(self, prospect: Prospect, stay: list[Fact], new: Fact, effects: dict[Fact, str]) -> Fact | None:
+        """Of one stay; returns the fact that could not be paid for."""
+        first = brings(stay)[0]
+        charge = next((c for c in prospect.charges if c.belongs_to in stay), None)
+        if charge is None and first.kind != "imported":
+            charge = self._charge(first)
+            if charge is None:
+                return first
+            prospect.charges.append(charge)
+            effects[first] = "charged"
+        if charge is None or charge.closed:
+            return None
+        bounced = next((fact for fact in stay if fact.kind == "bounced"), None)
+        wrong = next((fact for fact in stay if fact.kind == "staged"), None)
+        if first.kind == "imported":
+            effects[new] = self._give_back(charge, new.at)
+            if charge.given_back:
+                prospect.charges.remove(charge)
+        elif bounced:
+            effects[bounced] = self._give_back(charge, bounced.at)
+            if charge.given_back:
+                charge.belongs_to = bounced
+        elif wrong and not charge.asked:
+            charge.asked, charge.belongs_to = True, wrong
+            self.requests[charge.sequence], self.asked_about[charge.sequence] = "waiting", charge
+            effects[wrong] = "refund-requested"
+        return None
+
+    def _charge(self, fact: Fact) -> Charge | None:
+        token = None
+        if not self.unlimited:
+            left = [token for token in self.tokens if not token.spent]
+            if not left:
+                return None
+            token = min(left, key=lambda t: (t.expires or NEVER, t.since, t.block))
+            token.spent = True
+        self._note("charge", -1 if token else 0)
+        return Charge(len(self.changes), token, fact, fact)
+
+    def _give_back(self, charge: Charge, at: datetime) -> str:
+        charge.closed = True
+        if self.requests.get(charge.sequence) == "waiting":
+            self.requests[charge.sequence] = "overtaken"
+        if charge.token is not None and charge.token in self.tokens:
+            charge.token.spent = False
+        elif charge.token is not None:
+            if self.late_refund == "forfeit":
+                return "forfeited"
+            expires = self._month_ends()
+            if isinstance(self.late_refund, int):
+                expires = max(at, self._month_begins()) + self.late_refund * DAY
+            beside = [t for t in self.tokens if t.origin == "refund" and t.expires == expires]
+            self._give("refund", 1, expires, at)
+            if beside:
+                self.tokens[-1].since, self.tokens[-1].block = beside[0].since, beside[0].block
+        charge.given_back = True
+        self._note("refund", 1 if charge.token else 0)
+        return "refunded"
+
+    # Credits and plans.
+
+    def _purchased(self, at: datetime, purchase: str, credits: int, expires: datetime | None) -> str:  # noqa: A002
+        if purchase in self.purchases:
+            return "no-effect"
+        self.purchases.add(purchase)
+        self._give("purchase", credits, expires, at)
+        self._note("purchase", credits)
+        return "purchased"
+
+    def _plan_changed(
+        self, at: datetime, limit: int | None, effective: datetime | None, anchor: datetime | None, zone: str | None
+    ) -> str:
+        effective = effective or at
+        if self.anchor is None:
+            self._begin_months(anchor or effective, zone or "UTC", at)
+        self._time_passes(at, up_to_but_without=True)
+        self.position += 1
+        new = Announced(limit, (effective, at, self.position), max(effective, at))
+        rivals = [a for a in self.announced if a.due <= at] + ([self.plan] if self.plan else [])
+        said = "plan-pending" if effective > at else "plan-in-force"
+        if any(new.order < other.order for other in rivals):
+            said = "plan-superseded"
+        else:
+            self.announced.append(new)
+        self._time_passes(at)
+        return said
+
+    def _give(self, origin: str, number: int, expires: datetime | None, at: datetime) -> None:
+        self.blocks += 1
+        self.tokens += [Token(origin, expires, at, self.blocks) for _ in range(number)]
+
+    def _note(self, reason: str, delta: int) -> None:
+        self.changes.append((reason, delta, None if self.unlimited else self.held))
+
+    # Time.
+
+    def _begin_months(self, anchor: datetime, zone: str, at: datetime) -> None:
+        self.anchor, self.zone = anchor, zone
+        while self._month_begins() > at:
+            self.month -= 1
+        while self._month_ends() <= at:
+            self.month += 1
+
+    def _month_begins(self) -> datetime:
+        assert self.anchor is not None
+        return turn_of_month(self.anchor, self.zone, self.month)
+
+    def _month_ends(self) -> datetime:
+        assert self.anchor is not None
+        return turn_of_month(self.anchor, self.zone, self.month + 1)
 
     def _time_passes(self, at: datetime, *, up_to_but_without: bool = False) -> None:
-        while self.month_ends is not None:
-            instant = min([self.month_ends, *(a.order[0] for a in self.announced)])
+        while self.anchor is not None:
+            expiries = [token.expires for token in self.tokens if token.expires]
+            instant = min([self._month_ends(), *expiries, *(a.due for a in self.announced)])
             if instant > at or (up_to_but_without and instant == at):
                 return
-            due = [a for a in self.announced if a.order[0] <= instant]
-            self.announced = [a for a in self.announced if a.order[0] > instant]
-            is_new_month = instant == self.month_ends
+            is_new_month = instant == self._month_ends()
+            over = [token for token in self.tokens if token.ends_by(instant)]
+            self.tokens = [token for token in self.tokens if not token.ends_by(instant)]
+            self.position += bool(is_new_month or over)
+            if unspent := sum(not token.spent for token in over):
+                self._note("lapse", -unspent)
             if is_new_month:
-                self.tokens = []
-                self.granted = 0
-                self.month_ends = _next_month(instant)
+                self.month += 1
+                self.granted = self.declined = 0
+            due = [a for a in self.announced if a.due <= instant]
+            self.announced = [a for a in self.announced if a.due > instant]
             for plan in sorted(due, key=lambda a: a.order)[-1:]:
                 if self.plan is None or plan.order > self.plan.order:
-                    self._put_in_force(plan)
-            if is_new_month or due:
-                self._top_up()
+                    self._put_in_force(plan, instant, also_grant=not is_new_month)
+            if is_new_month and self.plan and self.plan.limit:
+                self._top_up(instant)
+                self._note("renewal", self.granted)
 
-    def _put_in_force(self, plan: Announced) -> None:
+    def _put_in_force(self, plan: Announced, at: datetime, *, also_grant: bool) -> None:
+        was_unlimited, self.unlimited = self.unlimited, plan.limit is None
         self.plan = plan
-        self.unlimited = plan.limit is None
+        more = self._top_up(at) if also_grant else 0
+        if more or was_unlimited != self.unlimited:
+            self._note("plan_change", more)
 
-    def _top_up(self) -> None:
-        assert self.month_ends is not None
+    def _top_up(self, at: datetime) -> int:
         limit = (self.plan.limit or 0) if self.plan else 0
         more = max(0, limit - self.granted)
-        self.tokens += [self.month_ends] * more
+        self._give("plan", more, self._month_ends(), at)
         self.granted += more
-
-
-def _next_month(at: datetime) -> datetime:
-    return datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
+        return more

@@ -1,0 +1,368 @@
+"""Draws what happens to an account, and holds a service to the model after each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    BounceType,
+    CreditsPurchased,
+    EmailBounced,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+    ProspectImported,
+    ProspectStageChanged,
+    ProspectTransferred,
+)
+from credit_service.domain.command import CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.prospect import ProspectOrigin
+from credit_service.domain.refund import LateRefund
+from property.model import Model, turn_of_month
+
+DAY = timedelta(days=1)
+TOLD_OF_MAX = 25
+
+
+@dataclass(frozen=True)
+class Change:
+    """A balance change as others see it."""
+
+    sequence: int
+    previous_balance: int | None
+    balance: int | None
+    delta: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of the account."""
+
+    held: int
+    balance: int | None
+    declined: int
+    position: int
+    by_origin: dict[str, int]
+    requests: dict[int, str]
+
+
+class Service(Protocol):
+    """One account in something that keeps the rules of credit. Each call returns once it is done."""
+
+    account_id: str
+    late_refund: LateRefund
+
+    @property
+    def clock(self) -> datetime:
+        """Its clock; moves on when something later happens."""
+
+    def happens(self, data: IncomingData, at: datetime, event_id: str) -> str:
+        """One event; what became of it."""
+
+    def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
+        """One command, given at that time; the answer."""
+
+    def wait(self, until: datetime) -> None:
+        """Lets the timers up to that time happen."""
+
+    def woken_up_to(self) -> datetime | None:
+        """Up to when timers have happened by themselves, without anybody's waiting for them."""
+
+    def state(self) -> State:
+        """As it stands."""
+
+    def changes(self, after: int) -> list[Change]:
+        """The balance changes behind the sequence `after`, in order."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Where the months of an account begin, given in days and a time of that zone."""
+
+    day: int
+    hour: int
+    minute: int
+    zone: str
+
+
+UTC_MIDNIGHT = Calendar(1, 0, 0, "UTC")
+# The second one meets the hour that the clock skips, on 29 March 2026.
+CALENDARS = [UTC_MIDNIGHT, UTC_MIDNIGHT, Calendar(31, 8, 0, "Europe/Berlin"), Calendar(29, 1, 30, "Europe/Berlin")]
+LATE_REFUNDS = [LateRefund(), LateRefund("forfeit"), LateRefund("days", 5), LateRefund("days", 45)]
+
+prospects = st.sampled_from(["ann", "bob", "cy"])
+limits = st.sampled_from([None, 0, 1, 2, 3, 5, 8])
+few = st.integers(1, 4)
+# Mostly in order, sometimes weeks late.
+late_days = st.sampled_from([0, 0, 0, 0, 0.01, 0.5, 3, 5, 40])
+effective_days = st.sampled_from([None, None, 0, -20, -0.5, 0.5, 5, 31, 60])
+lasting_days = st.sampled_from([None, None, 0.5, 5.01, 40, 100, "turn", "turn"])
+facts = st.sampled_from(["generated", "exported", "imported", "bounced", "staged", "deleted"])
+purchase_ids = st.sampled_from(["p-1", "p-2", "p-3", "p-4", "p-5"])
+
+
+class AccountMachine(RuleBasedStateMachine):
+    """`begin` says with which service; the rules are what may happen next."""
+
+    service: Service
+    year = 2026
+
+    def begin(self, late_refund: LateRefund) -> Service:
+        raise NotImplementedError
+
+    @initialize(
+        calendar=st.sampled_from(CALENDARS),
+        late_refund=st.sampled_from(LATE_REFUNDS),
+        day=st.sampled_from([0, 0.5, 20]),
+        way=st.sampled_from(["plan", "plan", "opening", "later"]),
+        limit=limits,
+        effective=effective_days,
+        remaining=st.integers(0, 3),
+    )
+    def begins(
+        self,
+        calendar: Calendar,
+        late_refund: LateRefund,
+        day: float,
+        way: str,
+        limit: int | None,
+        effective: float | None,
+        remaining: int,
+    ) -> None:
+        self.service = self.begin(late_refund)
+        chosen = self.service.late_refund
+        self.model = Model(chosen.days if chosen.kind == "days" else chosen.kind)
+        self.anchor = datetime(self.year, 1, calendar.day, calendar.hour, calendar.minute, tzinfo=UTC)
+        self.zone = calendar.zone
+        self.at = self.anchor + day * DAY
+        self.seen = 0
+        self.running: int | None = 0
+        self.told_of = Counter[str]()
+        self.told: list[tuple[str, str, datetime, dict[str, Any]]] = []
+        if way == "plan":
+            self._plan(limit, self.at, effective)
+        elif way == "opening":
+            self._open_account(limit, remaining)
+
+    # Time.
+
+    @rule(days=st.sampled_from([0.01, 0.5, 1, 5]))
+    def some_days_pass(self, days: float) -> None:
+        self.at += timedelta(days=days)
+
+    @rule(months=st.sampled_from([1, 1, 1, 3, 14]))
+    def months_begin(self, months: int) -> None:
+        """To the very instant at which a month begins."""
+        for _ in range(months):
+            self.at = self._next_turn(self.at)
+
+    @rule()
+    def timers_wake(self) -> None:
+        self.service.wait(self.at)
+        self.model.passes(self.at)
+
+    # Plans and purchases.
+
+    @rule(limit=limits, late=late_days, effective=effective_days)
+    def plan_changed(self, limit: int | None, late: float, effective: float | None) -> None:
+        self._plan(limit, self.at - late * DAY, effective)
+
+    @rule(limit=limits)
+    def plan_changes_with_the_next_month(self, limit: int | None) -> None:
+        days = (self._next_turn(self.at) - self.at) / DAY
+        self._plan(limit, self.at, days)
+
+    @rule(purchase=purchase_ids, credits=few, late=late_days, lasting=lasting_days)
+    def purchased(self, purchase: str, credits: int, late: float, lasting: float | str | None) -> None:  # noqa: A002
+        at = self.at - late * DAY
+        self._tell("purchase", at, purchase=purchase, credits=credits, expires=self._expiry(at, lasting))
+
+    # Prospects.
+
+    @rule(kind=st.sampled_from("generated generated exported imported".split()), prospect=prospects, late=late_days)
+    def brought(self, kind: str, prospect: str, late: float) -> None:
+        self._tell_of(prospect, kind, late)
+
+    @rule(prospect=prospects, late=late_days)
+    def bounced(self, prospect: str, late: float) -> None:
+        self._tell_of(prospect, "bounced", late)
+
+    @rule(prospect=prospects, late=late_days)
+    def wrong_email(self, prospect: str, late: float) -> None:
+        self._tell_of(prospect, "staged", late)
+
+    @rule(prospect=prospects, late=late_days)
+    def deleted(self, prospect: str, late: float) -> None:
+        self._tell_of(prospect, "deleted", late)
+
+    @rule(prospect=prospects, things=st.lists(st.tuples(facts, st.integers(0, 4)), min_size=2, max_size=6))
+    def much_is_told_in_any_order(self, prospect: str, things: list[tuple[str, int]]) -> None:
+        for kind, late in things:
+            self._tell_of(prospect, kind, late)
+
+    @rule(prospect=prospects, what=st.sampled_from(["soft bounce", "transfer", "stage"]), late=late_days)
+    def something_without_effect(self, prospect: str, what: str, late: float) -> None:
+        at = self.at - late * DAY
+        if what == "soft bounce":
+            self._tell("bounced", at, prospect=prospect, hard=False)
+        elif what == "transfer":
+            self._tell("transferred", at, prospect=prospect)
+        else:
+            self._tell("staged", at, prospect=prospect, stage="contacted")
+
+    @precondition(lambda self: self.told)
+    @rule(number=st.integers(0, 99), late=st.sampled_from([None, None, 0, 5]), is_other=st.booleans())
+    def said_again(self, number: int, late: float | None, *, is_other: bool) -> None:
+        """The same id with the same content is a repeat, also if its time is another; with other content a conflict."""
+        event_id, kind, at, fields = self.told[-1 - number % len(self.told)]
+        if is_other:
+            kind, fields = "generated", {"prospect": "somebody else"}
+        self._tell(kind, at if late is None else self.at - late * DAY, event_id=event_id, **fields)
+
+    # What people order.
+
+    @rule(number=st.integers(0, 9), approve=st.booleans(), name=st.sampled_from(["new", "new", "new", "r-1", "r-2"]))
+    def refund_is_decided(self, number: int, name: str, *, approve: bool) -> None:
+        self._decide(number, name, approve=approve)
+
+    @precondition(lambda self: "waiting" in self.model.requests.values())
+    @rule(approve=st.booleans())
+    def waiting_refund_is_decided(self, *, approve: bool) -> None:
+        waiting = sorted(s for s, status in self.model.requests.items() if status == "waiting")
+        self._decide(sorted(self.model.requests).index(waiting[0]), "new", approve=approve)
+
+    @rule(limit=limits, remaining=st.integers(0, 3))
+    def account_is_opened(self, limit: int | None, remaining: int) -> None:
+        self._open_account(limit, remaining)
+
+    def _open_account(self, limit: int | None, remaining: int) -> None:
+        data = OpenAccount("plan", limit, None, None, self.anchor, self.zone, remaining)
+        expected = self.model.open_account(limit, remaining, self.anchor, self.zone, self._now())
+        assert self.service.ordered(data, self._now(), "") == expected
+
+    @rule(purchase=purchase_ids, remaining=few, lasting=lasting_days, early=st.sampled_from([0, 0, 0, 5.01]))
+    def purchase_is_opened(self, purchase: str, remaining: int, lasting: float | str | None, early: float) -> None:
+        expires = self._expiry(self.at - early * DAY, lasting)
+        expected = self.model.open_purchase(purchase, remaining, expires, self._now())
+        assert self.service.ordered(OpenPurchase(purchase, remaining, expires), self._now(), "") == expected
+
+    @rule(
+        prospect=st.sampled_from(["ann-0", "bob-0", "cy-0", "dee"]),
+        kind=st.sampled_from(["generated", "exported", "imported"]),
+    )
+    def prospect_is_opened(self, prospect: str, kind: ProspectOrigin) -> None:
+        expected = self.model.open_prospect(prospect, kind, self._now())
+        assert self.service.ordered(OpenProspect(prospect, kind), self._now(), "") == expected
+
+    # After each step.
+
+    @invariant()
+    def agrees_with_the_model(self) -> None:
+        if (up_to := self.service.woken_up_to()) is not None:
+            self.model.passes(up_to)
+        assert self.service.state() == State(
+            self.model.held,
+            None if self.model.unlimited else self.model.held,
+            self.model.declined,
+            self.model.position,
+            self.model.held_by_origin,
+            self.model.requests,
+        )
+        new = self.service.changes(self.seen)
+        assert [(c.reason, c.delta, c.balance) for c in new] == self.model.changes[self.seen :]
+        for change in new:
+            assert change.sequence == self.seen + 1
+            assert change.previous_balance == self.running
+            self.seen, self.running = change.sequence, change.balance
+
+    def _plan(self, limit: int | None, at: datetime, effective: float | None) -> None:
+        """Where months begin is said at first; said differently later, it has no effect."""
+        is_first = self.model.anchor is None
+        anchor = self.anchor if is_first and abs(at - self.anchor) < 4 * 365 * DAY else None
+        effective_at = None if effective is None else at + effective * DAY
+        zone = self.zone if is_first else "America/New_York"
+        self._tell("plan", at, limit=limit, effective=effective_at, anchor=anchor, zone=zone)
+
+    def _tell_of(self, prospect: str, kind: str, late: float) -> None:
+        """One prospect is told of no more often than is kept of it; then the next one has its place."""
+        self.told_of[prospect] += 1
+        name = f"{prospect}-{self.told_of[prospect] // TOLD_OF_MAX}"
+        of_kind: dict[str, dict[str, Any]] = {"bounced": {"hard": True}, "staged": {"stage": WRONG_EMAIL}}
+        self._tell(kind, self.at - late * DAY, prospect=name, **of_kind.get(kind, {}))
+
+    def _tell(self, kind: str, at: datetime, *, event_id: str = "", **fields: Any) -> None:
+        event_id = event_id or f"event-{len(self.told):03}"
+        data = data_of(self.service.account_id, kind, **fields)
+        said = self.service.happens(data, at, event_id)
+        assert said == self.model.happens(event_id, kind, at, **fields)
+        self.told.append((event_id, kind, at, fields))
+
+    def _decide(self, number: int, name: str, *, approve: bool) -> None:
+        asked = sorted(self.model.requests)
+        sequence = asked[number] if number < len(asked) else 1 + len(self.model.changes) - number
+        name = f"{len(self.model.commands)}-{self.model.position}" if name == "new" else name
+        expected = self.model.decide(sequence, approve=approve, name=name, at=self._now())
+        assert self.service.ordered(DecideRefund(sequence, approve, "ops", "a reason"), self._now(), name) == expected
+
+    def _now(self) -> datetime:
+        return max(self.at, self.service.clock)
+
+    def _expiry(self, at: datetime, lasting: float | str | None) -> datetime | None:
+        if isinstance(lasting, str):
+            return self._next_turn(at)
+        return None if lasting is None else at + lasting * DAY + timedelta(microseconds=1)
+
+    def _next_turn(self, at: datetime) -> datetime:
+        anchor, zone = self.model.anchor or self.anchor, self.model.zone if self.model.anchor else self.zone
+        number = (at.year - anchor.year) * 12 + at.month - anchor.month - 1
+        while (turn := turn_of_month(anchor, zone, number)) <= at:
+            number += 1
+        return turn
+
+
+def data_of(account_id: str, kind: str, **fields: Any) -> IncomingData:
+    """What a producer would send."""
+    match kind:
+        case "plan":
+            return PlanChanged(
+                account_id=account_id,
+                plan_id="p",
+                monthly_credits=fields["limit"],
+                effective_at=fields["effective"],
+                billing_anchor_at=fields["anchor"],
+                time_zone=fields["zone"],
+            )
+        case "purchase":
+            return CreditsPurchased(
+                account_id=account_id,
+                purchase_id=fields["purchase"],
+                credits=fields["credits"],
+                expires_at=fields["expires"],
+            )
+        case "bounced":
+            bounce_type: BounceType = "hard" if fields["hard"] else "soft"
+            return EmailBounced(account_id=account_id, prospect_id=fields["prospect"], bounce_type=bounce_type)
+        case "staged":
+            return ProspectStageChanged(account_id=account_id, prospect_id=fields["prospect"], stage=fields["stage"])
+        case _:
+            return PLAIN[kind](account_id=account_id, prospect_id=fields["prospect"])
+
+
+PLAIN: dict[str, type[ProspectGenerated | ProspectExported | ProspectImported | ProspectTransferred | ProspectDeleted]]
+PLAIN = {
+    "generated": ProspectGenerated,
+    "exported": ProspectExported,
+    "imported": ProspectImported,
+    "transferred": ProspectTransferred,
+    "deleted": ProspectDeleted,
+}
