@@ -1,7 +1,9 @@
 """One credit for a prospect that comes onto the account."""
 
+from dataclasses import replace
 from datetime import datetime
 
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Cause, Decided
 from credit_service.domain.grant import first_to_burn
@@ -14,6 +16,9 @@ def take_credit(account: Account, prospect: Prospect, cause: Cause, now: datetim
     On an unlimited plan the charge is recorded and takes no grant.
     """
     previous_balance = account.published_balance
+    if cause.source == SERVICE_SOURCE:
+        # Told as what it opened; what is published names the decision as the ledger does.
+        cause = replace(cause, type="opening")
     grant = None
     if not account.unlimited:
         grant = first_to_burn(account.grants.values())
