@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -30,7 +31,7 @@ from credit_contracts import (
 )
 from credit_service.application.opening import BATCH_ROWS_MAX
 from credit_service.application.opening_rows import COLUMNS
-from support.credits import CREDITS, decide_events, environment, run_credits
+from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits
 from support.stack import fresh_database
 from support.wait import eventually
 
@@ -250,12 +251,14 @@ async def test_each_balance_that_is_opened_waits_to_be_published(customers: Cust
 
 
 async def test_months_begin_at_the_anchor_in_the_accounts_own_zone(customers: Customers) -> None:
-    anchor = f"{THIS_MONTH.year - 1}-01-15T00:00:00+09:00"
+    # The last of February in UTC, where months would begin on the 28th.
+    anchor = f"{THIS_MONTH.year - 1}-03-01T00:00:00+09:00"
 
     customers.open(customers.write([account("tokyo", billing_anchor_at=anchor, time_zone="Asia/Tokyo")], "c.csv"))
 
-    starts_at = datetime.fromisoformat(customers.show("tokyo")["period"]["starts_at"])
-    assert (starts_at.day, starts_at.hour) == (14, 15)
+    period = customers.show("tokyo")["period"]
+    there = [datetime.fromisoformat(period[end]).astimezone(ZoneInfo("Asia/Tokyo")) for end in ("starts_at", "ends_at")]
+    assert [(instant.day, instant.hour) for instant in there] == [(1, 0), (1, 0)]
 
 
 async def test_what_an_account_owns_is_free_and_a_bounce_gives_its_credit_back_in_this_month(
@@ -550,8 +553,8 @@ async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> N
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGINT)
         # Its stdin stays open.
+        running.wait(COMMAND_SECONDS_MAX)
         err = cast("IO[str]", running.stderr).read()
-        running.wait()
 
     assert running.returncode == 130
     assert "opened                2000           0           0\n" in err
@@ -584,7 +587,7 @@ async def test_a_bar_on_the_terminal_leaves_stdout_to_the_data(customers: Custom
         os.close(theirs)
         drawn = read_terminal(ours)
         out = cast("IO[str]", running.stdout).read()
-        running.wait()
+        running.wait(COMMAND_SECONDS_MAX)
 
     assert out == "line 2001 (nobody): stands without its account's row\n"
     assert "Rows read" in drawn

@@ -65,7 +65,7 @@ class Opening:
     async def batches(self, rows: Iterable[Row | RefusedRow]) -> AsyncGenerator[BatchOpened]:
         """Decides the rows, batch after batch; each is committed before it is told.
 
-        Raises `LedgerUnavailable`. The rows of that batch, and those after, are as if they had not been given.
+        Raises `LedgerUnavailable`: what became of the batch in hand is then not known, and it may be given again.
         """
         left = iter(rows)
         while batch := list(islice(left, BATCH_ROWS_MAX)):
@@ -91,8 +91,6 @@ class Opening:
             return await (self._try(commands, self._trial) if self._trial else self._do(commands))
         except RefusedByLedger as error:
             if len(commands) == 1:
-                if _is_account(commands[0]):
-                    self._account = None
                 where = f", {error.constraint}" if error.constraint else ""
                 detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
                 return [_Fate("refused-by-database", detail)]

@@ -176,13 +176,13 @@ def read_rows(lines: Iterable[Line], read_fields: ReadFields, now: datetime) -> 
 
 
 def _row(number: int, fields: Mapping[str, object], now: datetime) -> Row | RefusedRow:
-    kind = fields.get("record")
-    model = _MODELS.get(kind) if isinstance(kind, str) else None  # type: ignore[call-overload]
-    if model is None:
-        found = "missing" if kind is None else f"not one of {', '.join(_MODELS)}"
+    given = fields.get("record")
+    kind = next((known for known in _MODELS if known == given), None)
+    if kind is None:
+        found = "missing" if given is None else f"not one of {', '.join(_MODELS)}"
         return RefusedRow(number, None, None, "bad-row", f"record: {found}")
     try:
-        checked = model.model_validate(fields, context=now)
+        checked = _MODELS[kind].model_validate(fields, context=now)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         detail = ", ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in errors)
