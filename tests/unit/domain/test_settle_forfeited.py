@@ -44,3 +44,15 @@ def test_a_second_bounce_of_a_forfeited_charge_is_nothing_more(story: Story) -> 
     assert story.bounce("ann", "2026-02-10") == "forfeited"
 
     assert story.bounce("ann", "2026-02-11") == "no-effect"
+
+
+def test_a_stay_that_was_imported_does_not_stand_for_the_one_that_was_paid() -> None:
+    story = Story(Rules(LateRefund("forfeit")))
+    story.plan(10, "2026-01-01", anchor="2026-01-01")
+    story.imports("ann", "2026-01-02")
+    story.delete("ann", "2026-01-03")
+    story.generate("ann", "2026-01-05")
+    story.stage("ann", "2026-02-10")
+
+    assert story.delete("ann", "2026-01-20") == "deleted"
+    assert story.balance == 10

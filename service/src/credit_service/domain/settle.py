@@ -63,7 +63,7 @@ def settle(
             prospect.void(stray)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
-        if charge is None and forfeited:
+        if charge is None and forfeited and stay.origin != "imported":
             charge = forfeited.pop(0)
             charge.at = stay.brought_by.occurred_at
         if charge is None and stay.origin != "imported":
