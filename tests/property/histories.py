@@ -156,21 +156,21 @@ PROSPECT_KINDS = ["generate", "generate", "export", "import", "transfer", "bounc
 
 
 @st.composite
-def ample_months(draw: st.DrawFn) -> list[Incoming]:
-    """The events of one account with ample credits, hours apart, and no period's end between them.
+def ample_months(draw: st.DrawFn, apart: timedelta = timedelta(hours=1)) -> list[Incoming]:
+    """The events of one account with ample credits, hours `apart`, so that no period ends between them.
 
     Prospects are deleted and brought on again, and some of what is told of them makes no sense.
     """
     few = draw(st.sampled_from([["ann"], ["ann", "bob"], ["ann", "bob", "cy"]]))
     kinds = draw(st.lists(st.tuples(st.sampled_from([*PROSPECT_KINDS, "purchase"]), st.sampled_from(few)), max_size=12))
-    return [of_month(number, kind, prospect) for number, (kind, prospect) in enumerate([("plan", ""), *kinds])]
+    return [_apart(number * apart, kind, prospect) for number, (kind, prospect) in enumerate([("plan", ""), *kinds])]
 
 
-def of_month(number: int, kind: str, prospect: str) -> Incoming:
-    at = START + timedelta(hours=number)
+def _apart(after: timedelta, kind: str, prospect: str) -> Incoming:
+    at = START + after
     # Purchases never expire and are all of one size, since it is the first to arrive that counts.
     limit, effective_days = (7, None) if kind == "purchase" else (1_000, None)
-    return event(data_of("acme", kind, prospect, at, limit, effective_days), at, f"{number:03}")
+    return event(data_of("acme", kind, prospect, at, limit, effective_days), at, f"{after}")
 
 
 @st.composite

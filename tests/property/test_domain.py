@@ -305,6 +305,17 @@ def test_topics_may_run_ahead_of_each_other(month: list[Incoming], data: st.Data
     forgiven(month, data.draw(interleaved(month)), data)
 
 
+@given(ample_months(timedelta(days=9)), rules(), st.data())
+@settings(max_examples=200)
+def test_the_ledger_is_whole_also_where_nothing_comes_in_order(
+    months: list[Incoming], with_rules: Rules, data: st.DataObject
+) -> None:
+    rows = Rows()
+    for item in data.draw(st.permutations(months)):
+        take(rows, [item], with_rules)
+        check(rows)
+
+
 def forgiven(in_order: list[Incoming], arrived: list[Incoming], data: st.DataObject) -> None:
     """Nothing that lasts tells in which order the events arrived."""
     cut = data.draw(st.integers(0, len(arrived)))

@@ -92,6 +92,8 @@ def tell(story: Story, *steps: str) -> list[str]:
         (["generate", "delete", "import"], "bounce", "no-effect", []),
         (["generate", "delete"], "bounce", "no-effect", []),
         (["generate", "delete"], "wrong email", "no-effect", []),
+        (["delete"], "bounce", "no-effect", []),
+        (["delete"], "wrong email", "no-effect", []),
         (["generate", "delete", "bounce"], "generate", "charged", ["charge -1"]),
         (["bounce", "delete"], "generate", "charged", ["charge -1"]),
         (["delete", "bounce"], "generate", "charged", ["charge -1"]),

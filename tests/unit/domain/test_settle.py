@@ -141,6 +141,15 @@ def test_a_late_import_gives_the_charge_back(hundred: Story) -> None:
     assert borne(hundred) == [("imported", False)]
 
 
+def test_what_a_late_import_gave_back_is_charged_again_if_a_delete_lay_between_them(hundred: Story) -> None:
+    hundred.generate("ann", "2026-01-04")
+    hundred.imports("ann", "2026-01-02")
+
+    assert hundred.delete("ann", "2026-01-03") == "deleted"
+    assert hundred.log == ["plan_change +100", "charge -1", "refund +1", "charge -1"]
+    assert borne(hundred) == [("imported", False), ("generated", True)]
+
+
 def test_a_late_import_of_what_bounced_gives_nothing_more(hundred: Story) -> None:
     hundred.generate("ann", "2026-01-03")
     hundred.bounce("ann", "2026-01-04")
