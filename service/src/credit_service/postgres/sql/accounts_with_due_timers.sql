@@ -10,7 +10,10 @@ FROM (
             WHEN ($2::boolean [])[partition_hash % $3 + 1] THEN credits.ledger_now() - $4::interval
             -- Of two values `least` takes the one that is not null, so what is not asked about is left out here.
             WHEN ($1::timestamptz [])[partition_hash % $3 + 1] IS NOT NULL
-                THEN least(($1::timestamptz [])[partition_hash % $3 + 1], credits.ledger_now())
+                -- More may come that occurred at that very instant, and a plan of a period's first instant is in it.
+                THEN least(
+                    ($1::timestamptz [])[partition_hash % $3 + 1] - interval '1 microsecond', credits.ledger_now()
+                )
         END AS up_to
     FROM credits.accounts
     WHERE next_timer_at <= credits.ledger_now()
