@@ -1,8 +1,12 @@
-"""Two services in one group: one is frozen for longer than its sessions last and woken again, then the other killed."""
+"""Two services in one group: one is frozen for longer than its sessions last and woken again, then the other killed;
+and both are started at once when months have passed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import asyncpg
@@ -10,9 +14,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from credit_contracts.envelope import Event
-from credit_contracts.incoming import IncomingData
+from credit_contracts.incoming import IncomingData, PlanChanged, ProspectGenerated
+from support.clock import GRACE, Clock
+from support.observed import Observed
 from support.service import Deployment, ServiceProcess
-from support.traffic import random_traffic, slices
+from support.traffic import event, random_traffic, slices
 from support.wait import eventually
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -21,6 +27,11 @@ PARTITIONS = 27
 TRIES_MAX = 2_000
 # A session in the group lasts 10 s, a transaction of Kafka 25 s, one of Postgres 30 s, and so does leading the relay.
 TAKEN_OVER_SECONDS_MAX = 75
+
+ACCOUNTS = 400
+ALLOWANCE = 5
+BEGAN = datetime(2026, 1, 31, tzinfo=UTC)
+TURNS = [datetime(2026, month, day, tzinfo=UTC) for month, day in ((2, 28), (3, 31), (4, 30))]
 
 
 async def is_caught_at_work(service: ServiceProcess, connection: Connection) -> bool:
@@ -93,3 +104,75 @@ async def test_one_is_frozen_and_woken_then_the_other_killed(deployment: Deploym
     observed = await deployment.oracle().check()
     assert observed.dead_letters == []
     assert await woken.terminate() == 0
+
+
+def charges_of(number: int) -> tuple[int, int]:
+    """How many an account has before the downtime, and how many wait after it."""
+    return number % 3, number % 2
+
+
+def before_the_downtime() -> list[Event[IncomingData]]:
+    plans = [
+        event(PlanChanged(account_id=f"a{n}", plan_id="plan", monthly_credits=ALLOWANCE), BEGAN)
+        for n in range(ACCOUNTS)
+    ]
+    return plans + [
+        generated(n, m, BEGAN + timedelta(minutes=1)) for n in range(ACCOUNTS) for m in range(charges_of(n)[0])
+    ]
+
+
+def generated(account: int, prospect: int, at: datetime) -> Event[IncomingData]:
+    return event(ProspectGenerated(account_id=f"a{account}", prospect_id=f"p{prospect}"), at)
+
+
+def entered(observed: Observed, account: str) -> list[tuple[str, int]]:
+    return [(row["reason"], row["amount"]) for row in observed.entries if row["account_id"] == account]
+
+
+async def test_two_started_after_months_renew_each_account_once_a_period(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    async with Clock.replacing(deployment.database_url, BEGAN + timedelta(hours=1)) as clock:
+        async with deployment.upstream() as upstream:
+            early = before_the_downtime()
+            await upstream.send(early)
+            first = await deployment.start()
+            await deployment.oracle().drained()
+            assert await first.terminate() == 0
+            waiting = [generated(n, 99, TURNS[1] + timedelta(days=3)) for n in range(ACCOUNTS) if charges_of(n)[1]]
+            await upstream.send(waiting)
+
+        await clock.set(TURNS[-1] + GRACE + timedelta(days=1))
+        services = await start_both_at_the_same_work(deployment)
+        await clock.let_timers_happen(TURNS[-1] + timedelta(days=1))
+        observed = await deployment.oracle().check()
+
+    turned = Counter((d["account_id"], d["occurred_at"]) for d in observed.decisions if d["type"] == "renewal")
+    assert turned == {(f"a{n}", at): 1 for n in range(ACCOUNTS) for at in TURNS}
+    for number in range(ACCOUNTS):
+        before, after = charges_of(number)
+        assert entered(observed, f"a{number}") == [
+            ("plan_change", ALLOWANCE), *[("charge", -1)] * before,
+            ("lapse", before - ALLOWANCE), ("renewal", ALLOWANCE),
+            ("lapse", -ALLOWANCE), ("renewal", ALLOWANCE), *[("charge", -1)] * after,
+            ("lapse", after - ALLOWANCE), ("renewal", ALLOWANCE),
+        ]  # fmt: skip
+    for service in services:
+        assert any(batch.get("renewed") for batch in service.logged("batch"))
+        assert await service.terminate() == 0
+
+
+async def start_both_at_the_same_work(deployment: Deployment) -> list[ServiceProcess]:
+    """Two services that get to no account before both have their partitions."""
+    blocker = await asyncpg.connect(deployment.database_url)
+    try:
+        async with blocker.transaction():
+            await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
+            services = [await deployment.start(batch_records_max="50") for _ in range(2)]
+            await eventually(
+                lambda: all(0 < reads(service) < PARTITIONS for service in services),
+                within_seconds=TAKEN_OVER_SECONDS_MAX,
+                what="both read",
+            )
+    finally:
+        await blocker.close()
+    return services

@@ -25,7 +25,7 @@ from support.observed import (
     observe_topics,
     read_event,
 )
-from support.retold import BRINGS, events_by_place, retold
+from support.retold import BRINGS, Balances, events_by_place, retold
 from support.wait import eventually
 
 OWN_SOURCE = "/credit-service"
@@ -383,16 +383,11 @@ def _purchases(observed: Observed) -> Violations:
 
 def _declines(observed: Observed) -> Violations:
     """Who was declined had no credits at that point, and was not unlimited."""
-    changes = changes_of(observed)
-    for name, decisions in groupby(observed.decisions, key=lambda d: d["account_id"]):
-        balance: int | None = 0
-        ahead = list(changes.get(name, ()))
-        for decision in decisions:
-            # The refund of a bounce that came before its charge lies behind the charge, under an earlier position.
-            while ahead and ahead[0].first["position"] <= decision["position"]:
-                balance = ahead.pop(0).first["balance"]
-            if decision["outcome"] == "declined" and balance != 0:
-                yield f"{name}: decision {decision['position']} declined at a balance of {balance}"
+    balances = Balances(observed)
+    for row in observed.decisions:
+        if row["outcome"] == "declined" and 0 not in balances.at(row["account_id"], row["position"]):
+            had = sorted(map(str, balances.at(row["account_id"], row["position"])))
+            yield f"{row['account_id']}: decision {row['position']} declined at a balance of {' or '.join(had)}"
 
 
 def _positions(observed: Observed) -> Violations:

@@ -32,6 +32,44 @@ def events_by_place(observed: Observed) -> dict[Place, Event]:
     return events
 
 
+class Balances:
+    """What each account may have had when a decision was made.
+
+    Not all changes lie behind their own decision: a plan for later takes effect, and what was remembered of a prospect
+    comes to its effect, under the number of the decision that brought it, and later.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        self._changes: dict[str, list[tuple[int, bool, int | None]]] = defaultdict(list)
+        decisions = {(row["account_id"], row["position"]): row for row in observed.decisions}
+        for entry in observed.entries:
+            if entry["line"] == 0:
+                decision = decisions.get((entry["account_id"], entry["position"]))
+                change = entry["position"], _may_come_later(entry, decision), entry["balance"]
+                self._changes[entry["account_id"]].append(change)
+
+    def at(self, account_id: str, position: int) -> set[int | None]:
+        """Just before or after that decision."""
+        changes = self._changes[account_id]
+        balances = [0, *(balance for _, _, balance in changes)]
+        surely = [n for n, (at, is_late, _) in enumerate(changes, start=1) if at < position and not is_late]
+        not_yet = [n for n, (at, _, _) in enumerate(changes) if at > position]
+        return set(balances[max(surely, default=0) : min(not_yet, default=len(changes)) + 1])
+
+
+def _may_come_later(entry: Row, decision: Row | None) -> bool:
+    if decision is None:
+        return True
+    match entry["reason"]:
+        case "plan_change":
+            return bool(entry["occurred_at"] != decision["occurred_at"])
+        case "refund":
+            return bool(decision["outcome"] != "refunded")
+        case "charge":
+            return bool(decision["outcome"] != "charged")
+    return False
+
+
 @dataclass
 class Told:
     """One decision about a prospect: `kind` says what it tells."""
@@ -132,7 +170,7 @@ def _kind(prefix: str, row: Row, events: dict[Place, Event]) -> str | None:
 
 def retold(observed: Observed) -> Violations:
     """Each prospect was charged for and refunded as what was told of it says."""
-    balances = _balances_when_deleted(observed)
+    balances = Balances(observed)
     for story in stories_of(observed):
         if len(story.told) > KEPT_MAX:
             continue
@@ -234,14 +272,14 @@ class _Retelling:
         return self.story.requests.get(stay.charge or 0, {})
 
 
-def _out_of_order(story: Story, balances: dict[tuple[str, int], int | None]) -> Violations:
+def _out_of_order(story: Story, balances: Balances) -> Violations:
     """As many charges are alive as there are stays that cost and did not bounce, less those that people gave back."""
     due = sum(stay.is_paid and not stay.has_bounced for stay in _stays(story))
     opened = sum(told.row["note"] != "imported" for told in story.having("opened"))
     alive = opened + sum(map(len, story.charges.values())) - story.refunds.total()
     least = due - len(story.having("approved"))
     # A delete that comes late may part a stay in two when there is no credit left for the second.
-    if any(balances.get((told.row["account_id"], told.row["position"])) == 0 for told in story.having("deleted")):
+    if any(0 in balances.at(told.row["account_id"], told.row["position"]) for told in story.having("deleted")):
         least = 0
     if not least <= alive <= due:
         yield f"{story.name}: {alive} charges are alive where {due} are due"
@@ -265,20 +303,3 @@ def _stays(story: Story) -> list[Stay]:
         elif told.kind == "bounced" and not was_deleted:
             bounced = True
     return stays
-
-
-def _balances_when_deleted(observed: Observed) -> dict[tuple[str, int], int | None]:
-    """What was left after each decision on a delete."""
-    entries: dict[str, list[Row]] = defaultdict(list)
-    for entry in observed.entries:
-        entries[entry["account_id"]].append(entry)
-    balances = {}
-    left: dict[str, int | None] = defaultdict(int)
-    for row in observed.decisions:
-        name = row["account_id"]
-        ahead = entries[name]
-        while ahead and ahead[0]["position"] <= row["position"]:
-            left[name] = ahead.pop(0)["balance"]
-        if row["type"] == "prospect-deleted":
-            balances[name, row["position"]] = left[name]
-    return balances
