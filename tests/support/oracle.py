@@ -38,7 +38,7 @@ OWN_TYPES = {
 }
 # What may change a balance, and why. A delete that comes late may show that a prospect was imported after it.
 CAUSES = {
-    "charge": BRINGS,
+    "charge": (*BRINGS, "opening"),
     "refund": ("email-bounced", "prospect-imported", "prospect-deleted", "refund-approved"),
     "renewal": ("renewal",),
     "lapse": ("renewal", "expiry"),
@@ -270,8 +270,9 @@ def _charges(observed: Observed) -> Violations:
     for row in observed.decisions:
         name, position, outcome = row["account_id"], row["position"], row["outcome"]
         count = by_position[name, position, "charge"]
-        # The stay of what was free may turn out to be one of its own, by a delete that comes late.
-        was_parted = outcome == "free" and any(at > position for at in deleted[name, row["prospect_id"]])
+        # The stay of what was free may turn out to be one of its own, by a delete that comes late; what was opened with
+        # its account and refunded may turn out to have been deleted before.
+        was_parted = outcome in ("free", "opened") and any(at > position for at in deleted[name, row["prospect_id"]])
         if (outcome == "charged" and not count) or (count and outcome != "charged" and not was_parted):
             yield f"{name}: decision {position} is {outcome}, entries say otherwise"
         if outcome == "refunded" and by_position[name, position, "refund"] != 1:
