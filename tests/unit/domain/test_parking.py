@@ -307,15 +307,3 @@ def test_a_second_plan_waits_its_turn_behind_what_still_waits() -> None:
     unpark_all(story)
 
     assert [d.outcome for d in story.decisions] == ["plan-in-force", "charged", "charged", "declined", "plan-in-force"]
-
-
-def test_an_order_of_people_does_not_wait_but_what_was_loaded_comes_before_it() -> None:
-    story = Story(Rules(unparked_max=1))
-    for number in range(3):
-        story.generate(f"p{number}", "2026-01-01")
-    story.plan(10, "2026-01-02")
-    assert story.open_prospect("ann", "generated", "2026-01-03") == "opened"
-
-    assert [d.prospect_id for d in story.decisions[1:]] == ["p0", "p1", "ann"]
-    unpark_all(story)
-    assert story.decisions[-1].prospect_id == "p2"
