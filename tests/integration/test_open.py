@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -31,6 +32,11 @@ from credit_contracts import (
 )
 from credit_service.application.opening import BATCH_ROWS_MAX
 from credit_service.application.opening_rows import COLUMNS
+from credit_service.application.process import Processor
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Wake
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.pool import open_pool
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits
 from support.stack import fresh_database
 from support.wait import eventually
@@ -309,19 +315,24 @@ async def test_what_billing_says_later_finds_the_account_as_any_other(customers:
     assert datetime.fromisoformat(acme["period"]["ends_at"]) == NEXT_MONTH
 
 
-async def test_events_that_wait_for_the_account_are_decided_once_it_is_opened(customers: Customers) -> None:
+async def test_events_that_waited_for_the_account_find_all_that_it_owns(customers: Customers) -> None:
     await decide_events(
         customers.database_url,
-        event(1, ProspectGenerated(account_id="acme", prospect_id="p-1")),
-        event(2, ProspectGenerated(account_id="new", prospect_id="p-1")),
+        event(1, ProspectExported(account_id="acme", prospect_id="owned")),
+        event(2, ProspectGenerated(account_id="acme", prospect_id="p-1")),
+    )
+    customers.open(
+        customers.write([account("acme", remaining_credits=10), prospect("acme", "owned")]),
     )
     assert await customers.count("parked_events") == 2
 
-    customers.open(customers.write([account("acme", remaining_credits=10), account("new")]))
+    async with open_pool(customers.database_url) as pool:
+        processor = Processor(PostgresLedger(pool, unparked_max=100), Rules())
+        report = await processor.wake([Wake("acme", datetime.now(UTC), 0)], asyncio.Event())
 
+    assert (report.outcomes["free"], report.outcomes["charged"]) == (1, 1)
     assert await customers.count("parked_events") == 0
     assert customers.show("acme")["balance"] == 9
-    assert customers.show("new")["declined_in_period"] == 1
 
 
 # --- once more

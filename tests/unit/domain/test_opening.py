@@ -122,15 +122,20 @@ def test_an_anchor_named_after_the_opening_is_ignored(opened: Story) -> None:
     assert opened.wait("2026-01-31").log == ["opening +40"]
 
 
-def test_what_waited_for_a_plan_is_decided_after_the_opening(story: Story) -> None:
-    story.generate("second", "2026-01-05")
-    story.generate("first", "2026-01-03")
+def test_what_waited_for_a_plan_is_decided_after_all_that_is_opened(story: Story) -> None:
+    story.generate("third", "2026-01-05")
+    story.generate("second", "2026-01-04")
+    story.export("owned", "2026-01-03")
     story.open_account(100, "2026-01-10", remaining=1)
+    story.open_prospect("owned", "generated")
+    story.wait("2026-01-10")
 
     assert [(d.type, d.prospect_id, d.outcome) for d in story.decisions] == [
         ("opening", None, "opened"),
-        ("prospect-generated", "first", "charged"),
-        ("prospect-generated", "second", "declined"),
+        ("opening", "owned", "opened"),
+        ("prospect-exported", "owned", "free"),
+        ("prospect-generated", "second", "charged"),
+        ("prospect-generated", "third", "declined"),
     ]
     assert story.waiting == 0
 
@@ -224,15 +229,14 @@ def test_what_was_refused_may_be_opened_later(story: Story) -> None:
     assert story.open_purchase(20, name="first") == "opened"
 
 
-def test_a_purchase_that_still_waits_is_counted_before_one_is_opened() -> None:
-    story = Story(Rules(unparked_max=1))
-    story.generate("ann", "2026-01-01")
+def test_a_purchase_that_waits_counts_no_more_once_it_is_opened(story: Story) -> None:
     story.purchase(50, "2026-01-02", name="first")
-    story.plan(100, "2026-01-03")
+    story.open_account(100, "2026-01-10", remaining=10)
+    story.open_purchase(20, name="first")
+    story.wait("2026-01-10")
 
-    assert story.waiting == 1
-    assert story.open_purchase(20, name="first") == "purchase-known"
-    assert story.balance == 149
+    assert (story.decisions[-1].type, story.decisions[-1].outcome) == ("credits-purchased", "no-effect")
+    assert story.balance == 30
 
 
 # --- prospects

@@ -24,6 +24,7 @@ COMMANDS = [
     ["migrate"],
     ["topics", "create"],
     ["serve"],
+    ["open"],
     ["account", "show"],
     ["trigger"],
     ["tail"],

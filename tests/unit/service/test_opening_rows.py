@@ -134,8 +134,8 @@ def test_unknown_fields_of_json_are_ignored() -> None:
         ("account", {"billing_anchor_at": "2026-01-31"}, "billing_anchor_at: time_not_rfc3339_with_zone"),
         ("account", {"billing_anchor_at": "2026-01-31T00:00:00"}, "billing_anchor_at: time_not_rfc3339_with_zone"),
         ("account", {"billing_anchor_at": "2026-02-30T00:00:00Z"}, "billing_anchor_at: time_does_not_exist"),
-        ("account", {"billing_anchor_at": "2021-03-10T11:59:59Z"}, "billing_anchor_at: time_too_far_from_now"),
-        ("account", {"billing_anchor_at": "2031-03-10T12:00:01Z"}, "billing_anchor_at: time_too_far_from_now"),
+        ("account", {"billing_anchor_at": "1969-12-31T23:59:59Z"}, "billing_anchor_at: time_out_of_range"),
+        ("account", {"billing_anchor_at": "2031-03-10T12:00:01Z"}, "billing_anchor_at: time_out_of_range"),
         ("account", {"time_zone": "Mars/Olympus"}, "time_zone: time_zone_unknown"),
         ("account", {"plan_id": ..., "seats": "1"}, "plan_id: missing, seats: int_type"),
         ("purchase", {"purchase_id": ...}, "purchase_id: missing"),
@@ -160,8 +160,8 @@ def test_bad_row(kind: str, changed: dict[str, object], detail: str) -> None:
     assert (refused.line, refused.reason, refused.detail) == (2, "bad-row", detail)
 
 
-@pytest.mark.parametrize("edge", ["2021-03-10T12:00:00Z", "2031-03-10T12:00:00Z"])
-def test_the_anchor_may_be_five_years_away(edge: str) -> None:
+@pytest.mark.parametrize("edge", ["1970-01-01T00:00:00Z", "2031-03-10T12:00:00Z"])
+def test_the_anchor_may_be_of_long_ago_or_in_five_years(edge: str) -> None:
     assert isinstance(read(jsonl(ACCOUNT | {"billing_anchor_at": edge}))[0], Row)
 
 

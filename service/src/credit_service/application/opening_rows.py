@@ -17,6 +17,7 @@ from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, Amount, TimeZo
 from credit_contracts.times import Instant
 from credit_service.domain.command import Command, CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.idempotency import command_of
+from credit_service.domain.opening import LONG_AGO
 from credit_service.domain.prospect import ProspectOrigin
 
 LINE_BYTES_MAX = 64 * 1024
@@ -80,12 +81,12 @@ class _Account(_Fields):
 
     @field_validator("billing_anchor_at")
     @classmethod
-    def _near_now(cls, moment: datetime, info: ValidationInfo) -> datetime:
-        """As near to the context, which is now, as a first plan's anchor has to be to its event."""
-        earlier, later = sorted((moment, info.context or moment))
+    def _of_our_time(cls, moment: datetime, info: ValidationInfo) -> datetime:
+        """Customers may be of long standing; later than the context, which is now, as a first plan's anchor may be."""
+        latest = info.context or moment
         # Compared as calendar fields, which neither overflow nor stumble over 29 February.
-        if (later.year - PLAN_YEARS_MAX, *later.timetuple()[1:6]) > earlier.timetuple()[:6]:
-            raise PydanticCustomError("time_too_far_from_now", "more than 5 years from now")
+        if moment < LONG_AGO or moment.timetuple()[:6] > (latest.year + PLAN_YEARS_MAX, *latest.timetuple()[1:6]):
+            raise PydanticCustomError("time_out_of_range", "before 1970, or more than 5 years from now")
         return moment
 
     def data(self) -> OpenAccount:

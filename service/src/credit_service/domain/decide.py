@@ -141,8 +141,10 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
-    # What waits comes first: it may refund what is asked about, or bring what is to be opened.
-    _unpark(account, now, rules, out)
+    if isinstance(command.data, DecideRefund):
+        # What waits comes first: it may refund what is asked about. Behind an opening it goes on waiting, for the next
+        # sweep: the prospects that the account owns already are still to be opened.
+        _unpark(account, now, rules, out)
     refusal = _refusal(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
@@ -164,7 +166,6 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     if not isinstance(command.data, DecideRefund):
         decision.outcome = "opened"
     account.outcomes[command.key] = decision.outcome
-    _unpark(account, now, rules, out)
     return Answer(command, decision.outcome, is_new=True)
 
 
