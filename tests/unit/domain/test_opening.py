@@ -4,7 +4,6 @@ import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.command import OpenAccount
-from credit_service.domain.decide import Rules
 from credit_service.domain.published import balance_changed
 from support.domain import Story, time
 
