@@ -18,7 +18,9 @@ Tamper = Callable[[Observed], object]
 
 
 def _first(rows: list[dict[str, object]], **having: object) -> dict[str, object]:
-    return next(row for row in rows if all(row[name] == value for name, value in having.items()))
+    found = [row for row in rows if all(row[name] == value for name, value in having.items())]
+    assert found, f"nothing has {having}"
+    return found[0]
 
 
 def _again(o: Observed, topic: str) -> None:
@@ -59,6 +61,92 @@ def _refund_twice(o: Observed) -> None:
     other["refunds_sequence"] = one["refunds_sequence"]
 
 
+def _charge_an_imported_one(o: Observed) -> None:
+    """A charge becomes that of the import of another prospect."""
+    imported = _first(o.decisions, outcome="imported")
+    _first(o.entries, reason="charge", account_id=imported["account_id"])["position"] = imported["position"]
+
+
+def _free_with_a_charge(o: Observed) -> None:
+    """A charge goes to another decision on the same prospect, which was never deleted."""
+    deleted = {(d["account_id"], d["prospect_id"]) for d in o.decisions if d["type"] == "prospect-deleted"}
+    for free in (d for d in o.decisions if d["outcome"] == "free"):
+        of = {"account_id": free["account_id"], "prospect_id": free["prospect_id"]}
+        charged = [d for d in o.decisions if d["outcome"] == "charged" and d.items() >= of.items()]
+        if charged and (of["account_id"], of["prospect_id"]) not in deleted:
+            entry = _first(o.entries, reason="charge", account_id=free["account_id"], position=charged[0]["position"])
+            entry["position"] = free["position"]
+            return
+    raise AssertionError("nothing was free")
+
+
+def _refund_of(o: Observed, account_id: str, position: int, charge: int) -> None:
+    """One refund more, of that charge, by that decision."""
+    last = [e for e in o.entries if e["account_id"] == account_id][-1]
+    more = {"sequence": last["sequence"] + 1, "line": 0, "position": position, "reason": "refund"}
+    o.entries.append({**last, **more, "refunds_sequence": charge})
+    o.entries.sort(key=lambda e: (e["account_id"], e["sequence"], e["line"]))
+
+
+def _open_prospect(o: Observed, *, origin: str, bounces: int) -> dict[str, object]:
+    """A prospect that was brought in by hand, and bounced."""
+    account = o.accounts[0]
+    opened = _first(o.decisions, account_id=account["account_id"], type="prospect-generated") | {
+        "position": 9_000, "source": "/credit-service", "id": "opening:prospect:old", "type": "opening",
+        "outcome": "opened", "prospect_id": "old", "note": origin, "partition": None, "offset": None,
+    }  # fmt: skip
+    o.decisions.append(opened)
+    bounced = {"source": "/mailer", "type": "email-bounced", "outcome": "refunded", "partition": 0, "offset": 9_000}
+    o.decisions += [opened | bounced | {"position": 9_001 + number} for number in range(bounces)]
+    o.decisions.sort(key=lambda d: (d["account_id"], d["position"]))
+    return opened
+
+
+def _refund_an_opened_one(o: Observed, *, times: int, origin: str = "generated") -> None:
+    opened = _open_prospect(o, origin=origin, bounces=times)
+    for number in range(times):
+        _refund_of(o, str(opened["account_id"]), 9_001 + number, -9_000)
+
+
+def _request(o: Observed, status: str) -> dict[str, object]:
+    return _first(o.requests, status=status)
+
+
+def _wait_though_refunded(o: Observed) -> None:
+    _request(o, "overtaken")["status"] = "waiting"
+
+
+def _ask_for_a_refund_twice(o: Observed) -> None:
+    o.requests.append(dict(_request(o, "waiting")))
+
+
+def _approve(o: Observed, **changed: object) -> None:
+    """As if by hand, with the decision and without the refund."""
+    request = _request(o, "waiting")
+    last = max(d["position"] for d in o.decisions if d["account_id"] == request["account_id"])
+    request.update(status="approved", operator="ops", reason="asked for", decided_position=last + 1)
+    asked = _first(o.decisions, account_id=request["account_id"], position=request["position"])
+    o.decisions.append(
+        asked | {"position": last + 1, "type": "refund-approved", "outcome": "refunded", "source": "/credit-service"}
+    )
+    request.update(changed)
+    o.decisions.sort(key=lambda d: (d["account_id"], d["position"]))
+
+
+def _counted(o: Observed) -> dict[str, object]:
+    return _first(o.purchases)
+
+
+def _grant_of_a_purchase(o: Observed) -> dict[str, object]:
+    return _first(o.grants, origin="purchase")
+
+
+def _count_a_purchase_again(o: Observed) -> None:
+    """By the decision that said that it was counted before."""
+    again = _first(o.decisions, type="credits-purchased", outcome="no-effect")
+    o.purchases.append({**_counted(o), "account_id": again["account_id"], "position": again["position"]})
+
+
 TAMPERED: dict[str, list[Tamper]] = {
     "balance": [
         lambda o: o.accounts[0].update(balance=o.accounts[0]["balance"] + 1),
@@ -73,10 +161,74 @@ TAMPERED: dict[str, list[Tamper]] = {
         lambda o: o.grants.pop(),
         lambda o: o.grants[0].update(remaining=-1),
         lambda o: o.grants[0].update(remaining=o.grants[0]["amount"] + 1),
+        lambda o: _first(o.grants, open=False).update(expires_at=None),
     ],
-    "charges": [_charge_twice, _refund_twice, lambda o: _first(o.decisions, outcome="charged").update(outcome="free")],
+    "causes": [
+        _charge_an_imported_one,
+        lambda o: _first(o.entries, reason="purchase").update(reason="opening"),
+        lambda o: _first(o.entries, reason="lapse").update(position=1),
+        lambda o: _first(o.entries, reason="charge").update(position=8_000),
+    ],
+    "charges": [
+        _charge_twice,
+        _refund_twice,
+        _free_with_a_charge,
+        _charge_an_imported_one,
+        lambda o: _first(o.decisions, outcome="charged").update(prospect_id="another"),
+        lambda o: _refund_an_opened_one(o, times=2),
+        lambda o: _refund_an_opened_one(o, times=1, origin="imported"),
+    ],
+    "prospects": [
+        lambda o: _first(o.decisions, outcome="charged").update(outcome="free"),
+        lambda o: _first(o.decisions, outcome="deleted").update(outcome="no-effect"),
+        lambda o: _first(o.decisions, outcome="imported").update(outcome="no-effect"),
+        lambda o: _first(o.decisions, outcome="awaiting-charge").update(outcome="no-effect"),
+        lambda o: _first(o.decisions, outcome="refund-requested").update(outcome="no-effect"),
+        lambda o: o.entries.remove(_first(o.entries, reason="charge")),
+        lambda o: o.entries.remove(_first(o.entries, reason="refund")),
+        lambda o: o.requests.pop(0),
+        _charge_an_imported_one,
+    ],
+    "requests": [
+        _ask_for_a_refund_twice,
+        _wait_though_refunded,
+        _approve,
+        lambda o: _approve(o, operator=None),
+        lambda o: _approve(o, decided_position=1),
+        lambda o: _request(o, "waiting").update(charge_sequence=9_999),
+        lambda o: _request(o, "waiting").update(prospect_id="another"),
+        lambda o: _request(o, "waiting").update(position=1),
+        lambda o: _request(o, "waiting").update(status="overtaken"),
+        lambda o: _request(o, "waiting").update(operator="ops"),
+        lambda o: _first(o.decisions, outcome="no-effect").update(type="refund-rejected", outcome="rejected"),
+        lambda o: o.requests.remove(
+            next(
+                r
+                for r in o.requests
+                if _first(o.decisions, account_id=r["account_id"], position=r["position"])["outcome"]
+                == "refund-requested"
+            )
+        ),
+    ],
+    "purchases": [
+        lambda o: o.purchases.append(dict(_counted(o))),
+        lambda o: o.purchases.pop(0),
+        lambda o: _counted(o).update(position=1),
+        lambda o: _counted(o).update(purchase_id="another"),
+        _count_a_purchase_again,
+        lambda o: _grant_of_a_purchase(o).update(amount=1_000_000),
+        lambda o: _grant_of_a_purchase(o).update(expires_at=o.decisions[0]["occurred_at"]),
+        lambda o: o.grants.remove(_grant_of_a_purchase(o)),
+        lambda o: _first(o.grants, origin="plan").update(origin="purchase"),
+        lambda o: _first(o.decisions, outcome="purchased").update(outcome="no-effect"),
+        lambda o: _first(o.entries, reason="purchase").update(reason="plan_change"),
+    ],
     "declines": [_decline_with_credits],
-    "positions": [lambda o: o.decisions.pop(3), lambda o: o.decisions[3].update(position=10_000)],
+    "positions": [
+        lambda o: o.decisions.pop(3),
+        lambda o: o.decisions[3].update(position=10_000),
+        lambda o: o.decisions.append(dict(_first(o.decisions, type="renewal"))),
+    ],
     "inputs": [
         lambda o: o.decisions.pop(2),
         lambda o: o.incoming.pop(7),
@@ -86,6 +238,7 @@ TAMPERED: dict[str, list[Tamper]] = {
         lambda o: o.dead_letters[0].update(value=b"else"),
         lambda o: o.dead_letters[0].update(offset=999_999),
         lambda o: _first(o.decisions, type="renewal").update(source="/somebody"),
+        lambda o: _first(o.decisions, type="renewal").update(outcome="refunded"),
         lambda o: _say(next(m for m in o.incoming if m.value and b'"hard"' in m.value), b'"hard"', b"broken"),
     ],
     "changes out": [
@@ -121,7 +274,7 @@ async def played(deployment: Deployment) -> Deployment:
     """A deployment that has decided some traffic, and is left alone."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
-        await upstream.send(random_traffic(4))
+        await upstream.send(random_traffic(4, events=900))
         await upstream.send_raw("email-bounced", b"not json")
     service = await deployment.start()
     await deployment.oracle().check()
@@ -140,6 +293,9 @@ async def test_every_promise_complains_when_it_is_broken(played: Deployment) -> 
             if not any(told.startswith(f"{promise}:") for told in violations(broken)):
                 silent.append(f"{promise}, tampering {number}")
     assert silent == []
+    opened = copy.deepcopy(observed)
+    _refund_an_opened_one(opened, times=1)
+    assert not [told for told in violations(opened) if told.startswith(("charges:", "causes:", "prospects:"))]
 
 
 async def test_the_servers_themselves_are_read(played: Deployment) -> None:
