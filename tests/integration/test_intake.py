@@ -14,6 +14,7 @@ from credit_contracts.envelope import encode_structured
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
 from credit_local_stack.ports import free_port
 from credit_service.postgres.migrate import migrate
+from support.observed import INCOMING
 from support.service import Deployment, ServiceProcess
 from support.topics import admin, make_topic, remove_topics
 from support.traffic import event
@@ -126,12 +127,11 @@ async def test_partitions_that_are_added_while_it_runs_are_read_after_a_restart(
     """Until all topics have them it is not ready, and nothing of them is skipped."""
     await deployment.make_topics()
     service = await deployment.start()
-    names = ("prospect-generated", "prospect-exported", "email-bounced", "plan-changed")
     async with deployment.upstream() as upstream:
         await upstream.send([event(PlanChanged(account_id="a", plan_id="p", monthly_credits=5), NOW)])
         await deployment.oracle().check()
     async with admin(deployment.kafka) as client:
-        await client.create_partitions({deployment.topic(n): NewPartitions(4) for n in names})
+        await client.create_partitions({deployment.topic(n): NewPartitions(4) for n in INCOMING})
     async with deployment.upstream() as upstream:
         for partition in range(4):
             charge = ProspectGenerated(account_id="a", prospect_id=f"p{partition}")
