@@ -4,6 +4,7 @@ What is told late may part one stay in two, or show that a prospect was imported
 then follow: each prospect ends as if everything had come in order of occurrence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -51,43 +52,59 @@ def settle(
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
     account.touched_prospects.add(prospect.prospect_id)
     settled = Settled(stays_of(prospect.told))
-    # What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew, unless its
-    # credit is forfeit: that is not paid twice.
-    forfeited = []
-    for stray in prospect.strays(settled.stays):
-        if not stray.is_settled:
-            _give_back(account, stray, cause, now, late_refund, out)
-        if stray.refund_sequence is None:
-            forfeited.append(stray)
-        else:
-            prospect.void(stray)
+    forfeited = _release_strays(account, prospect, settled.stays, cause, now, late_refund, out)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
-        if charge is None and forfeited and stay.origin != "imported":
+        if stay.origin == "imported":
+            if charge is not None and not charge.is_settled:
+                settled.outcomes[cause.position] = _give_back(account, charge, cause, now, late_refund, out)
+                if charge.refund_sequence is not None:
+                    prospect.void(charge)
+            continue
+        if charge is None and forfeited:
             charge = forfeited.pop(0)
             charge.at = stay.brought_by.occurred_at
-        if charge is None and stay.origin != "imported":
+        if charge is None:
             charge = take_credit(account, prospect, stay.brought_by, now, out)
             if charge is None:
                 prospect.told.remove(stay.brought_by)
                 rest = settle(account, prospect, cause, now, late_refund, out)
                 return Settled(rest.stays, settled.outcomes | {stay.brought_by.position: "declined"} | rest.outcomes)
             settled.outcomes[stay.brought_by.position] = "charged"
-        if charge is None or charge.is_settled:
+        if charge.is_settled:
             continue
-        due = cause if stay.origin == "imported" else stay.bounce
-        if due is not None:
-            settled.outcomes[due.position] = _give_back(account, charge, due, now, late_refund, out)
-            if charge.refund_sequence is None:
-                continue
-            if stay.origin == "imported":
-                prospect.void(charge)
-            else:
-                charge.at = due.occurred_at
+        if stay.bounce is not None:
+            settled.outcomes[stay.bounce.position] = _give_back(account, charge, stay.bounce, now, late_refund, out)
+            if charge.refund_sequence is not None:
+                charge.at = stay.bounce.occurred_at
         elif stay.wrong_email is not None and not charge.is_requested:
             request_refund(account, prospect, charge, stay.wrong_email, out)
             settled.outcomes[stay.wrong_email.position] = "refund-requested"
     return settled
+
+
+def _release_strays(
+    account: Account,
+    prospect: Prospect,
+    stays: Sequence[Stay],
+    cause: Cause,
+    now: datetime,
+    late_refund: LateRefund,
+    out: Decided,
+) -> list[Charge]:
+    """What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew.
+
+    Returns the charges whose refund is forfeit: those were paid for, and are not paid a second time.
+    """
+    forfeited = []
+    for stray in prospect.strays(stays):
+        if not stray.is_settled:
+            _give_back(account, stray, cause, now, late_refund, out)
+        if stray.refund_sequence is None:
+            forfeited.append(stray)
+        else:
+            prospect.void(stray)
+    return forfeited
 
 
 def _give_back(
