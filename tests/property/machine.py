@@ -116,6 +116,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     service: Service
     year = 2026
+    opens_for_who_waits = True
 
     def begin(self, late_refund: LateRefund) -> Service:
         raise NotImplementedError
@@ -243,7 +244,8 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule(limit=limits, remaining=st.integers(0, 3))
     def account_is_opened(self, limit: int | None, remaining: int) -> None:
-        self._open_account(limit, remaining)
+        if self.opens_for_who_waits or not self.model.waiting:
+            self._open_account(limit, remaining)
 
     def _open_account(self, limit: int | None, remaining: int) -> None:
         data = OpenAccount("plan", limit, None, None, self.anchor, self.zone, remaining)

@@ -159,7 +159,7 @@ class Model:
         if name in self.known:
             return "duplicate" if self.known[name] == content else "conflict"
         self.known[name] = content
-        if self.anchor is None and kind != "plan":
+        if self.waiting if self.anchor else kind != "plan":
             self.waiting.append((at, KINDS.index(kind), name, fields))
             return "parked"
         said = self._apply(kind, at, name, fields)
@@ -167,10 +167,13 @@ class Model:
         return said
 
     def passes(self, at: datetime) -> None:
-        """Time alone."""
+        """Time alone; what waits for an account that was opened comes first."""
+        self._let_in_who_waits()
         self._time_passes(at)
 
     def _let_in_who_waits(self) -> None:
+        if self.anchor is None:
+            return
         waiting, self.waiting = sorted(self.waiting, key=lambda w: w[:3]), []
         for at, rank, name, fields in waiting:
             self._apply(KINDS[rank], at, name, fields)
@@ -193,6 +196,8 @@ class Model:
             self.requests[sequence] = "approved" if approve else "rejected"
             return self._give_back(self.asked_about[sequence], at) if approve else "rejected"
 
+        if f"refund {name}" not in self.commands:
+            self._let_in_who_waits()
         reasons = {None: "unknown-request", "waiting": "", "overtaken": "already-refunded"}
         refusal = reasons.get(self.requests.get(sequence), "already-decided")
         return self._ordered(f"refund {name}", (sequence, approve), refusal, at, does)
@@ -209,10 +214,7 @@ class Model:
             return "opened"
 
         refusal = "has-a-plan" if self.anchor else ""
-        said = self._ordered("account", (limit, remaining, anchor, zone), refusal, at, does)
-        if self.anchor is not None:
-            self._let_in_who_waits()
-        return said
+        return self._ordered("account", (limit, remaining, anchor, zone), refusal, at, does)
 
     def open_purchase(self, purchase: str, remaining: int, expires: datetime | None, at: datetime) -> str:
         def does() -> str:
@@ -247,7 +249,9 @@ class Model:
             return said if before == content else "conflict"
         if refusal:
             return refusal
-        self._time_passes(at)
+        # Behind an opening what waits goes on waiting: more may be opened that it is about.
+        if not self.waiting:
+            self._time_passes(at)
         self.position += 1
         said = does()
         self.commands[name] = content, said
