@@ -196,10 +196,12 @@ class Model:
             self.requests[sequence] = "approved" if approve else "rejected"
             return self._give_back(self.asked_about[sequence], at) if approve else "rejected"
 
+        was_there = sequence in self.requests
         if f"refund {name}" not in self.commands:
             self._let_in_who_waits()
         reasons = {None: "unknown-request", "waiting": "", "overtaken": "already-refunded"}
-        refusal = reasons.get(self.requests.get(sequence), "already-decided")
+        # What only now asks for a refund was not known to who decides.
+        refusal = reasons.get(self.requests.get(sequence) if was_there else None, "already-decided")
         return self._ordered(f"refund {name}", (sequence, approve), refusal, at, does)
 
     def open_account(self, limit: int | None, remaining: int, anchor: datetime, zone: str, at: datetime) -> str:
