@@ -125,7 +125,7 @@ class AccountMachine(RuleBasedStateMachine):
         calendar=st.sampled_from(CALENDARS),
         late_refund=st.sampled_from(LATE_REFUNDS),
         day=st.sampled_from([0, 0.5, 20]),
-        way=st.sampled_from(["plan", "plan", "opening", "later"]),
+        way=st.sampled_from(["plan", "plan", "opening", "opening, plan", "later"]),
         limit=limits,
         effective=effective_days,
         remaining=st.integers(0, 3),
@@ -152,8 +152,13 @@ class AccountMachine(RuleBasedStateMachine):
         self.told: list[tuple[str, str, datetime, dict[str, Any]]] = []
         if way == "plan":
             self._plan(limit, self.at, effective)
-        elif way == "opening":
+        elif way.startswith("opening"):
             self._open_account(limit, remaining)
+            if way == "opening, plan":
+                self._plan((limit or 0) + remaining, self.at, effective)
+        else:
+            for prospect, late in ("ann", 0), ("bob", 3), ("cy", 1):
+                self._tell_of(prospect, "generated", late)
 
     # Time.
 
@@ -241,6 +246,12 @@ class AccountMachine(RuleBasedStateMachine):
     def waiting_refund_is_decided(self, *, approve: bool) -> None:
         waiting = sorted(s for s, status in self.model.requests.items() if status == "waiting")
         self._decide(sorted(self.model.requests).index(waiting[0]), "new", approve=approve)
+
+    @precondition(lambda self: bool({"approved", "rejected", "overtaken"} & set(self.model.requests.values())))
+    @rule(approve=st.booleans())
+    def settled_refund_is_decided(self, *, approve: bool) -> None:
+        settled = sorted(s for s, status in self.model.requests.items() if status != "waiting")
+        self._decide(sorted(self.model.requests).index(settled[-1]), "new", approve=approve)
 
     @rule(limit=limits, remaining=st.integers(0, 3))
     def account_is_opened(self, limit: int | None, remaining: int) -> None:
