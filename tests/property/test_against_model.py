@@ -67,6 +67,4 @@ class DomainAgainstModel(AccountMachine):
 
 
 TestDomainAgainstModel = DomainAgainstModel.TestCase
-TestDomainAgainstModel.settings = settings(
-    max_examples=400 * LONGER, stateful_step_count=50
-)
+TestDomainAgainstModel.settings = settings(max_examples=400 * LONGER, stateful_step_count=50)

@@ -108,8 +108,12 @@ class Event:
         return self.account_id, self.source, self.id
 
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What `read_event` raises."""
+
+
 def read_event(message: Message) -> Event:
-    """Reads binary and structured mode; raises whatever comes if it is neither."""
+    """Reads binary and structured mode; raises one of `UNREADABLE` if it is neither."""
     if (message.header("content-type") or "").startswith("application/cloudevents+json"):
         envelope = message.data()
         data = envelope["data"]

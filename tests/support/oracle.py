@@ -15,6 +15,7 @@ from support.observed import (
     CHANGES,
     DEAD_LETTERS,
     DECLINES,
+    UNREADABLE,
     Event,
     Message,
     Observed,
@@ -429,7 +430,7 @@ def _inputs(observed: Observed, paused: Collection[str]) -> Violations:
             continue
         try:
             event = read_event(message)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             yield f"{message.place} cannot be read ({error!r}) and is no dead letter"
             continue
         places[event.key][message.place] = event

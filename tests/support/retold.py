@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from support.observed import Event, Observed, Place, Row, read_event
+from support.observed import UNREADABLE, Event, Observed, Place, Row, read_event
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 KEPT_MAX = 30
@@ -27,7 +27,7 @@ def events_by_place(observed: Observed) -> dict[Place, Event]:
     for message in observed.incoming:
         try:
             events[message.place] = read_event(message)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             continue
     return events
 
