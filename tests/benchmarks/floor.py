@@ -48,7 +48,7 @@ COLUMNS = {
         "account_id sequence line grant_id amount previous_balance balance reason position refunds_sequence "
         "period_ends_at occurred_at recorded_at"
     ).split(),
-    "prospects": "account_id prospect_id origin charge_sequence charge_grant_id".split(),
+    "prospects": "account_id prospect_id origin told_position charge_sequence charge_grant_id".split(),
     "outbox": "topic key event_id event_time payload".split(),
 }
 OUTCOMES = {"plan": "plan-in-force", "charge": "charged", "free": "free", "refund": "refunded"}
@@ -112,7 +112,7 @@ class Rows:
             rows["plans"].append((account, number, data["plan_id"], allowance, at, at, False))
             rows["grants"].append((account, 1, "plan", allowance, allowance, at, ends, True, number))
         if effect == "charge":
-            rows["prospects"].append((account, prospect, event_type.removeprefix("prospect-"), number, 1))
+            rows["prospects"].append((account, prospect, event_type.removeprefix("prospect-"), number, number, 1))
         if effect == "free":
             return
         reason, amount = REASONS[effect]

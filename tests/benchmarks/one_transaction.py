@@ -28,9 +28,12 @@ from credit_contracts import (
     SERVICE_SOURCE,
     BalanceChanged,
     Cause,
+    EmailBounced,
     Event,
     IncomingData,
     PlanChanged,
+    ProspectExported,
+    ProspectGenerated,
     Reason,
     Unreadable,
     decode,
@@ -138,10 +141,12 @@ async def decide(connection: Connection, record: ConsumerRecord, event: Event[In
             return
         if isinstance(data, PlanChanged):
             await _begin_plan(connection, account, event, data, now)
-        elif event.type == "email-bounced":
+        elif isinstance(data, EmailBounced):
             await _refund(connection, account, event, data.prospect_id, now)
-        else:
+        elif isinstance(data, ProspectGenerated | ProspectExported):
             await _charge(connection, account, event, data.prospect_id, now)
+        else:
+            raise NotImplementedError(f"the mix has no {event.type}")
         await connection.execute(STORE_ACCOUNT, account.account_id, account.balance, account.sequence, account.position)
 
 
@@ -172,7 +177,7 @@ async def _insert_key(
         now,
         record.partition,
         record.offset,
-        None if isinstance(event.data, PlanChanged) else event.data.prospect_id,
+        getattr(event.data, "prospect_id", None),
     )
     return inserted is not None
 
