@@ -40,6 +40,10 @@ class TimerSweep:
                 self._passed[number] = at
         self._lagging |= report.lagging_accounts
 
+    def forget(self, number: int) -> None:
+        """Forgets how far a partition number has come: it is read on from elsewhere, perhaps from further back."""
+        self._passed.pop(number, None)
+
     def is_time(self) -> bool:
         """Whether the next sweep is due."""
         return bool(self._lagging) or time.monotonic() >= self._next_sweep

@@ -185,6 +185,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self._group_offsets.forget(partition)
             self._left_alone.discard(partition)
             self._out_of_range.discard(partition)
+            self._timers.forget(partition.partition)
         self._subscriber.consumer.close_partitions(partitions)
 
     def _open_again(self, partitions: Collection[TopicPartition]) -> None:
@@ -304,6 +305,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return key != record.key or partition_for(key, self._timers.partitions) != record.place.partition
 
     async def _sweep(self, at_end: set[tuple[str, int]]) -> bool:
+        if self._opening:
+            return False  # what lies in a partition that takes no part yet is not known
         numbers = self._merge.numbers()
         idle = {
             number
