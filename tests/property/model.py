@@ -266,8 +266,7 @@ class Model:
         prospect.facts.append(new)
         effects = self._agree(prospect, new, at or new.at)
         if new.kind == "deleted":
-            ended = [fact.at for stay in prospect.stays() for fact in stay if fact.kind == "deleted"]
-            return "deleted" if new.at in ended else "no-effect"
+            return "deleted" if prospect.stay_of(new) else "no-effect"
         if new in effects:
             return effects[new]
         if new.kind == "imported":

@@ -235,3 +235,10 @@ def test_a_declined_prospect_leaves_no_trace_in_its_story(story: Story) -> None:
 
     assert story.generate("ann", "2026-01-04") == "declined"
     assert borne(story) == [("generated", True)]
+
+
+def test_a_second_delete_at_the_same_instant_finds_nothing(hundred: Story) -> None:
+    hundred.generate("ann", "2026-01-02")
+
+    assert hundred.delete("ann", "2026-01-03") == "deleted"
+    assert hundred.delete("ann", "2026-01-03") == "no-effect"

@@ -48,17 +48,22 @@ class Stay:
     after: datetime | None
     bounce: Cause | None = None
     wrong_email: Cause | None = None
-    ended_at: datetime | None = None
+    ended_by: Cause | None = None
 
     @property
     def origin(self) -> ProspectOrigin:
         """What came first counts: a prospect that is imported later stays generated, and the other way round."""
         return ORIGIN_OF[self.brought_by.type]
 
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it was deleted; None while the prospect is on the account."""
+        return self.ended_by.occurred_at if self.ended_by else None
+
     def holds(self, at: datetime) -> bool:
         """Whether what occurred `at` belongs to it: to the first one also what occurred before it."""
         has_begun = self.after is None or at >= self.brought_by.occurred_at
-        return has_begun and (self.ended_at is None or at <= self.ended_at)
+        return has_begun and (self.ended_by is None or at <= self.ended_by.occurred_at)
 
 
 @dataclass(slots=True)
@@ -131,7 +136,7 @@ def stays_of(told: Sequence[Cause]) -> list[Stay]:
                 stays.append(now)
         elif cause.type == DELETED:
             if now is not None:
-                now.ended_at = cause.occurred_at
+                now.ended_by = cause
             now = bounce = wrong_email = None
             deleted_at = cause.occurred_at
         elif now is not None:

@@ -43,7 +43,7 @@ def delete_prospect(
     Of a prospect not on the account it is remembered, for what may have brought it on and comes late.
     """
     settled = tell(account, prospect_id, cause, now, late_refund, out)
-    has_ended = any(stay.ended_at == cause.occurred_at for stay in settled.stays)
+    has_ended = any(stay.ended_by is cause for stay in settled.stays)
     return "deleted" if has_ended else "no-effect"
 
 
