@@ -242,3 +242,13 @@ def test_a_second_delete_at_the_same_instant_finds_nothing(hundred: Story) -> No
 
     assert hundred.delete("ann", "2026-01-03") == "deleted"
     assert hundred.delete("ann", "2026-01-03") == "no-effect"
+
+
+def test_a_stay_that_is_charged_anew_and_cannot_be_covered_is_dropped(story: Story) -> None:
+    story.plan(1, "2026-01-01")
+    story.generate("ann", "2026-01-02")
+    story.bounce("ann", "2026-01-05")
+    story.generate("bob", "2026-01-06")
+
+    assert story.delete("ann", "2026-01-04") == "no-effect"
+    assert (story.balance, story.generate("ann", "2026-01-07")) == (0, "declined")

@@ -108,6 +108,11 @@ class Prospect:
         self.charges.remove(charge)
         self.stays_past += 1
 
+    def drop(self, stay: Stay) -> None:
+        """Untells what brought the prospect on, since it could not be covered."""
+        self.told.remove(stay.brought_by)
+        self.stays_past += 1
+
     def _forget(self) -> None:
         over = next((n for n, told in enumerate(self.told[:-1]) if told.type == DELETED), None)
         if over is None:

@@ -67,7 +67,7 @@ def settle(
         if charge is None:
             charge = take_credit(account, prospect, stay.brought_by, now, out)
             if charge is None:
-                prospect.told.remove(stay.brought_by)
+                prospect.drop(stay)
                 rest = settle(account, prospect, cause, now, late_refund, out)
                 return Settled(rest.stays, settled.outcomes | {stay.brought_by.position: "declined"} | rest.outcomes)
             settled.outcomes[stay.brought_by.position] = "charged"
