@@ -16,8 +16,8 @@ from credit_contracts.ids import AccountId, PlanId, ProspectId, PurchaseId
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, Amount, TimeZone
 from credit_contracts.times import Instant
 from credit_service.domain.command import Command, CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.decision import EARLIEST
 from credit_service.domain.idempotency import command_of
-from credit_service.domain.opening import LONG_AGO
 from credit_service.domain.prospect import ProspectOrigin
 
 LINE_BYTES_MAX = 64 * 1024
@@ -85,7 +85,7 @@ class _Account(_Fields):
         """Customers may be of long standing; later than the context, which is now, as a first plan's anchor may be."""
         latest = info.context or moment
         # Compared as calendar fields, which neither overflow nor stumble over 29 February.
-        if moment < LONG_AGO or moment.timetuple()[:6] > (latest.year + PLAN_YEARS_MAX, *latest.timetuple()[1:6]):
+        if moment < EARLIEST or moment.timetuple()[:6] > (latest.year + PLAN_YEARS_MAX, *latest.timetuple()[1:6]):
             raise PydanticCustomError("time_out_of_range", "before 1970, or more than 5 years from now")
         return moment
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from credit_contracts.envelope import Unreadable, decode
-from credit_service.domain.decision import TYPE_RANK, Incoming, Place
+from credit_service.domain.decision import EARLIEST, Incoming, Order, Place
 from credit_service.domain.idempotency import content_of, key_of
 
 Headers = Sequence[tuple[str, bytes | None]]
-Order = tuple[datetime, int, str, str]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEFORE_ALL_TYPES = -1
 
 
@@ -44,7 +42,7 @@ def read_record(
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
     event = decode(headers, value, topic_type=event_type)
     if isinstance(event, Unreadable):
-        at = EPOCH + timedelta(milliseconds=max(0, timestamp_ms))
+        at = EARLIEST + timedelta(milliseconds=max(0, timestamp_ms))
         return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""))
     incoming = Incoming(
         event.data.account_id,
@@ -57,5 +55,4 @@ def read_record(
         event.data,
         place,
     )
-    order = (event.time, TYPE_RANK[event.type], event.source, event.id)
-    return Record(place, key, value, headers, timestamp_ms, incoming, order)
+    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order)

@@ -7,8 +7,8 @@ from credit_contracts.incoming import PlanChanged
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decide import AHEAD_MAX, EARLIEST
-from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.decide import AHEAD_MAX
+from credit_service.domain.decision import EARLIEST, Incoming, Wake
 
 TIMERS_PER_BATCH_MAX = 2_000
 TIMERS_PER_ACCOUNT_MAX = 60

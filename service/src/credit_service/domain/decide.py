@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from credit_contracts.incoming import (
@@ -28,7 +28,7 @@ from credit_service.domain.command import (
     OpenProspect,
     OpenPurchase,
 )
-from credit_service.domain.decision import Cause, Decided, Decision, Incoming, Outcome, Place, Refused, Wake
+from credit_service.domain.decision import EARLIEST, Cause, Decided, Decision, Incoming, Outcome, Place, Refused, Wake
 from credit_service.domain.opening import open_account, open_prospect, open_purchase, refuse_opening
 from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan_change import change_plan
@@ -46,8 +46,6 @@ from credit_service.domain.timers import bring_about, bring_about_before
 
 AHEAD_MAX = timedelta(minutes=5)
 """How far an event's time may lie ahead of the database's clock."""
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

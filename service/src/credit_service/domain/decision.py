@@ -1,7 +1,7 @@
 """What comes out of deciding: decisions, balance changes, parked and refused events. All values."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from credit_contracts.incoming import IncomingData
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Order = tuple[datetime, int, str, str]
 """Order of occurrence; ties go by the rank of the type, then source and id."""
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing that is reported may have occurred before."""
 
 Outcome = Literal[
     "charged",

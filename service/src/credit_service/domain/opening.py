@@ -1,17 +1,17 @@
 """Opening balances: an existing customer is brought in as it stands elsewhere, without its past."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
-from credit_service.domain.decision import Cause, Decided
+from credit_service.domain.decision import EARLIEST, Cause, Decided
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
 from credit_service.domain.prospect import Charge, Prospect, stays_of
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import settle
 
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+LONG_AGO = EARLIEST
 """When a prospect that is brought in came onto its account: before all that is still to be told of it."""
 
 OPENING = "opening"
