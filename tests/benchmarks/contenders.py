@@ -11,12 +11,13 @@ import sys
 import sysconfig
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.group import all_have_joined, held_back
 from credit_local_stack.process import die_with_parent, tail
 
 if TYPE_CHECKING:
@@ -36,18 +37,22 @@ class ContenderFailed(Exception):  # noqa: N818 - reads as what happened
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A yardstick has a schema of its own; the service has not."""
+    """A yardstick has a schema of its own; the service has not, and may run as several processes."""
 
     name: str
     command: tuple[str, ...]
     schema: str | None = None
+    processes: int = 1
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.{name}", *arguments)
 
 
-SERVICE = Contender("service", (str(Path(sysconfig.get_path("scripts")) / "credits"), "serve"))
+_SERVE = (str(Path(sysconfig.get_path("scripts")) / "credits"), "serve")
+SERVICE = Contender("service", _SERVE)
+SERVICE_TWICE = Contender("service_2_processes", _SERVE, processes=2)
+SERVICE_FOUR_TIMES = Contender("service_4_processes", _SERVE, processes=4)
 FLOOR = Contender("floor", _module("floor"), schema="floor")
 ONE_TRANSACTION = tuple(
     Contender(
@@ -57,42 +62,74 @@ ONE_TRANSACTION = tuple(
     )
     for connections in (8, 16)
 )
-# A handler per message in FastStream, with the statements of `one_transaction`, belongs here as the next one.
+FASTSTREAM_HANDLER = Contender(
+    "faststream_handler", _module("faststream_handler", "--workers", "12"), schema="one_transaction"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contender's process."""
+    """A contender's processes, each with a log of its own."""
 
-    pid: int
-    log: Path
-    process: subprocess.Popen[bytes]
+    processes: list[subprocess.Popen[bytes]]
+    logs: list[Path]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all its processes."""
+        return [process.pid for process in self.processes]
 
     async def opened(self, look: Callable[[], None] = lambda: None) -> float:
-        """When it began to consume: its own log says so. `look` is called while that is waited for."""
+        """When the first of them began to consume: their own logs say so. `look` is called while that is waited for."""
         deadline = time.time() + OPENED_SECONDS_MAX
         while time.time() < deadline:
-            for line in self.log.read_text().splitlines():
-                if f'"event": "{OPENED}"' in line and line.endswith("}"):
-                    return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+            times = [logged_at(log, OPENED) for log in self.logs]
+            if all(times):
+                return min(first for first, *_ in times)
             self.check()
             look()
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-        raise ContenderFailed(f"nothing was consumed within {OPENED_SECONDS_MAX} s\n{tail(self.log)}")
+        raise ContenderFailed(f"nothing was consumed within {OPENED_SECONDS_MAX} s\n{tail(self.logs[0])}")
 
     def check(self) -> None:
-        """Raises if it has ended."""
-        if (code := self.process.poll()) is not None:
-            raise ContenderFailed(f"it ended with exit code {code}\n{tail(self.log)}")
+        """Raises if one has ended."""
+        for process, log in zip(self.processes, self.logs, strict=True):
+            if (code := process.poll()) is not None:
+                raise ContenderFailed(f"it ended with exit code {code}\n{tail(log)}")
+
+
+def logged_at(log: Path, event: str) -> list[float]:
+    """When a contender has logged this event, as often as it did."""
+    lines = [line for line in log.read_text().splitlines() if f'"event": "{event}"' in line and line.endswith("}")]
+    return [datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() for line in lines]
 
 
 @asynccontextmanager
 async def running(contender: Contender, deployment: Deployment, log: Path) -> AsyncIterator[Running]:
-    """Runs it in a folder where no settings lie about, and ends it."""
+    """Runs it in a folder where no settings lie about, and ends it.
+
+    Several processes are held back until all of them share the partitions; then they begin together.
+    """
+    several = contender.processes > 1
+    logs = [log.with_stem(f"{log.stem}-{n}") for n in range(1, contender.processes + 1)] if several else [log]
+    processes: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            async with held_back(deployment) if several else nullcontext():
+                processes.extend(_start(contender, deployment, Path(folder), written) for written in logs)
+                if several:
+                    await all_have_joined(deployment, contender.processes)
+            yield Running(processes, logs)
+        finally:
+            await asyncio.gather(*(asyncio.to_thread(_end, process) for process in processes))
+
+
+def _start(contender: Contender, deployment: Deployment, folder: Path, log: Path) -> subprocess.Popen[bytes]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CREDITS_")} | deployment.environment()
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-    with tempfile.TemporaryDirectory() as folder, log.open("wb") as written:
-        process = subprocess.Popen(  # noqa: ASYNC220 - dies with this thread, so it must be made by this one
+    with log.open("wb") as written:
+        # It dies with the thread that started it.
+        return subprocess.Popen(
             contender.command,
             cwd=folder,
             env=environment,
@@ -101,10 +138,6 @@ async def running(contender: Contender, deployment: Deployment, log: Path) -> As
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent(signal.SIGKILL),
         )
-        try:
-            yield Running(process.pid, log, process)
-        finally:
-            await asyncio.to_thread(_end, process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

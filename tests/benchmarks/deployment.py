@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from credit_local_stack import Addresses
 
 BALANCE_CHANGED = "balance-changed"
+INSUFFICIENT_CREDITS = "insufficient-credits"
 BATCH_BYTES = 256 * 1024
 STATEMENT_SECONDS_MAX = 120
 
@@ -54,11 +56,17 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait in topics of their own, and how many of them change a balance."""
+    """Messages that wait in topics of their own, how many of them change a balance, and how many are declined."""
 
     topic_prefix: str
     messages: int
     changes: int
+    declines: int = 0
+
+    @property
+    def published(self) -> dict[str, int]:
+        """How many events they bring about, by outgoing topic."""
+        return {BALANCE_CHANGED: self.changes, INSUFFICIENT_CREDITS: self.declines}
 
 
 class Workshop:
@@ -118,20 +126,18 @@ class Workshop:
     async def backlog(self, plans: Iterable[Message], events: Iterable[Message]) -> Backlog:
         """Produces messages to topics of their own, the plans first."""
         prefix = await self.topics()
-        messages = changes = 0
+        counted: Counter[str | None] = Counter()
         for part in (plans, events):
-            sent, changing = await _produce(self._addresses.bootstrap_servers, prefix, part)
-            messages += sent
-            changes += changing
-        return Backlog(prefix, messages, changes)
+            counted += await _produce(self._addresses.bootstrap_servers, prefix, part)
+        return Backlog(prefix, counted.total(), counted[BALANCE_CHANGED], counted[INSUFFICIENT_CREDITS])
 
     async def close(self) -> None:
         """Takes away what is left: servers that were given stay."""
         for name in self._databases:
             await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         admin = AIOKafkaAdminClient(bootstrap_servers=self._addresses.bootstrap_servers.split(","))
-        await admin.start()
         try:
+            await admin.start()
             if self._topics:
                 await admin.delete_topics(self._topics)
         finally:
@@ -163,9 +169,9 @@ async def clone_tables(database_url: str, schema: str) -> None:
         await connection.close()
 
 
-async def _produce(bootstrap_servers: str, prefix: str, messages: Iterable[Message]) -> tuple[int, int]:
-    """Sends the messages to the partitions of their keys, in order; how many, and how many that change a balance."""
-    count = changes = 0
+async def _produce(bootstrap_servers: str, prefix: str, messages: Iterable[Message]) -> Counter[str | None]:
+    """Sends the messages to the partitions of their keys, in order; how many, by the topic that will tell of them."""
+    counted: Counter[str | None] = Counter()
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers.split(","), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
@@ -181,9 +187,8 @@ async def _produce(bootstrap_servers: str, prefix: str, messages: Iterable[Messa
                     futures.append(await producer.send_batch(batch, place[0], partition=place[1]))
                 open_batches[place] = batch = producer.create_batch()
                 batch.append(**part)
-            count += 1
-            changes += message.changes_a_balance
+            counted[message.published_in] += 1
         for (topic, partition), batch in open_batches.items():
             futures.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*futures)
-    return count, changes
+    return counted

@@ -41,6 +41,7 @@ from credit_contracts import (
 )
 from credit_contracts.envelope import binary_headers
 from credit_service.domain.idempotency import CONTENT_VERSION, content_of, key_of
+from credit_service.postgres.ids import packed
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
@@ -56,58 +57,60 @@ RELAY_ROWS_MAX = 1_000
 RELAY_POLL_SECONDS = 1.0
 
 OPEN_ACCOUNT = "INSERT INTO accounts (account_id, partition_hash) VALUES ($1, 0) ON CONFLICT DO NOTHING"
-LOCK_ACCOUNT = "SELECT balance, sequence, position, period_ends_at FROM accounts WHERE account_id = $1 FOR UPDATE"
+LOCK_ACCOUNT = """
+SELECT account_no, balance, sequence, position, period_ends_at FROM accounts WHERE account_id = $1 FOR UPDATE
+"""
 INSERT_KEY = """
-INSERT INTO decisions (account_id, position, key, content, content_version, source, id, type, outcome, occurred_at,
+INSERT INTO decisions (account_no, position, key, content, content_version, source, id, type, outcome, occurred_at,
     decided_at, partition, "offset", prospect_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 ON CONFLICT DO NOTHING RETURNING position
 """
-SET_OUTCOME = "UPDATE decisions SET outcome = $3 WHERE account_id = $1 AND position = $2"
+SET_OUTCOME = "UPDATE decisions SET outcome = $3 WHERE account_no = $1 AND position = $2"
 # Takes the grant that burns first; nothing if the prospect is there already, or no credit is left.
 INSERT_PROSPECT = """
-INSERT INTO prospects (account_id, prospect_id, origin, charge_sequence, charge_grant_id)
-SELECT $1, $2, $3, $4, grant_id
+INSERT INTO prospects (account_no, prospect_id, origin, charge_sequence, told, stay, charge_grant_id)
+SELECT $1, $2, $3, $4, $5, 1, grant_id
 FROM grants
-WHERE account_id = $1 AND open AND remaining > 0
+WHERE account_no = $1 AND open AND remaining > 0
 ORDER BY expires_at NULLS LAST, effective_at, grant_id
 LIMIT 1
 ON CONFLICT DO NOTHING RETURNING charge_grant_id
 """
 CHARGE_BOUNCED_PROSPECT = """
-UPDATE prospects AS p SET origin = $3, charge_sequence = $4, charge_grant_id = g.grant_id
-FROM (SELECT grant_id FROM grants WHERE account_id = $1 AND open AND remaining > 0
+UPDATE prospects AS p SET origin = $3, stay = 1, charge_sequence = $4, charge_grant_id = g.grant_id
+FROM (SELECT grant_id FROM grants WHERE account_no = $1 AND open AND remaining > 0
     ORDER BY expires_at NULLS LAST, effective_at, grant_id LIMIT 1) AS g
-WHERE p.account_id = $1 AND p.prospect_id = $2 AND p.origin IS NULL
+WHERE p.account_no = $1 AND p.prospect_id = $2 AND p.origin IS NULL
 RETURNING charge_grant_id
 """
 READ_PROSPECT = """
 SELECT origin, charge_sequence, charge_grant_id, refund_sequence FROM prospects
-WHERE account_id = $1 AND prospect_id = $2
+WHERE account_no = $1 AND prospect_id = $2
 """
-REMEMBER_BOUNCE = "INSERT INTO prospects (account_id, prospect_id, bounce_position) VALUES ($1, $2, $3)"
-REFUND_PROSPECT = "UPDATE prospects SET refund_sequence = $3 WHERE account_id = $1 AND prospect_id = $2"
-MOVE_GRANT = "UPDATE grants SET remaining = remaining + $3 WHERE account_id = $1 AND grant_id = $2"
+REMEMBER_BOUNCE = "INSERT INTO prospects (account_no, prospect_id, told, stay) VALUES ($1, $2, $3, 0)"
+REFUND_PROSPECT = "UPDATE prospects SET refund_sequence = $3 WHERE account_no = $1 AND prospect_id = $2"
+MOVE_GRANT = "UPDATE grants SET remaining = remaining + $3 WHERE account_no = $1 AND grant_id = $2"
 INSERT_ENTRY = """
-INSERT INTO entries (account_id, sequence, line, grant_id, amount, previous_balance, balance, reason, position,
+INSERT INTO entries (account_no, sequence, line, grant_id, amount, previous_balance, balance, reason, position,
     refunds_sequence, period_ends_at, occurred_at, recorded_at)
 VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 INSERT_OUTBOX = "INSERT INTO outbox (topic, key, event_id, event_time, payload) VALUES ($1, $2, $3, $4, $5)"
-STORE_ACCOUNT = "UPDATE accounts SET balance = $2, sequence = $3, position = $4 WHERE account_id = $1"
+STORE_ACCOUNT = "UPDATE accounts SET balance = $2, sequence = $3, position = $4 WHERE account_no = $1"
 INSERT_PLAN = """
-INSERT INTO plans (account_id, position, plan_id, monthly_credits, effective_at, occurred_at, pending)
-VALUES ($1, $2, $3, $4, $5, $5, false)
+INSERT INTO plans (account_no, position, plan_id, monthly_credits, effective_at, occurred_at, pending, type, source, id)
+VALUES ($1, $2, $3, $4, $5, $5, false, $6, $7, $8)
 """
 INSERT_GRANT = """
-INSERT INTO grants (account_id, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
+INSERT INTO grants (account_no, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
 VALUES ($1, 1, 'plan', $2, $2, $3, $4, true, $5)
 """
 BEGIN_PERIOD = """
 UPDATE accounts SET anchor_at = $2, time_zone = 'UTC', period_number = 0, period_starts_at = $2, granted_in_period = $3,
     last_grant_id = 1, plan_position = position, period_ends_at = $2::timestamptz + interval '1 month',
     next_timer_at = $2::timestamptz + interval '1 month'
-WHERE account_id = $1
+WHERE account_no = $1
 RETURNING period_ends_at
 """
 READ_OUTBOX = "SELECT outbox_id, topic, key, event_id, event_time, payload FROM outbox ORDER BY outbox_id LIMIT $1"
@@ -119,6 +122,7 @@ class Account:
     """The locked row, as the event changes it."""
 
     account_id: str
+    account_no: int
     balance: int
     sequence: int
     position: int
@@ -147,7 +151,12 @@ async def decide(connection: Connection, record: ConsumerRecord, event: Event[In
             await _charge(connection, account, event, data.prospect_id, now)
         else:
             raise NotImplementedError(f"the mix has no {event.type}")
-        await connection.execute(STORE_ACCOUNT, account.account_id, account.balance, account.sequence, account.position)
+        await connection.execute(STORE_ACCOUNT, account.account_no, account.balance, account.sequence, account.position)
+
+
+def _told(account: Account) -> str:
+    """What was told of a prospect, as its row keeps it: this decision."""
+    return f"{{{account.position}}}"
 
 
 # The usual outcome of each type is inserted with the key; what turns out otherwise is corrected.
@@ -164,20 +173,20 @@ async def _insert_key(
 ) -> bool:
     inserted = await connection.fetchval(
         INSERT_KEY,
-        account.account_id,
+        account.account_no,
         account.position,
         key_of(event.source, event.id),
         content_of(event.type, event.data),
         CONTENT_VERSION,
         event.source,
-        event.id,
+        packed(event.id),
         event.type,
         USUAL_OUTCOME[event.type],
         event.time,
         now,
         record.partition,
         record.offset,
-        getattr(event.data, "prospect_id", None),
+        packed(prospect) if (prospect := getattr(event.data, "prospect_id", None)) else None,
     )
     return inserted is not None
 
@@ -186,16 +195,16 @@ async def _charge(
     connection: Connection, account: Account, event: Event[IncomingData], prospect_id: str, now: datetime
 ) -> None:
     origin = "generated" if event.type == "prospect-generated" else "exported"
-    named = (account.account_id, prospect_id, origin, account.sequence + 1)
-    grant_id = await connection.fetchval(INSERT_PROSPECT, *named)
+    named = (account.account_no, packed(prospect_id), origin, account.sequence + 1)
+    grant_id = await connection.fetchval(INSERT_PROSPECT, *named, _told(account))
     if grant_id is not None:
         await _change(connection, account, event, prospect_id, now, "charge", -1, grant_id)
         return
-    prospect = await connection.fetchrow(READ_PROSPECT, account.account_id, prospect_id)
+    prospect = await connection.fetchrow(READ_PROSPECT, account.account_no, packed(prospect_id))
     if prospect is None:
         raise LookupError("an account has no credits left: the mix has none of these")
     if prospect["origin"] is not None:
-        await connection.execute(SET_OUTCOME, account.account_id, account.position, "free")
+        await connection.execute(SET_OUTCOME, account.account_no, account.position, "free")
         return
     grant_id = await connection.fetchval(CHARGE_BOUNCED_PROSPECT, *named)
     await _change(connection, account, event, prospect_id, now, "charge", -1, grant_id)
@@ -205,12 +214,12 @@ async def _charge(
 async def _refund(
     connection: Connection, account: Account, event: Event[IncomingData], prospect_id: str, now: datetime
 ) -> None:
-    prospect = await connection.fetchrow(READ_PROSPECT, account.account_id, prospect_id)
+    prospect = await connection.fetchrow(READ_PROSPECT, account.account_no, packed(prospect_id))
     if prospect is None:
-        await connection.execute(REMEMBER_BOUNCE, account.account_id, prospect_id, account.position)
-        await connection.execute(SET_OUTCOME, account.account_id, account.position, "awaiting-charge")
+        await connection.execute(REMEMBER_BOUNCE, account.account_no, packed(prospect_id), _told(account))
+        await connection.execute(SET_OUTCOME, account.account_no, account.position, "awaiting-charge")
     elif prospect["charge_sequence"] is None or prospect["refund_sequence"] is not None:
-        await connection.execute(SET_OUTCOME, account.account_id, account.position, "no-effect")
+        await connection.execute(SET_OUTCOME, account.account_no, account.position, "no-effect")
     else:
         charge, grant_id = prospect["charge_sequence"], prospect["charge_grant_id"]
         await _give_back(connection, account, event, prospect_id, now, grant_id, charge)
@@ -225,7 +234,7 @@ async def _give_back(
     grant_id: int,
     charge_sequence: int,
 ) -> None:
-    await connection.execute(REFUND_PROSPECT, account.account_id, prospect_id, account.sequence + 1)
+    await connection.execute(REFUND_PROSPECT, account.account_no, packed(prospect_id), account.sequence + 1)
     await _change(connection, account, event, prospect_id, now, "refund", 1, grant_id, charge_sequence)
 
 
@@ -233,12 +242,20 @@ async def _begin_plan(
     connection: Connection, account: Account, event: Event[IncomingData], plan: PlanChanged, now: datetime
 ) -> None:
     amount = plan.monthly_credits or 0
-    account.period_ends_at = await connection.fetchval(BEGIN_PERIOD, account.account_id, event.time, amount)
+    account.period_ends_at = await connection.fetchval(BEGIN_PERIOD, account.account_no, event.time, amount)
     await connection.execute(
-        INSERT_PLAN, account.account_id, account.position, plan.plan_id, plan.monthly_credits, event.time
+        INSERT_PLAN,
+        account.account_no,
+        account.position,
+        plan.plan_id,
+        plan.monthly_credits,
+        event.time,
+        event.type,
+        event.source,
+        packed(event.id),
     )
     await connection.execute(
-        INSERT_GRANT, account.account_id, amount, event.time, account.period_ends_at, account.position
+        INSERT_GRANT, account.account_no, amount, event.time, account.period_ends_at, account.position
     )
     await _change(connection, account, event, None, now, "plan_change", amount, 1)
 
@@ -257,10 +274,10 @@ async def _change(
     previous, account.balance = account.balance, account.balance + amount
     account.sequence += 1
     if reason != "plan_change":
-        await connection.execute(MOVE_GRANT, account.account_id, grant_id, amount)
+        await connection.execute(MOVE_GRANT, account.account_no, grant_id, amount)
     await connection.execute(
         INSERT_ENTRY,
-        account.account_id,
+        account.account_no,
         account.sequence,
         grant_id,
         amount,

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.contenders import OPENED
 from benchmarks.deployment import Deployment
-from credit_contracts.topics import INCOMING_TOPICS
+from credit_contracts.topics import INCOMING_TOPICS, PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -56,8 +56,21 @@ async def opened(consumer: AIOKafkaConsumer) -> None:
     """Waits for the partitions, and says when they are there."""
     while not consumer.assignment():  # noqa: ASYNC110 - aiokafka tells it to listeners only
         await asyncio.sleep(LOOK_EVERY_SECONDS)
+    say_opened()
+
+
+def say_opened() -> None:
+    """Says that consuming begins now."""
     sys.stderr.write(json.dumps({"event": OPENED, "timestamp": datetime.now(UTC).isoformat()}) + "\n")
     sys.stderr.flush()
+
+
+async def waiting_in(place: Deployment, topic: str) -> int:
+    """How many messages lie in an incoming topic, from which nothing was deleted yet."""
+    async with AIOKafkaConsumer(bootstrap_servers=place.bootstrap_servers.split(",")) as consumer:
+        partitions = [TopicPartition(place.topic_prefix + topic, number) for number in range(PARTITIONS)]
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        return sum(ends.values())
 
 
 def hold_back_until_plans_are_read(consumer: AIOKafkaConsumer) -> None:
