@@ -250,8 +250,8 @@ def test_an_unknown_account_is_one_line_and_exit_code_2(account_id: str, deploym
 
 async def record_at(deployment: Deployment, topic: str, partition: int, offset: int) -> Event[IncomingData]:
     consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka_bootstrap_servers)
-    await consumer.start()
     try:
+        await consumer.start()
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         consumer.seek(place, offset)
@@ -347,8 +347,8 @@ async def publish(connection: KafkaConnection, *events: Event[OutgoingData], com
     producer = AIOKafkaProducer(
         bootstrap_servers=connection.bootstrap_servers, transactional_id=f"{connection.topic_prefix}tests"
     )
-    await producer.start()
     try:
+        await producer.start()
         await producer.begin_transaction()
         for event in events:
             record = encode(event)

@@ -93,12 +93,12 @@ async def test_grants_come_in_the_order_in_which_they_burn(client: httpx.AsyncCl
         await pool.execute(
             """
             INSERT INTO credits.grants
-                (account_id, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
+                (account_no, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
             VALUES
-                ('acme', 2, 'purchase', 5, 5, '2026-03-10', NULL, true, 1),
-                ('acme', 3, 'purchase', 5, 5, '2026-03-10', '2026-03-20', true, 1),
-                ('acme', 4, 'purchase', 5, 5, '2026-03-09', NULL, true, 1),
-                ('acme', 5, 'purchase', 5, 0, '2026-03-01', '2026-03-02', false, 1)
+                (1, 2, 'purchase', 5, 5, '2026-03-10', NULL, true, 1),
+                (1, 3, 'purchase', 5, 5, '2026-03-10', '2026-03-20', true, 1),
+                (1, 4, 'purchase', 5, 5, '2026-03-09', NULL, true, 1),
+                (1, 5, 'purchase', 5, 0, '2026-03-01', '2026-03-02', false, 1)
             """
         )
     account = (await client.get("/v1/accounts/acme")).json()

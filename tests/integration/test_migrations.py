@@ -1,80 +1,58 @@
 """Migrations run forward on a database that earlier versions have filled, and its rows go on to count."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from itertools import count
 
 import asyncpg
 import pytest
 
-from credit_contracts import EmailBounced, Event, IncomingData, ProspectDeleted, ProspectExported, ProspectGenerated
+from credit_contracts import (
+    CreditsPurchased,
+    EmailBounced,
+    Event,
+    IncomingData,
+    PlanChanged,
+    ProspectDeleted,
+    ProspectExported,
+    ProspectGenerated,
+)
 from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
-from credit_service.postgres.migrate import migrate
+from credit_service.domain.command import Command, OpenProspect
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.migrate import MigrationFailed, migrate
+from credit_service.postgres.pool import open_pool
 from support.credits import decide_events
+from support.releases import EVE, PROSPECTS, fill_first_release, fill_with_rules, known_of
 from support.stack import fresh_database
 
-MIGRATIONS = files("credit_service.postgres") / "migrations"
-FIRST_RELEASE = ("20261123000001", "20261123000002")
-
-# What the first release had written: ann was charged for, bob charged and refunded, of cy only a bounce is known.
-ROWS = """
-INSERT INTO credits.accounts (account_id, partition_hash, balance, sequence, position, last_grant_id, plan_position,
-    anchor_at, time_zone, period_number, period_starts_at, period_ends_at, granted_in_period, next_timer_at)
-VALUES ('acme', 0, 9, 4, 5, 1, 1, now() - interval '1 day', 'UTC', 0, now() - interval '1 day',
-    now() + interval '27 days', 10, now() + interval '27 days');
-INSERT INTO credits.decisions (account_id, position, key, content, content_version, source, id, type, outcome,
-    occurred_at, decided_at, prospect_id)
-SELECT 'acme', position, decode(md5(position::text), 'hex'), decode(md5('c'), 'hex'), 1, '/old', 'old-' || position,
-    type::credits.event_type, outcome::credits.outcome, now() - interval '1 hour' * (6 - position), now(), prospect_id
-FROM (VALUES
-    (1, 'plan-changed', 'plan-in-force', NULL),
-    (2, 'prospect-generated', 'charged', 'ann'),
-    (3, 'prospect-exported', 'charged', 'bob'),
-    (4, 'email-bounced', 'refunded', 'bob'),
-    (5, 'email-bounced', 'awaiting-charge', 'cy')
-) AS old (position, type, outcome, prospect_id);
-INSERT INTO credits.plans (account_id, position, plan_id, monthly_credits, effective_at, occurred_at, pending)
-VALUES ('acme', 1, 'p', 10, now() - interval '1 day', now() - interval '1 day', false);
-INSERT INTO credits.grants (account_id, grant_id, origin, amount, remaining, effective_at, expires_at, open, position)
-VALUES ('acme', 1, 'plan', 10, 9, now() - interval '1 day', now() + interval '27 days', true, 1);
-INSERT INTO credits.entries (account_id, sequence, line, grant_id, amount, previous_balance, balance, reason, position,
-    refunds_sequence, occurred_at, recorded_at)
-VALUES
-    ('acme', 1, 0, 1, 10, 0, 10, 'plan_change', 1, NULL, now() - interval '1 day', now()),
-    ('acme', 2, 0, 1, -1, 10, 9, 'charge', 2, NULL, now() - interval '4 hours', now()),
-    ('acme', 3, 0, 1, -1, 9, 8, 'charge', 3, NULL, now() - interval '3 hours', now()),
-    ('acme', 4, 0, 1, 1, 8, 9, 'refund', 4, 3, now() - interval '2 hours', now());
-INSERT INTO credits.prospects (account_id, prospect_id, origin, charge_sequence, charge_grant_id, refund_sequence,
-    bounce_position)
-VALUES
-    ('acme', 'ann', 'generated', 2, 1, NULL, NULL),
-    ('acme', 'bob', 'exported', 3, 1, 4, NULL),
-    ('acme', 'cy', NULL, NULL, NULL, NULL, 5);
-"""
-
 _ids = count()
+
+
+@asynccontextmanager
+async def connected(url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.fixture
 async def old_database(stack: Addresses) -> AsyncIterator[str]:
     with fresh_database(stack.database_url, "template1") as url:
-        connection = await asyncpg.connect(url)
-        try:
-            await connection.execute("CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
-            for version in FIRST_RELEASE:
-                await connection.execute(_up(version))
-                await connection.execute("INSERT INTO schema_migrations VALUES ($1)", version)
-            await connection.execute(ROWS)
-        finally:
-            await connection.close()
+        async with connected(url) as connection:
+            await fill_first_release(connection)
         yield url
 
 
-def _up(version: str) -> str:
-    (found,) = [f for f in MIGRATIONS.iterdir() if f.name.startswith(version)]
-    return found.read_text().partition("-- migrate:down")[0]
+@pytest.fixture
+async def database_with_rules(old_database: str) -> str:
+    async with connected(old_database) as connection:
+        await fill_with_rules(connection)
+    return old_database
 
 
 async def decide(url: str, *data: IncomingData) -> dict[str, str]:
@@ -85,13 +63,12 @@ async def decide(url: str, *data: IncomingData) -> dict[str, str]:
         for at, one in enumerate(data)
     ]
     await decide_events(url, *events)
-    connection = await asyncpg.connect(url)
-    try:
-        rows = await connection.fetch("SELECT id, outcome::text FROM credits.decisions WHERE source = '/new'")
-    finally:
-        await connection.close()
+    async with connected(url) as connection:
+        rows = await connection.fetch(
+            "SELECT id, outcome::text FROM credits.decisions_by_account WHERE source = '/new'"
+        )
     outcomes = {row["id"]: row["outcome"] for row in rows}
-    return {f"{e.type} {getattr(e.data, 'prospect_id', '')}": outcomes[e.id] for e in events}
+    return {f"{e.type} {getattr(e.data, 'prospect_id', '')}".strip(): outcomes[e.id] for e in events}
 
 
 async def test_the_rows_of_the_first_release_go_on_to_count(old_database: str) -> None:
@@ -113,16 +90,77 @@ async def test_the_rows_of_the_first_release_go_on_to_count(old_database: str) -
         "prospect-deleted bob": "deleted",
         "prospect-generated bob": "charged",
     }
-    connection = await asyncpg.connect(old_database)
-    try:
+    async with connected(old_database) as connection:
         # 9, and 1 for ann; cy's charge came with its refund, and bob was generated anew.
         assert await connection.fetchval("SELECT balance FROM credits.accounts") == 9
         refunds = await connection.fetch(
             "SELECT position, refunds_sequence FROM credits.entries WHERE reason = 'refund' ORDER BY sequence"
         )
         assert [tuple(row) for row in refunds] == [(4, 3), (6, 2), (5, 6)]
-    finally:
-        await connection.close()
+
+
+async def test_what_was_known_of_prospects_is_known_after(database_with_rules: str) -> None:
+    migrate(database_with_rules)
+
+    asked = [Command("acme", b"", b"", "", "opening", OpenProspect(name, "imported")) for name in PROSPECTS]
+    async with (
+        open_pool(database_with_rules) as pool,
+        PostgresLedger(pool, unparked_max=1).transaction() as transaction,
+    ):
+        account = (await transaction.lock_and_load(asked))["acme"]
+    assert account.prospects == {name: known_of(name) for name in PROSPECTS}
+
+
+async def test_the_rows_of_the_version_with_the_rules_go_on_to_count(database_with_rules: str) -> None:
+    async with connected(database_with_rules) as connection:
+        tables = [
+            row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'credits'")
+        ]
+        counts = {name: await connection.fetchval(f"SELECT count(*) FROM credits.{name}") for name in tables}
+    migrate(database_with_rules)
+    async with connected(database_with_rules) as connection:
+        assert counts == {name: await connection.fetchval(f"SELECT count(*) FROM credits.{name}") for name in tables}
+
+    assert await decide(
+        database_with_rules,
+        EmailBounced(account_id="acme", prospect_id="dan"),
+        ProspectExported(account_id="acme", prospect_id=EVE),
+        EmailBounced(account_id="acme", prospect_id="fay"),
+        EmailBounced(account_id="acme", prospect_id="gil"),
+        EmailBounced(account_id="acme", prospect_id="hal"),
+        EmailBounced(account_id="acme", prospect_id="ivy"),
+        ProspectGenerated(account_id="acme", prospect_id="jo"),
+        CreditsPurchased(account_id="acme", purchase_id="bought", credits=3),
+        PlanChanged(account_id="later", plan_id="p", monthly_credits=5),
+    ) == {
+        "email-bounced dan": "refunded",
+        f"prospect-exported {EVE}": "free",
+        "email-bounced fay": "refunded",
+        "email-bounced gil": "refunded",
+        "email-bounced hal": "refunded",
+        "email-bounced ivy": "no-effect",
+        "prospect-generated jo": "free",
+        "credits-purchased": "no-effect",
+        "plan-changed": "plan-in-force",
+    }
+    async with connected(database_with_rules) as connection:
+        balances = await connection.fetch(
+            "SELECT account_id, balance, parked FROM credits.accounts ORDER BY account_id"
+        )
+        # 9, and 4 refunds; the other account's first plan came, and with it what had waited.
+        assert [tuple(row) for row in balances] == [("acme", 13, 0), ("later", 4, 0)]
+        assert await connection.fetchval("SELECT status::text FROM credits.refund_requests") == "overtaken"
+        refunds = await connection.fetch(
+            "SELECT refunds_sequence FROM credits.entries WHERE reason = 'refund' AND sequence > 12 ORDER BY sequence"
+        )
+        assert [row[0] for row in refunds] == [5, 9, 10, -15]
+
+
+async def test_a_row_of_no_account_ends_the_migration(database_with_rules: str) -> None:
+    async with connected(database_with_rules) as connection:
+        await connection.execute("INSERT INTO credits.purchases VALUES ('nobody', 'lost', 1)")
+    with pytest.raises(MigrationFailed, match="account_no"):
+        migrate(database_with_rules)
 
 
 async def test_migrating_again_changes_nothing(old_database: str) -> None:

@@ -40,14 +40,15 @@ PARKED_HOURS_MAX = "8784"
 
 # What became of the message at a place: what was decided, why it was refused, or that it waits; else it is a repeat.
 _OUTCOME = """
-SELECT outcome::text FROM credits.decisions
+SELECT outcome::text FROM credits.decisions_by_account
 WHERE account_id = $1 AND type::text = $2 AND partition = $4 AND "offset" = $5
 UNION ALL SELECT reason FROM credits.dead_letters WHERE topic = $3 AND partition = $4 AND "offset" = $5
-UNION ALL SELECT 'parked' FROM credits.parked_events
+UNION ALL SELECT 'parked' FROM credits.parked_events JOIN credits.accounts USING (account_no)
 WHERE account_id = $1 AND type::text = $2 AND partition = $4 AND "offset" = $5
 """
 _CHANGES = """
-SELECT sequence, min(previous_balance), min(balance), sum(amount)::bigint, min(reason::text) FROM credits.entries
+SELECT sequence, min(previous_balance), min(balance), sum(amount)::bigint, min(reason::text)
+FROM credits.entries_by_account
 WHERE account_id = $1 AND sequence > $2 GROUP BY sequence ORDER BY sequence
 """
 
@@ -155,12 +156,14 @@ class AccountOnTheStack:
             self.account_id,
         ) or [{"balance": 0, "unlimited": False, "declined_in_period": 0, "position": 0}]
         grants = await fetch(
-            "SELECT origin::text, sum(remaining)::bigint FROM credits.grants"
+            "SELECT origin::text, sum(remaining)::bigint FROM credits.grants JOIN credits.accounts USING (account_no)"
             " WHERE account_id = $1 AND remaining > 0 AND open GROUP BY origin",
             self.account_id,
         )
         requests = await fetch(
-            "SELECT charge_sequence, status::text FROM credits.refund_requests WHERE account_id = $1", self.account_id
+            "SELECT charge_sequence, status::text FROM credits.refund_requests JOIN credits.accounts USING (account_no)"
+            " WHERE account_id = $1",
+            self.account_id,
         )
         return State(
             row["balance"],

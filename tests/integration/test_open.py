@@ -57,6 +57,8 @@ ANCHOR = (THIS_MONTH - timedelta(days=150)).replace(day=1).isoformat()
 IN_90_DAYS = (THIS_MONTH + timedelta(days=120)).isoformat()
 NOWHERE = "postgresql://credits:hunter2@127.0.0.1:1/credits"
 MEMORY_KIB_MAX = 120 * 1024
+# Of a row of any table `t` of the ledger.
+OWNER = "(SELECT account_id FROM credits.accounts WHERE account_no = t.account_no)"
 
 
 def account(account_id: str, monthly_credits: int | None = 500, **more: object) -> Fields:
@@ -157,15 +159,15 @@ class Customers:
         """What was brought in, without the times and places at which it happened."""
         queries = {
             "accounts": "account_id, balance, unlimited, sequence, position, last_grant_id, period_ends_at",
-            "decisions": "account_id, position, key, content, id, outcome, note",
-            "entries": "account_id, sequence, line, grant_id, amount, balance, reason, position",
-            "grants": "account_id, grant_id, origin, amount, remaining, expires_at",
-            "prospects": "account_id, prospect_id, origin, told_position, charge_sequence, charge_grant_id, story",
-            "plans": "account_id, position, plan_id, monthly_credits",
+            "decisions": f"{OWNER}, position, key, content, id, outcome, note",
+            "entries": f"{OWNER}, sequence, line, grant_id, amount, balance, reason, position",
+            "grants": f"{OWNER}, grant_id, origin, amount, remaining, expires_at",
+            "prospects": f"{OWNER}, prospect_id, origin, told, charge_sequence, charge_grant_id, charge_at",
+            "plans": f"{OWNER}, position, plan_id, monthly_credits",
             "outbox": "event_id",
         }
         return {
-            table: await self.ask(f"SELECT {what} FROM credits.{table} ORDER BY {what}")
+            table: await self.ask(f"SELECT {what} FROM credits.{table} AS t ORDER BY {what}")
             for table, what in queries.items()
         }
 
@@ -227,7 +229,8 @@ async def test_a_customer_base_is_brought_in_as_it_stands(customers: Customers, 
     ]
     assert (customers.show("big")["unlimited"], customers.show("big")["balance"]) == (True, None)
     assert (customers.show("new")["balance"], customers.show("new")["sequence"]) == (0, 0)
-    assert await customers.ask("SELECT account_id, prospect_id, origin FROM credits.prospects ORDER BY 1, 2") == [
+    prospects = "SELECT account_id, prospect_id, origin FROM credits.prospects_by_account ORDER BY 1, 2"
+    assert await customers.ask(prospects) == [
         ("acme", "exp", "exported"),
         ("acme", "gen", "generated"),
         ("acme", "imp", "imported"),
@@ -293,9 +296,8 @@ async def test_what_an_account_owns_is_free_and_a_bounce_gives_its_credit_back_i
     (refund,) = [grant for grant in acme["grants"] if grant["origin"] == "refund"]
     assert refund["amount"] == 2
     assert datetime.fromisoformat(refund["expires_at"]) == NEXT_MONTH
-    of_big = (
-        "SELECT amount, balance, refunds_sequence < 0 FROM credits.entries WHERE (account_id, sequence) = ('big', 2)"
-    )
+    of_big = """SELECT amount, balance, refunds_sequence < 0 FROM credits.entries_by_account
+        WHERE (account_id, sequence) = ('big', 2)"""
     assert await customers.ask(of_big) == [(0, None, True)]
 
 

@@ -12,8 +12,8 @@ from credit_service.postgres.pool import open_pool
 
 PARKED = """
 INSERT INTO credits.parked_events
-    (account_id, key, content, source, id, type, occurred_at, type_rank, data, partition, "offset", parked_at)
-SELECT 'acme', decode(lpad(to_hex(n), 32, '0'), 'hex'), decode(lpad('', 32, '0'), 'hex'), '/campaigns', n::text,
+    (account_no, key, content, source, id, type, occurred_at, type_rank, data, partition, "offset", parked_at)
+SELECT 1, decode(lpad(to_hex(n), 32, '0'), 'hex'), decode(lpad('', 32, '0'), 'hex'), '/campaigns', n::text,
     'prospect-generated', now(), 3, '{"account_id": "acme", "prospect_id": "p"}', 0, n, now() - n * interval '1 hour'
 FROM generate_series(1, 3) AS n
 """

@@ -78,7 +78,7 @@ async def everything(connection: Connection) -> list[list[asyncpg.Record]]:
 
 
 async def request(connection: Connection) -> asyncpg.Record:
-    (row,) = await connection.fetch("SELECT * FROM credits.refund_requests")
+    (row,) = await connection.fetch("SELECT *, credits.unpacked(prospect_id) AS prospect FROM credits.refund_requests")
     return row
 
 
@@ -87,7 +87,7 @@ async def test_an_approved_request_gives_the_credit_back_and_says_who_and_why(
 ) -> None:
     await decide_events(database_url, plan(), generated(), wrong_email())
     waiting = await request(connection)
-    assert (waiting["status"], waiting["charge_sequence"], waiting["prospect_id"]) == ("waiting", CHARGE, "ann")
+    assert (waiting["status"], waiting["charge_sequence"], waiting["prospect"]) == ("waiting", CHARGE, "ann")
 
     assert await decide(desk) == "refunded"
 

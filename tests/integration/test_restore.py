@@ -152,9 +152,9 @@ async def test_retention_that_overtakes_a_running_service_is_a_recorded_gap(depl
         await deployment.oracle().check()
         async with blocker.transaction():
             await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
-            sent = await upstream.send(charges("a", 10_000, begin=10))
+            sent = await upstream.send(charges("a", 30_000, begin=10))
             await eventually(lambda: is_blocked(blocker))
-            await delete_records(deployment.kafka, {_partition(sent): sent[9_000].offset})
+            await delete_records(deployment.kafka, {_partition(sent): sent[29_000].offset})
         await blocker.close()
         await check_gap(deployment, sent, missing=None)
         assert len(service.logged("offsets are gone, messages may be missing")) == 1

@@ -28,9 +28,11 @@ HOT = [
     "load_plans",
     "load_prospects",
     "load_purchases",
+    "load_repeats",
     "load_requests",
     "lock_accounts",
     "lock_offsets",
+    "move_accounts",
     "overtake_requests",
     "decide_requests",
     "settle_plans",
@@ -43,31 +45,49 @@ HOT = [
 # One row a table, or a handful: there is nothing for an index to find.
 TINY = {"outbox_claim", "finished"}
 
+# They take the first rows of an index, and look for none.
+IN_ORDER = {"accounts_to_unpark", "claim_outbox"}
+WHOLE_INDEX = re.compile(r"Index (?:Only )?Scan using \w+ on (?:credits\.)?(\w+)[^\n]*\n(?! *Index Cond)")
+
+# What an index finds by the account alone, and then looks through.
+PART_OF_A_KEY = re.compile(r"Index Cond: \(account_no = [\w.]+\)\n +Filter: .*(?:position|key|prospect_id)")
+
+NEW_ACCOUNTS = """
+INSERT INTO credits.accounts (account_id, partition_hash) SELECT 'a' || n, 1 FROM generate_series(1, 5000) AS n;
+INSERT INTO credits.decisions (account_no, position, key, content, content_version, source, id, type, outcome,
+    occurred_at, decided_at)
+SELECT n, 1, decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), 1, '/s', 'i', 'plan-changed', 'plan-in-force', now(),
+    now()
+FROM generate_series(1, 5000) AS n;
+"""
+
 FILL = """
 INSERT INTO credits.accounts (account_id, partition_hash, anchor_at, time_zone, period_number, period_starts_at,
     period_ends_at, next_timer_at, position, parked)
 SELECT 'a' || n, n, now(), 'UTC', 0, now(), now() + interval '1 month', now() + interval '1 month', 10, n % 100 / 99
 FROM generate_series(1, 20000) AS n;
-INSERT INTO credits.decisions (account_id, position, key, content, content_version, source, id, type, outcome,
+INSERT INTO credits.decisions (account_no, position, key, content, content_version, source, id, type, outcome,
     occurred_at, decided_at)
-SELECT 'a' || n, p, decode(md5(n || '-' || p), 'hex'), decode(md5('c'), 'hex'), 1, '/s', n || '-' || p,
+SELECT n, p, decode(md5(n || '-' || p), 'hex'), decode(md5('c'), 'hex'), 1, '/s', credits.packed(n || '-' || p),
     'prospect-generated', 'charged', now(), now()
 FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
-INSERT INTO credits.plans (account_id, position, plan_id, monthly_credits, effective_at, occurred_at, pending)
-SELECT 'a' || n, 1, 'p', 10, now(), now(), false FROM generate_series(1, 20000) AS n;
-INSERT INTO credits.grants (account_id, grant_id, origin, amount, remaining, effective_at, open, position)
-SELECT 'a' || n, g, 'plan', 10, 0, now(), g = 3, 1
+INSERT INTO credits.plans (account_no, position, plan_id, monthly_credits, effective_at, occurred_at, pending,
+    type, source, id)
+SELECT n, 1, 'p', 10, now(), now(), false, 'plan-changed', '/s', 'i' FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.grants (account_no, grant_id, origin, amount, remaining, effective_at, open, position)
+SELECT n, g, 'plan', 10, 0, now(), g = 3, 1
 FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS g;
-INSERT INTO credits.entries (account_id, sequence, line, grant_id, amount, reason, position, occurred_at, recorded_at)
-SELECT 'a' || n, p, 0, 1, -1, 'charge', p, now(), now() FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
-INSERT INTO credits.prospects (account_id, prospect_id, origin)
-SELECT 'a' || n, 'p' || p, 'generated' FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
-INSERT INTO credits.purchases SELECT 'a' || n, 'p', 1 FROM generate_series(1, 20000) AS n;
-INSERT INTO credits.refund_requests (account_id, charge_sequence, prospect_id, position, requested_at)
-SELECT 'a' || n, 1, 'p', 1, now() FROM generate_series(1, 20000) AS n;
-INSERT INTO credits.parked_events (account_id, key, content, source, id, type, occurred_at, type_rank, data,
+INSERT INTO credits.entries (account_no, sequence, line, grant_id, amount, reason, position, occurred_at, recorded_at)
+SELECT n, p, 0, 1, -1, 'charge', p, now(), now() FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
+INSERT INTO credits.prospects (account_no, prospect_id, origin, told, stay)
+SELECT n, credits.packed('p' || p), 'generated', '{1}', 1
+FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
+INSERT INTO credits.purchases (account_no, position, purchase_id) SELECT n, 1, 'p' FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.refund_requests (account_no, charge_sequence, prospect_id, position, requested_at)
+SELECT n, 1, 'p', 1, now() FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.parked_events (account_no, key, content, source, id, type, occurred_at, type_rank, data,
     partition, "offset", parked_at)
-SELECT 'a' || n % 200, decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), '/s', n::text, 'prospect-generated',
+SELECT 1 + n % 200, decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), '/s', n::text, 'prospect-generated',
     now(), 3, '{}', 0, n, now()
 FROM generate_series(1, 20000) AS n;
 INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
@@ -109,6 +129,20 @@ async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connectio
         if tables:
             scans[name] = plan
     assert not scans
+
+
+@pytest.mark.parametrize("accounts_are_known", [False, True])
+async def test_hot_statements_look_their_rows_up_by_whole_keys(
+    connection: asyncpg.Connection, accounts_are_known: bool
+) -> None:
+    """On tables that are still empty, and once there are accounts with a decision each."""
+    if accounts_are_known:
+        await connection.execute(NEW_ACCOUNTS)
+        await connection.execute("VACUUM ANALYZE credits.accounts, credits.decisions")
+    plans = {name: await plan_of(connection, name) for name in HOT}
+    by_part_of_a_key = {name for name, plan in plans.items() if "Join Filter" in plan or PART_OF_A_KEY.search(plan)}
+    by_no_key = {name for name, plan in plans.items() if WHOLE_INDEX.search(f"{plan}\n")}
+    assert by_part_of_a_key | by_no_key - IN_ORDER == set()
 
 
 async def plan_of(connection: asyncpg.Connection, name: str) -> str:

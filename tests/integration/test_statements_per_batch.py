@@ -32,6 +32,7 @@ from credit_service.domain.decision import Place
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import SESSION
+from credit_service.postgres.statements import sql
 
 MANY = 500
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
@@ -163,9 +164,14 @@ async def test_parked_events_take_as_many_statements_for_one_account_as_for_hund
 
 async def test_redelivered_events_take_as_many_statements_for_one_as_for_hundreds(processor: Processor) -> None:
     producer = Producer()
-    batches = [[*plans(producer, accounts), *generated(producer, accounts, "p")] for accounts in (ONE, MORE)]
-    for batch in batches:
+    one, many = [[*plans(producer, accounts), *generated(producer, accounts, "p")] for accounts in (ONE, MORE)]
+    for batch in (one, many):
         await processor.process(batch, asyncio.Event())
-    of_one, of_many = [await statements_of(processor, batch) for batch in batches]
+    of_one = await statements_of(processor, one)
     assert of_one["COPY decisions"] == 0
-    assert of_many == of_one
+    expected_of_one, expected_of_many = await statements_of(processor, one), await statements_of(processor, many)
+    assert expected_of_many == expected_of_one
+    assert expected_of_one[sql("load_repeats")] == 1
+    assert expected_of_one[sql("lock_accounts")] == 0
+    await statements_of(processor, generated(producer, ONE, "new"))
+    assert await statements_of(processor, many) == of_one

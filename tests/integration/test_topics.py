@@ -25,8 +25,8 @@ def connection(kafka: str, topic_prefix: str) -> KafkaConnection:
 
 async def make(connection: KafkaConnection, counts: dict[str, int]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         await admin.create_topics([NewTopic(name, partitions, 1) for name, partitions in counts.items()])
     finally:
         await admin.close()
@@ -59,8 +59,8 @@ async def test_topics_are_made_as_the_contracts_say(connection: KafkaConnection)
 
 async def configs_of(connection: KafkaConnection, names: list[str]) -> dict[str, dict[str, str]]:
     admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     finally:
         await admin.close()

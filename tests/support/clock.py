@@ -67,7 +67,7 @@ class Clock:
     async def waiting_requests(self) -> list[tuple[str, int]]:
         """The refund requests that nobody has decided: account and charge."""
         rows = await self._connection.fetch(
-            """SELECT account_id, charge_sequence FROM credits.refund_requests WHERE status = 'waiting'
-            ORDER BY account_id, charge_sequence"""
+            """SELECT account_id, charge_sequence FROM credits.refund_requests JOIN credits.accounts USING (account_no)
+            WHERE status = 'waiting' ORDER BY account_id, charge_sequence"""
         )
         return [(row["account_id"], row["charge_sequence"]) for row in rows]

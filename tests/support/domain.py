@@ -228,8 +228,15 @@ class Story:
         return [grant for _, grant in sorted(self.rows.grants.items()) if grant.is_open]
 
     @property
+    def plan_position(self) -> int:
+        """The decision that brought the plan in force; 0 before the first."""
+        position = self._column("plan_position", default=0)
+        assert isinstance(position, int)
+        return position
+
+    @property
     def plan_in_force(self) -> Plan | None:
-        return self.rows.plans.get((ACCOUNT, self.rows.in_force.get(ACCOUNT, 0)))
+        return self.rows.plans.get((ACCOUNT, self.plan_position))
 
     def prospect(self, name: str) -> Prospect | None:
         return self.rows.prospect(ACCOUNT, name) if (ACCOUNT, name) in self.rows.prospects else None

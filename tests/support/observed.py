@@ -50,21 +50,27 @@ _READ_SECONDS_MAX = 30
 _TABLES = {
     "accounts": "SELECT account_id, balance, unlimited, sequence, position, parked FROM credits.accounts",
     "decisions": """SELECT account_id, position, source, id, type::text, outcome::text, occurred_at, decided_at,
-        partition, "offset", prospect_id, declined_in_period, period_ends_at, note FROM credits.decisions
+        partition, "offset", prospect_id, declined_in_period, period_ends_at, note FROM credits.decisions_by_account
         ORDER BY account_id, position""",
     "entries": """SELECT account_id, sequence, line, grant_id, amount, previous_balance, balance, reason::text,
-        position, refunds_sequence, period_ends_at, occurred_at, recorded_at FROM credits.entries
+        position, refunds_sequence, period_ends_at, occurred_at, recorded_at FROM credits.entries_by_account
         ORDER BY account_id, sequence, line""",
-    "grants": """SELECT account_id, grant_id, origin::text, amount, remaining, effective_at, expires_at, open, position
-        FROM credits.grants ORDER BY account_id, grant_id""",
-    "plans": "SELECT * FROM credits.plans ORDER BY account_id, position",
-    "prospects": """SELECT account_id, prospect_id, origin::text, told_position, charge_sequence, charge_grant_id,
-        refund_sequence, bounce_position, deleted_at, stay, story FROM credits.prospects
+    "grants": """SELECT account_id, grant_id, origin::text, amount, remaining, effective_at, expires_at, open,
+        g.position FROM credits.grants AS g JOIN credits.accounts USING (account_no) ORDER BY account_id, grant_id""",
+    "plans": """SELECT account_id, p.position, p.type::text, source, credits.unpacked(id) AS id, plan_id,
+        monthly_credits, seats, email_accounts, effective_at, occurred_at, pending
+        FROM credits.plans AS p JOIN credits.accounts USING (account_no) ORDER BY account_id, p.position""",
+    "prospects": """SELECT account_id, prospect_id, origin::text, told, charge_sequence, charge_grant_id,
+        refund_sequence, charge_at, stay, charges::text FROM credits.prospects_by_account
         ORDER BY account_id, prospect_id""",
-    "purchases": "SELECT account_id, purchase_id, position FROM credits.purchases ORDER BY account_id, purchase_id",
-    "requests": """SELECT account_id, charge_sequence, prospect_id, status::text, position, decided_position, operator,
-        reason FROM credits.refund_requests ORDER BY account_id, charge_sequence""",
-    "parked": 'SELECT account_id, source, id, type::text, partition, "offset" FROM credits.parked_events',
+    "purchases": """SELECT account_id, purchase_id, p.position
+        FROM credits.purchases AS p JOIN credits.accounts USING (account_no) ORDER BY account_id, purchase_id""",
+    "requests": """SELECT account_id, charge_sequence, credits.unpacked(prospect_id) AS prospect_id,
+        status::text, r.position, decided_position, operator, reason
+        FROM credits.refund_requests AS r JOIN credits.accounts USING (account_no)
+        ORDER BY account_id, charge_sequence""",
+    "parked": """SELECT account_id, source, id, type::text, partition, "offset"
+        FROM credits.parked_events JOIN credits.accounts USING (account_no)""",
     "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text
         FROM credits.dead_letters""",
     "outbox": "SELECT outbox_id, topic, event_id FROM credits.outbox",
@@ -179,8 +185,8 @@ async def observe_offsets(kafka: str, group: str, into: Observed) -> None:
         ends = await consumer.end_offsets(consumer.assignment())
     into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items()}
     client = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await client.start()
     try:
+        await client.start()
         committed = await client.list_consumer_group_offsets(group)
     finally:
         await client.close()
@@ -223,8 +229,8 @@ async def _consumer(kafka: str, prefix: str, names: tuple[str, ...]) -> AsyncIte
         max_partition_fetch_bytes=4 * 1024 * 1024,
         fetch_max_wait_ms=50,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         assert all(consumer.partitions_for_topic(prefix + name) for name in names), "a topic is not there"
         yield consumer
     finally:

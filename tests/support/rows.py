@@ -5,14 +5,16 @@ Only what the accounts name as new or touched is written, and only what is writt
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
+from credit_service.domain.asked import whose_plans_matter
 from credit_service.domain.command import Command, DecideRefund, OpenAccount, OpenPurchase
-from credit_service.domain.decision import Cause, Change, Decided, Decision, Incoming, RefundRequest, Wake
-from credit_service.postgres.story import columns_of, from_columns
+from credit_service.domain.decision import Change, Decided, Decision, Incoming, RefundRequest, Wake
+from credit_service.postgres.story import columns_of, from_columns, told_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from credit_service.postgres.story import Columns
 
 _COLUMNS = (
-    "balance unlimited sequence position last_grant_id calendar period granted_in_period declined_in_period "
-    "next_timer_at parked"
+    "balance unlimited sequence position last_grant_id plan_position calendar period granted_in_period "
+    "declined_in_period next_timer_at parked"
 ).split()
 
 
@@ -41,7 +43,6 @@ class Rows:
     requests: dict[tuple[str, int], RefundRequest] = field(default_factory=dict)
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
     pending: set[tuple[str, int]] = field(default_factory=set)
-    in_force: dict[str, int] = field(default_factory=dict)
     parked: dict[tuple[str, bytes], Incoming] = field(default_factory=dict)
     _keys: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _refunded: set[tuple[str, int]] = field(default_factory=set)
@@ -52,6 +53,10 @@ class Rows:
         for name in dict.fromkeys(item.account_id for item in inputs):
             items = [i for i in inputs if not isinstance(i, Wake) and i.account_id == name]
             accounts[name] = self._load(name, items, unparked_max)
+        for account in whose_plans_matter(accounts.values(), inputs):
+            name = account.account_id
+            account.pending = [self.plans[at] for at in sorted(self.pending) if at[0] == name]
+            account.plan = self.plans.get((name, account.plan_position))
         return accounts
 
     def _load(self, name: str, items: list[Incoming | Command], unparked_max: int) -> Account:
@@ -73,8 +78,6 @@ class Rows:
         for (owner, grant_id), grant in self.grants.items():
             if owner == name and grant.is_open:
                 account.grants[grant_id] = replace(grant)
-        account.pending = [self.plans[at] for at in sorted(self.pending) if at[0] == name]
-        account.plan = self.plans.get((name, self.in_force.get(name, 0)))
         return account
 
     def _load_asked(self, account: Account, item: Incoming | Command) -> None:
@@ -100,12 +103,10 @@ class Rows:
 
     def prospect(self, name: str, prospect_id: str) -> Prospect:
         """The prospect as its row has it."""
-        origin, position, charge, grant_id, refund, _, _, _, story = self.prospects[name, prospect_id]
-        told = None
-        if position is not None:
-            d = self.decisions[name, int(str(position))]
-            told = Cause(d.position, d.source, d.id, d.type, d.occurred_at, prospect_id)
-        return from_columns(prospect_id, origin, charge, grant_id, refund, story, told)  # type: ignore[arg-type] # columns are objects
+        _, positions, *columns = self.prospects[name, prospect_id]
+        told = [self.decisions[name, position] for position in json.loads(f"[{str(positions)[1:-1]}]")]
+        causes = [told_by(d.position, d.source, d.id, d.type, d.occurred_at, d.note, prospect_id) for d in told]
+        return from_columns(prospect_id, causes, *columns)  # type: ignore[arg-type] # columns are objects
 
     def store(self, accounts: Iterable[Account], decided: Decided) -> None:
         """Writes what one batch brought, held to the constraints of the tables."""
@@ -175,15 +176,13 @@ class Rows:
         for purchase_id in account.new_purchases:
             assert (name, purchase_id) not in self.purchases, "a purchase counts once"
             self.purchases.add((name, purchase_id))
-        if account.plan is not None:
-            self.in_force[name] = account.plan.cause.position
 
     def _store_prospect(self, name: str, prospect: Prospect) -> None:
         new = columns_of(prospect)
         old = self.prospects.get((name, prospect.prospect_id))
         if old is not None:
-            _, _, old_charge, _, _, _, _, old_stay, _ = old
-            _, _, new_charge, _, _, _, _, new_stay, _ = new
+            _, _, old_charge, _, _, _, old_stay, _ = old
+            _, _, new_charge, _, _, _, new_stay, _ = new
             is_same_stay = int(str(new_stay)) <= int(str(old_stay))
             assert not (old_charge and is_same_stay and new_charge != old_charge), "a stay is charged once"
         self.prospects[name, prospect.prospect_id] = new

@@ -26,8 +26,8 @@ _REQUEST_MS_MAX = 10_000
 async def admin(kafka: str) -> AsyncIterator[Any]:
     """An admin client for as long as this lasts."""
     client = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=_REQUEST_MS_MAX)
-    await client.start()
     try:
+        await client.start()
         yield client
     finally:
         await client.close()

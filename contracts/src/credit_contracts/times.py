@@ -11,6 +11,7 @@ _rfc3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 ).fullmatch
 _SECONDS = slice(17, 19)
+_OFFSET_CHARACTERS: Final = len("+00:00")
 
 
 def parse_time(text: str) -> datetime:
@@ -44,7 +45,7 @@ def in_utc(moment: datetime) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """Write an instant in the one form that messages use: `2026-01-31T09:30:00.000000Z`."""
-    return in_utc(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return in_utc(moment).isoformat("T", "microseconds")[:-_OFFSET_CHARACTERS] + "Z"
 
 
 def _instant(value: object) -> datetime:

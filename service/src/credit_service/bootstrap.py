@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ WATCH_EVERY_SECONDS = 5.0
 # Of their own, so that those who look never wait in front of those who decide.
 READ_CONNECTIONS_MAX = 2
 STUCK_SECONDS_MAX = 600.0
+NEW_OBJECTS_PER_COLLECTION = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,15 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
 
     bounds = IntakeBounds(settings.batch_records_max, settings.unreadable_in_a_row_max)
     expiry = ParkedExpiry(ledger, timedelta(hours=settings.parked_hours_max))
-    timers = TimerSweep(ledger, processor, expiry)
-    intake = Intake(connection, processor, PostgresOffsetStore(pool), timers, status, stored, bounds)
+    intake = Intake(
+        connection,
+        processor,
+        PostgresOffsetStore(pool),
+        lambda: TimerSweep(ledger, processor, expiry),
+        status,
+        stored,
+        bounds,
+    )
     return Service(intake, relay, doorbell)
 
 
@@ -93,6 +102,7 @@ async def serve(settings: Settings) -> int:
 
     What is missing at the start (a database, its schema, a broker, topics) is said once and waited for.
     """
+    collect_seldom()
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -109,6 +119,17 @@ async def serve(settings: Settings) -> int:
         reads_pool.terminate()
     log.info("ended", exit_code=exit_code)
     return exit_code
+
+
+def collect_seldom() -> None:
+    """Has Python look for cycles far less often than it does by itself.
+
+    What a batch makes is freed by reference counts. The collector finds next to nothing, yet goes through all that
+    waits to be decided, again and again: a third of the time that a message took.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
 
 
 async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics, ending: asyncio.Event) -> int:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from credit_contracts.outgoing import SERVICE_SOURCE
+from credit_contracts.outgoing import SERVICE_SOURCE, BalanceChanged
 from credit_service.domain.command import OpenAccount
 from credit_service.domain.published import balance_changed
 from support.domain import Story, time
+from support.published import read_back
 
 
 @pytest.fixture
@@ -32,8 +33,9 @@ def test_an_account_is_opened_with_what_is_left_of_its_month(story: Story) -> No
 
 
 def test_an_opening_as_others_see_it(opened: Story) -> None:
-    data = balance_changed(opened.changes[0]).data
+    data = read_back(balance_changed(opened.changes[0])).data
 
+    assert isinstance(data, BalanceChanged)
     assert (data.sequence, data.previous_balance, data.balance, data.delta) == (1, 0, 40, 40)
     assert (data.reason, data.cause.source, data.cause.id, data.cause.type) == (
         "opening",

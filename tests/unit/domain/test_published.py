@@ -4,6 +4,7 @@ from credit_contracts.envelope import Event
 from credit_contracts.outgoing import BalanceChanged, Cause, InsufficientCredits
 from credit_service.domain.published import balance_changed, insufficient_credits
 from support.domain import ACCOUNT, NOW, SOURCE, Story, time
+from support.published import read_back
 
 PERIOD_END = time("2026-02-01")
 
@@ -11,7 +12,7 @@ PERIOD_END = time("2026-02-01")
 def test_a_charge_as_others_see_it(hundred: Story) -> None:
     hundred.generate("ann", "2026-01-05", event_id="the charge")
 
-    assert balance_changed(hundred.changes[-1]) == Event(
+    assert read_back(balance_changed(hundred.changes[-1])) == Event(
         "/credit-service",
         "acme:2",
         "balance-changed",
@@ -37,7 +38,7 @@ def test_a_refund_as_others_see_it(hundred: Story) -> None:
     hundred.export("ann", "2026-01-05")
     hundred.bounce("ann", "2026-01-06", event_id="the bounce")
 
-    assert balance_changed(hundred.changes[-1]).data == BalanceChanged(
+    assert read_back(balance_changed(hundred.changes[-1])).data == BalanceChanged(
         account_id=ACCOUNT,
         sequence=3,
         previous_balance=99,
@@ -55,7 +56,7 @@ def test_a_refund_as_others_see_it(hundred: Story) -> None:
 
 def test_a_renewal_as_others_see_it(hundred: Story) -> None:
     hundred.wait("2026-02-01")
-    lapse, renewal = (balance_changed(change) for change in hundred.changes[-2:])
+    lapse, renewal = (read_back(balance_changed(change)) for change in hundred.changes[-2:])
 
     assert (lapse.id, renewal.id) == ("acme:2", "acme:3")
     assert lapse.data.model_dump(include={"previous_balance", "balance", "delta", "reason", "prospect_id"}) == {
@@ -84,7 +85,7 @@ def test_a_renewal_as_others_see_it(hundred: Story) -> None:
 def test_a_switch_to_unlimited_as_others_see_it(hundred: Story) -> None:
     hundred.plan(None, "2026-01-05", event_id="the switch")
 
-    assert balance_changed(hundred.changes[-1]).data == BalanceChanged(
+    assert read_back(balance_changed(hundred.changes[-1])).data == BalanceChanged(
         account_id=ACCOUNT,
         sequence=2,
         previous_balance=100,
@@ -103,16 +104,18 @@ def test_a_switch_to_unlimited_as_others_see_it(hundred: Story) -> None:
 def test_an_unlimited_charge_as_others_see_it(story: Story) -> None:
     story.plan(None)
     story.generate("ann")
-    data = balance_changed(story.changes[-1]).data
+    data = read_back(balance_changed(story.changes[-1])).data
 
+    assert isinstance(data, BalanceChanged)
     assert (data.unlimited, data.previous_balance, data.balance, data.delta) == (True, None, None, 0)
 
 
 def test_a_switch_back_is_no_longer_unlimited(story: Story) -> None:
     story.plan(None)
     story.plan(7)
-    data = balance_changed(story.changes[-1]).data
+    data = read_back(balance_changed(story.changes[-1])).data
 
+    assert isinstance(data, BalanceChanged)
     assert (data.unlimited, data.previous_balance, data.balance, data.delta) == (False, None, 7, 7)
 
 
@@ -121,7 +124,7 @@ def test_a_decline_as_others_see_it(story: Story) -> None:
     story.generate("ann")
     story.generate("bob", "2026-01-05", event_id="the decline")
 
-    assert insufficient_credits(story.decisions[-1]) == Event(
+    assert read_back(insufficient_credits(story.decisions[-1])) == Event(
         "/credit-service",
         "acme:d:3",
         "insufficient-credits",

@@ -9,6 +9,7 @@ from credit_service.domain.idempotency import command_of
 from credit_service.domain.published import balance_changed
 from credit_service.domain.refund import LateRefund
 from support.domain import ACCOUNT, Story, time
+from support.published import read_back
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_an_approved_refund_goes_home(asked: Story) -> None:
 def test_the_decision_is_the_cause_of_the_refund(asked: Story) -> None:
     asked.decide_refund(2, "2026-01-07", approve=True, command="c-7")
 
-    decision, published = asked.decisions[-1], balance_changed(asked.changes[-1])
+    decision, published = asked.decisions[-1], read_back(balance_changed(asked.changes[-1]))
     assert (decision.source, decision.id, decision.type) == (SERVICE_SOURCE, "refund:c-7", "refund-approved")
     assert (decision.outcome, decision.prospect_id, decision.place) == ("refunded", "ann", None)
     assert (published.data.cause.source, published.data.cause.id, published.data.cause.type) == (

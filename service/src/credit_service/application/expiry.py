@@ -8,7 +8,7 @@ import structlog
 from credit_contracts.envelope import Event, encode
 from credit_service.application.ports import DeadLetter, Ledger, ToStore
 from credit_service.application.process import REFUSALS
-from credit_service.application.record import Record
+from credit_service.application.record import Record, bytes_in_memory
 from credit_service.domain.decision import Incoming
 
 log = structlog.get_logger(__name__)
@@ -48,4 +48,7 @@ def _record(incoming: Incoming) -> Record:
     event = Event(incoming.source, incoming.id, incoming.type, incoming.occurred_at, incoming.data)
     encoded = encode(event)
     timestamp_ms = int(incoming.occurred_at.timestamp() * 1000)
-    return Record(incoming.place, encoded.key, encoded.value, encoded.headers, timestamp_ms, incoming, incoming.order)
+    size_bytes = bytes_in_memory(encoded.key, encoded.value)
+    return Record(
+        incoming.place, encoded.key, encoded.value, encoded.headers, timestamp_ms, incoming, incoming.order, size_bytes
+    )

@@ -1,10 +1,10 @@
 """The outbox rows of what was decided."""
 
-from credit_contracts.envelope import Event, encode_data
-from credit_contracts.outgoing import OutgoingData
+from pydantic_core import to_json
+
 from credit_service.application.ports import WaitingEvent
 from credit_service.domain.decision import Decided
-from credit_service.domain.published import balance_changed, insufficient_credits
+from credit_service.domain.published import Published, balance_changed, insufficient_credits
 
 
 def outbox_rows(decided: Decided) -> list[WaitingEvent]:
@@ -14,5 +14,5 @@ def outbox_rows(decided: Decided) -> list[WaitingEvent]:
     return changes + declines
 
 
-def _row(event: Event[OutgoingData]) -> WaitingEvent:
-    return WaitingEvent(event.type, event.data.account_id.encode(), event.id, event.time, encode_data(event.data))
+def _row(event: Published) -> WaitingEvent:
+    return WaitingEvent(event.type, event.account_id.encode(), event.id, event.time, to_json(event.data))

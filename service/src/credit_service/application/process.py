@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -78,7 +78,7 @@ class _Work:
     """The input of one transaction."""
 
     inputs: Sequence[Incoming | Wake]
-    records: Mapping[Place, Record] = field(default_factory=dict)
+    records: Sequence[Record] = ()
     letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
 
@@ -208,12 +208,15 @@ def _work_of(records: Sequence[Record]) -> _Work:
         for record in records
         if isinstance(record.content, Unreadable)
     ]
-    next_offsets = {(r.place.topic, r.place.partition): r.place.offset + 1 for r in records}
-    return _Work(inputs, {record.place: record for record in records}, letters, next_offsets)
+    next_offsets = {r.place[:2]: r.place.offset + 1 for r in records}
+    return _Work(inputs, records, letters, next_offsets)
 
 
-def _refused(refused: Iterable[Refused], records: Mapping[Place, Record]) -> list[DeadLetter]:
-    return [DeadLetter(records[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
+def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[DeadLetter]:
+    if not refused:
+        return []
+    at = {record.place: record for record in records}
+    return [DeadLetter(at[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
 
 
 def _reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:

@@ -11,11 +11,15 @@ from credit_service.domain.idempotency import content_of, key_of
 Headers = Sequence[tuple[str, bytes | None]]
 
 BEFORE_ALL_TYPES = -1
+OBJECT_BYTES = 2_048
 
 
 @dataclass(slots=True)
 class Record:
-    """A record with its original bytes, what was read from it, and where it stands among those of other topics."""
+    """A record with its original bytes, what was read from it, and where it stands among those of other topics.
+
+    `size_bytes` is about what it takes in memory.
+    """
 
     place: Place
     key: bytes | None
@@ -24,11 +28,12 @@ class Record:
     timestamp_ms: int
     content: Incoming | Unreadable
     order: Order
+    size_bytes: int
 
-    @property
-    def size_bytes(self) -> int:
-        """What the record's bytes take, roughly."""
-        return len(self.key or b"") + len(self.value or b"")
+
+def bytes_in_memory(key: bytes | None, value: bytes | None) -> int:
+    """About what a record takes, with all that is read from it."""
+    return OBJECT_BYTES + len(key or b"") + len(value or b"")
 
 
 def read_record(
@@ -40,10 +45,11 @@ def read_record(
     timestamp_ms: int,
 ) -> Record:
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
+    size_bytes = bytes_in_memory(key, value)
     event = decode(headers, value, topic_type=event_type)
     if isinstance(event, Unreadable):
         at = EARLIEST + timedelta(milliseconds=max(0, timestamp_ms))
-        return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""))
+        return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""), size_bytes)
     incoming = Incoming(
         event.data.account_id,
         key_of(event.source, event.id),
@@ -55,4 +61,4 @@ def read_record(
         event.data,
         place,
     )
-    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order)
+    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order, size_bytes)

@@ -34,10 +34,11 @@ class TimerSweep:
 
     def note_decided(self, records: Iterable[Record], report: Report) -> None:
         """Notes how far each partition number has come in event time, and whose parked events still wait."""
+        passed, refused = self._passed, report.refused
         for record in records:
             number, at = record.place.partition, record.order[0]
-            if record.place not in report.refused and at > self._passed.get(number, NO_TIMERS):
-                self._passed[number] = at
+            if at > passed.get(number, NO_TIMERS) and not (refused and record.place in refused):
+                passed[number] = at
         self._lagging |= report.lagging_accounts
 
     def forget(self, number: int) -> None:

@@ -18,8 +18,9 @@ class Account:
 
     `balance` is what the open grants hold, also beneath an unlimited plan. `grants` are the open ones; `prospects`,
     `purchases`, `requests`, `decided` (with the `outcomes`, for commands) and `parked_keys` hold what the inputs at
-    hand asked for, not all there is. `waiting` are the first of
-    the `parked` events in their order; all of them, unless `waiting_until` names the last one loaded.
+    hand asked for, not all there is. `plan_position` is the decision that brought the plan in force; it and those that
+    are `pending` are loaded unless `plans_unknown_until` is set: then nothing comes of them before that instant.
+    `waiting` are the first of the `parked` events in their order: all of them, or up to `waiting_until`.
     """
 
     account_id: str
@@ -28,8 +29,10 @@ class Account:
     sequence: int = 0
     position: int = 0
     last_grant_id: int = 0
+    plan_position: int = 0
     plan: Plan | None = None
     pending: list[Plan] = field(default_factory=list)
+    plans_unknown_until: datetime | None = None
     calendar: Calendar | None = None
     period: Period | None = None
     granted_in_period: int = 0
@@ -84,6 +87,8 @@ class Account:
         self.grants[grant.grant_id] = grant
         self.new_grants[grant.grant_id] = grant
         self.balance += amount
+        if expires_at is not None and self.next_timer_at is not None:
+            self.next_timer_at = min(self.next_timer_at, expires_at)
         return grant
 
     def record(
@@ -108,7 +113,8 @@ class Account:
                 self.published_balance,
                 reason,
                 cause,
-                list(lines),
+                lines,
+                lines[0][1] if len(lines) == 1 else sum(amount for _, amount in lines),
                 self.period.ends_at if self.period else None,
                 occurred_at or cause.occurred_at,
                 now,
@@ -117,6 +123,17 @@ class Account:
         )
         return self.sequence
 
+    def put_in_force(self, plan: Plan) -> None:
+        """Puts the plan in force; what it gives is the caller's."""
+        self.plan = plan
+        self.plan_position = plan.cause.position
+        self.unlimited = plan.monthly_credits is None
+
+    def must_know_plans(self) -> None:
+        """Raises LookupError where the plans are asked for and were not loaded: a defect, never to be guessed over."""
+        if self.plans_unknown_until is not None:
+            raise LookupError("plans were not loaded")
+
     def reschedule(self) -> None:
         """Finds the next instant at which something happens by itself: a period's end, an expiry, a plan to come."""
         if self.period is None:
@@ -124,4 +141,5 @@ class Account:
         instants = [self.period.ends_at]
         instants += [g.expires_at for g in self.grants.values() if g.expires_at]
         instants += [p.effective_at for p in self.pending]
+        instants += [self.plans_unknown_until] if self.plans_unknown_until else []
         self.next_timer_at = min(instants)

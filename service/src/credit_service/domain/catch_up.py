@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from credit_contracts.incoming import PlanChanged
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decide import AHEAD_MAX
-from credit_service.domain.decision import EARLIEST, Incoming, Wake
+from credit_service.domain.decision import EARLIEST, PLAN_CHANGED, Incoming, Wake
 
 TIMERS_PER_BATCH_MAX = 2_000
 TIMERS_PER_ACCOUNT_MAX = 60
@@ -22,11 +21,12 @@ def early_inputs(
     """
     up_to: dict[str, datetime] = {}
     first_plans: dict[str, Incoming] = {}
+    latest = now + AHEAD_MAX
     for item in inputs:
         if isinstance(item, Wake):
             continue
         name, at = item.account_id, now if isinstance(item, Command) else item.occurred_at
-        if EARLIEST <= at <= now + AHEAD_MAX:
+        if EARLIEST <= at <= latest:
             up_to[name] = max(at, up_to.get(name, at))
             if isinstance(item, Incoming) and name not in first_plans and _is_first_plan(accounts[name], item):
                 first_plans[name] = item
@@ -47,9 +47,9 @@ def early_inputs(
 
 
 def _is_first_plan(account: Account, incoming: Incoming) -> bool:
-    is_new = incoming.key not in account.decided and incoming.key not in account.parked_keys
-    is_plan = isinstance(incoming.data, PlanChanged) and incoming.source != SERVICE_SOURCE
-    return is_plan and is_new and not account.has_started
+    if account.has_started or incoming.type != PLAN_CHANGED or incoming.source == SERVICE_SOURCE:
+        return False
+    return incoming.key not in account.decided and incoming.key not in account.parked_keys
 
 
 def _periods_behind(account: Account, first_plan: Incoming | None, at: datetime) -> int:

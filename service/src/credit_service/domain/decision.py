@@ -1,10 +1,12 @@
 """What comes out of deciding: decisions, balance changes, parked and refused events. All values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from credit_contracts.incoming import IncomingData
+from credit_contracts.incoming import IncomingData, PlanChanged
+from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import Reason
 
 if TYPE_CHECKING:
@@ -40,8 +42,7 @@ Outcome = Literal[
 Refusal = Literal["reserved-source", "conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a message lies in Kafka."""
 
     topic: str
@@ -69,9 +70,11 @@ class Incoming:
         return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
 
 
+PLAN_CHANGED = topic_name(PlanChanged)
+
 # At the same instant: plan, purchase, import, generate, export, transfer, stage, bounce, delete.
 TYPE_RANK = {
-    "plan-changed": 0,
+    PLAN_CHANGED: 0,
     "credits-purchased": 1,
     "prospect-imported": 2,
     "prospect-generated": 3,
@@ -134,7 +137,7 @@ class Decision:
 class Change:
     """One balance change: `lines` are (grant_id, signed credits), empty where no grant was touched.
 
-    The balances are as published: None while the account is unlimited.
+    The balances are as published: None while the account is unlimited. `delta` is the sum of the lines.
     """
 
     account_id: str
@@ -143,16 +146,12 @@ class Change:
     balance: int | None
     reason: Reason
     cause: Cause
-    lines: list[tuple[int, int]]
+    lines: Sequence[tuple[int, int]]
+    delta: int
     period_ends_at: datetime | None
     occurred_at: datetime
     recorded_at: datetime
     refunds_sequence: int | None = None
-
-    @property
-    def delta(self) -> int:
-        """What the grants hold more than before; 0 where nothing was taken or given."""
-        return sum(amount for _, amount in self.lines)
 
 
 RequestStatus = Literal["waiting", "approved", "rejected", "overtaken"]

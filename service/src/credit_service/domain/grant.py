@@ -26,8 +26,12 @@ class Grant:
 
 def first_to_burn(grants: Iterable[Grant]) -> Grant | None:
     """The open grant that the next charge takes from: soonest expiry, then oldest; None if all are empty."""
-    return min(
-        (g for g in grants if g.remaining > 0),
-        key=lambda g: (g.expires_at or NEVER, g.effective_at, g.grant_id),
-        default=None,
-    )
+    first = None
+    for grant in grants:
+        if grant.remaining > 0 and (first is None or _burn_order(grant) < _burn_order(first)):
+            first = grant
+    return first
+
+
+def _burn_order(grant: Grant) -> tuple[datetime, datetime, int]:
+    return (grant.expires_at or NEVER, grant.effective_at, grant.grant_id)

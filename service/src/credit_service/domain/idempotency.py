@@ -5,6 +5,8 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import assert_never
 
+from pydantic_core import to_json
+
 from credit_contracts.incoming import IncomingData
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.command import (
@@ -28,8 +30,7 @@ def key_of(source: str, event_id: str) -> bytes:
 
 def content_of(event_type: str, data: IncomingData) -> bytes:
     """16 bytes that stand for the type and the known fields in the model's order; absent and null are the same."""
-    known = data.model_dump_json(exclude_none=True)
-    return blake2b(f"{event_type}\n{known}".encode(), digest_size=16).digest()
+    return blake2b(b"%s\n%s" % (event_type.encode(), to_json(data, exclude_none=True)), digest_size=16).digest()
 
 
 def command_of(account_id: str, data: CommandData, command_id: str = "") -> Command:

@@ -48,8 +48,7 @@ def open_account(account: Account, data: OpenAccount, cause: Cause, now: datetim
     account.period = account.calendar.period_at(now)
     plan = Plan(data.plan_id, data.monthly_credits, data.seats, data.email_accounts, now, cause)
     account.new_plans.append(plan)
-    account.plan = plan
-    account.unlimited = data.monthly_credits is None
+    account.put_in_force(plan)
     account.granted_in_period = plan.allowance
     lines = []
     if data.remaining:
@@ -65,7 +64,6 @@ def open_purchase(account: Account, data: OpenPurchase, cause: Cause, now: datet
     previous_balance = account.published_balance
     account.note_purchase(data.purchase_id, cause)
     grant = account.grant("purchase", data.remaining, now, data.expires_at, cause)
-    account.reschedule()
     account.record(out, "opening", cause, [(grant.grant_id, data.remaining)], previous_balance, now)
 
 

@@ -1,13 +1,12 @@
 """Billing periods: period n begins n months after the anchor, in the account's own wall time."""
 
 from calendar import monthrange
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(NamedTuple):
     """What an account's periods are counted from; set by its first plan, for good."""
 
     anchor_at: datetime
@@ -32,15 +31,15 @@ class Calendar:
         """The period that contains `instant`; an instant on the border belongs to the new one."""
         local, anchor = (t.astimezone(ZoneInfo(self.time_zone)) for t in (instant, self.anchor_at))
         number = (local.year - anchor.year) * 12 + local.month - anchor.month
-        while self.starts_at(number) > instant:
-            number -= 1
-        while self.starts_at(number + 1) <= instant:
-            number += 1
-        return self.period(number)
+        period = self.period(number)
+        while period.starts_at > instant:
+            period = self.period(period.number - 1)
+        while period.ends_at <= instant:
+            period = self.period(period.number + 1)
+        return period
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """One billing period, from `starts_at` up to but without `ends_at`."""
 
     number: int

@@ -27,6 +27,7 @@ def change_plan(
     Returns the outcome and what there is to say about it. It never works backwards: a plan with an earlier
     `effective_at` takes effect now.
     """
+    account.must_know_plans()
     note = None
     if account.period is None:
         start_account(account, data, incoming.occurred_at)
@@ -69,7 +70,7 @@ def take_effect(account: Account, plan: Plan, at: datetime, now: datetime, out: 
     never yields more than the highest plan held in the period.
     """
     previous_balance, was_unlimited = account.published_balance, account.unlimited
-    _put_in_force(account, plan)
+    account.put_in_force(plan.completed_by(account.plan))
     lines = []
     more = max(0, plan.allowance - account.granted_in_period)
     if more and account.period is not None:
@@ -83,14 +84,9 @@ def take_effect(account: Account, plan: Plan, at: datetime, now: datetime, out: 
 def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
     """Puts `plan` in force between the lapse and the allowance; it gives nothing of its own."""
     previous_balance, was_unlimited = account.published_balance, account.unlimited
-    _put_in_force(account, plan)
+    account.put_in_force(plan.completed_by(account.plan))
     if was_unlimited != account.unlimited:
         account.record(out, "plan_change", plan.cause, [], previous_balance, now, occurred_at=at)
-
-
-def _put_in_force(account: Account, plan: Plan) -> None:
-    account.plan = plan.completed_by(account.plan)
-    account.unlimited = plan.monthly_credits is None
 
 
 def _is_superseded(account: Account, plan: Plan, at: datetime) -> bool:

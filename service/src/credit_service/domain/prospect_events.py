@@ -3,7 +3,9 @@
 from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.charge import take_credit
 from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.prospect import Prospect
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import Settled, tell
 
@@ -16,10 +18,23 @@ def bring_onto_account(
     Declined if no grant has a credit left, and it is then not on the account. A bounce that came before is refunded
     at once.
     """
-    outcome = tell(account, prospect_id, cause, now, late_refund, out).of(cause) or "free"
+    if prospect_id in account.prospects:
+        outcome = tell(account, prospect_id, cause, now, late_refund, out).of(cause) or "free"
+    else:
+        outcome = _bring_on_new(account, prospect_id, cause, now, out)
     if outcome == "declined":
         account.declined_in_period += 1
     return outcome
+
+
+def _bring_on_new(account: Account, prospect_id: str, cause: Cause, now: datetime, out: Decided) -> Outcome:
+    """What `tell` comes to where nothing was told before, without asking: most events are of this kind."""
+    prospect = Prospect(prospect_id, [cause])
+    if take_credit(account, prospect, cause, now, out) is None:
+        return "declined"
+    account.prospects[prospect_id] = prospect
+    account.touched_prospects.add(prospect_id)
+    return "charged"
 
 
 def import_prospect(

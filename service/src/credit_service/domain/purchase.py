@@ -21,6 +21,5 @@ def add_purchase(
     account.note_purchase(data.purchase_id, cause)
     previous_balance = account.published_balance
     grant = account.grant("purchase", data.credits, cause.occurred_at, data.expires_at, cause)
-    account.reschedule()
     account.record(out, "purchase", cause, [(grant.grant_id, data.credits)], previous_balance, now)
     return "purchased", None

@@ -67,6 +67,4 @@ def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant
             account.balance += 1
             account.touched_grants[grant.grant_id] = grant
             return grant
-    grant = account.grant("refund", 1, cause.occurred_at, expires_at, cause)
-    account.reschedule()
-    return grant
+    return account.grant("refund", 1, cause.occurred_at, expires_at, cause)

@@ -52,7 +52,9 @@ def settle(
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
     account.touched_prospects.add(prospect.prospect_id)
     settled = Settled(stays_of(prospect.told))
-    forfeited = _release_strays(account, prospect, settled.stays, cause, now, late_refund, out)
+    forfeited: list[Charge] = []
+    if prospect.charges:
+        forfeited = _release_strays(account, prospect, settled.stays, cause, now, late_refund, out)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
         if stay.origin == "imported":

@@ -39,6 +39,8 @@ def bring_about_before(account: Account, instant: datetime, now: datetime, out: 
 def _happen(account: Account, at: datetime, now: datetime, out: Decided) -> None:
     if account.period is None or account.calendar is None:
         return
+    if account.plans_unknown_until is not None and at >= account.plans_unknown_until:
+        account.must_know_plans()
     if at == account.period.ends_at:
         _renew(account, account.calendar.period(account.period.number + 1), at, now, out)
     else:

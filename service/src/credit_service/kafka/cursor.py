@@ -30,8 +30,8 @@ async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
 async def _cursor(connection: KafkaConnection) -> str | None:
     partition = TopicPartition(connection.cursor_topic, 0)
     admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers.split(","))
-    await admin.start()
     try:
+        await admin.start()
         offsets = await admin.list_consumer_group_offsets(connection.relay_id, partitions=[partition])
     finally:
         await admin.close()
@@ -50,8 +50,8 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         partition = TopicPartition(topic, record.partition)
         consumer.assign([partition])
         return await _finds(consumer, partition, record)

@@ -1,7 +1,9 @@
 """The merge: partitions with the same number, of all topics, become one row of records in order of event time."""
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record
@@ -9,15 +11,26 @@ from credit_service.application.record import Record
 IsReadToItsEnd = Callable[[TopicPartition], bool]
 
 
+@dataclass(slots=True)
+class _Buffer:
+    """What arrived of one partition, in its order."""
+
+    records: deque[Record] = field(default_factory=deque)
+    size_bytes: int = 0
+
+
 class Merge:
     """Buffers of what arrived, and the order in which it leaves.
 
     The head with the lowest event time goes first; a partition with nothing buffered holds the others of its number
-    back while it has messages waiting. The order within a partition is never changed.
+    back while it has messages waiting. The order within a partition is never changed. A partition is full once it
+    holds its share of `bytes_max`: the fewer have anything buffered, the larger the share.
     """
 
-    def __init__(self) -> None:
-        self._buffers: dict[TopicPartition, deque[Record]] = {}
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._buffers: dict[TopicPartition, _Buffer] = {}
+        self._by_number: dict[int, dict[TopicPartition, _Buffer]] = defaultdict(dict)
         self._turn = 0
 
     @property
@@ -25,27 +38,49 @@ class Merge:
         """The partitions that take part."""
         return self._buffers.keys()
 
+    @property
+    def buffered(self) -> int:
+        """How many records wait here."""
+        return sum(len(buffer.records) for buffer in self._buffers.values())
+
     def add(self, partition: TopicPartition) -> None:
         """Lets the partition take part, with an empty buffer."""
-        self._buffers[partition] = deque()
+        self._buffers[partition] = self._by_number[partition[1]][partition] = _Buffer()
 
     def remove(self, partition: TopicPartition) -> None:
         """Takes the partition out, and what it had buffered with it."""
-        self._buffers.pop(partition, None)
+        if self._buffers.pop(partition, None) is not None:
+            del self._by_number[partition[1]][partition]
+            if not self._by_number[partition[1]]:
+                del self._by_number[partition[1]]
 
-    def feed(self, partition: TopicPartition, records: Iterable[Record]) -> None:
+    def feed(self, partition: TopicPartition, records: Sequence[Record]) -> None:
         """Takes what arrived; records of a partition that takes no part are dropped, they will come again."""
         buffer = self._buffers.get(partition)
         if buffer is not None:
-            buffer.extend(records)
+            buffer.records.extend(records)
+            buffer.size_bytes += sum(record.size_bytes for record in records)
 
-    def buffered(self, partition: TopicPartition) -> int:
-        """How many records of the partition wait here."""
-        return len(self._buffers.get(partition, ()))
+    def has(self, partition: TopicPartition) -> bool:
+        """Whether something of the partition waits here."""
+        buffer = self._buffers.get(partition)
+        return buffer is not None and bool(buffer.records)
+
+    def full(self) -> set[TopicPartition]:
+        """The partitions that hold their share, of which no more is to be fetched."""
+        return self._with_more_than(1.0)
+
+    def not_drained(self) -> set[TopicPartition]:
+        """The partitions that hold more than half of their share: what was full may be fetched from below that."""
+        return self._with_more_than(0.5)
+
+    def _with_more_than(self, part: float) -> set[TopicPartition]:
+        holding = [(partition, b.size_bytes) for partition, b in self._buffers.items() if b.records]
+        return {partition for partition, size in holding if size > part * self._bytes_max / len(holding)}
 
     def numbers(self) -> list[int]:
         """The partition numbers that take part."""
-        return sorted({number for _, number in self._buffers})
+        return sorted(self._by_number)
 
     def take(self, records_max: int, bytes_max: int, is_read_to_its_end: IsReadToItsEnd) -> list[Record]:
         """Takes out what may be decided next, at most so much; numbers take turns in going first."""
@@ -64,21 +99,24 @@ class Merge:
         self, number: int, taken: list[Record], records_max: int, bytes_max: int, is_read_to_its_end: IsReadToItsEnd
     ) -> int:
         heads = []
-        for partition, buffer in self._buffers.items():
-            if partition[1] != number:
-                continue
-            if buffer:
-                heads.append((partition, buffer))
+        for partition, buffer in self._by_number[number].items():
+            if buffer.records:
+                # Each partition is there once, so that no two buffers are ever compared.
+                heads.append((buffer.records[0].order, partition, buffer))
             elif not is_read_to_its_end(partition):
                 return 0
+        heapify(heads)
         size = 0
         while heads and len(taken) < records_max and size < bytes_max:
-            partition, buffer = min(heads, key=lambda head: head[1][0].order)
-            record = buffer.popleft()
+            _, partition, buffer = heads[0]
+            record = buffer.records.popleft()
+            buffer.size_bytes -= record.size_bytes
             taken.append(record)
             size += record.size_bytes
-            if not buffer:
-                if not is_read_to_its_end(partition):
-                    break
-                heads.remove((partition, buffer))
+            if buffer.records:
+                heapreplace(heads, (buffer.records[0].order, partition, buffer))
+            elif is_read_to_its_end(partition):
+                heappop(heads)
+            else:
+                break
         return size

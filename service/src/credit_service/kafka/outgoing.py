@@ -15,14 +15,14 @@ from credit_contracts.dead_letters import (
 from credit_contracts.envelope import binary_headers
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
-from credit_contracts.topics import partition_for
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers
+from credit_service.kafka.partitions import account_partition
 
 ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutgoingRecord:
     """A record as it goes to Kafka, in a partition of the topic that the contracts name."""
 
@@ -37,7 +37,7 @@ def outgoing_record(waiting: WaitingEvent | WaitingDeadLetter, partitions: int) 
     """The record of one outbox row, for a topic of so many partitions."""
     if isinstance(waiting, WaitingEvent):
         headers = binary_headers(SERVICE_SOURCE, waiting.event_id, waiting.topic, waiting.event_time)
-        partition = partition_for(waiting.key, partitions)
+        partition = account_partition(waiting.key, partitions)
         return OutgoingRecord(waiting.topic, partition, waiting.key, waiting.payload, headers)
     return _dead_letter(waiting, partitions)
 
@@ -58,5 +58,5 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
     if sum(len(name) + len(value or b"") for name, value in letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:
         headers = [*letter.headers, *headers]
     key = letter.key
-    partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)
+    partition = letter.place.partition % partitions if key is None else account_partition(key, partitions)
     return OutgoingRecord(letter.topic, partition, key, letter.value, headers)

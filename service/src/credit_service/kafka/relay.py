@@ -22,9 +22,9 @@ from credit_service.kafka.outgoing import OutgoingRecord, outgoing_record
 
 log = structlog.get_logger(__name__)
 
-CLAIM_ROWS_MAX = 4_000
-CLAIM_BYTES_MAX = 4 * 1024 * 1024
-BATCH_BYTES_MAX = 256 * 1024
+CLAIM_ROWS_MAX = 8_000
+CLAIM_BYTES_MAX = 8 * 1024 * 1024
+BATCH_BYTES_MAX = 512 * 1024
 # Every wait on Kafka ends before the leader's connection would count as idle.
 PUBLISH_SECONDS_MAX = 20.0
 START_SECONDS_MAX = 20.0
@@ -124,7 +124,8 @@ class Relay:
             if self._stopping.is_set():
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._rung.wait()
             return True
         async with asyncio.timeout(PUBLISH_SECONDS_MAX):
             await self._publish(claim, producer)
@@ -136,10 +137,11 @@ class Relay:
 
     async def _publish(self, claim: Claim, producer: AIOKafkaProducer) -> None:
         await producer.begin_transaction()
-        sent = [
-            await self._send(producer, topic, partition, records)
-            for (topic, partition), records in (await self._by_partition(claim, producer)).items()
-        ]
+        by_partition = await self._by_partition(claim, producer)
+        # Side by side: a partition's second batch waits until its first one is on its way.
+        sent = await asyncio.gather(
+            *(self._send(producer, topic, number, records) for (topic, number), records in by_partition.items())
+        )
         await asyncio.gather(*(future for futures in sent for future in futures))
         cursor = {TopicPartition(self._connection.cursor_topic, 0): OffsetAndMetadata(0, claim.claim_id)}
         await producer.send_offsets_to_transaction(cursor, self._connection.relay_id)
@@ -168,7 +170,7 @@ class Relay:
         futures = []
         batch = producer.create_batch()
         for record in records:
-            part = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
+            part = {"key": record.key, "value": record.value, "headers": record.headers, "timestamp": None}
             if batch.append(**part) is None:
                 futures.append(await producer.send_batch(batch, name, partition=partition))
                 batch = producer.create_batch()

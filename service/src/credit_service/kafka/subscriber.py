@@ -21,7 +21,8 @@ Feed = Callable[[tuple[ConsumerRecord, ...]], None]
 POLL_RECORDS_MAX = 4_000
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
-FETCH_BYTES_MAX_PER_PARTITION = 128 * 1024
+FETCH_BYTES_MAX = 16 * 1024 * 1024
+FETCH_BYTES_MAX_PER_PARTITION = 256 * 1024
 SESSION_TIMEOUT_MS = 10_000
 # So soon partitions that were added, or a topic that was made anew, are noticed.
 METADATA_MS_MAX = 30_000
@@ -60,6 +61,7 @@ class Subscriber:
             max_records=POLL_RECORDS_MAX,
             batch_timeout_ms=POLL_WAIT_MS,
             fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
+            fetch_max_bytes=FETCH_BYTES_MAX,
             max_partition_fetch_bytes=FETCH_BYTES_MAX_PER_PARTITION,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,

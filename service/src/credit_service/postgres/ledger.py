@@ -10,7 +10,7 @@ from credit_service.application.ports import TopicPartition, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decision import Incoming, Wake
-from credit_service.postgres.load import load_accounts, take_expired
+from credit_service.postgres.load import Loaded, load_accounts, take_expired
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 from credit_service.postgres.store import store
@@ -32,13 +32,14 @@ class PostgresLedger:
         self._pool = pool
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
+        self._repeats = Repeats()
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
         """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
         with faults_named():
             async with self._pool.acquire() as connection, connection.transaction():
-                yield PostgresTransaction(connection, self._unparked_max, self._topic_prefix)
+                yield PostgresTransaction(connection, self._unparked_max, self._topic_prefix, self._repeats)
 
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
@@ -59,13 +60,29 @@ class PostgresLedger:
         return [row["account_id"] for row in rows]
 
 
+class Repeats:
+    """Whether what comes is likely to have been decided before, as in a replay: what came last says so."""
+
+    def __init__(self) -> None:
+        self.are_expected = False
+
+    def note(self, inputs: Sequence[Incoming | Wake | Command], accounts: Mapping[str, Account]) -> None:
+        """Counts the repeats among the events of a batch, as loaded."""
+        events = [item for item in inputs if isinstance(item, Incoming)]
+        if events:
+            repeats = sum(event.key in accounts[event.account_id].decided for event in events)
+            self.are_expected = 2 * repeats > len(events)
+
+
 class PostgresTransaction:
     """The application's `LedgerTransaction` on one connection."""
 
-    def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str) -> None:
+    def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str, repeats: Repeats) -> None:
         self._connection = connection
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
+        self._repeats = repeats
+        self._loaded = Loaded()
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
         """See `application.ports.LedgerTransaction`."""
@@ -79,12 +96,20 @@ class PostgresTransaction:
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
-        return await load_accounts(
-            self._connection, inputs, unparked_max=self._unparked_max, topic_prefix=self._topic_prefix
+        self._loaded = await load_accounts(
+            self._connection,
+            inputs,
+            unparked_max=self._unparked_max,
+            topic_prefix=self._topic_prefix,
+            expects_repeats=self._repeats.are_expected,
         )
+        self._repeats.note(inputs, self._loaded.accounts)
+        return self._loaded.accounts
 
     async def now(self) -> datetime:
         """See `application.ports.LedgerTransaction`."""
+        if self._loaded.now is not None:
+            return self._loaded.now
         now: datetime = await self._connection.fetchval(sql("now"))
         return now
 
@@ -98,4 +123,4 @@ class PostgresTransaction:
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""
-        await store(self._connection, what)
+        await store(self._connection, what, self._loaded)

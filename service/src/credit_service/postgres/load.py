@@ -1,19 +1,26 @@
 """Accounts as a batch needs them: locked first, everything else read by later statements, so as fresh as the lock."""
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from credit_contracts.incoming import INCOMING, CreditsPurchased, PlanChanged
+from credit_contracts.incoming import INCOMING, CreditsPurchased
+from credit_contracts.naming import topic_name
 from credit_contracts.partitioning import murmur2
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.domain.account import Account
+from credit_service.domain.asked import whose_plans_matter
 from credit_service.domain.command import Command, DecideRefund, OpenProspect, OpenPurchase
 from credit_service.domain.decision import Cause, Incoming, Place, RefundRequest, Wake
 from credit_service.domain.grant import Grant
-from credit_service.domain.period import Calendar, Period
 from credit_service.domain.plan import Plan
+from credit_service.postgres.accounts import Row, from_row
+from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.statements import sql
-from credit_service.postgres.story import from_columns
+from credit_service.postgres.story import from_columns, told_by
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 PARTITION_HASH_MASK = 0x7FFFFFFF
 UNPARKED_PER_BATCH_MAX = 10_000
+CREDITS_PURCHASED = topic_name(CreditsPurchased)
 
 
 def partition_hash(account_id: str) -> int:
@@ -29,33 +37,83 @@ def partition_hash(account_id: str) -> int:
     return murmur2(account_id.encode()) & PARTITION_HASH_MASK
 
 
+@dataclass(slots=True)
+class Loaded:
+    """Accounts that are locked, by id and by number, and the number of each; `rows` are theirs as they were read.
+
+    `accounts` has also those that are not locked, since all that the inputs say of them was decided before. `now` is
+    the clock's time.
+    """
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    by_number: dict[int, Account] = field(default_factory=dict)
+    now: datetime | None = None
+
+
 async def load_accounts(
-    connection: "Connection", inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int, topic_prefix: str
-) -> dict[str, Account]:
-    """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for."""
+    connection: "Connection",
+    inputs: Sequence[Incoming | Wake | Command],
+    *,
+    unparked_max: int,
+    topic_prefix: str,
+    expects_repeats: bool,
+) -> Loaded:
+    """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for.
+
+    Where repeats are expected they are looked for first: accounts with nothing else are neither locked nor read.
+    """
+    loaded = Loaded()
+    if expects_repeats:
+        inputs = await _without_repeats(connection, loaded, inputs)
     names = sorted({item.account_id for item in inputs})
     if not names:
-        return {}
-    rows = await _lock(connection, names)
-    accounts = {row["account_id"]: _account(row) for row in rows}
+        return loaded
+    for account_id, *row in await _lock(connection, names):
+        account, number = from_row(account_id, row), row[0]
+        loaded.accounts[account_id] = loaded.by_number[number] = account
+        loaded.numbers[account_id], loaded.rows[account_id] = number, tuple(row)
     events = [item for item in inputs if isinstance(item, Incoming)]
     commands = [item for item in inputs if isinstance(item, Command)]
-    waiting = [a.account_id for a in accounts.values() if a.parked]
+    waiting = [account for account in loaded.by_number.values() if account.parked]
     if waiting:
-        await _load_parked_keys(connection, accounts, [e for e in events if accounts[e.account_id].parked])
+        await _load_parked_keys(connection, loaded, [e for e in events if loaded.accounts[e.account_id].parked])
         of_each = max(1, min(unparked_max, UNPARKED_PER_BATCH_MAX // len(waiting)))
-        await _load_parked_events(connection, accounts, waiting, of_each, topic_prefix)
-        events += [event for name in waiting for event in accounts[name].waiting]
+        await _load_parked_events(connection, loaded, waiting, of_each, topic_prefix)
+        events += [event for account in waiting for event in account.waiting]
     if commands:
-        await _load_requests(connection, accounts, commands)
-    await _load_decided(connection, accounts, [*events, *commands])
-    await _load_prospects(connection, accounts, events, commands)
-    await _load_purchases(connection, accounts, events, commands)
-    started = {row["account_id"]: row["plan_position"] for row in rows if row["period_number"] is not None}
+        await _load_requests(connection, loaded, commands)
+    await _load_decided(connection, loaded, [*events, *commands])
+    new = [event for event in events if event.key not in loaded.accounts[event.account_id].decided]
+    await _load_prospects(connection, loaded, new, commands)
+    await _load_purchases(connection, loaded, new, commands)
+    started = [account for account in loaded.by_number.values() if account.has_started]
     if started:
-        await _load_grants(connection, accounts, list(started))
-        await _load_plans(connection, accounts, started)
-    return accounts
+        await _load_grants(connection, loaded, started)
+        await _load_plans(connection, loaded, whose_plans_matter(started, inputs))
+    return loaded
+
+
+async def _without_repeats(
+    connection: "Connection", loaded: Loaded, inputs: Sequence[Incoming | Wake | Command]
+) -> Sequence[Incoming | Wake | Command]:
+    """The inputs without the events of accounts of which nothing new is said; those are loaded with just that."""
+    events = [item for item in inputs if isinstance(item, Incoming)]
+    contents: list[bytes | None] = [None] * len(events)
+    for nth, content in await connection.fetch(
+        sql("load_repeats"), [e.account_id for e in events], [e.key for e in events]
+    ):
+        contents[nth - 1] = content
+    to_lock = {item.account_id for item in inputs if not isinstance(item, Incoming)}
+    to_lock |= {event.account_id for event, content in zip(events, contents, strict=True) if content is None}
+    for event, content in zip(events, contents, strict=True):
+        if content is not None and event.account_id not in to_lock:
+            account = loaded.accounts.get(event.account_id)
+            if account is None:
+                account = loaded.accounts[event.account_id] = Account(event.account_id)
+            account.decided[event.key] = content
+    return [item for item in inputs if item.account_id in to_lock]
 
 
 async def take_expired(
@@ -74,69 +132,66 @@ async def take_expired(
     if not rows:
         return []
     names = sorted(row["account_id"] for row in rows)
-    await connection.fetch(sql("lock_accounts"), names)
-    taken = await connection.fetch(sql("take_expired_parked_events"), names, waiting_max, limit)
-    return [_parked(row, topic_prefix) for row in taken]
+    locked = {row["account_no"]: row["account_id"] for row in await connection.fetch(sql("lock_accounts"), names)}
+    taken = await connection.fetch(sql("take_expired_parked_events"), list(locked), waiting_max, limit)
+    return [_parked(locked[row["account_no"]], row, topic_prefix) for row in taken]
 
 
 async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Record]":
-    await connection.execute(sql("open_accounts"), names, [partition_hash(name) for name in names])
+    """Locks the accounts, and opens those that are new.
+
+    Members lock in one order and open in one order, and lock nothing after they have opened something: so none waits
+    for another that waits for it. Who finds that another opened an account meanwhile begins again.
+    """
     rows: list[asyncpg.Record] = await connection.fetch(sql("lock_accounts"), names)
-    return rows
-
-
-def _account(row: "asyncpg.Record") -> Account:
-    account = Account(
-        row["account_id"],
-        balance=row["balance"],
-        unlimited=row["unlimited"],
-        sequence=row["sequence"],
-        position=row["position"],
-        last_grant_id=row["last_grant_id"],
-        granted_in_period=row["granted_in_period"],
-        declined_in_period=row["declined_in_period"],
-        next_timer_at=row["next_timer_at"],
-        parked=row["parked"],
+    if len(rows) == len(names):
+        return rows
+    known = {row["account_id"] for row in rows}
+    new = [name for name in names if name not in known]
+    opened: list[asyncpg.Record] = await connection.fetch(
+        sql("open_accounts"), new, [partition_hash(name) for name in new]
     )
-    if row["period_number"] is not None:
-        account.calendar = Calendar(row["anchor_at"], row["time_zone"])
-        account.period = Period(row["period_number"], row["period_starts_at"], row["period_ends_at"])
-    return account
+    if len(opened) < len(new):
+        raise LedgerUnavailable("another member has just opened an account")
+    return rows + opened
 
 
-async def _load_decided(
-    connection: "Connection", accounts: dict[str, Account], items: Sequence[Incoming | Command]
-) -> None:
-    rows = await connection.fetch(sql("load_decided"), [i.account_id for i in items], [i.key for i in items])
-    for account_id, key, content, outcome in rows:
-        accounts[account_id].decided[key] = content
-        accounts[account_id].outcomes[key] = outcome
+async def _load_decided(connection: "Connection", loaded: Loaded, items: Sequence[Incoming | Command]) -> None:
+    numbers = [loaded.numbers[item.account_id] for item in items]
+    rows = await connection.fetch(sql("load_decided"), numbers, [item.key for item in items])
+    loaded.now = rows[0]["now"]
+    for _, nth, content, outcome in rows:
+        if nth is not None:
+            item = items[nth - 1]
+            account = loaded.accounts[item.account_id]
+            account.decided[item.key] = content
+            account.outcomes[item.key] = outcome
 
 
-async def _load_parked_keys(connection: "Connection", accounts: dict[str, Account], events: list[Incoming]) -> None:
-    rows = await connection.fetch(sql("load_parked_keys"), [e.account_id for e in events], [e.key for e in events])
-    for account_id, key, content in rows:
-        accounts[account_id].parked_keys[key] = content
+async def _load_parked_keys(connection: "Connection", loaded: Loaded, events: list[Incoming]) -> None:
+    numbers = [loaded.numbers[e.account_id] for e in events]
+    for number, key, content in await connection.fetch(sql("load_parked_keys"), numbers, [e.key for e in events]):
+        loaded.by_number[number].parked_keys[key] = content
 
 
 async def _load_parked_events(
-    connection: "Connection", accounts: dict[str, Account], names: list[str], unparked_max: int, topic_prefix: str
+    connection: "Connection", loaded: Loaded, waiting: list[Account], unparked_max: int, topic_prefix: str
 ) -> None:
     """The first `unparked_max` events that wait, of each account."""
-    for row in await connection.fetch(sql("load_parked_events"), names, unparked_max):
-        account = accounts[row["account_id"]]
-        account.waiting.append(_parked(row, topic_prefix))
+    numbers = [loaded.numbers[account.account_id] for account in waiting]
+    for row in await connection.fetch(sql("load_parked_events"), numbers, unparked_max):
+        account = loaded.by_number[row["account_no"]]
+        account.waiting.append(_parked(account.account_id, row, topic_prefix))
         account.parked_keys[row["key"]] = row["content"]
-    for name in names:
-        account = accounts[name]
+    for account in waiting:
         if account.waiting and len(account.waiting) < account.parked:
             account.waiting_until = account.waiting[-1].order
 
 
-def _parked(row: "asyncpg.Record", topic_prefix: str) -> Incoming:
+def _parked(account_id: str, row: "asyncpg.Record", topic_prefix: str) -> Incoming:
     event_type = row["type"]
     return Incoming(
-        row["account_id"],
+        account_id,
         row["key"],
         row["content"],
         row["source"],
@@ -149,64 +204,74 @@ def _parked(row: "asyncpg.Record", topic_prefix: str) -> Incoming:
 
 
 async def _load_prospects(
-    connection: "Connection", accounts: dict[str, Account], events: list[Incoming], commands: list[Command]
+    connection: "Connection", loaded: Loaded, events: list[Incoming], commands: list[Command]
 ) -> None:
-    asked = {
-        (e.account_id, e.data.prospect_id) for e in events if not isinstance(e.data, PlanChanged | CreditsPurchased)
-    }
-    asked |= {(c.account_id, c.data.prospect_id) for c in commands if isinstance(c.data, OpenProspect)}
+    # By what they have, not by what they are: asking a class of pydantic that has not made it is slow.
+    named = ((event.account_id, getattr(event.data, "prospect_id", None)) for event in events)
+    wanted = {(account_id, prospect_id) for account_id, prospect_id in named if prospect_id is not None}
+    wanted |= {(c.account_id, c.data.prospect_id) for c in commands if isinstance(c.data, OpenProspect)}
     if commands:
-        asked |= {(a.account_id, r.prospect_id) for a in accounts.values() for r in a.requests.values()}
-    if not asked:
+        wanted |= {(a.account_id, r.prospect_id) for a in loaded.accounts.values() for r in a.requests.values()}
+    if not wanted:
         return
-    account_ids, prospect_ids = zip(*asked, strict=True)
-    for row in await connection.fetch(sql("load_prospects"), account_ids, prospect_ids):
-        account_id, prospect_id, origin, charge, grant_id, refund, story, *decision = row
-        position, source, event_id, event_type, occurred_at = decision
-        told = None
-        if position is not None:
-            told = Cause(position, source, event_id, event_type, occurred_at, prospect_id)
-        account = accounts[account_id]
-        account.prospects[prospect_id] = from_columns(prospect_id, origin, charge, grant_id, refund, story, told)
+    asked = list(wanted)
+    numbers, ids = (
+        [loaded.numbers[account_id] for account_id, _ in asked],
+        [packed(prospect_id) for _, prospect_id in asked],
+    )
+    for nth, rows in groupby(await connection.fetch(sql("load_prospects"), numbers, ids), key=itemgetter("nth")):
+        account_id, prospect_id = asked[nth - 1]
+        told = []
+        for row in rows:
+            _, *columns, position, source, event_id, event_type, occurred_at, note = row
+            if position is not None:
+                told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
+        account = loaded.accounts[account_id]
+        account.prospects[prospect_id] = from_columns(prospect_id, told, *columns)
         account.stored_prospects.add(prospect_id)
 
 
 async def _load_purchases(
-    connection: "Connection", accounts: dict[str, Account], events: list[Incoming], commands: list[Command]
+    connection: "Connection", loaded: Loaded, events: list[Incoming], commands: list[Command]
 ) -> None:
-    asked = {(e.account_id, e.data.purchase_id) for e in events if isinstance(e.data, CreditsPurchased)}
+    bought = (e for e in events if e.type == CREDITS_PURCHASED)
+    asked = {(e.account_id, e.data.purchase_id) for e in bought if isinstance(e.data, CreditsPurchased)}
     asked |= {(c.account_id, c.data.purchase_id) for c in commands if isinstance(c.data, OpenPurchase)}
     if asked:
-        for account_id, purchase_id in await connection.fetch(sql("load_purchases"), *zip(*asked, strict=True)):
-            accounts[account_id].purchases.add(purchase_id)
+        rows = [(loaded.numbers[account_id], purchase_id) for account_id, purchase_id in asked]
+        for number, purchase_id in await connection.fetch(sql("load_purchases"), *zip(*rows, strict=True)):
+            loaded.by_number[number].purchases.add(purchase_id)
 
 
-async def _load_requests(connection: "Connection", accounts: dict[str, Account], commands: list[Command]) -> None:
-    asked = [(c.account_id, c.data.charge_sequence) for c in commands if isinstance(c.data, DecideRefund)]
+async def _load_requests(connection: "Connection", loaded: Loaded, commands: list[Command]) -> None:
+    asked = [
+        (loaded.numbers[c.account_id], c.data.charge_sequence) for c in commands if isinstance(c.data, DecideRefund)
+    ]
     if asked:
-        for row in await connection.fetch(sql("load_requests"), *zip(*asked, strict=True)):
-            request = RefundRequest(*row)
-            accounts[request.account_id].requests[request.charge_sequence] = request
+        for number, charge, prospect, *columns in await connection.fetch(
+            sql("load_requests"), *zip(*asked, strict=True)
+        ):
+            account = loaded.by_number[number]
+            account.requests[charge] = RefundRequest(account.account_id, charge, unpacked(prospect), *columns)
 
 
-async def _load_grants(connection: "Connection", accounts: dict[str, Account], names: list[str]) -> None:
-    for account_id, *columns in await connection.fetch(sql("load_grants"), names):
+async def _load_grants(connection: "Connection", loaded: Loaded, accounts: list[Account]) -> None:
+    numbers = [loaded.numbers[account.account_id] for account in accounts]
+    for number, *columns in await connection.fetch(sql("load_grants"), numbers):
         grant = Grant(*columns)
-        accounts[account_id].grants[grant.grant_id] = grant
+        loaded.by_number[number].grants[grant.grant_id] = grant
 
 
-async def _load_plans(connection: "Connection", accounts: dict[str, Account], in_force: dict[str, int]) -> None:
-    rows = await connection.fetch(sql("load_plans"), list(in_force), list(in_force.values()))
-    for row in rows:
-        plan = Plan(
-            row["plan_id"],
-            row["monthly_credits"],
-            row["seats"],
-            row["email_accounts"],
-            row["effective_at"],
-            Cause(row["position"], row["source"], row["id"], row["type"], row["occurred_at"]),
-        )
-        if row["pending"]:
-            accounts[row["account_id"]].pending.append(plan)
+async def _load_plans(connection: "Connection", loaded: Loaded, accounts: list[Account]) -> None:
+    if not accounts:
+        return
+    in_force = [(loaded.numbers[account.account_id], account.plan_position) for account in accounts]
+    rows = await connection.fetch(sql("load_plans"), *zip(*in_force, strict=True))
+    for number, pending, plan_id, monthly_credits, seats, email_accounts, effective_at, *by in rows:
+        position, source, event_id, event_type, occurred_at = by
+        cause = Cause(position, source, unpacked(event_id), event_type, occurred_at)
+        plan = Plan(plan_id, monthly_credits, seats, email_accounts, effective_at, cause)
+        if pending:
+            loaded.by_number[number].pending.append(plan)
         else:
-            accounts[row["account_id"]].plan = plan
+            loaded.by_number[number].plan = plan

@@ -6,7 +6,8 @@ import sysconfig
 from importlib.resources import as_file, files
 from pathlib import Path
 
-DBMATE_SECONDS_MAX = 600
+# One that writes all tables anew takes minutes for some ten million events.
+DBMATE_SECONDS_MAX = 4 * 3600
 
 
 class MigrationFailed(Exception):  # noqa: N818 - reads as what happened

@@ -66,10 +66,9 @@ class PostgresOutboxSession:
     async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            claimed = await self._connection.execute(sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max)
-            if claimed == "INSERT 0 0":
-                return None
-            rows = await self._connection.fetch(sql("load_claim"), PUBLISHED_VALUE_BYTES_MAX)
+            rows = await self._connection.fetch(
+                sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, PUBLISHED_VALUE_BYTES_MAX
+            )
         return _claim(rows)
 
     async def published(self) -> None:

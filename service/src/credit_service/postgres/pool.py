@@ -1,5 +1,6 @@
 """Connections to Postgres: every wait on them is bounded."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 POOL_CONNECTIONS_MAX = 6
+PLANS_KEPT_SECONDS = 10.0
 
 SESSION = {
     "application_name": "credit-service",
@@ -56,12 +58,26 @@ def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX) ->
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         server_settings=SESSION,
-        reset=_leave_as_it_is,
+        reset=Reset(),
     )
 
 
-async def _leave_as_it_is(_: object) -> None:
-    """Nothing here changes a session's state, and asyncpg's own reset is a round trip a batch."""
+class Reset:
+    """What is done when a connection comes back: almost nothing.
+
+    Nothing here changes a session's state, and asyncpg's own reset is a round trip a batch. But plans are made anew now
+    and then: one that was made while a table was empty goes through all of it when it is large.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[int, float] = {}
+
+    async def __call__(self, connection: "Connection") -> None:
+        """Called by the pool."""
+        session, now = connection.get_server_pid(), time.monotonic()
+        if now >= self._next.setdefault(session, now + PLANS_KEPT_SECONDS):
+            self._next[session] = now + PLANS_KEPT_SECONDS
+            await connection.execute("DISCARD PLANS")
 
 
 @contextmanager

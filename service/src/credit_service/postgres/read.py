@@ -44,7 +44,7 @@ class PostgresReads:
             row = await connection.fetchrow(sql("read_account"), account_id)
             if row is None:
                 return None
-            grants = await connection.fetch(sql("read_open_grants"), account_id)
+            grants = await connection.fetch(sql("read_open_grants"), row["account_no"])
         return AccountSnapshot(
             account_id=row["account_id"],
             balance=None if row["unlimited"] else row["balance"],
@@ -59,14 +59,14 @@ class PostgresReads:
     async def entries(self, account_id: str, *, after: int, limit: int) -> EntriesPage | None:
         """See `application.read.Reads`."""
         async with self._snapshot() as connection:
-            last: int | None = await connection.fetchval(sql("read_sequence"), account_id)
-            if last is None:
+            account = await connection.fetchrow(sql("read_sequence"), account_id)
+            if account is None:
                 return None
-            rows = await connection.fetch(sql("read_entries"), account_id, after, limit)
+            rows = await connection.fetch(sql("read_entries"), account["account_no"], after, limit)
         return EntriesPage(
             account_id=account_id,
             entries=[_entry(row) for row in rows],
-            next_after=after + limit if after + limit < last else None,
+            next_after=after + limit if after + limit < account["sequence"] else None,
         )
 
     async def event(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:

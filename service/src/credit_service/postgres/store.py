@@ -2,8 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,9 @@ from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
+from credit_service.postgres.accounts import MOVES, STAYS, Row, to_row
+from credit_service.postgres.ids import packed
+from credit_service.postgres.load import Loaded
 from credit_service.postgres.statements import sql
 from credit_service.postgres.story import columns_of
 
@@ -22,24 +24,30 @@ if TYPE_CHECKING:
 
 DETAIL_CHARACTERS_MAX = 1000
 
+Numbers = Mapping[str, int]
+"""The number that the tables know each account by."""
 
-async def store(connection: "Connection", what: ToStore) -> None:
+
+async def store(connection: "Connection", what: ToStore, loaded: Loaded) -> None:
     """Writes everything that one batch brought; nothing is asked for where there is nothing to write."""
-    decided, accounts = what.decided, what.accounts.values()
-    await _copy(connection, "decisions", DECISION, map(_decision, decided.decisions))
-    await _copy(connection, "entries", ENTRY, (row for change in decided.changes for row in _entries(change)))
-    await _store_prospects(connection, accounts)
-    await _store_grants(connection, accounts)
-    await _store_plans(connection, accounts)
-    await _store_purchases(connection, accounts)
-    await _store_requests(connection, what)
-    await _store_parked(connection, what)
-    await _update(connection, "store_accounts", [_account(account) for account in accounts])
+    decided, numbers = what.decided, loaded.numbers
+    accounts = [account for account in what.accounts.values() if account.account_id in loaded.rows]
+    await _copy(connection, "decisions", DECISION, [_decision(numbers[d.account_id], d) for d in decided.decisions])
+    await _copy(
+        connection, "entries", ENTRY, [row for c in decided.changes for row in _entries(numbers[c.account_id], c)]
+    )
+    await _store_prospects(connection, accounts, numbers)
+    await _store_grants(connection, accounts, numbers)
+    await _store_plans(connection, accounts, numbers)
+    await _store_purchases(connection, accounts, numbers)
+    await _store_requests(connection, what, numbers)
+    await _store_parked(connection, what, numbers)
+    await _store_accounts(connection, accounts, loaded.rows)
     await _copy(
         connection,
         "outbox",
         OUTBOX,
-        ((row.topic, row.key, row.event_id, row.event_time, row.payload) for row in what.outbox),
+        [(row.topic, row.key, row.event_id, row.event_time, row.payload) for row in what.outbox],
     )
     await _store_dead_letters(connection, what.dead_letters)
     await _update(
@@ -48,11 +56,10 @@ async def store(connection: "Connection", what: ToStore) -> None:
 
 
 async def _copy(
-    connection: "Connection", table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]
+    connection: "Connection", table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
 ) -> None:
-    records = list(rows)
-    if records:
-        await connection.copy_records_to_table(table, schema_name="credits", columns=columns, records=records)
+    if rows:
+        await connection.copy_records_to_table(table, schema_name="credits", columns=columns, records=rows)
 
 
 async def _update(
@@ -63,27 +70,27 @@ async def _update(
 
 
 DECISION = (
-    "account_id position key content content_version source id type outcome occurred_at decided_at "
+    "account_no position key content content_version source id type outcome occurred_at decided_at "
     "partition offset prospect_id declined_in_period period_ends_at note"
 ).split()
 
 
-def _decision(d: Decision) -> tuple[object, ...]:
+def _decision(number: int, d: Decision) -> tuple[object, ...]:
     place = (d.place.partition, d.place.offset) if d.place else (None, None)
     return (
-        d.account_id,
+        number,
         d.position,
         d.key,
         d.content,
         CONTENT_VERSION,
         d.source,
-        d.id,
+        packed(d.id),
         d.type,
         d.outcome,
         d.occurred_at,
         d.decided_at,
         *place,
-        d.prospect_id,
+        packed(d.prospect_id) if d.prospect_id is not None else None,
         d.declined_in_period,
         d.period_ends_at,
         d.note,
@@ -91,16 +98,19 @@ def _decision(d: Decision) -> tuple[object, ...]:
 
 
 ENTRY = (
-    "account_id sequence line grant_id amount previous_balance balance reason position refunds_sequence "
+    "account_no sequence line grant_id amount previous_balance balance reason position refunds_sequence "
     "period_ends_at occurred_at recorded_at"
 ).split()
 
 
-def _entries(change: Change) -> Iterable[tuple[object, ...]]:
+NO_LINES: Sequence[tuple[int | None, int]] = [(None, 0)]
+
+
+def _entries(number: int, change: Change) -> Iterable[tuple[object, ...]]:
     """A row a grant; a change that touched none has one row without a grant."""
-    for line, (grant_id, amount) in enumerate(change.lines or [(None, 0)]):
+    for line, (grant_id, amount) in enumerate(change.lines or NO_LINES):
         yield (
-            change.account_id,
+            number,
             change.sequence,
             line,
             grant_id,
@@ -119,49 +129,43 @@ def _entries(change: Change) -> Iterable[tuple[object, ...]]:
 OUTBOX = ("topic", "key", "event_id", "event_time", "payload")
 
 
-def _account(a: Account) -> tuple[object, ...]:
-    calendar = (a.calendar.anchor_at, a.calendar.time_zone) if a.calendar else (None, None)
-    period = (a.period.number, a.period.starts_at, a.period.ends_at) if a.period else (None, None, None)
-    return (
-        a.account_id,
-        a.balance,
-        a.unlimited,
-        a.sequence,
-        a.position,
-        a.last_grant_id,
-        a.plan.cause.position if a.plan else 0,
-        *calendar,
-        *period,
-        a.granted_in_period,
-        a.declined_in_period,
-        a.parked,
-        a.next_timer_at,
-    )
+async def _store_accounts(connection: "Connection", accounts: Iterable[Account], as_read: Mapping[str, Row]) -> None:
+    """Only what has changed, and no more columns than that: each value of an array costs time."""
+    moved: list[Row] = []
+    changed: list[Row] = []
+    for account in accounts:
+        was = as_read[account.account_id]
+        row = to_row(was[0], account)
+        if row[STAYS] != was[STAYS]:
+            changed.append(row)
+        elif row[MOVES] != was[MOVES]:
+            moved.append((row[0], *row[MOVES]))
+    await _update(connection, "move_accounts", moved)
+    await _update(connection, "store_accounts", changed)
 
 
 PROSPECT = (
-    "account_id prospect_id origin told_position charge_sequence charge_grant_id refund_sequence bounce_position "
-    "deleted_at stay story"
+    "account_no prospect_id origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges"
 ).split()
 
 
-async def _store_prospects(connection: "Connection", accounts: Iterable[Account]) -> None:
+async def _store_prospects(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
     new: list[tuple[object, ...]] = []
     known: list[tuple[object, ...]] = []
     for account in accounts:
         for prospect_id in account.touched_prospects:
-            row = (account.account_id, prospect_id, *columns_of(account.prospects[prospect_id]))
+            row = (numbers[account.account_id], packed(prospect_id), *columns_of(account.prospects[prospect_id]))
             (known if prospect_id in account.stored_prospects else new).append(row)
     await _copy(connection, "prospects", PROSPECT, new)
     await _update(connection, "store_prospects", known)
 
 
-GRANT = "account_id grant_id origin amount remaining effective_at expires_at position open".split()
+GRANT = "account_no grant_id origin amount remaining effective_at expires_at position open".split()
 
 
-def _grant(account_id: str, g: Grant) -> tuple[object, ...]:
+def _grant(number: int, g: Grant) -> tuple[object, ...]:
     return (
-        account_id,
+        number,
         g.grant_id,
         g.origin,
         g.amount,
@@ -173,10 +177,10 @@ def _grant(account_id: str, g: Grant) -> tuple[object, ...]:
     )
 
 
-async def _store_grants(connection: "Connection", accounts: Iterable[Account]) -> None:
-    new = [_grant(a.account_id, g) for a in accounts for g in a.new_grants.values()]
+async def _store_grants(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
+    new = [_grant(numbers[a.account_id], g) for a in accounts for g in a.new_grants.values()]
     known = [
-        (a.account_id, g.grant_id, g.amount, g.remaining, g.is_open)
+        (numbers[a.account_id], g.grant_id, g.amount, g.remaining, g.is_open)
         for a in accounts
         for g in a.touched_grants.values()
         if g.grant_id not in a.new_grants
@@ -185,13 +189,18 @@ async def _store_grants(connection: "Connection", accounts: Iterable[Account]) -
     await _update(connection, "store_grants", known)
 
 
-PLAN = "account_id position plan_id monthly_credits seats email_accounts effective_at occurred_at pending".split()
+PLAN = (
+    "account_no position type source id plan_id monthly_credits seats email_accounts effective_at occurred_at pending"
+).split()
 
 
-def _plan(account: Account, p: Plan) -> tuple[object, ...]:
+def _plan(number: int, account: Account, p: Plan) -> tuple[object, ...]:
     return (
-        account.account_id,
+        number,
         p.cause.position,
+        p.cause.type,
+        p.cause.source,
+        packed(p.cause.id),
         p.plan_id,
         p.monthly_credits,
         p.seats,
@@ -202,45 +211,53 @@ def _plan(account: Account, p: Plan) -> tuple[object, ...]:
     )
 
 
-async def _store_plans(connection: "Connection", accounts: Iterable[Account]) -> None:
-    await _copy(connection, "plans", PLAN, (_plan(a, p) for a in accounts for p in a.new_plans))
-    settled = [(a.account_id, p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans]
+async def _store_plans(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
+    await _copy(connection, "plans", PLAN, [_plan(numbers[a.account_id], a, p) for a in accounts for p in a.new_plans])
+    settled = [
+        (numbers[a.account_id], p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans
+    ]
     await _update(connection, "settle_plans", settled)
 
 
-PURCHASE = ("account_id", "purchase_id", "position")
+PURCHASE = ("account_no", "purchase_id", "position")
 
 
-async def _store_purchases(connection: "Connection", accounts: Iterable[Account]) -> None:
-    new = ((a.account_id, purchase_id, position) for a in accounts for purchase_id, position in a.new_purchases.items())
+async def _store_purchases(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
+    new = [
+        (numbers[a.account_id], purchase_id, position)
+        for a in accounts
+        for purchase_id, position in a.new_purchases.items()
+    ]
     await _copy(connection, "purchases", PURCHASE, new)
 
 
-REQUEST = ("account_id", "charge_sequence", "prospect_id", "position", "requested_at")
+REQUEST = ("account_no", "charge_sequence", "prospect_id", "position", "requested_at")
 
 
-async def _store_requests(connection: "Connection", what: ToStore) -> None:
+async def _store_requests(connection: "Connection", what: ToStore, numbers: Numbers) -> None:
     decided, now = what.decided, what.now
-    new = ((r.account_id, r.charge_sequence, r.prospect_id, r.position, now) for r in decided.requests)
+    new = [(numbers[r.account_id], r.charge_sequence, packed(r.prospect_id), r.position, now) for r in decided.requests]
     await _copy(connection, "refund_requests", REQUEST, new)
-    await _update(connection, "overtake_requests", decided.requests_overtaken, now)
-    await _update(connection, "decide_requests", [astuple(r) for r in decided.decided_requests], now)
+    overtaken = [(numbers[account_id], charge) for account_id, charge in decided.requests_overtaken]
+    await _update(connection, "overtake_requests", overtaken, now)
+    by_people = [
+        (numbers[r.account_id], r.charge_sequence, r.status, r.position, r.operator, r.reason)
+        for r in decided.decided_requests
+    ]
+    await _update(connection, "decide_requests", by_people, now)
 
 
-PARKED = "account_id key content source id type occurred_at type_rank data partition offset parked_at".split()
+PARKED = "account_no key content source id type occurred_at type_rank data partition offset parked_at".split()
 
 
-async def _store_parked(connection: "Connection", what: ToStore) -> None:
+async def _store_parked(connection: "Connection", what: ToStore, numbers: Numbers) -> None:
     def row(i: Incoming) -> tuple[object, ...]:
-        data = i.data.model_dump_json().encode()
+        number, data, rank = numbers[i.account_id], i.data.model_dump_json().encode(), TYPE_RANK[i.type]
         place = (i.place.partition, i.place.offset)
-        rank = TYPE_RANK[i.type]
-        return (
-            i.account_id, i.key, i.content, i.source, i.id, i.type, i.occurred_at, rank, data, *place, what.now
-        )  # fmt: skip
+        return (number, i.key, i.content, i.source, i.id, i.type, i.occurred_at, rank, data, *place, what.now)
 
-    await _copy(connection, "parked_events", PARKED, map(row, what.decided.parked))
-    await _update(connection, "delete_parked_events", [(i.account_id, i.key) for i in what.decided.unparked])
+    await _copy(connection, "parked_events", PARKED, [row(i) for i in what.decided.parked])
+    await _update(connection, "delete_parked_events", [(numbers[i.account_id], i.key) for i in what.decided.unparked])
 
 
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:

@@ -94,9 +94,9 @@ async def open_inbox(connection: KafkaConnection, account_ids: Collection[str]) 
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
     )
-    async with asyncio.timeout(START_SECONDS_MAX):
-        await consumer.start()
     try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            await consumer.start()
         consumer.assign(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
             consumer.seek(partition, end)

@@ -2,9 +2,9 @@
 -- Only of the partition numbers $4 of $3. Where the plan has come, what still waits is only waiting for its turn.
 SELECT DISTINCT account_id
 FROM (
-    SELECT p.account_id
+    SELECT a.account_id
     FROM credits.parked_events AS p
-    JOIN credits.accounts AS a ON a.account_id = p.account_id
+    JOIN credits.accounts AS a ON a.account_no = p.account_no
     WHERE p.parked_at < credits.ledger_now() - $1::interval AND a.period_number IS NULL
         AND a.partition_hash % $3 = any($4::integer [])
     ORDER BY p.parked_at

@@ -1,19 +1,39 @@
--- Claims the oldest rows, up to so many and about so many bytes, under a new id.
-INSERT INTO credits.outbox_claim (claim_id, outbox_ids, claimed_at)
-SELECT $1, array_agg(outbox_id ORDER BY outbox_id), credits.ledger_now()
-FROM (
+-- Claims the oldest rows, up to $2 and about $3 bytes, under a new id, and returns them: values larger than $4 bytes by
+-- size and hash.
+WITH oldest AS MATERIALIZED (
     SELECT
-        outbox_id,
-        sum(size) OVER (ORDER BY outbox_id) - size AS bytes_before
-    FROM (
-        SELECT
-            o.outbox_id,
-            coalesce(octet_length(o.payload), octet_length(d.value), 0) AS size
-        FROM credits.outbox AS o
-        LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
-        ORDER BY o.outbox_id
-        LIMIT $2
-    ) AS oldest
-) AS sized
-WHERE bytes_before < $3
-HAVING count(*) > 0;
+        o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.dead_letter_id,
+        coalesce(octet_length(o.payload), octet_length(d.value), 0) AS size
+    FROM credits.outbox AS o
+    LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
+    ORDER BY o.outbox_id
+    LIMIT $2
+),
+
+sized AS MATERIALIZED (
+    SELECT *, sum(size) OVER (ORDER BY outbox_id) - size AS bytes_before
+    FROM oldest
+),
+
+claim AS (
+    INSERT INTO credits.outbox_claim (claim_id, outbox_ids, claimed_at)
+    SELECT $1, array_agg(outbox_id ORDER BY outbox_id), credits.ledger_now()
+    FROM sized
+    WHERE bytes_before < $3
+    HAVING count(*) > 0
+    RETURNING claim_id
+)
+
+SELECT
+    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload,
+    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
+    CASE WHEN octet_length(d.value) <= $4 THEN d.value END AS value,
+    octet_length(d.value) AS value_bytes,
+    CASE WHEN octet_length(d.value) > $4 THEN encode(sha256(d.value), 'hex') END AS value_sha256
+FROM claim AS c
+CROSS JOIN sized AS o
+LEFT JOIN LATERAL (
+    SELECT * FROM credits.dead_letters WHERE dead_letter_id = o.dead_letter_id LIMIT 1
+) AS d ON true
+WHERE o.bytes_before < $3
+ORDER BY o.outbox_id;

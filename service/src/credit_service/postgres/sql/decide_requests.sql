@@ -6,7 +6,7 @@ SET
     decided_at = $7,
     operator = decided.operator,
     reason = decided.reason
-FROM unnest($1::text [], $2::bigint [], $3::text [], $4::bigint [], $5::text [], $6::text []) AS decided (
-    account_id, charge_sequence, status, position, operator, reason
+FROM unnest($1::integer [], $2::integer [], $3::text [], $4::integer [], $5::text [], $6::text []) AS decided (
+    account_no, charge_sequence, status, position, operator, reason
 )
-WHERE r.account_id = decided.account_id AND r.charge_sequence = decided.charge_sequence;
+WHERE r.account_no = decided.account_no AND r.charge_sequence = decided.charge_sequence;

@@ -1,4 +1,4 @@
 -- Takes out the parked events that were decided.
 DELETE FROM credits.parked_events AS p
-USING unnest($1::text [], $2::bytea []) AS leaving (account_id, key)
-WHERE p.account_id = leaving.account_id AND p.key = leaving.key;
+USING unnest($1::integer [], $2::bytea []) AS leaving (account_no, key)
+WHERE p.account_no = leaving.account_no AND p.key = leaving.key;

@@ -1,4 +1,9 @@
--- Which of the given keys were decided before, with what content, and what became of them.
-SELECT d.account_id, d.key, d.content, d.outcome::text
-FROM unnest($1::text [], $2::bytea []) AS asked (account_id, key)
-JOIN credits.decisions AS d ON d.account_id = asked.account_id AND d.key = asked.key;
+-- The clock, and which of the given keys were decided before, with what content, and what became of them.
+-- A row at least: without a key where none was.
+SELECT credits.ledger_now() AS now, decided.nth, decided.content, decided.outcome
+FROM (VALUES (true)) AS clock (ticks)
+LEFT JOIN (
+    SELECT asked.nth, d.content, d.outcome::text
+    FROM unnest($1::integer [], $2::bytea []) WITH ORDINALITY AS asked (account_no, key, nth)
+    JOIN credits.decisions AS d ON d.account_no = asked.account_no AND d.key = asked.key
+) AS decided ON clock.ticks;

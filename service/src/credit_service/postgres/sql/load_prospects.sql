@@ -1,16 +1,23 @@
--- The given prospects; of rows without a story with the decision on the one event that was told of them.
+-- The given prospects, each as often as something was told of it, in that order, with the decisions on it.
+-- The limits have each row looked up by its whole key, also by a plan that was made while the tables were empty.
 SELECT
-    p.account_id, p.prospect_id, p.origin::text, p.charge_sequence, p.charge_grant_id, p.refund_sequence, p.story,
-    d.position, d.source, d.id, d.type::text, d.occurred_at
-FROM unnest($1::text [], $2::text []) AS asked (account_id, prospect_id)
-JOIN credits.prospects AS p ON p.account_id = asked.account_id AND p.prospect_id = asked.prospect_id
-LEFT JOIN credits.decisions AS d
-    ON p.story IS NULL AND d.account_id = p.account_id AND d.position = coalesce(
-        p.told_position,
-        p.bounce_position,
-        -- Rows of the version before do not name it, but the charge does.
-        (
-            SELECT e.position FROM credits.entries AS e
-            WHERE e.account_id = p.account_id AND e.sequence = p.charge_sequence AND e.line = 0
-        )
-    );
+    asked.nth, p.charge_sequence, p.charge_grant_id, p.refund_sequence, p.charge_at, p.stay, p.charges,
+    d.position, d.source, d.id, d.type::text, d.occurred_at, d.note
+FROM unnest($1::integer [], $2::bytea []) WITH ORDINALITY AS asked (account_no, prospect_id, nth)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM credits.prospects AS p
+    WHERE p.account_no = asked.account_no AND p.prospect_id = asked.prospect_id
+    LIMIT 1
+) AS p
+LEFT JOIN LATERAL unnest(p.told::integer []) WITH ORDINALITY AS told (position, nth) ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM credits.decisions AS d
+    -- Positions have no gaps: the first from here is the one itself. Asked so, no other index will do, which would have
+    -- all decisions of the account looked at.
+    WHERE d.account_no = p.account_no AND d.position >= told.position
+    ORDER BY d.position
+    LIMIT 1
+) AS d ON true
+ORDER BY asked.nth, told.nth;

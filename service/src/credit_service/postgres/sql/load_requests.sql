@@ -1,5 +1,5 @@
--- The refund requests of the given charges.
-SELECT r.account_id, r.charge_sequence, r.prospect_id, r.position, r.status::text
-FROM unnest($1::text [], $2::bigint []) AS asked (account_id, charge_sequence)
+-- The refund requests of the given charges; whoever asks may name any number.
+SELECT r.account_no, r.charge_sequence, r.prospect_id, r.position, r.status::text
+FROM unnest($1::integer [], $2::bigint []) AS asked (account_no, charge_sequence)
 JOIN credits.refund_requests AS r
-    ON r.account_id = asked.account_id AND r.charge_sequence = asked.charge_sequence;
+    ON r.account_no = asked.account_no AND r.charge_sequence = asked.charge_sequence;

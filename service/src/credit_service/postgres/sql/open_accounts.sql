@@ -1,6 +1,10 @@
--- Opens the accounts that are new; the others are left as they are.
+-- Opens accounts, in one order for all members; those that another member opens meanwhile are left out.
 INSERT INTO credits.accounts (account_id, partition_hash)
 SELECT account_id, partition_hash
 FROM unnest($1::text [], $2::integer []) AS named (account_id, partition_hash)
 ORDER BY account_id COLLATE "C"
-ON CONFLICT (account_id) DO NOTHING;
+ON CONFLICT (account_id) DO NOTHING
+RETURNING
+    account_id, account_no, balance, sequence, position,
+    unlimited, last_grant_id, plan_position, anchor_at, time_zone, period_number, period_starts_at, period_ends_at,
+    granted_in_period, declined_in_period, parked, next_timer_at;

@@ -2,8 +2,9 @@
 -- gaps, so a page is a range of the primary key.
 SELECT
     e.sequence, e.line, e.grant_id, e.amount, e.previous_balance, e.balance, e.reason::text, e.refunds_sequence,
-    e.period_ends_at, e.occurred_at, e.recorded_at, d.source, d.id, d.type::text, d.prospect_id
+    e.period_ends_at, e.occurred_at, e.recorded_at, d.source, credits.unpacked(d.id) AS id,
+    d.type::text, credits.unpacked(d.prospect_id) AS prospect_id
 FROM credits.entries AS e
-JOIN credits.decisions AS d ON d.account_id = e.account_id AND d.position = e.position
-WHERE e.account_id = $1 AND e.sequence > $2 AND e.sequence <= $2 + $3
+JOIN credits.decisions AS d ON d.account_no = e.account_no AND d.position = e.position
+WHERE e.account_no = $1 AND e.sequence > $2::bigint AND e.sequence <= $2::bigint + $3
 ORDER BY e.sequence, e.line;

@@ -1,12 +1,15 @@
 -- What became of one idempotency key: its decision, or that it is parked.
 SELECT
-    account_id, source, id, type::text, occurred_at, partition, "offset",
-    outcome::text, position, decided_at, prospect_id, declined_in_period, note, NULL::timestamptz AS parked_at
-FROM credits.decisions
-WHERE account_id = $1 AND key = $2
+    a.account_id, d.source, credits.unpacked(d.id) AS id, d.type::text, d.occurred_at, d.partition, d."offset",
+    d.outcome::text, d.position, d.decided_at, credits.unpacked(d.prospect_id) AS prospect_id, d.declined_in_period,
+    d.note, NULL::timestamptz AS parked_at
+FROM credits.accounts AS a
+JOIN credits.decisions AS d ON d.account_no = a.account_no
+WHERE a.account_id = $1 AND d.key = $2
 UNION ALL
 SELECT
-    account_id, source, id, type::text, occurred_at, partition, "offset",
-    NULL, NULL, NULL, NULL, NULL, NULL, parked_at
-FROM credits.parked_events
-WHERE account_id = $1 AND key = $2;
+    a.account_id, p.source, p.id, p.type::text, p.occurred_at, p.partition, p."offset",
+    NULL, NULL, NULL, NULL, NULL, NULL, p.parked_at
+FROM credits.accounts AS a
+JOIN credits.parked_events AS p ON p.account_no = a.account_no
+WHERE a.account_id = $1 AND p.key = $2;

@@ -2,9 +2,9 @@
 UPDATE credits.accounts AS a
 SET
     balance = new.balance,
-    unlimited = new.unlimited,
     sequence = new.sequence,
     position = new.position,
+    unlimited = new.unlimited,
     last_grant_id = new.last_grant_id,
     plan_position = new.plan_position,
     anchor_at = new.anchor_at,
@@ -17,12 +17,12 @@ SET
     parked = new.parked,
     next_timer_at = new.next_timer_at
 FROM unnest(
-    $1::text [], $2::bigint [], $3::boolean [], $4::bigint [], $5::bigint [], $6::integer [], $7::bigint [],
+    $1::integer [], $2::bigint [], $3::integer [], $4::integer [], $5::boolean [], $6::integer [], $7::integer [],
     $8::timestamptz [], $9::text [], $10::integer [], $11::timestamptz [], $12::timestamptz [],
     $13::bigint [], $14::integer [], $15::integer [], $16::timestamptz []
 ) AS new (
-    account_id, balance, unlimited, sequence, position, last_grant_id, plan_position,
+    account_no, balance, sequence, position, unlimited, last_grant_id, plan_position,
     anchor_at, time_zone, period_number, period_starts_at, period_ends_at,
     granted_in_period, declined_in_period, parked, next_timer_at
 )
-WHERE a.account_id = new.account_id;
+WHERE a.account_no = new.account_no;

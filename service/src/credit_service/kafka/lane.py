@@ -1,0 +1,80 @@
+"""Lanes: two batches are in hand at a time, so that one is computed while the other waits for the ledger.
+
+A partition number belongs to one lane, and an account to one number: lanes lock different accounts. Where they do not,
+since a message lies in another partition than its account's, one waits for the other, as two members would.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+from credit_service.application.ports import TopicPartition
+from credit_service.application.timers import TimerSweep
+from credit_service.kafka.merge import Merge
+
+LANES = 2
+BUFFERED_BYTES_MAX = 40 * 1024 * 1024
+BLOCKED_WAIT_SECONDS = 0.01
+IDLE_WAIT_SECONDS = 0.5
+
+
+class Lane:
+    """The buffers and the timers of some partition numbers; `in_hand` is held while a batch of theirs is decided."""
+
+    def __init__(self, name: str, timers: TimerSweep, bytes_max: int) -> None:
+        self.name = name
+        self.merge = Merge(bytes_max)
+        self.timers = timers
+        self.in_hand = asyncio.Lock()
+        self.progress_at = time.monotonic()
+        self.next_pauses = 0.0
+        self._arrived = asyncio.Event()
+
+    def ring(self) -> None:
+        """Says that there may be something to do."""
+        self._arrived.set()
+
+    async def wait_for_work(self) -> None:
+        """Until something has arrived; not for long, since time passes for timers and for what holds others back."""
+        self._arrived.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BLOCKED_WAIT_SECONDS if self.merge.buffered else IDLE_WAIT_SECONDS):
+                await self._arrived.wait()
+
+
+class Lanes:
+    """All lanes of a member."""
+
+    def __init__(self, timers: Callable[[], TimerSweep]) -> None:
+        self._lanes = [Lane(f"lane {n}", timers(), BUFFERED_BYTES_MAX // LANES) for n in range(LANES)]
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes)
+
+    def of(self, partition: TopicPartition) -> Lane:
+        """The lane that the partition belongs to, by its number alone."""
+        return self._lanes[partition[1] % LANES]
+
+    def ring(self, partitions: Iterable[TopicPartition]) -> None:
+        """Says that there may be something to do for these."""
+        for lane in {self.of(partition) for partition in partitions}:
+            lane.ring()
+
+    @contextlib.asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Waits for the batches in hand; none begins meanwhile."""
+        async with contextlib.AsyncExitStack() as held:
+            for lane in self._lanes:
+                await held.enter_async_context(lane.in_hand)
+            yield
+
+    @property
+    def buffered(self) -> int:
+        """How many records wait."""
+        return sum(lane.merge.buffered for lane in self._lanes)
+
+    @property
+    def progress_at(self) -> float:
+        """When, on the monotonic clock, the lane that is furthest behind last came on, or had nothing to do."""
+        return min(lane.progress_at for lane in self._lanes)

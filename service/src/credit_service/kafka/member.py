@@ -1,0 +1,226 @@
+"""The member of the consumer group: which partitions it has, and from where each is read."""
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Set
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from credit_service.application import ports
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.ports import OffsetStore, Positions
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.group_offsets import GroupOffsets
+from credit_service.kafka.lane import Lane, Lanes
+from credit_service.kafka.opening import opening_positions
+from credit_service.kafka.status import Status
+from credit_service.kafka.subscriber import Feed, Subscriber
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+PAUSES_READ_EVERY_SECONDS = 2.0
+
+
+class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Opens partitions at the ledger's offsets, and forgets them when they go; `positions` are the ledger's.
+
+    `feed` gets what arrives. `abandon` is set while partitions are revoked, and gives up a batch that waits for the
+    ledger.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        feed: Feed,
+        lanes: Lanes,
+        offsets: OffsetStore,
+        positions: Positions,
+        abandon: asyncio.Event,
+        status: Status,
+    ) -> None:
+        self.group_offsets = GroupOffsets(positions)
+        self.received: dict[ports.TopicPartition, int] = {}
+        self._connection = connection
+        self._lanes = lanes
+        self._offsets = offsets
+        self._positions = positions
+        self._abandon = abandon
+        self._status = status
+        self._subscriber = Subscriber(connection, feed, self, self._note_out_of_range)
+        self._left_alone: set[TopicPartition] = set()
+        self._out_of_range: set[TopicPartition] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    @property
+    def consumer(self) -> HandOverConsumer:
+        """The consumer of the running subscriber."""
+        return self._subscriber.consumer
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether there are partitions of which it is not known yet what lies in them."""
+        return bool(self._opening)
+
+    async def join(self) -> None:
+        """Joins the group; raises aiokafka's KafkaError if no broker answers."""
+        self._status.set("partitions", "no partitions are assigned yet")
+        await self._subscriber.start()
+
+    async def leave(self) -> None:
+        """Commits what is stored, and leaves the group."""
+        await self._cancel_opening()
+        await self.group_offsets.commit(self.consumer, at_once=True)
+        await self._subscriber.stop()
+
+    # --- partitions come and go
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Waits for the batches in hand, or gives them up if the ledger is away; then forgets the partitions."""
+        self._abandon.set()
+        async with self._lanes.at_rest():
+            await self._cancel_opening()
+            await self.group_offsets.commit(self.consumer, at_once=True)
+            self._forget(revoked)
+            self._abandon.clear()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Begins to open the partitions; records flow once each stands at the ledger's offset."""
+        self.open_again(assigned)
+
+    def assigned_to(self, lane: Lane) -> set[TopicPartition]:
+        """What this member has of the lane's partitions."""
+        return {partition for partition in self.consumer.assignment() if self._lanes.of(partition) is lane}
+
+    def open_again(self, partitions: Collection[TopicPartition]) -> None:
+        """Drops what is known of the partitions, and reads on from what the ledger says."""
+        self._forget(partitions)
+        if not partitions:
+            return
+        task = asyncio.create_task(self._open(set(partitions)))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            lane = self._lanes.of(partition)
+            lane.merge.remove(partition)
+            lane.timers.forget(partition.partition)
+            self.received.pop(partition, None)
+            self._positions.pop(partition, None)
+            self.group_offsets.forget(partition)
+            self._left_alone.discard(partition)
+            self._out_of_range.discard(partition)
+        self.consumer.close_partitions(partitions)
+
+    async def _cancel_opening(self) -> None:
+        tasks = list(self._opening)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open(self, partitions: set[TopicPartition]) -> None:
+        while not await self._try_to_open(partitions):  # noqa: ASYNC110 - no event tells that a server is back
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _try_to_open(self, partitions: set[TopicPartition]) -> bool:
+        consumer = self.consumer
+        if not self._partition_counts_are_equal():
+            return False
+        try:
+            paused = await self._offsets.paused_topics()
+            self._leave_alone({p for p in partitions if p.topic in paused})
+            partitions = {p for p in partitions if p.topic not in paused}
+            positions = await opening_positions(consumer, self._offsets, partitions)
+            for partition in partitions:
+                offset = positions[partition.topic, partition.partition]
+                consumer.open(partition, offset)
+                consumer.resume(partition)
+                self._positions[partition] = offset
+                self.received[partition] = offset
+                self._lanes.of(partition).merge.add(partition)
+            # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
+            self.group_offsets.note_moved(partitions)
+        except (KafkaError, LedgerUnavailable, TimeoutError) as error:
+            self._status.set("partitions", "partitions could not be opened yet")
+            log.warning("partitions could not be opened, trying again", cause=type(error).__name__)
+            return False
+        except IllegalStateError:
+            return True  # taken away meanwhile; they are opened again when they come back
+        self._status.set("partitions", None)
+        log.info("partitions opened", partitions=len(partitions))
+        return True
+
+    def _partition_counts_are_equal(self) -> bool:
+        consumer = self.consumer
+        counts = {t: len(consumer.partitions_for_topic(t) or ()) for t in self._connection.incoming_topics}
+        if len(set(counts.values())) == 1 and all(counts.values()):
+            for lane in self._lanes:
+                lane.timers.partitions = next(iter(counts.values()))
+            return True
+        told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        if self._status.set("partitions", f"incoming topics have unequal partition counts: {told}"):
+            log.error("incoming topics have unequal partition counts", **counts)
+        return False
+
+    # --- how far each has come
+
+    async def read_to_their_ends(self, lane: Lane) -> set[ports.TopicPartition]:
+        """The lane's partitions of which nothing is on its way."""
+        return {
+            partition
+            for partition in list(lane.merge.partitions)
+            if await self.consumer.is_read_to_its_end(TopicPartition(*partition), self.received.get(partition, 0))
+        }
+
+    def hold_full(self) -> None:
+        """Fetches no more of partitions that have their share buffered."""
+        for lane in self._lanes:
+            self.consumer.pause(*(TopicPartition(*partition) for partition in lane.merge.full()))
+
+    def go_on_with_drained(self, lane: Lane) -> None:
+        """Fetches again what was held, once half of the share is decided."""
+        held = self.consumer.paused() & lane.merge.partitions
+        if held:
+            self.consumer.resume(*(held - lane.merge.not_drained()))
+
+    def look_for_brokers(self) -> None:
+        """Says so when no broker answers any more, and when one does again."""
+        silent = self.consumer.hears_nothing()
+        if self._status.set("kafka", "no broker answers" if silent else None):
+            log.warning("no broker answers" if silent else "brokers answer again")
+
+    def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
+        self._out_of_range |= partitions
+        self._lanes.ring(partitions)
+
+    def open_out_of_range(self, lane: Lane) -> None:
+        """What had arrived before the log lost its place is decided first; then the gap is looked for."""
+        mine = {partition for partition in self._out_of_range if self._lanes.of(partition) is lane}
+        self.open_again({partition for partition in mine if not lane.merge.has(partition)})
+
+    # --- topics that are paused
+
+    async def read_pauses(self, lane: Lane) -> None:
+        """Leaves topics alone that are paused for all members, and takes up those that are not any more."""
+        now = time.monotonic()
+        if now < lane.next_pauses:
+            return
+        lane.next_pauses = now + PAUSES_READ_EVERY_SECONDS
+        try:
+            paused = await self._offsets.paused_topics()
+        except LedgerUnavailable:
+            return
+        mine = self.assigned_to(lane)
+        self._leave_alone({p for p in mine - self._left_alone if p.topic in paused})
+        self.open_again({p for p in mine & self._left_alone if p.topic not in paused})
+        names = ", ".join(sorted(paused))
+        self._status.set("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
+
+    def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
+        self._forget(partitions)
+        self.consumer.leave_alone(partitions)
+        self._left_alone |= partitions

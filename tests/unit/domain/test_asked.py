@@ -1,0 +1,63 @@
+"""Plans are read only where a batch may ask for them; nobody must be able to tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from credit_contracts.incoming import CreditsPurchased, PlanChanged, ProspectGenerated
+from credit_service.domain.account import Account
+from credit_service.domain.asked import whose_plans_matter
+from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.period import Calendar
+from support.domain import ACCOUNT, NOW, Story, event, time
+
+DUE = time("2026-02-01")
+
+
+def generated(at: str) -> Incoming:
+    return event(ProspectGenerated(account_id=ACCOUNT, prospect_id="ann"), time(at), f"generated {at}")
+
+
+@pytest.mark.parametrize(
+    ("item", "matter"),
+    [
+        (generated("2026-01-31 23:59:59"), False),
+        (generated("2026-02-01"), True),
+        (event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=1), time("2026-01-02"), "plan"), True),
+        (Wake(ACCOUNT, time("2026-01-02"), 1), True),
+    ],
+)
+def test_plans_matter_where_they_change_or_a_timer_may_be_due(item: Incoming | Wake, matter: bool) -> None:
+    account = Account(ACCOUNT, next_timer_at=DUE)
+
+    assert (whose_plans_matter([account], [item]) == [account]) is matter
+    assert (account.plans_unknown_until == DUE) is not matter
+
+
+def test_plans_matter_where_events_wait() -> None:
+    account = Account(ACCOUNT, next_timer_at=DUE, parked=1)
+
+    assert whose_plans_matter([account], [generated("2026-01-02")]) == [account]
+
+
+def test_what_expires_within_a_batch_leaves_the_plan_to_come_its_time(hundred: Story) -> None:
+    """The purchase's end comes about without the plans; that of the pending plan is still the next instant."""
+    hundred.plan(200, "2026-01-02", effective="2026-01-20")
+    bought = CreditsPurchased(account_id=ACCOUNT, purchase_id="b", credits=5, expires_at=time("2026-01-10"))
+
+    decided = hundred.batch([event(bought, time("2026-01-05"), "bought"), generated("2026-01-12")])
+
+    assert [d.outcome for d in decided.decisions] == ["purchased", "expired", "charged"]
+    hundred.wait("2026-01-20")
+    assert hundred.log[-1] == "plan_change +100"
+
+
+def test_plans_that_are_not_there_are_never_guessed_over() -> None:
+    calendar = Calendar(time("2026-01-01"), "UTC")
+    account = Account(ACCOUNT, calendar=calendar, period=calendar.period(0), next_timer_at=DUE)
+    account.plan_position, account.plans_unknown_until = 1, DUE
+    change = event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=1), time("2026-01-02"), "plan")
+
+    with pytest.raises(LookupError):
+        decide({ACCOUNT: account}, [change], NOW, Rules())
