@@ -305,14 +305,16 @@ async def test_the_servers_themselves_are_read(played: Deployment) -> None:
     again = {"value": last.value, "key": last.key, "headers": last.headers, "partition": last.place[1]}
 
     producer = AIOKafkaProducer(bootstrap_servers=played.kafka, transactional_id=played.topic("test"))
-    await producer.start()
-    await producer.begin_transaction()
-    await producer.send_and_wait(last.place[0], **again)
-    await producer.abort_transaction()
-    assert violations(await oracle.observe()) == []  # what was not committed is not seen
-    async with producer.transaction():
+    try:
+        await producer.start()
+        await producer.begin_transaction()
         await producer.send_and_wait(last.place[0], **again)
-    await producer.stop()
+        await producer.abort_transaction()
+        assert violations(await oracle.observe()) == []  # what was not committed is not seen
+        async with producer.transaction():
+            await producer.send_and_wait(last.place[0], **again)
+    finally:
+        await producer.stop()
 
     connection = await asyncpg.connect(played.database_url)
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
@@ -320,10 +322,12 @@ async def test_the_servers_themselves_are_read(played: Deployment) -> None:
 
     partition = TopicPartition(*next(place for place, end in before.ends.items() if end))
     consumer = AIOKafkaConsumer(bootstrap_servers=played.kafka, group_id=played.group, enable_auto_commit=False)
-    await consumer.start()
-    consumer.assign([partition])
-    await consumer.commit({partition: 10_000})
-    await consumer.stop()
+    try:
+        await consumer.start()
+        consumer.assign([partition])
+        await consumer.commit({partition: 10_000})
+    finally:
+        await consumer.stop()
 
     broken = {line.partition(":")[0] for line in violations(await oracle.observe())}
     assert broken == {"balance", "changes out", "offsets"}

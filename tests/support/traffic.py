@@ -80,7 +80,11 @@ class Upstream:
         )
 
     async def __aenter__(self) -> Upstream:
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

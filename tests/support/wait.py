@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
+_GRACE_SECONDS = 30
 
 
 @overload
@@ -21,14 +22,18 @@ async def eventually(
 @overload
 async def eventually(check: Callable[[], T], *, within_seconds: float = 30, what: str = "") -> T: ...
 async def eventually(check: Callable[[], object], *, within_seconds: float = 30, what: str = "") -> object:
-    """Ask until the answer is truthy, and return it; an exception counts as "not yet"."""
+    """Ask until the answer is truthy, and return it; an exception counts as "not yet".
+
+    A check in its midst at the limit may end: an aiokafka client that is cancelled while it starts leaves its sockets
+    open, which a later test is blamed for.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_seconds
     while True:
         last: object
         cause: Exception | None = None
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline + _GRACE_SECONDS):
                 answer = check()
                 value = await answer if inspect.isawaitable(answer) else answer
             if value:

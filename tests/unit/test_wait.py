@@ -31,6 +31,15 @@ async def test_after_the_limit_it_says_what_was_waited_for_and_seen() -> None:
         await eventually(list, within_seconds=0, what="a cat")
 
 
-async def test_a_check_that_hangs_is_cut_off() -> None:
+async def test_a_check_in_its_midst_at_the_limit_may_end() -> None:
+    async def check() -> str:
+        await asyncio.sleep(0.05)
+        return "there"
+
+    assert await eventually(check, within_seconds=0) == "there"
+
+
+async def test_a_check_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("support.wait._GRACE_SECONDS", 0.01)
     with pytest.raises(AssertionError, match="TimeoutError"):
         await eventually(asyncio.Event().wait, within_seconds=0.01)

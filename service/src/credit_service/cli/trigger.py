@@ -158,10 +158,12 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     partitions = (await partition_counts(connection)).get(topic)
     if partitions is None:
         raise Failed(f"topic {topic} is missing: run `credits topics create`")
-    async with asyncio.timeout(SEND_SECONDS_MAX):
-        async with AIOKafkaProducer(
-            bootstrap_servers=connection.bootstrap_servers.split(","), acks="all", enable_idempotence=True
-        ) as producer:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=connection.bootstrap_servers.split(","), acks="all", enable_idempotence=True
+    )
+    try:
+        async with asyncio.timeout(SEND_SECONDS_MAX):
+            await producer.start()
             sent = await producer.send_and_wait(
                 topic,
                 key=encoded.key,
@@ -169,6 +171,8 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
                 headers=encoded.headers,
                 partition=partition_for(encoded.key, partitions),
             )
+    finally:
+        await producer.stop()
     return sent.partition, sent.offset
 
 

@@ -88,9 +88,9 @@ async def upstream_producer(connection: KafkaConnection) -> AsyncIterator[AIOKaf
     producer = AIOKafkaProducer(
         bootstrap_servers=connection.bootstrap_servers.split(","), acks="all", enable_idempotence=True
     )
-    async with asyncio.timeout(START_SECONDS_MAX):
-        await producer.start()
     try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            await producer.start()
         yield producer
     finally:
         await producer.stop()
