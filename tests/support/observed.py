@@ -159,6 +159,7 @@ class Observed:
     incoming: list[Message] = field(default_factory=list)
     outgoing: dict[str, list[Message]] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    open_ends: list[tuple[str, int]] = field(default_factory=list)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def stored(self) -> dict[tuple[str, int], int]:
@@ -183,6 +184,7 @@ async def observe_offsets(kafka: str, group: str, into: Observed) -> None:
     """Reads the ends of the incoming logs, and what the group has committed."""
     async with _consumer(kafka, into.prefix, INCOMING) as consumer:
         ends = await consumer.end_offsets(consumer.assignment())
+    into.open_ends = await _open_ends(kafka, into.prefix)
     into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items()}
     client = AIOKafkaAdminClient(bootstrap_servers=kafka)
     try:
@@ -191,6 +193,19 @@ async def observe_offsets(kafka: str, group: str, into: Observed) -> None:
     finally:
         await client.close()
     into.committed = {(tp.topic, tp.partition): at.offset for tp, at in committed.items() if at.offset >= 0}
+
+
+async def _open_ends(kafka: str, prefix: str) -> list[tuple[str, int]]:
+    """The outgoing partitions that end in a transaction which readers do not see yet.
+
+    A commit is acknowledged once the coordinator has noted it; each partition hears of it a moment later.
+    """
+    ends = []
+    for isolation_level in ("read_committed", "read_uncommitted"):
+        async with _consumer(kafka, prefix, OUTGOING, isolation_level) as consumer:
+            ends.append(await consumer.end_offsets(consumer.assignment()))
+    committed, written = ends
+    return [(tp.topic, tp.partition) for tp, end in committed.items() if end < written[tp]]
 
 
 async def observe_topics(kafka: str, into: Observed) -> None:
@@ -218,12 +233,14 @@ async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[s
 
 
 @asynccontextmanager
-async def _consumer(kafka: str, prefix: str, names: tuple[str, ...]) -> AsyncIterator[Any]:
+async def _consumer(
+    kafka: str, prefix: str, names: tuple[str, ...], isolation_level: str = "read_committed"
+) -> AsyncIterator[Any]:
     """Without a group: all partitions are its own, from their beginnings."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in names),
         bootstrap_servers=kafka,
-        isolation_level="read_committed",
+        isolation_level=isolation_level,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,

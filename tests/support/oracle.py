@@ -109,6 +109,8 @@ class Oracle:
                 return f"{place} is committed up to {observed.committed.get(place)} of {end}"
         if observed.outbox or observed.claims:
             return f"{len(observed.outbox)} rows in the outbox, {len(observed.claims)} claims"
+        if observed.open_ends:
+            return f"{observed.open_ends} end in a transaction that is not over"
         return ""
 
 
