@@ -84,14 +84,20 @@ class _Work:
 
 
 class Processor:
-    """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them."""
+    """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them.
 
-    def __init__(self, ledger: Ledger, rules: Rules, reach: Reach = no_failpoints) -> None:
+    Without `moves_offsets` the stored offsets are left alone: what it takes was read before, and comes once more.
+    """
+
+    def __init__(
+        self, ledger: Ledger, rules: Rules, reach: Reach = no_failpoints, *, moves_offsets: bool = True
+    ) -> None:
         self.positions: Positions = {}
         self.attempted_at = time.monotonic()
         self._ledger = ledger
         self._rules = rules
         self._reach = reach
+        self._moves_offsets = moves_offsets
 
     async def process(self, records: Sequence[Record], abandon: asyncio.Event) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
@@ -100,7 +106,7 @@ class Processor:
         record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
         the ledger is not where this member believes it to be.
         """
-        work = _work_of(records)
+        work = _work_of(records, moves_offsets=self._moves_offsets)
         for _ in range(2):
             try:
                 return await self._until_stored(work, abandon)
@@ -201,14 +207,14 @@ class _StepClock:
         self._last = now
 
 
-def _work_of(records: Sequence[Record]) -> _Work:
+def _work_of(records: Sequence[Record], *, moves_offsets: bool) -> _Work:
     inputs = [record.content for record in records if isinstance(record.content, Incoming)]
     letters = [
         DeadLetter(record, record.content.reason, record.content.detail)
         for record in records
         if isinstance(record.content, Unreadable)
     ]
-    next_offsets = {r.place[:2]: r.place.offset + 1 for r in records}
+    next_offsets = {r.place[:2]: r.place.offset + 1 for r in records} if moves_offsets else {}
     return _Work(inputs, records, letters, next_offsets)
 
 

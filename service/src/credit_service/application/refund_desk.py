@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 from credit_service.application.obey import obey
 from credit_service.application.ports import Ledger
+from credit_service.application.words import (
+    COMMAND_ID_CHARACTERS_MAX,
+    OPERATOR_CHARACTERS_MAX,
+    REASON_CHARACTERS_MAX,
+    hold_to_bound,
+)
 from credit_service.domain.command import Answer, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
-
-OPERATOR_CHARACTERS_MAX = 200
-REASON_CHARACTERS_MAX = 1_000
-COMMAND_ID_CHARACTERS_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,9 @@ class RefundDesk:
         was used before for something else). Raises `ValueError` on an empty or overlong text and
         `LedgerUnavailable` if the ledger is away for longer than a few attempts.
         """
-        _hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-        _hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
-        _hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+        hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
         data = DecideRefund(charge_sequence, approve, operator, reason)
         (answer,) = await obey(self.ledger, self.rules, [command_of(account_id, data, command_id)])
         return answer
-
-
-def _hold_to_bound(name: str, text: str, characters_max: int) -> None:
-    if not text.strip() or len(text) > characters_max or not text.isprintable():
-        raise ValueError(f"{name}: between 1 and {characters_max} printable characters")

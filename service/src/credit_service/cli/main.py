@@ -1,5 +1,6 @@
 """The command line: data on stdout, talk on stderr, exit code 0 only where all is well."""
 
+import os
 import sys
 
 import typer
@@ -8,6 +9,7 @@ from credit_service.cli import account, migrate, resume, serve, tail, topics, tr
 from credit_service.cli.open import open_customers
 
 EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
 
 app = typer.Typer(
     name="credits",
@@ -36,6 +38,10 @@ def main() -> int:
         if said := error.format_message():
             sys.stderr.write(f"credits: {said}\n")
         return error.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough. What is still buffered must not be tried again while Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
     return exit_code or 0

@@ -1,4 +1,4 @@
-"""What people order: to decide a refund request, and to bring an existing customer in. All values."""
+"""What people order: to decide a refund request, to give or take credits, to bring a customer in. All values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,16 @@ class DecideRefund:
 
     charge_sequence: int
     is_approved: bool
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Gives (`amount` above zero) or takes credits. What is given ends at `expires_at`; None: it does not."""
+
+    amount: int
+    expires_at: datetime | None
     operator: str
     reason: str
 
@@ -48,9 +58,9 @@ class OpenProspect:
     origin: ProspectOrigin
 
 
-CommandData: TypeAlias = DecideRefund | OpenAccount | OpenPurchase | OpenProspect
+CommandData: TypeAlias = DecideRefund | Adjust | OpenAccount | OpenPurchase | OpenProspect
 
-CommandType = Literal["refund-approved", "refund-rejected", "opening"]
+CommandType = Literal["refund-approved", "refund-rejected", "adjustment", "opening"]
 
 CommandRefusal = Literal[
     "conflict",
@@ -59,6 +69,7 @@ CommandRefusal = Literal[
     "already-refunded",
     "has-a-plan",
     "not-open",
+    "below-zero",
     "purchase-known",
     "prospect-known",
     "expired",

@@ -19,7 +19,9 @@ from credit_contracts.incoming import (
 )
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
+from credit_service.domain.adjustment import adjust, refuse_adjustment
 from credit_service.domain.command import (
+    Adjust,
     Answer,
     Command,
     CommandRefusal,
@@ -40,7 +42,7 @@ from credit_service.domain.decision import (
     Refused,
     Wake,
 )
-from credit_service.domain.opening import open_account, open_prospect, open_purchase, refuse_opening
+from credit_service.domain.opening import OPENING, open_account, open_prospect, open_purchase, refuse_opening
 from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan_change import change_plan
 from credit_service.domain.prospect_events import (
@@ -150,10 +152,13 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
-    if isinstance(command.data, DecideRefund):
-        # What waits comes first: it may refund what is asked about. Behind an opening it goes on waiting, for the next
-        # sweep: the prospects that the account owns already are still to be opened.
+    if isinstance(command.data, DecideRefund | Adjust):
+        # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
+        # waiting, for the next sweep: the prospects that the account owns already are still to be opened.
         _unpark(account, now, rules, out)
+    if isinstance(command.data, Adjust) and not account.parked:
+        # Not of credits that have lapsed by now.
+        bring_about(account, now, now, out)
     refusal = _refusal(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
@@ -163,6 +168,8 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     match command.data:
         case DecideRefund() as data:
             decision.outcome = decide_request(account, data, cause, now, rules.late_refund, out)
+        case Adjust() as data:
+            decision.outcome = adjust(account, data, cause, now, out)
         case OpenAccount() as data:
             open_account(account, data, cause, now, out)
         case OpenPurchase() as data:
@@ -172,7 +179,7 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
             open_prospect(account, data, cause, now, rules.late_refund, out)
         case unreachable:
             assert_never(unreachable)
-    if not isinstance(command.data, DecideRefund):
+    if command.type == OPENING:
         decision.outcome = "opened"
     account.outcomes[command.key] = decision.outcome
     return Answer(command, decision.outcome, is_new=True)
@@ -181,6 +188,8 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
 def _refusal(account: Account, command: Command, now: datetime) -> CommandRefusal | None:
     if isinstance(command.data, DecideRefund):
         return refuse_decision(account, command.data)
+    if isinstance(command.data, Adjust):
+        return refuse_adjustment(account, command.data, now)
     return refuse_opening(account, command.data, now)
 
 

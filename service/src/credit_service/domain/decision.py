@@ -32,6 +32,7 @@ Outcome = Literal[
     "refund-requested",
     "rejected",
     "opened",
+    "adjusted",
     "plan-in-force",
     "plan-pending",
     "plan-superseded",
@@ -182,6 +183,18 @@ class DecidedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What a person gave or took, by the decision at `position`, and why."""
+
+    account_id: str
+    position: int
+    amount: int
+    expires_at: datetime | None
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """An event that is not decided: it becomes a dead letter with this reason."""
 
@@ -202,4 +215,5 @@ class Decided:
     requests: list[RefundRequest] = field(default_factory=list)
     requests_overtaken: list[tuple[str, int]] = field(default_factory=list)
     decided_requests: list[DecidedRequest] = field(default_factory=list)
+    adjustments: list[Adjustment] = field(default_factory=list)
     answers: "list[Answer]" = field(default_factory=list)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from credit_contracts.incoming import IncomingData
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.command import (
+    Adjust,
     Command,
     CommandData,
     CommandType,
@@ -34,12 +35,14 @@ def content_of(event_type: str, data: IncomingData) -> bytes:
 
 
 def command_of(account_id: str, data: CommandData, command_id: str = "") -> Command:
-    """The command to do `data`. The decision of a refund is named by `command_id`, an opening by what it opens."""
+    """The command to do `data`. Named by `command_id` is what a person decides; an opening by what it opens."""
     command_type: CommandType = "opening"
     match data:
         case DecideRefund():
             command_type = "refund-approved" if data.is_approved else "refund-rejected"
             name = f"refund:{command_id}"
+        case Adjust():
+            command_type, name = "adjustment", f"adjustment:{command_id}"
         case OpenAccount():
             name = "opening"
         case OpenPurchase():

@@ -41,6 +41,7 @@ async def store(connection: "Connection", what: ToStore, loaded: Loaded) -> None
     await _store_plans(connection, accounts, numbers)
     await _store_purchases(connection, accounts, numbers)
     await _store_requests(connection, what, numbers)
+    await _store_adjustments(connection, what, numbers)
     await _store_parked(connection, what, numbers)
     await _store_accounts(connection, accounts, loaded.rows)
     await _copy(
@@ -229,6 +230,17 @@ async def _store_purchases(connection: "Connection", accounts: Iterable[Account]
         for purchase_id, position in a.new_purchases.items()
     ]
     await _copy(connection, "purchases", PURCHASE, new)
+
+
+ADJUSTMENT = "account_no position amount expires_at operator reason".split()
+
+
+async def _store_adjustments(connection: "Connection", what: ToStore, numbers: Numbers) -> None:
+    rows = [
+        (numbers[a.account_id], a.position, a.amount, a.expires_at, a.operator, a.reason)
+        for a in what.decided.adjustments
+    ]
+    await _copy(connection, "adjustments", ADJUSTMENT, rows)
 
 
 REQUEST = ("account_no", "charge_sequence", "prospect_id", "position", "requested_at")

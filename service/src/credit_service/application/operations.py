@@ -1,0 +1,53 @@
+"""The record of what people run on many things at once: who, what, when, why, and with what result."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+
+Ended = Literal["done", "interrupted", "failed"]
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+
+class OperationLog(Protocol):
+    """Where operations are kept. Raises `LedgerUnavailable`."""
+
+    async def begin(self, kind: str, operator: str, reason: str, arguments: Mapping[str, Json]) -> int:
+        """Notes the beginning; the operation's number."""
+
+    async def end(self, operation_id: int, ended_as: Ended, result: Mapping[str, Json]) -> None:
+        """Notes the end."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One that is under way; `result` is kept at its end. `is_interrupted`: a person ended it before it was done."""
+
+    operation_id: int
+    result: dict[str, Json] = field(default_factory=dict)
+    is_interrupted: bool = False
+
+
+@asynccontextmanager
+async def recorded(
+    log: OperationLog, kind: str, operator: str, reason: str, arguments: Mapping[str, Json]
+) -> AsyncIterator[Operation]:
+    """Keeps a record of what is done within; one that is killed keeps its beginning and has no end.
+
+    Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`.
+    """
+    hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+    hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+    operation = Operation(await log.begin(kind, operator, reason, arguments))
+    ended_as: Ended = "failed"
+    try:
+        yield operation
+        ended_as = "interrupted" if operation.is_interrupted else "done"
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        ended_as = "interrupted"
+        raise
+    finally:
+        await asyncio.shield(log.end(operation.operation_id, ended_as, operation.result))

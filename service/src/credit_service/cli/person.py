@@ -1,0 +1,35 @@
+"""Who gives an order and why, and whether it is meant."""
+
+import getpass
+import sys
+from typing import Annotated
+
+import typer
+
+from credit_service.cli.faults import WrongUse
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise WrongUse("--operator: needed, since this system does not say who you are") from None
+
+
+Operator = Annotated[
+    str,
+    typer.Option(
+        "--operator", envvar="CREDITS_OPERATOR", default_factory=_user, show_default="you", help="Who decides; kept."
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept for good.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def hold_to(question: str, *, yes: bool) -> None:
+    """Goes on if `yes` is given or a person at the terminal says so; else the command ends, and nothing was done."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise WrongUse("there is nobody to ask: add --yes")
+    typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,50 @@
+"""Credits that a person gives or takes: goodwill, or the mending of a mistake."""
+
+from datetime import datetime
+
+from credit_service.domain.account import Account
+from credit_service.domain.command import Adjust, CommandRefusal
+from credit_service.domain.decision import Adjustment, Cause, Decided, Outcome
+from credit_service.domain.grant import first_to_burn
+
+CREDITS_MAX = 10**9
+"""As much as a plan grants at most in a month."""
+
+
+def refuse_adjustment(account: Account, data: Adjust, now: datetime) -> CommandRefusal | None:
+    """Why the credits cannot be given or taken; None if they can. What is not there is never taken."""
+    if not account.has_started:
+        return "not-open"
+    if data.expires_at is not None and data.expires_at <= now:
+        return "expired"
+    return "below-zero" if account.balance + data.amount < 0 else None
+
+
+def adjust(account: Account, data: Adjust, cause: Cause, now: datetime, out: Decided) -> Outcome:
+    """What is given is a grant of its own; what is taken comes from the grants in the order in which they burn.
+
+    On an unlimited plan the grants beneath it change, and no balance shows.
+    """
+    previous_balance = account.published_balance
+    if data.amount > 0:
+        grant = account.grant("adjustment", data.amount, now, data.expires_at, cause)
+        lines = [(grant.grant_id, data.amount)]
+    else:
+        lines = _take(account, -data.amount)
+    out.adjustments.append(
+        Adjustment(account.account_id, cause.position, data.amount, data.expires_at, data.operator, data.reason)
+    )
+    account.record(out, "adjustment", cause, lines, previous_balance, now)
+    return "adjusted"
+
+
+def _take(account: Account, wanted: int) -> list[tuple[int, int]]:
+    lines = []
+    while wanted and (grant := first_to_burn(account.grants.values())):
+        taken = min(wanted, grant.remaining)
+        grant.remaining -= taken
+        account.balance -= taken
+        account.touched_grants[grant.grant_id] = grant
+        lines.append((grant.grant_id, -taken))
+        wanted -= taken
+    return lines

@@ -1,0 +1,38 @@
+"""What the ledger knows of messages that come once more; nothing is locked."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from credit_service.application.fate import KnownKey, KnownLetter
+from credit_service.domain.decision import Incoming, Place
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    from credit_service.postgres.pool import Connection, Pool
+
+
+class PostgresLookup:
+    """The application's `Lookup`, on a pool, or on the one connection of a snapshot."""
+
+    def __init__(self, connection: "Connection | Pool", topic_prefix: str) -> None:
+        self._connection = connection
+        self._topic_prefix = topic_prefix
+
+    async def keys(self, events: Sequence[Incoming]) -> list[KnownKey | None]:
+        """See `application.fate.Lookup`."""
+        known: list[KnownKey | None] = [None] * len(events)
+        with faults_named():
+            rows = await self._connection.fetch(
+                sql("look_up_keys"), [e.account_id for e in events], [e.key for e in events]
+            )
+        for nth, content, event_type, partition, offset, position in rows:
+            place = None if partition is None else Place(self._topic_prefix + event_type, partition, offset)
+            known[nth - 1] = KnownKey(content, place, position)
+        return known
+
+    async def letters(self, places: Sequence[Place]) -> dict[Place, KnownLetter]:
+        """See `application.fate.Lookup`."""
+        with faults_named():
+            rows = await self._connection.fetch(sql("look_up_letters"), *map(list, zip(*places, strict=True)))
+        return {Place(*row[:3]): KnownLetter(*row[3:]) for row in rows}
