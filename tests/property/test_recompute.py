@@ -1,0 +1,104 @@
+"""An account's history, folded once more from what the ledger keeps, comes to the same; tampered with, it tells."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from credit_contracts.incoming import CreditsPurchased
+from credit_service.domain.command import Adjust, Command, DecideRefund, OpenPurchase
+from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decision import Adjustment, DecidedRequest, Incoming, Wake
+from credit_service.domain.differences import differences
+from credit_service.domain.recompute import History, PlanRow, Standing, recompute
+from property.histories import START, Item, histories, ordered_about, rules
+from support.domain import NOW
+from support.rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int]) -> Rows:
+    """What is stored after batches of these sizes, each at an instant of its own."""
+    rows, now, left = Rows(), NOW, list(items)
+    for size in [*sizes, *[3] * len(items)]:
+        batch, left = left[:size], left[size:]
+        if not batch:
+            break
+        now += timedelta(minutes=1)
+        _take(rows, batch, with_rules, now)
+    while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
+        now += timedelta(minutes=1)
+        _take(rows, [Wake(name, START, 0) for name in lagging], with_rules, now)
+    return rows
+
+
+def _take(rows: Rows, batch: Sequence[Item], with_rules: Rules, now: Any) -> None:
+    accounts = rows.load(batch, unparked_max=with_rules.unparked_max)
+    rows.store(accounts.values(), decide(accounts, batch, now, with_rules))
+
+
+def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
+    """What the tables keep of an account: of what events said, no more than that."""
+    row: dict[str, Any] = rows.accounts[name]
+    calendar, period = row["calendar"], row["period"]
+    standing = Standing(
+        **{
+            key: row[key]
+            for key in (
+                "balance unlimited sequence position last_grant_id plan_position granted_in_period "
+                "declined_in_period next_timer_at parked"
+            ).split()
+        },
+        anchor_at=calendar.anchor_at if calendar else None,
+        time_zone=calendar.time_zone if calendar else None,
+        period_number=period.number if period else None,
+    )
+    history = History(name, standing)
+    said = {(i.key, i.content): i.data for i in items if isinstance(i, Incoming | Command) and i.account_id == name}
+    for (owner, position), decision in rows.decisions.items():
+        if owner != name:
+            continue
+        history.decisions[position] = decision
+        match said.get((decision.key, decision.content)):
+            case CreditsPurchased(purchase_id=purchase_id) if decision.outcome == "purchased":
+                history.purchases[position] = purchase_id
+            case OpenPurchase(purchase_id=purchase_id):
+                history.purchases[position] = purchase_id
+            case DecideRefund(charge_sequence=charge, is_approved=approved, operator=operator, reason=reason):
+                status = "approved" if approved else "rejected"
+                history.requests[position] = DecidedRequest(name, charge, status, position, operator, reason)  # type: ignore[arg-type] # one of the two
+            case Adjust(amount, expires_at, operator, reason):
+                history.adjustments[position] = Adjustment(name, position, amount, expires_at, operator, reason)
+    history.changes = {change.sequence: change for change in rows.changes if change.account_id == name}
+    history.grants = {grant_id: grant for (owner, grant_id), grant in rows.grants.items() if owner == name}
+    history.plans = {
+        position: PlanRow(p.plan_id, p.monthly_credits, p.seats, p.email_accounts, p.effective_at)
+        for (owner, position), p in rows.plans.items()
+        if owner == name
+    }
+    return history
+
+
+sizes = st.lists(st.integers(1, 6), max_size=30)
+
+
+@given(ordered_about(histories()), rules(), sizes)
+@settings(max_examples=300)
+def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches: list[int]) -> None:
+    rows = taken(items, with_rules, batches)
+    for name in rows.accounts:
+        history = history_of(name, rows, items)
+        recomputed = recompute(history, with_rules)
+        assert differences(history, recomputed) == []
+        kept = {pid: rows.prospect(owner, pid) for owner, pid in rows.prospects if owner == name}
+        made = recomputed.account.prospects
+        assert {pid: p for pid, p in kept.items() if p.told or p.charges} == {
+            pid: p for pid, p in made.items() if p.told or p.charges
+        }
