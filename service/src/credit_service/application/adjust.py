@@ -1,0 +1,119 @@
+"""Adjustments: people give or take credits of one account, through this one call."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol, cast
+
+from credit_contracts.times import Instant
+from credit_service.application.obey import obey
+from credit_service.application.ports import Ledger
+from credit_service.application.read import Answer, Reads
+from credit_service.application.words import (
+    COMMAND_ID_CHARACTERS_MAX,
+    OPERATOR_CHARACTERS_MAX,
+    REASON_CHARACTERS_MAX,
+    hold_to_bound,
+)
+from credit_service.domain.adjustment import CREDITS_MAX
+from credit_service.domain.command import Adjust
+from credit_service.domain.decide import Rules
+from credit_service.domain.idempotency import command_of
+
+AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict"]
+
+
+class AdjustmentChange(Answer):
+    """The balance change of one adjustment; both balances None: unlimited, and the credits lie beneath."""
+
+    amount: int
+    expires_at: Instant | None
+    operator: str
+    reason: str
+    previous_balance: int | None
+    balance: int | None
+    sequence: int
+    recorded_at: Instant
+
+
+class AdjustmentAnswer(Answer):
+    """What became of an adjustment. `change` is what it changed, None where it was refused.
+
+    `conflict`: the command's id was used before for something else. `is_new` is False where the same was ordered
+    before. `balance` is what the account has now, None if unlimited or unknown.
+    """
+
+    account_id: str
+    command_id: str
+    outcome: Literal["adjusted"] | AdjustmentRefusal
+    is_new: bool
+    balance: int | None
+    change: AdjustmentChange | None
+
+
+class Adjustments(Protocol):
+    """What the ledger keeps of adjustments. Raises `LedgerUnavailable`."""
+
+    async def change_of(self, account_id: str, key: bytes) -> AdjustmentChange | None:
+        """What the adjustment of that idempotency key changed; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentDesk:
+    """Adjusts accounts in `ledger`; `reads` and `kept` tell what is there."""
+
+    ledger: Ledger
+    rules: Rules
+    reads: Reads
+    kept: Adjustments
+
+    async def adjust(
+        self,
+        account_id: str,
+        amount: int,
+        *,
+        expires_at: datetime | None,
+        operator: str,
+        reason: str,
+        command_id: str,
+    ) -> AdjustmentAnswer:
+        """Gives (`amount` above zero) or takes credits; who and why are kept with it.
+
+        What is given ends at `expires_at`; None: it does not. With the same `command_id` once more the answer is the
+        same again, without a second effect. Raises `ValueError` on an amount of 0 or out of bounds, on an expiry of
+        what is taken, and on an empty or overlong text; `LedgerUnavailable` if the ledger is away for longer than a few
+        attempts: what became of it is then not known, and the same id may be given again.
+        """
+        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+        hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+        if not 0 < abs(amount) <= CREDITS_MAX:
+            raise ValueError(f"amount: between 1 and {CREDITS_MAX:,} credits, given or taken")
+        if expires_at is not None and amount < 0:
+            raise ValueError("expiry: what is taken does not expire")
+        # To ask about an account must not open it.
+        if await self.reads.account(account_id) is None:
+            return _answer(account_id, command_id, "unknown-account")
+        # One instant has one text, which is part of what a repeat is held against.
+        until = expires_at.astimezone(UTC) if expires_at else None
+        command = command_of(account_id, Adjust(amount, until, operator, reason), command_id)
+        (answer,) = await obey(self.ledger, self.rules, [command])
+        found = await self.reads.account(account_id)
+        balance = found.balance if found else None
+        if answer.outcome != "adjusted":
+            return _answer(account_id, command_id, cast("AdjustmentRefusal", answer.outcome), balance)
+        return AdjustmentAnswer(
+            account_id=account_id,
+            command_id=command_id,
+            outcome="adjusted",
+            is_new=answer.is_new,
+            balance=balance,
+            change=await self.kept.change_of(account_id, command.key),
+        )
+
+
+def _answer(
+    account_id: str, command_id: str, refusal: AdjustmentRefusal, balance: int | None = None
+) -> AdjustmentAnswer:
+    return AdjustmentAnswer(
+        account_id=account_id, command_id=command_id, outcome=refusal, is_new=False, balance=balance, change=None
+    )

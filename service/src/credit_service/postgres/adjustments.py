@@ -1,0 +1,23 @@
+"""What the ledger keeps of adjustments."""
+
+from typing import TYPE_CHECKING
+
+from credit_service.application.adjust import AdjustmentChange
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    from credit_service.postgres.pool import Pool
+
+
+class PostgresAdjustments:
+    """The application's `Adjustments` in Postgres."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+
+    async def change_of(self, account_id: str, key: bytes) -> AdjustmentChange | None:
+        """See `application.adjust.Adjustments`."""
+        with faults_named():
+            row = await self._pool.fetchrow(sql("read_adjustment"), account_id, key)
+        return None if row is None else AdjustmentChange(**row)
