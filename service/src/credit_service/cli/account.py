@@ -1,18 +1,38 @@
 """`credits account`."""
 
+from contextlib import aclosing
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from credit_service.cli.export import RowsFormat, RowsOutput, long_reads, print_rows
 from credit_service.cli.faults import WrongUse
+from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put
 from credit_service.cli.run import ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from credit_service.application.export import WhichAccounts, WhichEntries
     from credit_service.application.read import AccountSnapshot
+    from credit_service.settings import Settings
+
+
+class Kind(StrEnum):
+    """The reasons of balance changes, as the messages name them."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+    RENEWAL = "renewal"
+    PLAN_CHANGE = "plan_change"
+    PURCHASE = "purchase"
+    LAPSE = "lapse"
+    ADJUSTMENT = "adjustment"
+    OPENING = "opening"
+
 
 app = typer.Typer(help="Accounts and their credits.", no_args_is_help=True)
 
@@ -20,6 +40,76 @@ app = typer.Typer(help="Accounts and their credits.", no_args_is_help=True)
 @app.callback()
 def account() -> None:
     """Accounts and their credits."""
+
+
+@app.command("list")
+def list_accounts(
+    below: Annotated[int | None, typer.Option(min=1, help="Only balances below this many credits.")] = None,
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="Only accounts on an unlimited plan.")] = False,
+    plan: Annotated[str | None, typer.Option(help="Only accounts with this plan in force.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only accounts whose id begins so.")] = "",
+    parked: Annotated[bool, typer.Option("--parked", help="Only accounts with events that wait.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    output: RowsOutput = RowsFormat.TEXT,
+) -> None:
+    """List accounts as they stand, in the order of their ids; however many, they are of one moment.
+
+    An unlimited account has no balance. What is asked for has to hold all at once.
+
+    Example: [cyan]credits account list --below 10 --output csv[/]
+    """
+    if unlimited and below is not None:
+        raise WrongUse("--below and --unlimited exclude each other: an unlimited account has no balance")
+    settings = settings_or_exit()
+    from credit_service.application.export import WhichAccounts
+
+    run(_list(settings, WhichAccounts(prefix, below, unlimited, plan, parked, limit), output))
+
+
+async def _list(settings: "Settings", which: "WhichAccounts", output: RowsFormat) -> None:
+    from credit_service.application.export import AccountRow
+    from credit_service.postgres.export import PostgresExports
+
+    async with long_reads(settings) as connection, aclosing(PostgresExports(connection).accounts(which)) as blocks:
+        await print_rows(AccountRow._fields, blocks, output)
+
+
+@app.command()
+def entries(
+    account_id: Annotated[
+        str | None, typer.Argument(metavar="[ACCOUNT]", help="The account's id; without it, all accounts.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Recorded at this time or later.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Recorded before this time.")] = None,
+    reason: Annotated[Kind | None, typer.Option(help="Only changes of this kind.")] = None,
+    output: RowsOutput = RowsFormat.TEXT,
+) -> None:
+    """Print the ledger, row by row: what changed a balance, when, and which message caused it.
+
+    Ranges that follow each other have every row once, if each [cyan]--to[/] has been past for a minute. A range of time
+    out of all accounts is one pass through the whole ledger, account by account, and takes as long as that is large.
+
+    Example: [cyan]credits account entries --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --output csv[/]
+    """
+    since = None if start is None else instant_of("--from", start)
+    until = None if end is None else instant_of("--to", end)
+    if since is not None and until is not None and since >= until:
+        raise WrongUse(f"--from {start} --to {end}: the range is empty, --to has to be later")
+    settings = settings_or_exit()
+    from credit_service.application.export import WhichEntries
+
+    run(_entries(settings, WhichEntries(account_id, since, until, None if reason is None else reason.value), output))
+
+
+async def _entries(settings: "Settings", which: "WhichEntries", output: RowsFormat) -> None:
+    from credit_service.application.export import EntryRow, UnknownAccount
+    from credit_service.postgres.export import PostgresExports
+
+    async with long_reads(settings) as connection, aclosing(PostgresExports(connection).entries(which)) as blocks:
+        try:
+            await print_rows(EntryRow._fields, blocks, output)
+        except UnknownAccount:
+            raise WrongUse(f"there is no account {which.account_id!r}") from None
 
 
 @app.command()
