@@ -1,7 +1,7 @@
 """Ranges of topics that are read once more, by a consumer of their own: no group of the service is touched."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from credit_service.application import ports
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
 IDLE_SECONDS_MAX = 60
@@ -61,21 +62,16 @@ class Range:
 class RangeReader:
     """Reads ranges; to be had from `range_reader`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, connection: KafkaConnection) -> None:
         self._consumer = consumer
+        self._connection = connection
 
     async def partitions(self, topics: Collection[str]) -> list[TopicPartition]:
         """All partitions of `topics`; raises `TopicsUnknown`."""
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            # All topics: asking for one by its name would make a broker that creates topics by itself create it.
-            known = await self._consumer.topics()
-        if missing := sorted(set(topics) - set(known)):
+        counts = await partition_counts(self._connection)
+        if missing := sorted(set(topics) - set(counts)):
             raise TopicsUnknown(", ".join(missing))
-        return [
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
-        ]
+        return [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
 
     async def ranges(
         self, topics: Collection[str], start: Bound, end: Bound, limits: Mapping[ports.TopicPartition, int] | None
@@ -114,7 +110,7 @@ class RangeReader:
 
     async def read(
         self, ranges: Sequence[Range], wanted: Wanted | None = None
-    ) -> AsyncIterator[tuple[Range, list[ConsumerRecord]]]:
+    ) -> AsyncGenerator[tuple[Range, list[ConsumerRecord]]]:
         """The records of `ranges`, some of one partition at a time, each partition in its order.
 
         `wanted`, if given, says before each fetch of which partitions more may come. Ends with the ranges; raises
@@ -168,6 +164,6 @@ async def range_reader(
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             await consumer.start()
-        yield RangeReader(consumer)
+        yield RangeReader(consumer, connection)
     finally:
         await consumer.stop()
