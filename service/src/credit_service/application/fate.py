@@ -53,6 +53,10 @@ def fate_of(record: Record, known: KnownKey | None, letter: KnownLetter | None) 
     return "parked" if known.position is None else "duplicate"
 
 
+def _is_same(record: Record, known: KnownKey) -> bool:
+    return isinstance(record.content, Incoming) and known.content == record.content.content
+
+
 async def fates_of(
     records: Sequence[Record], lookup: Lookup
 ) -> tuple[list[Fate], list[KnownKey | None], Mapping[Place, KnownLetter]]:
@@ -60,7 +64,7 @@ async def fates_of(
     events = [record.content for record in records if isinstance(record.content, Incoming)]
     found = iter(await lookup.keys(events) if events else [])
     known = [next(found) if isinstance(record.content, Incoming) else None for record in records]
-    doubtful = [r.place for r, k in zip(records, known, strict=True) if k is None]
+    doubtful = [r.place for r, k in zip(records, known, strict=True) if k is None or not _is_same(r, k)]
     letters = await lookup.letters(doubtful) if doubtful else {}
     fates = [fate_of(r, k, letters.get(r.place)) for r, k in zip(records, known, strict=True)]
     return fates, known, letters

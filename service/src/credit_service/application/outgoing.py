@@ -9,10 +9,11 @@ from credit_service.domain.published import Published, balance_changed, insuffic
 
 def outbox_rows(decided: Decided) -> list[WaitingEvent]:
     """One row for each balance change, in order, and one for each decline."""
-    changes = [_row(balance_changed(change)) for change in decided.changes]
-    declines = [_row(insufficient_credits(d)) for d in decided.decisions if d.outcome == "declined"]
+    changes = [waiting(balance_changed(change)) for change in decided.changes]
+    declines = [waiting(insufficient_credits(d)) for d in decided.decisions if d.outcome == "declined"]
     return changes + declines
 
 
-def _row(event: Published) -> WaitingEvent:
+def waiting(event: Published) -> WaitingEvent:
+    """The event as it waits in the outbox."""
     return WaitingEvent(event.type, event.account_id.encode(), event.id, event.time, to_json(event.data))

@@ -1,7 +1,7 @@
 """Where what is recorded of an account and what the rules make of it disagree, each told once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from credit_service.domain.decision import Change, Decision
@@ -23,11 +23,15 @@ DifferenceKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that disagrees. `number` is the position, sequence or grant that it is about; 0: the account."""
+    """One thing that disagrees. `number` is the position, sequence or grant that it is about; 0: the account.
+
+    `is_derived`: it is a sum of entries that all agree, and can be made anew from them.
+    """
 
     kind: DifferenceKind
     number: int
     told: str
+    is_derived: bool = False
 
 
 def differences(history: History, recomputed: Recomputed) -> list[Difference]:
@@ -111,9 +115,8 @@ def _lines(change: Change) -> str:
 def _standing(history: History, recomputed: Recomputed) -> Iterator[Difference]:
     standing, account = history.standing, recomputed.account
     if standing.balance != account.balance:
-        yield Difference(
-            "balance-differs", 0, f"the account's row says {standing.balance}, and its entries {account.balance}"
-        )
+        told = f"the account's row says {standing.balance}, and its entries {account.balance}"
+        yield Difference("balance-differs", 0, told, is_derived=True)
     made = {
         "unlimited": account.unlimited,
         "sequence": account.sequence,
@@ -125,17 +128,18 @@ def _standing(history: History, recomputed: Recomputed) -> Iterator[Difference]:
         "declined_in_period": account.declined_in_period,
         "next_timer_at": account.next_timer_at,
     }
-    told = [
+    others = [
         f"{name} is {getattr(standing, name)}, and by the rules {value}"
         for name, value in made.items()
         if getattr(standing, name) != value
     ]
-    if told:
-        yield Difference("account-differs", 0, "; ".join(told))
+    if others:
+        yield Difference("account-differs", 0, "; ".join(others))
     for grant_id in sorted({*history.grants, *recomputed.grants}):
         kept, by_rules = history.grants.get(grant_id), recomputed.grants.get(grant_id)
         if kept is None or by_rules is None:
             yield Difference("grant-differs", grant_id, "is missing" if kept is None else "is of no decision")
         elif kept != by_rules:
             names = "origin amount remaining effective_at expires_at position is_open".split()
-            yield Difference("grant-differs", grant_id, _told(names, kept, by_rules))
+            is_derived = replace(kept, remaining=by_rules.remaining) == by_rules
+            yield Difference("grant-differs", grant_id, _told(names, kept, by_rules), is_derived=is_derived)

@@ -98,6 +98,11 @@ def _decision(number: int, d: Decision) -> tuple[object, ...]:
     )
 
 
+async def restore_decision(connection: "Connection", number: int, decision: Decision) -> None:
+    """Writes a decision that is missing; raises asyncpg's errors if there is one of its position or key."""
+    await _copy(connection, "decisions", DECISION, [_decision(number, decision)])
+
+
 ENTRY = (
     "account_no sequence line grant_id amount previous_balance balance reason position refunds_sequence "
     "period_ends_at occurred_at recorded_at"

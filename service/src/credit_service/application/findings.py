@@ -1,0 +1,77 @@
+"""What a reconciliation finds: each disagreement once, with what may be done about it."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from credit_service.application.record import Record
+from credit_service.domain.decision import Decision, Place
+from credit_service.domain.differences import DifferenceKind
+from credit_service.domain.published import Published
+
+FindingKind: TypeAlias = (
+    Literal[
+        "message-missing",
+        "message-extra",
+        "message-differs",
+        "dead-letter-waiting",
+        "key-shared",
+        "prospect-differs",
+        "event-missing",
+        "event-extra",
+        "event-differs",
+        "event-repeated",
+        "event-out-of-order",
+    ]
+    | DifferenceKind
+)
+
+Mend = Literal["process", "publish", "recount", "restore", "person"]
+"""`process`: decide the message. `publish`: under its old id. `recount`: what is derived, from the entries. `restore`:
+write the decision again, as the rules make it and the entries prove it. `person`: nothing is done by itself."""
+
+TO_MEND_MAX = 10_000
+"""So many findings are kept to be mended in one run; the rest is found again by the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement. `subject` names the thing: a place, `account:sequence`, an account's position."""
+
+    kind: FindingKind
+    account_id: str | None
+    subject: str
+    told: str
+    mend: Mend = "person"
+    # What the mending takes.
+    record: Record | None = None
+    decision: Decision | None = None
+    event: Published | None = None
+
+
+def place_text(place: Place) -> str:
+    """As people write a place."""
+    return f"{place.topic}/{place.partition}@{place.offset}"
+
+
+@dataclass(slots=True)
+class Findings:
+    """Takes findings as they come: `told` hears each, counts are kept, and those that can be mended, up to a bound."""
+
+    told: Callable[[Finding], None]
+    counts: Counter[FindingKind] = field(default_factory=Counter)
+    to_mend: list[Finding] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        """One more disagreement."""
+        self.counts[finding.kind] += 1
+        self.told(finding)
+        if finding.mend != "person" and len(self.to_mend) < TO_MEND_MAX:
+            self.to_mend.append(finding)
+
+    def could_not_tell(self, what: str) -> None:
+        """Something that could not be compared, and why."""
+        if what not in self.unknown:
+            self.unknown.append(what)

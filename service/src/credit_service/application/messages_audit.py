@@ -1,0 +1,76 @@
+"""The incoming topics held against the decisions: each message decided, or for a reason not, as it lies there."""
+
+from collections.abc import Sequence
+
+from credit_contracts.envelope import Unreadable
+from credit_service.application.audit import Span
+from credit_service.application.fate import Lookup, fates_of
+from credit_service.application.findings import Finding, place_text
+from credit_service.application.fingerprint import Fingerprint, hash_of_message
+from credit_service.application.record import Record
+from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.recompute import History
+
+
+def hash_of_record(record: Record) -> int:
+    """Stands for a readable message."""
+    content = record.content
+    if isinstance(content, Unreadable):
+        raise TypeError("an unreadable record has no key")
+    return hash_of_message(record.place, content.key, content.content)
+
+
+def decided_from(history: History, spans: Sequence[Span]) -> Fingerprint:
+    """The sum over the decisions that were made from messages of `spans`."""
+    by_topic = {span.partition: span for span in spans}
+    decided = Fingerprint()
+    for decision in history.decisions.values():
+        if decision.place is not None:
+            span = by_topic.get(decision.place[:2])
+            if span is not None and span.holds(decision.place.offset):
+                decided.add(hash_of_message(decision.place, decision.key, decision.content))
+    return decided
+
+
+def places_of(history: History, spans: Sequence[Span]) -> dict[Place, str]:
+    """The messages of `spans` that decisions were made from, with what to call them."""
+    by_topic = {span.partition: span for span in spans}
+    return {
+        d.place: f"{d.source} {d.id}"
+        for d in history.decisions.values()
+        if d.place is not None and (span := by_topic.get(d.place[:2])) is not None and span.holds(d.place.offset)
+    }
+
+
+async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[Finding], set[Place]]:
+    """What disagrees, message by message, and the places that decisions were made from.
+
+    A message is missing if it was never decided, does not wait for a plan, and is no dead letter.
+    """
+    found: list[Finding] = []
+    decided: set[Place] = set()
+    fates, known, letters = await fates_of(records, lookup)
+    for record, fate, key in zip(records, fates, known, strict=True):
+        where = place_text(record.place)
+        content = record.content
+        if isinstance(content, Unreadable):
+            if record.place not in letters:
+                told = f"cannot be read ({content.reason}), and is no dead letter"
+                found.append(Finding("message-missing", None, where, told, "process", record=record))
+            continue
+        if key is not None and key.place == record.place:
+            decided.add(record.place)
+            if fate == "conflict":
+                told = f"{_named(content)} was decided with other content than lies there"
+                found.append(Finding("message-differs", content.account_id, where, told))
+        elif fate == "new":
+            told = f"{_named(content)} was never decided"
+            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
+        elif fate == "conflict" and record.place not in letters:
+            told = f"{_named(content)} says other than what was decided under its key, and is no dead letter"
+            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
+    return found, decided
+
+
+def _named(incoming: Incoming) -> str:
+    return f"{incoming.type} {incoming.source} {incoming.id}"

@@ -1,0 +1,165 @@
+"""The published topics held against the ledger: each change and each decline there once, in order, byte for byte."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic_core import to_json
+
+from credit_service.application.audit import Pending, PublishedRecord
+from credit_service.application.findings import Finding, place_text
+from credit_service.application.fingerprint import Fingerprint, hash_of_event
+from credit_service.domain.published import Published, balance_changed, insufficient_credits
+from credit_service.domain.recompute import History
+
+DECLINE_MARK = ":d:"
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the topics tell of one account: the first and the last number of each kind, and a sum over all."""
+
+    first_sequence: int = 0
+    last_sequence: int = 0
+    first_decline: int = 0
+    last_decline: int = 0
+    in_order: bool = True
+    events: Fingerprint = field(default_factory=Fingerprint)
+
+    def hear(self, number: int, hashed: int, *, is_decline: bool) -> None:
+        """One more event, in the order of its topic."""
+        if is_decline:
+            self.in_order &= number > self.last_decline
+            self.first_decline = self.first_decline or number
+            self.last_decline = max(number, self.last_decline)
+        else:
+            self.in_order &= number == self.last_sequence + 1 or not self.last_sequence
+            self.first_sequence = self.first_sequence or number
+            self.last_sequence = max(number, self.last_sequence)
+        self.events.add(hashed)
+
+
+@dataclass(frozen=True, slots=True)
+class EventName:
+    """What an event's id says: `account:sequence`, or `account:d:position` for a decline."""
+
+    account_id: str
+    number: int
+    is_decline: bool
+
+
+def name_of(record: PublishedRecord) -> EventName | None:
+    """The name of a published event; None if its id is none that this service gives."""
+    account_id, _, number = (record.event_id or "").rpartition(":")
+    if not account_id or not (number.isascii() and number.isdigit()):
+        return None
+    if account_id.endswith(":d") and record.place.topic.endswith("insufficient-credits"):
+        return EventName(account_id[:-2], int(number), is_decline=True)
+    return EventName(account_id, int(number), is_decline=False)
+
+
+@dataclass(slots=True)
+class Expected:
+    """What should be in the topics: events by their names' numbers, and up to where they must be there."""
+
+    changes: dict[int, Published] = field(default_factory=dict)
+    declines: dict[int, Published] = field(default_factory=dict)
+
+
+def events_of(history: History) -> Expected:
+    """All that the ledger told of an account, built again from it."""
+    return Expected(
+        {sequence: balance_changed(change) for sequence, change in history.changes.items()},
+        {p: insufficient_credits(d) for p, d in history.decisions.items() if d.outcome == "declined"},
+    )
+
+
+def value_of(event: Published) -> bytes:
+    """The bytes of the event's value."""
+    return to_json(event.data)
+
+
+def agrees(history: History, heard: Heard | None, pending: Pending, *, is_whole: bool, began_ms: int | None) -> bool:
+    """Whether the sum over the topic is that over the ledger; if not, `look_closely` tells why.
+
+    `is_whole`: the topic was read from its first message on, and had lost none. Else `began_ms` is when it begins.
+    """
+    heard = heard or Heard()
+    if not heard.in_order:
+        return False
+    expected = _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms)
+    total = count = 0
+    for event in expected:
+        total += hash_of_event(event.id, event.account_id.encode(), value_of(event))
+        count += 1
+    return (count, total) == (heard.events.count, heard.events.total)
+
+
+def _due(
+    history: History, heard: Heard, pending: Pending, *, is_whole: bool, began_ms: int | None
+) -> Iterable[Published]:
+    """The events that must be in what was heard: all from its first on, but for what waits and was not heard."""
+    first = _first(heard.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
+    for sequence, change in history.changes.items():
+        is_pending = pending.sequence is not None and sequence >= pending.sequence and sequence > heard.last_sequence
+        if sequence >= first and not is_pending:
+            yield balance_changed(change)
+    declined = {p: d for p, d in history.decisions.items() if d.outcome == "declined"}
+    first = _first(heard.first_decline, is_whole, began_ms, ((p, d.decided_at) for p, d in declined.items()))
+    for position, decision in declined.items():
+        is_pending = pending.decline is not None and position >= pending.decline and position > heard.last_decline
+        if position >= first and not is_pending:
+            yield insufficient_credits(decision)
+
+
+def _first(heard: int, is_whole: bool, began_ms: int | None, recorded: Iterable[tuple[int, object]]) -> int:
+    """From which number on events must be there: all, those from the first that is, or those since the log begins."""
+    if is_whole:
+        return 0
+    if heard:
+        return heard
+    since = [n for n, at in recorded if began_ms is not None and at.timestamp() * 1000 > began_ms]  # type: ignore[attr-defined] # instants
+    return min(since) if since else 2**62
+
+
+def look_closely(
+    history: History,
+    records: Sequence[PublishedRecord],
+    pending: Pending,
+    *,
+    is_whole: bool,
+    began_ms: int | None,
+    repaired: set[str],
+    gone: Mapping[bool, set[int]],
+) -> list[Finding]:
+    """What disagrees, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
+    those were found there, and are not told again."""
+    found: list[Finding] = []
+    heard, seen = Heard(), {False: set[int](), True: set[int]()}
+    expected = events_of(history)
+    for record in records:
+        name = name_of(record)
+        if name is None:
+            continue
+        event = (expected.declines if name.is_decline else expected.changes).get(name.number)
+        subject = record.event_id or ""
+        where = f"at {place_text(record.place)}"
+        last = heard.last_decline if name.is_decline else heard.last_sequence
+        if name.number in seen[name.is_decline]:
+            found.append(Finding("event-repeated", history.account_id, subject, f"once more {where}"))
+        elif event is None:
+            known = history.standing.position if name.is_decline else history.standing.sequence
+            if name.number <= known and name.number not in gone[name.is_decline]:
+                found.append(Finding("event-extra", history.account_id, subject, f"{where}, of nothing in the ledger"))
+        elif (record.key, record.value) != (history.account_id.encode(), value_of(event)):
+            found.append(Finding("event-differs", history.account_id, subject, f"{where}, not the ledger's bytes"))
+        elif name.number < last and subject not in repaired:
+            found.append(Finding("event-out-of-order", history.account_id, subject, f"{where}, behind {last}"))
+        seen[name.is_decline].add(name.number)
+        heard.hear(name.number, 0, is_decline=name.is_decline)
+    for event in _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms):
+        is_decline = event.type == "insufficient-credits"
+        number = int(event.id.rpartition(":")[2])
+        if number not in seen[is_decline]:
+            told = f"{event.type} was never published"
+            found.append(Finding("event-missing", history.account_id, event.id, told, "publish", event=event))
+    return found

@@ -1,0 +1,94 @@
+"""Mends what a reconciliation found and a person agreed to. No entry is ever touched."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from credit_service.application.faults import RefusedByLedger
+from credit_service.application.findings import Finding, Mend
+from credit_service.application.operations import Json, OperationLog, recorded
+from credit_service.application.outgoing import waiting
+from credit_service.application.ports import WaitingEvent
+from credit_service.application.process import Processor
+from credit_service.domain.decision import Decision
+
+PROCESSED_AT_ONCE = 500
+
+
+class Mender(Protocol):
+    """What can be written into the ledger beside the way of the events. Raises the faults of `application.faults`."""
+
+    async def publish(self, event: WaitingEvent) -> bool:
+        """Has the event wait to be published, unless it does already; False then."""
+
+    async def recount(self, account_id: str) -> None:
+        """Makes the balance, and what is left of each grant, from the entries."""
+
+    async def restore(self, decision: Decision) -> None:
+        """Writes a decision that is missing."""
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What came of it, by what was done; `refused` are those that the ledger would not take."""
+
+    done: Counter[Mend] = field(default_factory=Counter)
+    refused: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Mends findings. `processor` must not move the stored offsets."""
+
+    mender: Mender
+    processor: Processor
+    log: OperationLog
+
+    async def run(self, findings: Sequence[Finding], operator: str, reason: str) -> Repaired:
+        """Mends all of them and keeps a record of it; what was mended before has no second effect.
+
+        Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`; it may then be run again.
+        """
+        by_mend: dict[Mend, list[Finding]] = {}
+        for finding in findings:
+            by_mend.setdefault(finding.mend, []).append(finding)
+        # Said before it is done: these may come to stand behind later ones in their topic.
+        published = [finding.subject for finding in by_mend.get("publish", [])]
+        arguments: dict[str, Json] = {mend: len(found) for mend, found in by_mend.items()}
+        arguments["published"] = [*published]
+        repaired = Repaired()
+        async with recorded(self.log, "repair", operator, reason, arguments) as operation:
+            try:
+                await self._mend(by_mend, repaired)
+            finally:
+                operation.result.update({mend: count for mend, count in repaired.done.items()})
+                operation.result["refused"] = len(repaired.refused)
+        return repaired
+
+    async def _mend(self, by_mend: dict[Mend, list[Finding]], repaired: Repaired) -> None:
+        # Decisions and balances first: what is processed then counts on them.
+        for finding in [*by_mend.get("restore", []), *by_mend.get("recount", [])]:
+            await self._one(finding, repaired)
+        messages = [finding.record for finding in by_mend.get("process", []) if finding.record is not None]
+        messages.sort(key=lambda record: record.order)
+        for at in range(0, len(messages), PROCESSED_AT_ONCE):
+            portion = messages[at : at + PROCESSED_AT_ONCE]
+            await self.processor.process(portion, asyncio.Event())
+            repaired.done["process"] += len(portion)
+        for finding in by_mend.get("publish", []):
+            await self._one(finding, repaired)
+
+    async def _one(self, finding: Finding, repaired: Repaired) -> None:
+        try:
+            if finding.event is not None:
+                await self.mender.publish(waiting(finding.event))
+            elif finding.decision is not None:
+                await self.mender.restore(finding.decision)
+            elif finding.account_id is not None:
+                await self.mender.recount(finding.account_id)
+        except RefusedByLedger:
+            repaired.refused.append(finding)
+        else:
+            repaired.done[finding.mend] += 1

@@ -1,0 +1,48 @@
+"""What a repair writes, each in one transaction under its account's lock."""
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from credit_service.application.ports import WaitingEvent
+from credit_service.domain.decision import Decision
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+from credit_service.postgres.store import restore_decision
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from credit_service.postgres.pool import Connection, Pool
+
+
+class PostgresMender:
+    """The application's `Mender` in Postgres."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+
+    async def publish(self, event: WaitingEvent) -> bool:
+        """See `application.repair.Mender`."""
+        async with self._locked(event.key.decode()) as (connection, _):
+            row = (event.topic, event.key, event.event_id, event.event_time, event.payload)
+            return await connection.fetchval(sql("repair_publish"), *row) is not None
+
+    async def recount(self, account_id: str) -> None:
+        """See `application.repair.Mender`."""
+        async with self._locked(account_id) as (connection, number):
+            await connection.execute(sql("repair_grants"), number)
+            await connection.execute(sql("repair_balance"), number)
+
+    async def restore(self, decision: Decision) -> None:
+        """See `application.repair.Mender`."""
+        async with self._locked(decision.account_id) as (connection, number):
+            await restore_decision(connection, number, decision)
+
+    @asynccontextmanager
+    async def _locked(self, account_id: str) -> "AsyncIterator[tuple[Connection, int]]":
+        with faults_named():
+            async with self._pool.acquire() as connection, connection.transaction():
+                row = await connection.fetchrow(sql("lock_accounts"), [account_id])
+                if row is None:
+                    raise LookupError("an account that was found is gone")
+                yield connection, row["account_no"]
