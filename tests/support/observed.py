@@ -71,7 +71,7 @@ _TABLES = {
         ORDER BY account_id, charge_sequence""",
     "parked": """SELECT account_id, source, id, type::text, partition, "offset"
         FROM credits.parked_events JOIN credits.accounts USING (account_no)""",
-    "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text
+    "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text, status::text
         FROM credits.dead_letters""",
     "outbox": "SELECT outbox_id, topic, event_id FROM credits.outbox",
     "claims": "SELECT claim_id FROM credits.outbox_claim",

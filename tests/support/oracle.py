@@ -423,11 +423,15 @@ def _inputs(observed: Observed, paused: Collection[str]) -> Violations:
     if both := decided.keys() & parked.keys():
         yield f"{len(both)} events are decided and still parked"
     places: dict[tuple[str, str, str], dict[Place, Event]] = defaultdict(dict)
+    retried: set[Place] = set()
     for message in observed.incoming:
         letter = letters.pop(message.place, None)
         if letter is not None:
             yield from _is_the_original(letter, message)
-            continue
+            # One that was retried has ended as any other message does, at any time.
+            if letter["status"] != "resolved":
+                continue
+            retried.add(message.place)
         if message.place[0] in paused:
             continue
         try:
@@ -440,13 +444,13 @@ def _inputs(observed: Observed, paused: Collection[str]) -> Violations:
         yield from (f"dead letter {place} was never sent" for place in letters)
         yield from (f"{key} was decided and never sent" for key in (decided.keys() | parked.keys()) - places.keys())
     for key, sent in places.items():
-        yield from _ended_once(observed.prefix, decided.get(key) or parked.get(key), sent)
+        yield from _ended_once(observed.prefix, decided.get(key) or parked.get(key), sent, retried)
     for row in observed.decisions:
         if (row["source"] == OWN_SOURCE) != (row["outcome"] in OWN_TYPES.get(row["type"], ())):
             yield f"{_key(row)} is {row['outcome']}, {row['type']} from {row['source']}"
 
 
-def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event]) -> Violations:
+def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event], retried: set[Place]) -> Violations:
     if row is None:
         yield f"{sorted(sent)} was lost: no decision, not parked, no dead letter"
         return
@@ -454,7 +458,8 @@ def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event]) -> Viola
     if first not in sent:
         yield f"{_key(row)} is said to come from {first}, and came from {sorted(sent)}"
         return
-    if first != min(place for place in sent if place[:2] == first[:2]):
+    at_once = sent.keys() - retried
+    if first in at_once and first != min(place for place in at_once if place[:2] == first[:2]):
         yield f"{_key(row)} was decided at {first}, and not at the first of {sorted(sent)}"
     if len({(event.type, event.content) for event in sent.values()}) > 1:
         yield f"{_key(row)} came with different contents, and none of them is a dead letter: {sorted(sent)}"

@@ -15,6 +15,7 @@ from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import (
     DeadLetter,
     Ledger,
+    LedgerTransaction,
     Positions,
     Reach,
     TopicPartition,
@@ -24,7 +25,7 @@ from credit_service.application.ports import (
 from credit_service.application.record import Record
 from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import Decided, Incoming, Place, Refused, Wake
+from credit_service.domain.decision import Incoming, Place, Refused, Wake
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +41,53 @@ REFUSALS = {
     "parked-too-long": "the account's first plan did not come in time",
 }
 
+REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
+"""Neither the message's fault nor its content's: `reason_of` says them."""
+
 
 class Undecidable(Exception):  # noqa: N818 - reads as the condition that it reports
     """The rules themselves failed on these events: a defect, which must not hold everybody else back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What came of some inputs, and is to be stored; `is_early`: not of those at hand, but of what comes before."""
+
+    what: ToStore
+    inputs: Sequence[Incoming | Wake]
+    is_early: bool
+
+
+async def fold(
+    transaction: LedgerTransaction,
+    inputs: Sequence[Incoming | Wake],
+    rules: Rules,
+    step: Callable[[str], None] = lambda _: None,
+    *,
+    in_one_go: bool = False,
+) -> Folded:
+    """Locks, loads and decides, storing nothing; `step` hears of each step that is done.
+
+    Timers that are too many to come along come first, in a transaction of their own, unless all is wanted `in_one_go`.
+    Raises `Undecidable` and what the transaction raises.
+    """
+    accounts = await transaction.lock_and_load(inputs)
+    now = await transaction.now()
+    step("load")
+    early = [] if in_one_go else early_inputs(accounts, inputs, now)
+    try:
+        decided = decide(accounts, early or inputs, now, rules)
+    except Exception as error:
+        raise Undecidable(type(error).__name__) from error
+    return Folded(ToStore(now, accounts, decided, outbox_rows(decided)), early or inputs, bool(early))
+
+
+def reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
+    """Reason and detail of what neither the rules nor the ledger take."""
+    if isinstance(error, RefusedByLedger):
+        detail = f"SQLSTATE {error.sqlstate}" + (f", {error.constraint}" if error.constraint else "")
+        return {"reason": "refused-by-database", "detail": detail}
+    return {"reason": "undecidable", "detail": str(error)}
 
 
 @dataclass(slots=True)
@@ -112,9 +157,9 @@ class Processor:
                 return await self._until_stored(work, abandon)
             except (RefusedByLedger, Undecidable) as error:
                 refusal = error
-                log.warning("batch refused", events=len(records), **_reason_of(error))
+                log.warning("batch refused", events=len(records), **reason_of(error))
         if len(records) == 1:
-            reason = _reason_of(refusal)
+            reason = reason_of(refusal)
             letter = DeadLetter(records[0], reason["reason"], reason["detail"])
             return await self._until_stored(_Work([], letters=[letter], next_offsets=work.next_offsets), abandon)
         middle = len(records) // 2
@@ -130,7 +175,7 @@ class Processor:
         try:
             return await self._until_stored(_Work(wakes), abandon)
         except (RefusedByLedger, Undecidable) as error:
-            log.exception("wake failed", accounts=len(wakes), **_reason_of(error))
+            log.exception("wake failed", accounts=len(wakes), **reason_of(error))
             if len(wakes) == 1:
                 return Report()
         report = Report()
@@ -169,14 +214,10 @@ class Processor:
         expected = {partition: self.positions[partition] for partition in work.next_offsets}
         async with self._ledger.transaction() as transaction:
             await transaction.lock_offsets(expected)
-            accounts = await transaction.lock_and_load(work.inputs)
-            now = await transaction.now()
-            clock.step("load")
-            early = early_inputs(accounts, work.inputs, now)
-            decided = self._decide(lambda: decide(accounts, early or work.inputs, now, self._rules))
-            what = ToStore(now, accounts, decided, outbox_rows(decided))
-            if not early:
-                what.dead_letters = [*work.letters, *_refused(decided.refused, work.records)]
+            folded = await fold(transaction, work.inputs, self._rules, clock.step)
+            what = folded.what
+            if not folded.is_early:
+                what.dead_letters = [*work.letters, *_refused(what.decided.refused, work.records)]
                 what.next_offsets = work.next_offsets
             clock.step("decide")
             await transaction.store(what)
@@ -185,13 +226,7 @@ class Processor:
         clock.step("commit")
         self._reach("after-commit")
         _count(report, what)
-        return not early
-
-    def _decide(self, fold: Callable[[], Decided]) -> Decided:
-        try:
-            return fold()
-        except Exception as error:
-            raise Undecidable(type(error).__name__) from error
+        return not folded.is_early
 
 
 class _StepClock:
@@ -223,13 +258,6 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
         return []
     at = {record.place: record for record in records}
     return [DeadLetter(at[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
-
-
-def _reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
-    if isinstance(error, RefusedByLedger):
-        detail = f"SQLSTATE {error.sqlstate}" + (f", {error.constraint}" if error.constraint else "")
-        return {"reason": "refused-by-database", "detail": detail}
-    return {"reason": "undecidable", "detail": str(error)}
 
 
 def _count(report: Report, what: ToStore) -> None:

@@ -1,0 +1,302 @@
+"""The desk for dead letters: people retry them the way of every event, discard or erase them, by these calls."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from credit_contracts.envelope import Unreadable
+from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.letters import (
+    Became,
+    LetterAnswer,
+    LetterRecord,
+    Letters,
+    LetterStore,
+    LetterTransaction,
+    Standing,
+)
+from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
+from credit_service.application.operations import Json, OperationLog, recorded
+from credit_service.application.ports import Reach, no_failpoints
+from credit_service.application.process import REFUSALS, Undecidable, fold, reason_of
+from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Decided, Incoming, Order
+
+IDS_MAX = 1_000
+BATCH_LETTERS_MAX = 100
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+ORDERED_MAX = 100_000
+"""So many are brought in order of occurrence at a time; of more, the next ones after these are done."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class _NotKept(Exception):  # noqa: N818 - not an error
+    """Ends a transaction that was only tried."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Adds up what became of letters, for the record of the operation."""
+
+    counts: dict[str, Json]
+
+    def add(self, answers: Sequence[LetterAnswer]) -> None:
+        for answer in answers:
+            before = self.counts.get(answer.became, 0)
+            self.counts[answer.became] = (before if isinstance(before, int) else 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterDesk:
+    """Retries, discards and erases letters in `letters`; what is done to a whole group is kept in `operations`."""
+
+    letters: LetterStore
+    operations: OperationLog
+    rules: Rules
+    reach: Reach = field(default=no_failpoints)
+
+    async def retry(
+        self, which: Letters, *, operator: str, reason: str, dry_run: bool = False
+    ) -> AsyncGenerator[list[LetterAnswer]]:
+        """Takes letters the way of live events, in order of occurrence; what became of each, batch after batch.
+
+        A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
+        why; one that the ledger refuses fails alone. No stored offset is touched. It is safe to do again after any end.
+        With `dry_run` each is decided by itself, as things stand, and nothing is kept. Raises `ValueError` on an empty
+        or overlong text, and `LedgerUnavailable` if the ledger is away for longer than a few attempts: what became of
+        the batch in hand is then not known.
+        """
+        _hold(operator, reason)
+        async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as tally:
+            async for batch in self._in_order(which, await self.letters.last_id(), 1 if dry_run else BATCH_LETTERS_MAX):
+                answers = await self._retry(batch, operator, reason, dry_run=dry_run)
+                tally.add(answers)
+                yield answers
+
+    async def discard(self, which: Letters, *, operator: str, reason: str) -> AsyncGenerator[list[LetterAnswer]]:
+        """Ends letters without a decision, for good; what became of each, batch after batch.
+
+        Raises as `retry` does.
+        """
+        _hold(operator, reason)
+        async with self._recorded("dead-letters-discard", which, operator, reason, is_trial=False) as tally:
+            async for batch in self._batches(which):
+                ended = set(await _attempted(self.letters.discard, batch, operator, reason))
+                answers = [LetterAnswer(dead_letter_id=i, became="discarded") for i in batch if i in ended]
+                answers += await self._found([i for i in batch if i not in ended])
+                tally.add(answers)
+                yield answers
+
+    async def erase(self, ids: Sequence[int], *, operator: str) -> list[LetterAnswer]:
+        """Takes key, value and headers out of letters, for good; one that waits cannot be retried any more.
+
+        What has been published of it stays in Kafka for as long as its topic keeps it. Raises `ValueError` on an empty
+        or overlong text, and `LedgerUnavailable`.
+        """
+        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+        erased = set(await _attempted(self.letters.erase, ids, operator))
+        standings = await self.letters.standings(ids)
+        became: dict[int, Became] = {i: "erased" if i in erased else "erased-before" for i in standings}
+        return [LetterAnswer(dead_letter_id=i, became=became.get(i, "unknown")) for i in ids]
+
+    @asynccontextmanager
+    async def _recorded(
+        self, kind: str, which: Letters, operator: str, reason: str, *, is_trial: bool
+    ) -> AsyncIterator[_Tally]:
+        if is_trial or which.ids is not None:
+            yield _Tally({})
+            return
+        async with recorded(self.operations, kind, operator, reason, which.arguments) as operation:
+            yield _Tally(operation.result)
+
+    async def _in_order(self, which: Letters, up_to: int, letters_max: int) -> AsyncGenerator[list[int]]:
+        """The numbers of what waits, in order of occurrence, in batches; then those of `which` that wait no more."""
+        seen: set[int] = set()
+        last: _Key | None = None
+        while True:
+            found: list[_Key] = []
+            async for block in self.letters.waiting(which, up_to):
+                found += [key for key in map(_key, block) if last is None or key > last]
+                if len(found) > 2 * ORDERED_MAX:
+                    found = sorted(found)[:ORDERED_MAX]
+            found = sorted(found)[:ORDERED_MAX]
+            for batch in _batches_of(found, letters_max):
+                seen.update(batch if which.ids is not None else ())
+                yield batch
+            if len(found) < ORDERED_MAX:
+                break
+            last = found[-1]
+        if left := [i for i in which.ids or () if i not in seen]:
+            yield left
+
+    async def _batches(self, which: Letters) -> AsyncGenerator[Sequence[int]]:
+        if which.ids is not None:
+            yield which.ids
+            return
+        after, up_to = 0, await self.letters.last_id()
+        while ids := await self.letters.waiting_ids(which, after, up_to, IDS_MAX):
+            yield ids
+            after = ids[-1]
+
+    async def _retry(self, ids: Sequence[int], operator: str, comment: str, *, dry_run: bool) -> list[LetterAnswer]:
+        """One batch, in the order of `ids`; what the rules or the ledger refuse is halved until one is at fault."""
+        answers: dict[int, LetterAnswer] = {}
+
+        async def halve(part: Sequence[int]) -> None:
+            for _ in range(2):
+                try:
+                    await _attempted(self._decide, part, answers, operator, comment, dry_run=dry_run)
+                except (RefusedByLedger, Undecidable) as error:
+                    refusal = error
+                else:
+                    return
+            if len(part) == 1:
+                answers[part[0]] = await _attempted(self._fail, part[0], dry_run=dry_run, **reason_of(refusal))
+                return
+            await halve(part[: len(part) // 2])
+            await halve(part[len(part) // 2 :])
+
+        await halve(ids)
+        return [answers[i] for i in ids]
+
+    async def _decide(
+        self, ids: Sequence[int], answers: dict[int, LetterAnswer], operator: str, comment: str, *, dry_run: bool
+    ) -> None:
+        """Transactions until each of `ids` has its answer: one, or some before it for what has to come first."""
+        while left := [i for i in ids if i not in answers]:
+            told: dict[int, LetterAnswer] = {}
+            try:
+                async with self.letters.transaction() as transaction:
+                    self.reach("before-transaction")
+                    locked = {letter.dead_letter_id: letter for letter in await transaction.lock_letters(left)}
+                    letters = [locked[i] for i in left if i in locked]
+                    told = await self._decide_locked(transaction, letters, in_one_go=dry_run)
+                    await transaction.resolve_letters(
+                        [(i, a.outcome) for i, a in told.items() if a.outcome is not None], operator, comment
+                    )
+                    await transaction.fail_letters(
+                        [(i, a.reason, a.detail or "") for i, a in told.items() if a.reason is not None]
+                    )
+                    self.reach("inside-transaction")
+                    if dry_run:
+                        raise _NotKept
+            except _NotKept:
+                pass
+            self.reach("after-commit")
+            answers.update(told)
+            answers.update({a.dead_letter_id: a for a in await self._found([i for i in left if i not in locked])})
+
+    async def _decide_locked(
+        self, transaction: LetterTransaction, letters: Sequence[LetterRecord], *, in_one_go: bool
+    ) -> dict[int, LetterAnswer]:
+        """Decides and stores; the answers of those that this is the end of. The others come in another transaction."""
+        answers = {}
+        events: list[tuple[int, Incoming]] = []
+        for letter in letters:
+            content = letter.record.content
+            if letter.is_erased:
+                answer = LetterAnswer(dead_letter_id=letter.dead_letter_id, became="erased-before")
+            elif isinstance(content, Unreadable):
+                answer = _failed(letter.dead_letter_id, content.reason, content.detail)
+            else:
+                events.append((letter.dead_letter_id, content))
+                continue
+            answers[letter.dead_letter_id] = answer
+        if events:
+            folded = await fold(transaction, [event for _, event in events], self.rules, in_one_go=in_one_go)
+            await transaction.store(folded.what)
+            were_decided = {id(item) for item in folded.inputs}
+            came = [(i, event) for i, event in events if id(event) in were_decided]
+            answers.update({a.dead_letter_id: a for a in _answers(came, folded.what.decided)})
+        return answers
+
+    async def _fail(self, dead_letter_id: int, *, dry_run: bool, reason: str, detail: str) -> LetterAnswer:
+        if not dry_run:
+            async with self.letters.transaction() as transaction:
+                if not await transaction.lock_letters([dead_letter_id]):
+                    (answer,) = await self._found([dead_letter_id])
+                    return answer
+                await transaction.fail_letters([(dead_letter_id, reason, detail)])
+        return _failed(dead_letter_id, reason, detail)
+
+    async def _found(self, ids: Sequence[int]) -> list[LetterAnswer]:
+        """What was done to letters before."""
+        if not ids:
+            return []
+        standings = await self.letters.standings(ids)
+        return [_found(i, standings.get(i)) for i in ids]
+
+
+_Key = tuple[Order, int, int]
+"""Order of occurrence, the letter's number, and its size."""
+
+
+def _key(letter: LetterRecord) -> _Key:
+    return letter.record.order, letter.dead_letter_id, letter.record.size_bytes
+
+
+def _batches_of(keys: Sequence[_Key], letters_max: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    size_bytes = 0
+    for _, dead_letter_id, more_bytes in keys:
+        if not batches or len(batches[-1]) >= letters_max or size_bytes + more_bytes > BATCH_BYTES_MAX:
+            batches.append([])
+            size_bytes = 0
+        batches[-1].append(dead_letter_id)
+        size_bytes += more_bytes
+    return batches
+
+
+def _answers(events: Sequence[tuple[int, Incoming]], decided: Decided) -> list[LetterAnswer]:
+    """What became of each event: its own decision, or none, since it is refused, parked, or a duplicate."""
+    refused = {id(one.incoming): one.reason for one in decided.refused}
+    parked = {id(event) for event in decided.parked}
+    # Of two letters with one key the first is decided; what waited elsewhere is decided under its own place.
+    outcomes = {(d.account_id, d.key, d.place): d.outcome for d in decided.decisions}
+    answers = []
+    for dead_letter_id, event in events:
+        if id(event) in refused:
+            reason = refused[id(event)]
+            answers.append(_failed(dead_letter_id, reason, REFUSALS[reason]))
+            continue
+        outcome: str | None = "parked" if id(event) in parked else None
+        outcome = outcome or outcomes.pop((event.account_id, event.key, event.place), "duplicate")
+        answers.append(LetterAnswer(dead_letter_id=dead_letter_id, became="resolved", outcome=outcome))
+    return answers
+
+
+def _failed(dead_letter_id: int, reason: str, detail: str) -> LetterAnswer:
+    return LetterAnswer(dead_letter_id=dead_letter_id, became="failed", reason=reason, detail=detail)
+
+
+def _found(dead_letter_id: int, standing: Standing | None) -> LetterAnswer:
+    if standing is None:
+        return LetterAnswer(dead_letter_id=dead_letter_id, became="unknown")
+    if standing.status == "resolved":
+        return LetterAnswer(dead_letter_id=dead_letter_id, became="resolved-before", outcome=standing.outcome)
+    if standing.status == "discarded":
+        return LetterAnswer(dead_letter_id=dead_letter_id, became="discarded-before")
+    # It came back to wait just now.
+    return LetterAnswer(dead_letter_id=dead_letter_id, became="failed", detail="it has just come back")
+
+
+def _hold(operator: str, reason: str) -> None:
+    hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+    hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+
+
+async def _attempted(work: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
+    """Tries a few times while the ledger is away."""
+    pause_seconds = BACKOFF_SECONDS_FIRST
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await work(*arguments, **named)
+        except LedgerUnavailable:
+            await asyncio.sleep(pause_seconds)
+            pause_seconds *= 2
+    return await work(*arguments, **named)

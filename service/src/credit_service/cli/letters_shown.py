@@ -1,0 +1,104 @@
+"""Dead letters as people read them; what strangers have sent cannot move the cursor of a terminal."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from credit_service.application.letters import Bytes, LetterAnswer, LetterGroup, LetterLine, ShownLetter
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def safe(text: str) -> str:
+    """The text with every character that does not print written as its number."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def age(seconds: int) -> str:
+    """How long, in the largest unit that fits."""
+    for size, unit in UNITS:
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def groups_table(groups: "Sequence[LetterGroup]") -> "Table":
+    """A row a group."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("Letters", justify="right")
+    for name in ("Topic", "Reason", "Status", "Oldest", "Newest"):
+        table.add_column(name, overflow="fold")
+    for group in groups:
+        ages = (f"{age(seconds)} ago" for seconds in (group.oldest_seconds, group.newest_seconds))
+        table.add_row(f"{group.letters:,}", safe(group.topic), safe(group.reason), group.status, *ages)
+    return table
+
+
+def each_line(line: "LetterLine") -> str:
+    """One letter in a line."""
+    place = f"{line.place.topic}/{line.place.partition}/{line.place.offset}"
+    about = line.account_id or "no account"
+    more = [
+        line.status if line.status != "waiting" else None,
+        line.outcome,
+        "erased" if line.erased else None,
+        f"{line.retries} retries failed" if line.retries else None,
+    ]
+    parts = [f"#{line.dead_letter_id}", place, about, line.reason, f"{age(line.age_seconds)} old", *filter(None, more)]
+    return safe("  ".join(parts))
+
+
+def told_line(answer: "LetterAnswer") -> str:
+    """What became of one letter."""
+    before = " before" if answer.became.endswith("-before") else ""
+    what = answer.became.removesuffix("-before")
+    if what == "resolved":
+        return f"#{answer.dead_letter_id}: {answer.outcome}{before}"
+    if what == "failed":
+        return safe(f"#{answer.dead_letter_id}: waits on: {answer.reason or 'moved'}, {answer.detail}")
+    if what == "unknown":
+        return f"#{answer.dead_letter_id}: is not there"
+    return f"#{answer.dead_letter_id}: {what}{before}"
+
+
+def letter_shown(letter: "ShownLetter") -> str:
+    """One letter whole."""
+    place = letter.place
+    rows = [
+        ("Dead letter", f"#{letter.dead_letter_id}"),
+        ("Place", f"{place.topic}, partition {place.partition}, offset {place.offset}"),
+        ("Account", letter.account_id),
+        ("Reason", f"{letter.reason}: {letter.detail}"),
+        ("Since", _second(letter.created_at)),
+        ("Kafka's time", _second(letter.kafka_at)),
+        ("Status", letter.status + (f", {letter.outcome}" if letter.outcome else "")),
+        ("Ended", _by(letter.ended_at, letter.operator, letter.comment)),
+        ("Retries that failed", str(letter.retries) if letter.retries else None),
+        ("Last one failed", _by(letter.retried_at, letter.retry_reason, letter.retry_detail)),
+        ("Erased", _by(letter.erased_at, letter.erased_by, None)),
+    ]
+    lines = [f"{name:<20}{safe(said)}" for name, said in rows if said is not None]
+    lines += [f"{'Header':<20}{safe(header.name)} = {_bytes(header.value)}" for header in letter.headers]
+    lines += [f"{'Key':<20}{_bytes(letter.key)}", f"{'Value':<20}{_bytes(letter.value)}"]
+    return "\n".join(lines)
+
+
+def _bytes(shown: "Bytes | None") -> str:
+    if shown is None:
+        return "none"
+    return f"hex {shown.data}" if shown.encoding == "hex" else safe(shown.data)
+
+
+def _second(instant: datetime | None) -> str | None:
+    return None if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _by(at: datetime | None, who: str | None, why: str | None) -> str | None:
+    parts = [_second(at), who, why]
+    return None if at is None else ", ".join(part for part in parts if part)

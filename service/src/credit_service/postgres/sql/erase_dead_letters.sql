@@ -1,0 +1,16 @@
+-- Takes the original bytes out of letters, and the key out of what is still to be published of them.
+WITH erased AS (
+    UPDATE credits.dead_letters
+    SET key = NULL, value = NULL, headers = '[]', erased_at = credits.ledger_now(), erased_by = $2
+    WHERE dead_letter_id = any($1::bigint []) AND erased_at IS NULL
+    RETURNING dead_letter_id
+),
+
+unpublished AS (
+    UPDATE credits.outbox
+    SET key = NULL
+    WHERE dead_letter_id IN (SELECT dead_letter_id FROM erased)
+)
+
+SELECT dead_letter_id
+FROM erased;

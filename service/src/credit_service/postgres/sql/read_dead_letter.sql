@@ -1,0 +1,7 @@
+-- One letter whole.
+SELECT
+    dead_letter_id, topic, partition, "offset", account_id, reason, detail, created_at, timestamp_ms, status::text,
+    outcome, ended_at, operator, comment, retries, retried_at, retry_reason, retry_detail, erased_at, erased_by, key,
+    value, headers::text
+FROM credits.dead_letters
+WHERE dead_letter_id = $1;

@@ -1,0 +1,11 @@
+-- The oldest $4 letters: of the topic $1, the reason $2, or of any, and $3: only what waits.
+SELECT
+    dead_letter_id, topic, partition, "offset", account_id, reason, detail, status::text, outcome, retries,
+    erased_at IS NOT NULL AS erased, created_at,
+    greatest(0, extract(EPOCH FROM credits.ledger_now() - created_at))::bigint AS age_seconds
+FROM credits.dead_letters
+WHERE ($1::text IS NULL OR topic = $1)
+    AND ($2::text IS NULL OR reason = $2)
+    AND (NOT $3::boolean OR status = 'waiting')
+ORDER BY dead_letter_id
+LIMIT $4;
