@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from credit_service.cli import account, adjust, migrate, resume, serve, tail, topics, trigger
+from credit_service.cli import account, adjust, dead_letters, migrate, resume, serve, tail, topics, trigger
 from credit_service.cli.open import open_customers
 
 EXIT_INTERRUPTED = 130
@@ -27,6 +27,7 @@ app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
 app.command("resume")(resume.resume)
 app.command("open")(open_customers)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command("adjust", context_settings=adjust.NEGATIVE_NUMBERS)(adjust.adjust)
 
 
