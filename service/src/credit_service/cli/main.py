@@ -5,7 +5,8 @@ import sys
 
 import typer
 
-from credit_service.cli import account, adjust, dead_letters, migrate, resume, serve, tail, topics, trigger
+from credit_service.cli import account, adjust, dead_letters, migrate, reconcile, resume, serve, tail, topics, trigger
+from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 
 EXIT_INTERRUPTED = 130
@@ -23,8 +24,10 @@ app.command("migrate")(migrate.migrate)
 app.add_typer(topics.app, name="topics")
 app.command("serve")(serve.serve)
 app.add_typer(account.app, name="account")
+app.command("explain")(explain)
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
+app.command("reconcile")(reconcile.reconcile)
 app.command("resume")(resume.resume)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -1,0 +1,128 @@
+"""Where among the balance changes of an account a decision stands: which were recorded by then, and which not yet.
+
+An entry names the decision that caused it, and is not always recorded with it: a plan that was announced takes effect
+when its time has come; what is told of a prospect may have an effect only when something else is told of it; a delete
+that comes late has a stay charged under the event that began it. So the state after decision N is not that of the
+entries whose position is at most N. It follows from the order of recording:
+
+- Sequences and positions have no gaps and are given under the account's lock, so both are in the order of recording.
+- A batch is recorded at one time: its decisions and its entries bear the same. What bears an earlier time than
+  decision N came before it, and what bears a later one, after.
+- Within N's own batch the entries are gone through by their sequences. Where an entry was recorded with its cause, the
+  ledger had come to that decision. Where it was recorded later, it had come to the decision which brought that about:
+  the next one on the same prospect; for a plan, the last one before anything at or past its instant was decided.
+
+The state after decision N is what the entries up to the last such sequence add up to.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from credit_service.domain.decision import PLAN_CHANGED
+from credit_service.domain.prospect import BOUNCED, DELETED
+from credit_service.domain.recompute import TIMERS
+
+TRANSFERRED = "prospect-transferred"
+IDLE = ("free", "declined")
+"""Outcomes of what had no effect on anything that was told before."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDecision:
+    """A decision of the batch."""
+
+    position: int
+    type: str
+    outcome: str
+    occurred_at: datetime
+    prospect_id: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChange:
+    """A balance change of the batch, with the decision that caused it, of whichever batch that was."""
+
+    sequence: int
+    reason: str
+    occurred_at: datetime
+    cause: BatchDecision
+
+
+def last_sequence(
+    decisions: Sequence[BatchDecision], changes: Sequence[BatchChange], position: int, sequence_before: int
+) -> int:
+    """The last sequence that was recorded when the batch had come to `position`.
+
+    `decisions` and `changes` are those of the batch in their order, `sequence_before` the last one before it.
+    """
+    last = sequence_before
+    walk = _Walk(decisions)
+    for change in changes:
+        if walk.position_at(change) > position:
+            break
+        last = change.sequence
+    return last
+
+
+class _Walk:
+    """Goes through the changes of a batch, and keeps the decision that it has come to."""
+
+    def __init__(self, decisions: Sequence[BatchDecision]) -> None:
+        self._decisions = {decision.position: decision for decision in decisions}
+        self._position = decisions[0].position - 1 if decisions else 0
+        self._on_prospect: dict[bytes | None, list[BatchDecision]] = defaultdict(list)
+        for decision in decisions:
+            if decision.outcome not in IDLE and decision.type != TRANSFERRED:
+                self._on_prospect[decision.prospect_id].append(decision)
+        self._charged: set[int] = set()
+        self._refunded: set[int] = set()
+
+    def position_at(self, change: BatchChange) -> int:
+        """How far the ledger had come when it recorded the change."""
+        if self._is_direct(change):
+            self._position = max(self._position, change.cause.position)
+        elif change.reason == "plan_change":
+            self._skip_to_plan(change)
+        else:
+            self._skip_to_trigger(change)
+        return self._position
+
+    def _is_direct(self, change: BatchChange) -> bool:
+        """Whether it was recorded with its cause."""
+        cause = change.cause
+        if cause.position not in self._decisions:
+            return False
+        match change.reason:
+            case "charge":
+                is_first = cause.position not in self._charged
+                self._charged.add(cause.position)
+                return is_first and cause.outcome == "charged"
+            case "refund" if cause.type == BOUNCED:
+                is_first = cause.position not in self._refunded
+                self._refunded.add(cause.position)
+                return is_first and cause.outcome == "refunded"
+            case "plan_change":
+                return change.occurred_at == cause.occurred_at
+        return True
+
+    def _skip_to_plan(self, change: BatchChange) -> None:
+        """What lies before the plan's instant did not bring it about; timers of that very instant come before it."""
+        if change.cause.position in self._decisions:
+            self._position = max(self._position, change.cause.position)
+        while (following := self._decisions.get(self._position + 1)) is not None:
+            is_before = following.occurred_at < change.occurred_at
+            comes_first = following.type in (*TIMERS, PLAN_CHANGED) and following.occurred_at == change.occurred_at
+            if not is_before and not comes_first:
+                return
+            self._position += 1
+
+    def _skip_to_trigger(self, change: BatchChange) -> None:
+        """The next decision on the same prospect that may have had an effect; else it counts with what came last."""
+        after = max(self._position, change.cause.position + 1)
+        triggers = [d for d in self._on_prospect[change.cause.prospect_id] if d.position >= after]
+        # A stay is charged late by nothing but a delete.
+        deletes = [d for d in triggers if d.type == DELETED] if change.reason == "charge" else []
+        if triggers:
+            self._position = (deletes or triggers)[0].position

@@ -1,0 +1,5 @@
+-- The balance that was published with the change $2 of account $1, as every line of it has it.
+SELECT e.balance
+FROM credits.entries AS e
+WHERE e.account_no = $1 AND e.sequence = $2
+LIMIT 1;

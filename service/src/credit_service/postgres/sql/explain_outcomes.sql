@@ -1,0 +1,6 @@
+-- How the first $2 decisions of account $1 ended.
+SELECT d.outcome::text, count(*) AS decisions
+FROM credits.decisions AS d
+WHERE d.account_no = $1 AND d.position <= $2
+GROUP BY d.outcome
+ORDER BY d.outcome;
