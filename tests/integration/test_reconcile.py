@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from support.credits import run_credits
-from support.observed import CHANGES, DECLINES, OUTGOING, read_topics
-from support.traffic import random_traffic
+from support.observed import CHANGES, DECLINES
+from support.topics import delete_records
+from support.traffic import event, random_traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from support.service import Deployment
+
+BEGAN = datetime.now(UTC) - timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,15 @@ class Run:
     def found(self) -> set[tuple[str, str]]:
         """Kind and subject of each, but for the dead letter that the traffic always has."""
         return {(f["kind"], f["subject"]) for f in self.findings if f["kind"] != "dead-letter-waiting"}
+
+
+def plan(account_id: str) -> Event[IncomingData]:
+    return event(PlanChanged(account_id=account_id, plan_id="p", monthly_credits=10), BEGAN)
+
+
+def generated(account_id: str, prospect_id: str, event_id: str | None = None) -> Event[IncomingData]:
+    data = ProspectGenerated(account_id=account_id, prospect_id=prospect_id)
+    return event(data, BEGAN + timedelta(minutes=1), event_id)
 
 
 async def reconcile(deployment: Deployment, *arguments: str, **settings: object) -> Run:
@@ -59,9 +74,7 @@ async def repaired(deployment: Deployment) -> Run:
     """A repair of all there is, with a service that publishes what it left in the outbox; the run after it."""
     mended = await reconcile(deployment, "--repair", "--yes", "--reason", "a test", "--operator", "lee")
     assert "Traceback" not in mended.said
-    service = await deployment.start()
-    await deployment.oracle().drained()
-    assert await service.terminate() == 0
+    await served(deployment)
     return await reconcile(deployment)
 
 
@@ -70,7 +83,7 @@ async def played(deployment: Deployment) -> Deployment:
     """A deployment that has decided some traffic, and is left alone."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
-        await upstream.send(random_traffic(4, events=900))
+        await upstream.send(random_traffic(4, accounts=len(TAMPERED), events=1200))
     service = await deployment.start()
     await deployment.oracle().check()
     assert await service.terminate() == 0
@@ -94,3 +107,232 @@ async def test_what_agrees_is_told_so(played: Deployment) -> None:
     assert compared["accounts"] == len(observed.accounts)
     assert compared["published"] == len(observed.outgoing[CHANGES]) + len(observed.outgoing[DECLINES])
     assert run.summary["could_not_tell"] == []
+
+
+HISTORY = "SET session_replication_role = replica"
+"""Turns the triggers off, as somebody might who knows what is right."""
+
+TAMPERED = {
+    "balance-differs": "UPDATE credits.accounts SET balance = balance + 1 WHERE account_no = $1",
+    "entry-missing": "DELETE FROM credits.entries WHERE account_no = $1 AND reason = 'charge' AND sequence = $2",
+    "decision-missing": "DELETE FROM credits.decisions WHERE account_no = $1 AND position = $2",
+    "decision-differs": "UPDATE credits.decisions SET outcome = 'free' WHERE account_no = $1 AND position = $2",
+    "grant-differs": "UPDATE credits.grants SET remaining = remaining - 1 WHERE account_no = $1 AND grant_id = $2",
+    "prospect-differs": "DELETE FROM credits.prospects WHERE account_no = $1 AND charge_sequence = $2",
+    "message-differs": "UPDATE credits.decisions SET content = key WHERE account_no = $1 AND position = $2",
+    "message-extra": "UPDATE credits.decisions SET partition = 999 WHERE account_no = $1 AND position = $2",
+}
+"""Each is told of what it was done to, and of nothing else."""
+
+ENTRIES = "SELECT * FROM credits.entries ORDER BY account_no, sequence, line"
+
+DECIDED = 'SELECT type::text, partition, "offset" FROM credits.decisions WHERE account_no = $1 AND position = $2'
+CHARGED = """SELECT credits.unpacked(d.prospect_id) FROM credits.entries AS e JOIN credits.decisions AS d
+USING (account_no, position) WHERE e.account_no = $1 AND sequence = $2"""
+
+MENDED = {"balance-differs", "grant-differs", "decision-missing"}
+"""What a repair makes anew; the rest is for a person."""
+
+PICKED = {
+    "entry-missing": "SELECT max(sequence) FROM credits.entries WHERE account_no = $1 AND reason = 'charge'",
+    "decision-missing": "SELECT max(position) FROM credits.decisions WHERE account_no = $1 AND outcome = 'charged'",
+    "decision-differs": "SELECT max(position) FROM credits.decisions WHERE account_no = $1 AND outcome = 'charged'",
+    "grant-differs": "SELECT max(grant_id) FROM credits.grants WHERE account_no = $1 AND remaining > 0",
+    "prospect-differs": "SELECT max(charge_sequence) FROM credits.prospects WHERE account_no = $1",
+    "message-differs": "SELECT max(position) FROM credits.decisions WHERE account_no = $1 AND outcome = 'charged'",
+    "message-extra": "SELECT max(position) FROM credits.decisions WHERE account_no = $1 AND outcome = 'charged'",
+}
+"""What is tampered with: something in the midst of an account's history."""
+
+
+async def tamper(connection: Any, kind: str, number: int, prefix: str) -> str | None:
+    """Does it to the account of this number; returns what it should be told of, None if it has nothing of the kind."""
+    account_id = await connection.fetchval("SELECT account_id FROM credits.accounts WHERE account_no = $1", number)
+    if kind not in PICKED:
+        await connection.execute(TAMPERED[kind], number)
+        return str(account_id)
+    picked = await connection.fetchval(PICKED[kind], number)
+    if picked is None:
+        return None
+    type_, partition, offset = await connection.fetchrow(DECIDED, number, picked)
+    prospect_id = await connection.fetchval(CHARGED, number, picked)
+    assert (await connection.execute(TAMPERED[kind], number, picked)).split()[-1] == "1"
+    return {
+        "entry-missing": f"{account_id}:{picked}",
+        "grant-differs": f"{account_id}, grant {picked}",
+        "prospect-differs": str(prospect_id),
+        "message-differs": f"{prefix}{type_}/{partition}@{offset}",
+        "message-extra": f"{prefix}{type_}/999@{offset}",
+    }.get(kind, f"{account_id}, position {picked}")
+
+
+async def tampered_with(connection: Any, prefix: str) -> set[tuple[str, str]]:
+    """Each tampering, done to an account of its own."""
+    numbers = [row[0] for row in await connection.fetch("SELECT account_no FROM credits.accounts ORDER BY 1")]
+    done: set[tuple[str, str]] = set()
+    for kind in sorted(TAMPERED, key=lambda kind: kind not in PICKED):
+        for number in list(numbers):
+            subject = await tamper(connection, kind, number, prefix)
+            if subject is not None:
+                done.add((kind, subject))
+                numbers.remove(number)
+                break
+    assert {kind for kind, _ in done} == set(TAMPERED)
+    return done
+
+
+async def test_what_was_tampered_with_is_named_and_nothing_else(played: Deployment, connection: Any) -> None:
+    await connection.execute(HISTORY)
+    tampered = await tampered_with(connection, played.prefix)
+    entries = await connection.fetch(ENTRIES)
+    run = await reconcile(played)
+    assert (run.exit_code, run.found) == (1, tampered)
+
+    again = await repaired(played)
+    assert (again.exit_code, again.found) == (1, {one for one in tampered if one[0] not in MENDED})
+    assert await connection.fetch(ENTRIES) == entries
+
+
+async def served(deployment: Deployment) -> None:
+    """A service works off what there is, and ends."""
+    service = await (await deployment.start()).ready()
+    await deployment.oracle().drained()
+    assert await service.terminate() == 0
+
+
+@pytest.fixture
+async def small(deployment: Deployment) -> Deployment:
+    """Two accounts with a plan and a charge each, decided and published."""
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send([plan("acme"), plan("bolt"), generated("acme", "ann"), generated("bolt", "bob")])
+    await served(deployment)
+    return deployment
+
+
+async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        (sent,) = await upstream.send([generated("acme", "cy")])
+    await connection.execute(
+        "UPDATE credits.partition_offsets SET next_offset = $3 WHERE topic = $1 AND partition = $2",
+        sent.topic,
+        sent.partition,
+        sent.offset + 1,
+    )
+    run = await reconcile(small)
+    assert (run.exit_code, run.found) == (1, {("message-missing", f"{sent.topic}/{sent.partition}@{sent.offset}")})
+
+    dry = await reconcile(small, "--repair", "--reason", "a test")
+    assert (dry.exit_code, dry.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
+    assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
+
+    again = await repaired(small)
+    assert (again.exit_code, again.found) == (0, set())
+    assert await connection.fetchval("SELECT balance FROM credits.accounts WHERE account_id = 'acme'") == 8
+    kept = await connection.fetchrow("SELECT kind, operator, reason, ended_as, result FROM credits.operations")
+    assert tuple(kept)[:4] == ("repair", "lee", "a test", "done")
+    assert json.loads(kept["result"]) == {"process": 1, "refused": 0}
+    await small.oracle().check()
+
+
+async def test_an_event_that_never_left_the_outbox_is_published_by_a_repair(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        await upstream.send([generated("acme", "cy"), generated("acme", "dee"), generated("bolt", "eve")])
+    service = await small.start(kill_at="before-kafka-commit:1")
+    assert await service.ended() == -signal.SIGKILL
+    waiting = await reconcile(small)
+    assert (waiting.exit_code, waiting.found) == (0, set())  # it waits, and is not missing
+    assert await connection.execute("DELETE FROM credits.outbox WHERE event_id = 'acme:3'") == "DELETE 1"
+    await connection.execute("DELETE FROM credits.outbox_claim")
+    await small.forget_members()
+    await served(small)
+
+    run = await reconcile(small)
+    assert (run.exit_code, run.found) == (1, {("event-missing", "acme:3")})
+    before = (await small.oracle().observe()).outgoing[CHANGES]
+
+    again = await repaired(small)
+    assert (again.exit_code, again.found) == (0, set())
+    after = (await small.oracle().observe()).outgoing[CHANGES]
+    (published,) = [message for message in after if message.place not in {known.place for known in before}]
+    assert published.header("ce_id") == "acme:3"
+    assert published.data()["sequence"] == 3
+
+
+async def test_what_was_published_twice_or_otherwise_is_named(small: Deployment) -> None:
+    published = (await small.oracle().observe()).outgoing[CHANGES]
+    twice, changed = (next(m for m in published if m.header("ce_id") == name) for name in ("acme:1", "bolt:2"))
+    assert changed.value is not None
+    producer = AIOKafkaProducer(bootstrap_servers=small.kafka)
+    try:
+        await producer.start()
+        for message, value in ((twice, twice.value), (changed, changed.value.replace(b"charge", b"refund"))):
+            topic, partition, _ = message.place
+            await producer.send_and_wait(topic, value, key=message.key, partition=partition, headers=message.headers)
+    finally:
+        await producer.stop()
+    run = await reconcile(small)
+    assert (run.exit_code, run.found) == (1, {("event-repeated", "acme:1"), ("event-repeated", "bolt:2")})
+    of_one = await reconcile(small, "--account", "bolt")
+    assert of_one.found == {("event-repeated", "bolt:2")}
+
+
+async def test_one_id_for_two_accounts_and_letters_that_wait_are_named(small: Deployment) -> None:
+    async with small.upstream() as upstream:
+        await upstream.send([generated("acme", "cy", "the-same"), generated("bolt", "dee", "the-same")])
+        place = await upstream.send_raw("email-bounced", b"not json")
+    await served(small)
+    run = await reconcile(small)
+    named = {(f["kind"], f["subject"]) for f in run.findings}
+    assert named == {
+        ("key-shared", "/campaigns the-same"),
+        ("dead-letter-waiting", f"{place[0]}/{place[1]}@{place[2]}"),
+    }
+
+
+async def test_what_retention_has_eaten_cannot_be_told(small: Deployment) -> None:
+    (sent,) = [m for m in (await small.oracle().observe()).incoming if m.key == b"acme" and b"ann" in (m.value or b"")]
+    topic, partition, offset = sent.place
+    await delete_records(small.kafka, {(topic, partition): offset + 1})
+    run = await reconcile(small)
+    assert (run.exit_code, run.found) == (2, set())
+    assert run.summary["could_not_tell"] == [f"{topic}/{partition}: {offset + 1} offsets before {offset + 1} are gone"]
+
+
+async def test_a_window_looks_only_at_what_was_decided_in_it(small: Deployment, connection: Any) -> None:
+    between = datetime.now(UTC)
+    async with small.upstream() as upstream:
+        await upstream.send([generated("bolt", "cy")])
+    await served(small)
+    await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
+    run = await reconcile(small, "--from", between.isoformat())
+    assert run.found == {("balance-differs", "bolt")}
+    assert run.summary["compared"] == {"messages": 1, "published": 1, "accounts": 1, "decisions": 3, "changes": 3}
+    assert (await reconcile(small, "--to", between.isoformat())).found == {
+        ("balance-differs", "acme"),
+        ("balance-differs", "bolt"),
+    }
+
+
+async def test_the_report_has_everything_and_is_whole(small: Deployment, connection: Any) -> None:
+    await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
+    run = await reconcile(small, "--report", "found.json")
+    report = json.loads((small.folder / "found.json").read_text())
+    assert report == {"findings": run.findings, "summary": run.summary}
+    assert {f.name for f in small.folder.iterdir() if f.suffix == ".part"} == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--account", "nobody"], "there is no account 'nobody'"),
+        (["--from", "2026-03-02", "--to", "2026-03-01"], "the range is empty, --to has to be later"),
+        (["--from", "yesterday"], "--from: 'yesterday' is no time such as 2026-03-01T12:00:00Z"),
+        (["--repair"], "--repair: needs a --reason, which is kept"),
+        (["--report", "nowhere/found.json"], "--report nowhere/found.json: No such file or directory"),
+    ],
+)
+async def test_wrong_use_is_one_line(small: Deployment, arguments: list[str], told: str) -> None:
+    run = await reconcile(small, *arguments)
+    assert (run.exit_code, run.findings) == (2, [])
+    assert told in run.said.splitlines()[-1]

@@ -42,6 +42,15 @@ def places_of(history: History, spans: Sequence[Span]) -> dict[Place, str]:
     }
 
 
+def places_elsewhere(history: History, number: int) -> dict[Place, str]:
+    """The messages that decisions were made from although they lay in a partition of another number."""
+    return {
+        d.place: f"{d.source} {d.id}"
+        for d in history.decisions.values()
+        if d.place is not None and d.place.partition != number
+    }
+
+
 async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[Finding], set[Place]]:
     """What disagrees, message by message, and the places that decisions were made from.
 

@@ -150,6 +150,9 @@ def look_closely(
             known = history.standing.position if name.is_decline else history.standing.sequence
             if name.number <= known and name.number not in gone[name.is_decline]:
                 found.append(Finding("event-extra", history.account_id, subject, f"{where}, of nothing in the ledger"))
+        elif not _is_told_of(history, name, gone[True]):
+            # Its cause is missing, and was found to be.
+            pass
         elif (record.key, record.value) != (history.account_id.encode(), value_of(event)):
             found.append(Finding("event-differs", history.account_id, subject, f"{where}, not the ledger's bytes"))
         elif name.number < last and subject not in repaired:
@@ -163,3 +166,7 @@ def look_closely(
             told = f"{event.type} was never published"
             found.append(Finding("event-missing", history.account_id, event.id, told, "publish", event=event))
     return found
+
+
+def _is_told_of(history: History, name: EventName, gone: set[int]) -> bool:
+    return name.is_decline or history.changes[name.number].cause.position not in gone

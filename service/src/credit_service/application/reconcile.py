@@ -16,6 +16,7 @@ from credit_service.application import messages_audit, published_audit
 from credit_service.application.audit import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
 from credit_service.application.findings import Finding, Findings, Mend, place_text
 from credit_service.application.fingerprint import Fingerprint, hash_of_event
+from credit_service.application.ports import TopicPartition
 from credit_service.application.published_audit import Heard, name_of
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Place
@@ -100,6 +101,9 @@ class Reconciliation:
         self._pending: Mapping[str, Pending] = {}
         self._repaired: set[str] = set()
         self._touched: Collection[int] | None = None
+        # Decisions on messages of another partition number than their account's, and those that do lie there.
+        self._elsewhere: dict[Place, tuple[str, str]] = {}
+        self._confirmed: set[Place] = set()
 
     async def run(self) -> None:
         """Compares everything; raises the faults of the ledger and of the broker, nothing having been changed."""
@@ -117,6 +121,7 @@ class Reconciliation:
             await self._shared_keys()
         for number in range(self._topics.partitions):
             await self._reconcile_number(number)
+        self._tell_elsewhere({span.partition: span for span in spans})
 
     async def _letters(self, spans: Sequence[Span]) -> None:
         async with aclosing(self._audit.waiting_letters(spans)) as letters:
@@ -220,6 +225,8 @@ class Reconciliation:
             name = history.account_id
             told = here.told.get(name, Fingerprint())
             decided = messages_audit.decided_from(history, here.spans)
+            for place, named in messages_audit.places_elsewhere(history, here.number).items():
+                self._elsewhere[place] = (name, named)
             has_lost = any(d.kind in ("decision-missing", "not-recomputed") for d in found)
             if (told.count, told.total) != (decided.count, decided.total) or has_lost:
                 # What it lost may lie in the topic, so that its differences are told once that was looked at.
@@ -259,6 +266,13 @@ class Reconciliation:
         async def look() -> None:
             found, from_these = await messages_audit.look_closely(portion, self._audit.lookup)
             decided.update(from_these)
+            self._confirmed |= {
+                record.place
+                for record in portion
+                if record.place in from_these
+                and isinstance(record.content, Incoming)
+                and record.content.account_id not in here.known
+            }
             for finding in found:
                 if finding.kind == "message-missing" and finding.account_id is not None:
                     missing[finding.account_id].append(finding)
@@ -290,11 +304,17 @@ class Reconciliation:
                 missing[name] = self._tell_lost(here, history, missing[name])
             self._tell(missing[name])
 
+    def _tell_elsewhere(self, spans: Mapping[TopicPartition, Span]) -> None:
+        for place, (account_id, named) in self._elsewhere.items():
+            span = spans.get(place[:2])
+            is_within = span.holds(place.offset) if span else self._window is None
+            if is_within and place not in self._confirmed:
+                self._findings.add(_extra(account_id, place, named))
+
     def _tell_extra(self, history: History, spans: Sequence[Span], decided: set[Place]) -> None:
         for place, named in messages_audit.places_of(history, spans).items():
             if place not in decided:
-                told = f"{named} was decided, and does not lie there"
-                self._findings.add(Finding("message-extra", history.account_id, place_text(place), told))
+                self._findings.add(_extra(history.account_id, place, named))
 
     def _tell_lost(self, here: _Number, history: History, missing: list[Finding]) -> list[Finding]:
         """Tells the differences of an account; messages that fill its gaps are no longer missing. Returns the rest."""
@@ -382,6 +402,10 @@ class Reconciliation:
     def _tell(self, found: Sequence[Finding]) -> None:
         for finding in found:
             self._findings.add(finding)
+
+
+def _extra(account_id: str, place: Place, named: str) -> Finding:
+    return Finding("message-extra", account_id, place_text(place), f"{named} was decided, and does not lie there")
 
 
 def _subject(account_id: str, difference: Difference) -> str:

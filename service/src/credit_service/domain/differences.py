@@ -42,8 +42,14 @@ def differences(history: History, recomputed: Recomputed) -> list[Difference]:
     """
     found = [*_decisions(history, recomputed), *_entries(history, recomputed)]
     if recomputed.stopped_at is not None:
-        told = f"from position {recomputed.stopped_at} on the rules do not come to what is recorded"
-        found.append(Difference("not-recomputed", recomputed.stopped_at, told))
+        at = recomputed.stopped_at
+        if at in history.decisions:
+            told = f"from position {at} on the rules do not come to what is recorded"
+            found.append(Difference("not-recomputed", at, told))
+        else:
+            found.append(
+                Difference("decision-missing", at, "what it was cannot be told; from here on nothing is recomputed")
+            )
     if recomputed.stopped_at is None and not any(d.kind.endswith("-differs") for d in found):
         found += _standing(history, recomputed)
     elif not any(d.kind.startswith("entry") for d in found):

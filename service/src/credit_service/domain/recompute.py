@@ -175,13 +175,14 @@ class _Told:
 
     position: int
     decided_at: datetime
+    key: bytes
     item: Incoming | Wake | Command
 
 
 def _with_found(history: History, found: Mapping[int, Incoming]) -> list[_Told]:
-    told = [_Told(d.position, d.decided_at, _input(history, d)) for d in history.decisions.values()]
+    told = [_Told(d.position, d.decided_at, d.key, _input(history, d)) for d in history.decisions.values()]
     for position, incoming in found.items():
-        told.append(_Told(position, _decided_at(history, position), incoming))
+        told.append(_Told(position, _decided_at(history, position), incoming.key, incoming))
     told.sort(key=attrgetter("position"))
     return told
 
@@ -204,11 +205,11 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
         _bring_about_recorded(history, recomputed, rules, decided_at)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
-        _step(recomputed, [one.item for one in batch], decided_at, rules)
-        if account.position != batch[-1].position:
-            recomputed.stopped_at = next(
-                (one.position for one in batch if one.position not in recomputed.decisions), batch[0].position
-            )
+        expected = {one.key: one.position for one in batch}
+        _step(recomputed, [one.item for one in batch], decided_at, rules, expected)
+        if recomputed.stopped_at is None and account.position != batch[-1].position:
+            recomputed.stopped_at = batch[0].position
+        if recomputed.stopped_at is not None:
             return recomputed
     _bring_about_recorded(history, recomputed, rules, None)
     in_force = history.standing.plan_position
@@ -238,10 +239,21 @@ def _only_a_plan_is_due(account: Account, at: datetime) -> bool:
     return all(end > at for end in [*ends, account.period.ends_at])
 
 
-def _step(recomputed: Recomputed, inputs: Sequence[Incoming | Wake | Command], now: datetime, rules: Rules) -> None:
+def _step(
+    recomputed: Recomputed,
+    inputs: Sequence[Incoming | Wake | Command],
+    now: datetime,
+    rules: Rules,
+    expected: Mapping[bytes, int] | None = None,
+) -> None:
+    """One batch. Where a decision does not come to the position that is `expected` for its key, one is missing."""
     account = recomputed.account
     out = decide({account.account_id: account}, inputs, now, rules)
-    recomputed.decisions.update((decision.position, decision) for decision in out.decisions)
+    for decision in out.decisions:
+        if expected is not None and expected.get(decision.key, decision.position) != decision.position:
+            recomputed.stopped_at = decision.position
+            return
+        recomputed.decisions[decision.position] = decision
     recomputed.changes.update((change.sequence, change) for change in out.changes)
     recomputed.grants.update(account.new_grants)
     _begin_next_batch(account, out)
