@@ -17,6 +17,7 @@ import pytest
 
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
+from support.reconciled import reconcile
 from support.service import Deployment, ServiceProcess
 from support.traffic import random_traffic, slices
 from support.wait import eventually
@@ -70,6 +71,7 @@ class Run:
         assert not observed.dead_letters
         assert not observed.gaps
         assert {d["outcome"] for d in observed.decisions} >= {"charged", "refunded", "declined", "renewed"}
+        assert (await reconcile(self.deployment)).findings == []
         assert await service.terminate() == 0
 
 

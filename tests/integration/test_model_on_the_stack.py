@@ -27,6 +27,7 @@ from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State
 from support.clock import GRACE, Clock
 from support.oracle import violations
+from support.reconciled import reconcile
 from support.service import Deployment
 from support.traffic import Upstream
 from support.wait import eventually
@@ -218,4 +219,8 @@ async def test_the_service_agrees_with_the_model(deployment: Deployment) -> None
         await oracle.drained()
         broken = violations(await oracle.observe())
         assert [line for line in broken if not line.startswith(HELD_BY_THE_MODEL)] == []
+        run = await reconcile(deployment, late_refund="days:20")
+        # Each account has events of the same names.
+        assert {kind for kind, _ in run.found} <= {"key-shared"}
+        assert run.summary["could_not_tell"] == []
         assert await service.terminate() == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
-from support.credits import run_credits
 from support.observed import CHANGES, DECLINES
+from support.reconciled import Run, reconcile
 from support.topics import delete_records
 from support.traffic import event, random_traffic
 
@@ -27,21 +25,6 @@ if TYPE_CHECKING:
 BEGAN = datetime.now(UTC) - timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One `credits reconcile`."""
-
-    exit_code: int
-    findings: list[dict[str, Any]]
-    summary: dict[str, Any]
-    said: str
-
-    @property
-    def found(self) -> set[tuple[str, str]]:
-        """Kind and subject of each, but for the dead letter that the traffic always has."""
-        return {(f["kind"], f["subject"]) for f in self.findings if f["kind"] != "dead-letter-waiting"}
-
-
 def plan(account_id: str) -> Event[IncomingData]:
     return event(PlanChanged(account_id=account_id, plan_id="p", monthly_credits=10), BEGAN)
 
@@ -49,25 +32,6 @@ def plan(account_id: str) -> Event[IncomingData]:
 def generated(account_id: str, prospect_id: str, event_id: str | None = None) -> Event[IncomingData]:
     data = ProspectGenerated(account_id=account_id, prospect_id=prospect_id)
     return event(data, BEGAN + timedelta(minutes=1), event_id)
-
-
-async def reconcile(deployment: Deployment, *arguments: str, **settings: object) -> Run:
-    done = await asyncio.to_thread(
-        run_credits,
-        "reconcile",
-        "--output",
-        "json",
-        *arguments,
-        folder=deployment.folder,
-        database_url=deployment.database_url,
-        kafka_bootstrap_servers=deployment.kafka,
-        kafka_group_id=deployment.group,
-        topic_prefix=deployment.prefix,
-        **settings,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    summary = lines.pop()["summary"] if lines else {}
-    return Run(done.returncode, lines, summary, done.stderr)
 
 
 async def repaired(deployment: Deployment) -> Run:

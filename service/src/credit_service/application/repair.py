@@ -63,7 +63,7 @@ class Repair:
             try:
                 await self._mend(by_mend, repaired)
             finally:
-                operation.result.update({mend: count for mend, count in repaired.done.items()})
+                operation.result.update(dict(repaired.done.items()))
                 operation.result["refused"] = len(repaired.refused)
         return repaired
 
