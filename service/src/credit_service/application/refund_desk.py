@@ -1,9 +1,16 @@
-"""The refund desk: people decide the requests that wrong e-mails opened, through this one call."""
+"""The refund desk: people decide the requests that wrong e-mails opened, one by one or many at once."""
 
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Literal, cast
 
 from credit_service.application.obey import obey
+from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
+from credit_service.application.read import Answer as Told
+from credit_service.application.refund_requests import RefundRequests
 from credit_service.application.words import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
@@ -13,6 +20,14 @@ from credit_service.application.words import (
 from credit_service.domain.command import Answer, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
+
+PAGE_REQUESTS = 500
+
+RequestFate = Literal[
+    "refunded", "forfeited", "rejected", "unknown-request", "already-decided", "already-refunded", "unknown-account"
+]
+
+WITH_EFFECT = {"refunded", "forfeited", "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +54,93 @@ class RefundDesk:
         data = DecideRefund(charge_sequence, approve, operator, reason)
         (answer,) = await obey(self.ledger, self.rules, [command_of(account_id, data, command_id)])
         return answer
+
+
+class DecidedRefund(Told):
+    """What became of one request; `is_new` is False where the same was ordered before."""
+
+    account_id: str
+    charge_sequence: int
+    outcome: RequestFate
+    is_new: bool
+
+    @property
+    def had_effect(self) -> bool:
+        """Whether this order decided it, now or before."""
+        return self.outcome in WITH_EFFECT
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
+
+    account_id: str | None
+    charges: Sequence[int] | None = None
+    up_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRound:
+    """Decides many requests through `desk`, each by itself; a round of all that wait is kept in `operations`."""
+
+    desk: RefundDesk
+    requests: RefundRequests
+    operations: OperationLog
+
+    async def decide(self, asked: Asked, *, approve: bool, operator: str, reason: str) -> AsyncGenerator[DecidedRefund]:
+        """Approves or rejects, and tells what became of each once it is committed.
+
+        The same order once more, by the same person for the same reason, has no second effect and the same answers: it
+        is safe to repeat after any end. Raises as `RefundDesk.decide` does.
+        """
+        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+        if asked.account_id is not None and not await self.requests.knows(asked.account_id):
+            # To ask about an account must not open it.
+            for charge in asked.charges or ():
+                yield _told(asked.account_id, charge, "unknown-account", is_new=False)
+            return
+        if asked.charges is not None and asked.account_id is not None:
+            for charge in asked.charges:
+                yield await self._decide(asked.account_id, charge, approve=approve, operator=operator, reason=reason)
+            return
+        kind = "refunds-approve" if approve else "refunds-reject"
+        async with recorded(self.operations, kind, operator, reason, {"account": asked.account_id}) as operation:
+            async for account_id, charge in self._waiting(asked):
+                told = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
+                count = operation.result.get(told.outcome, 0)
+                operation.result[told.outcome] = (count if isinstance(count, int) else 0) + 1
+                yield told
+
+    async def _waiting(self, asked: Asked) -> AsyncIterator[tuple[str, int]]:
+        up_to = asked.up_to or (await self.requests.waiting(asked.account_id)).at
+        page = await self.requests.page(asked.account_id, up_to, None, PAGE_REQUESTS)
+        while True:
+            for line in page.lines:
+                yield line.account_id, line.charge_sequence
+            if page.after is None:
+                return
+            page = await self.requests.page(asked.account_id, up_to, page.after, PAGE_REQUESTS)
+
+    async def _decide(
+        self, account_id: str, charge: int, *, approve: bool, operator: str, reason: str
+    ) -> DecidedRefund:
+        answer = await self.desk.decide(
+            account_id,
+            charge,
+            approve=approve,
+            operator=operator,
+            reason=reason,
+            command_id=_command_id(charge, operator, reason, approve=approve),
+        )
+        return _told(account_id, charge, cast("RequestFate", answer.outcome), is_new=answer.is_new)
+
+
+def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> str:
+    """Of the order itself, so that it is the same when it is given again, and another one from somebody else."""
+    words = blake2b(f"{len(operator)}:{operator}{reason}".encode(), digest_size=8).hexdigest()
+    return f"{'approve' if approve else 'reject'}:{charge}:{words}"
+
+
+def _told(account_id: str, charge: int, outcome: RequestFate, *, is_new: bool) -> DecidedRefund:
+    return DecidedRefund(account_id=account_id, charge_sequence=charge, outcome=outcome, is_new=is_new)

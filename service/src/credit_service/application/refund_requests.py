@@ -1,0 +1,109 @@
+"""Refund requests as people see them: what asks for a refund, what it is about, and what was made of it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol
+
+from credit_contracts.times import Instant
+from credit_service.application.read import Answer, ReadPlace
+from credit_service.domain.decision import Outcome, RequestStatus
+from credit_service.domain.grant import Origin
+
+PaidBy = Literal["grant", "unlimited", "before-ledger"]
+"""What the charge took its credit from; on an unlimited plan it was free, and `before-ledger` came with an opening."""
+
+
+class RequestLine(Answer):
+    """One request with its charge; `charged_at` None: before the ledger, with a negative number."""
+
+    account_id: str
+    charge_sequence: int
+    prospect_id: str
+    status: RequestStatus
+    requested_at: Instant
+    age_seconds: int
+    charged_at: Instant | None
+    paid_by: PaidBy
+    grant_id: int | None
+    grant_origin: Origin | None
+    decided_at: Instant | None
+    operator: str | None
+    reason: str | None
+
+
+class RequestCause(Answer):
+    """The event of a decision, and what became of it; `place` None for what people ordered."""
+
+    position: int
+    source: str
+    id: str
+    type: str
+    outcome: Outcome
+    occurred_at: Instant
+    decided_at: Instant
+    place: ReadPlace | None
+
+
+class ChargeEntry(Answer):
+    """What the ledger has of the charge; balances None: unlimited."""
+
+    previous_balance: int | None
+    balance: int | None
+    period_ends_at: Instant | None
+    recorded_at: Instant
+
+
+class ShownRequest(RequestLine):
+    """One request whole. `entry` None: the charge is from before the ledger. `refund_sequence`: what gave it back."""
+
+    entry: ChargeEntry | None
+    charged_by: RequestCause | None
+    asked_by: RequestCause | None
+    decided_by: RequestCause | None
+    refund_sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many requests wait, at that instant of the database's clock."""
+
+    requests: int
+    at: datetime
+
+
+class After(NamedTuple):
+    """Where a page ends, in the order in which requests came."""
+
+    requested_at: datetime
+    account_no: int
+    charge_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some requests that wait, the oldest first; `after` asks for the next ones, None on the last."""
+
+    lines: Sequence[RequestLine]
+    after: After | None
+
+
+class RefundRequests(Protocol):
+    """Refund requests to those who only look. Raises `LedgerUnavailable`."""
+
+    async def knows(self, account_id: str) -> bool:
+        """Whether there is such an account."""
+
+    async def waiting(self, account_id: str | None) -> Waiting:
+        """How many requests wait, of an account or of all."""
+
+    async def page(self, account_id: str | None, up_to: datetime, after: After | None, limit: int) -> Page:
+        """Requests that wait and came up to `up_to`, of an account or of all."""
+
+    def lines(
+        self, status: RequestStatus | None, account_id: str | None, limit: int
+    ) -> AsyncGenerator[Sequence[RequestLine]]:
+        """The oldest `limit` requests, of an account or of all, of a status or of any; some at a time."""
+
+    async def request(self, account_id: str, charge_sequence: int) -> ShownRequest | None:
+        """One whole; None if there is none."""
