@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from credit_service.cli import account, adjust, dead_letters, migrate, reconcile, resume, serve, tail, topics, trigger
+from credit_service.cli import (
+    account,
+    adjust,
+    dead_letters,
+    migrate,
+    reconcile,
+    refunds,
+    resume,
+    serve,
+    tail,
+    topics,
+    trigger,
+)
 from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 
@@ -31,6 +43,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("resume")(resume.resume)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(refunds.app, name="refunds")
 app.command("adjust", context_settings=adjust.NEGATIVE_NUMBERS)(adjust.adjust)
 
 
