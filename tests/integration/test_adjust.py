@@ -20,10 +20,14 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events, run_credits
+from support.oracle import violations
+from support.traffic import event
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
+
+    from support.service import Deployment
 
 NOW = datetime.now(UTC)
 LATER = (NOW + timedelta(days=3)).isoformat()
@@ -206,6 +210,35 @@ async def test_nobody_to_ask_and_nothing_said_changes_nothing(commands: Commands
     assert (done.returncode, done.stdout) == (2, "")
     assert "--yes" in done.stderr
     assert await everything(connection) == before
+
+
+async def test_adjustments_while_the_service_runs_keep_every_promise(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await deployment.start()
+    at = NOW - timedelta(hours=1)
+    async with deployment.upstream() as upstream:
+        await upstream.send([event(PlanChanged(account_id="acme", plan_id="p", monthly_credits=5), at)])
+        await deployment.oracle().drained()
+        orders = [("+3", "--expires-at", LATER), ("-7",), ("+2",)]
+        for number, order in enumerate(orders):
+            await upstream.send([event(ProspectGenerated(account_id="acme", prospect_id=f"p{number}"), at)])
+            done = await asyncio.to_thread(
+                run_credits,
+                *("adjust", "acme", *order, *BECAUSE, "--id", f"c-{number}"),
+                folder=deployment.folder,
+                database_url=deployment.database_url,
+                kafka_bootstrap_servers=deployment.kafka,
+                topic_prefix=deployment.prefix,
+            )
+            assert done.returncode in (0, 1)
+    observed = await deployment.oracle().check()
+    assert await service.terminate() == 0
+
+    published = [m.data()["delta"] for m in observed.outgoing["balance-changed"] if m.data()["reason"] == "adjustment"]
+    assert published == [row["amount"] for row in observed.adjustments]
+    assert len(published) >= 2
+    observed.adjustments[0]["amount"] += 1
+    assert {line.split(":")[0] for line in violations(observed)} == {"adjustments"}
 
 
 async def test_who_gives_the_same_at_once_gives_it_once_and_nobody_takes_what_is_not_there(

@@ -20,12 +20,20 @@ from credit_contracts.incoming import (
     ProspectStageChanged,
     ProspectTransferred,
 )
-from credit_service.domain.command import Command, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.command import (
+    Adjust,
+    Command,
+    CommandData,
+    DecideRefund,
+    OpenAccount,
+    OpenProspect,
+    OpenPurchase,
+)
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
-from support.domain import event
+from support.domain import NOW, event
 
 if TYPE_CHECKING:
     from credit_contracts.incoming import BounceType
@@ -136,6 +144,13 @@ _orders: st.SearchStrategy[CommandData] = st.one_of(
         DecideRefund,
         charge_sequence=st.integers(-6, 20),
         is_approved=st.booleans(),
+        operator=st.just("ops"),
+        reason=st.just("a reason"),
+    ),
+    st.builds(
+        Adjust,
+        amount=st.integers(-9, 9).filter(bool),
+        expires_at=st.sampled_from([None, None, NOW - DAY, NOW + DAY, NOW + 100 * DAY]),
         operator=st.just("ops"),
         reason=st.just("a reason"),
     ),

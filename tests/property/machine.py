@@ -24,7 +24,7 @@ from credit_contracts.incoming import (
     ProspectStageChanged,
     ProspectTransferred,
 )
-from credit_service.domain.command import CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.prospect import ProspectOrigin
 from credit_service.domain.refund import LateRefund
 from property.model import Model, turn_of_month
@@ -253,6 +253,18 @@ class AccountMachine(RuleBasedStateMachine):
     def settled_refund_is_decided(self, *, approve: bool) -> None:
         settled = sorted(s for s, status in self.model.requests.items() if status != "waiting")
         self._decide(sorted(self.model.requests).index(settled[-1]), "new", approve=approve)
+
+    @rule(
+        amount=st.sampled_from([-9, -3, -2, -1, -1, 1, 2, 5]),
+        lasting=lasting_days,
+        early=st.sampled_from([0, 0, 0, 5.01]),
+        name=st.sampled_from(["new", "new", "new", "a-1", "a-2"]),
+    )
+    def account_is_adjusted(self, amount: int, lasting: float | str | None, early: float, name: str) -> None:
+        name = f"{len(self.model.commands)}-{self.model.position}" if name == "new" else name
+        expires = self._expiry(self.at - early * DAY, lasting) if amount > 0 else None
+        expected = self.model.adjust(amount, expires, name=name, at=self._now())
+        assert self.service.ordered(Adjust(amount, expires, "ops", "a reason"), self._now(), name) == expected
 
     @rule(limit=limits, remaining=st.integers(0, 3))
     def account_is_opened(self, limit: int | None, remaining: int) -> None:

@@ -204,6 +204,22 @@ class Model:
         refusal = reasons.get(self.requests.get(sequence) if was_there else None, "already-decided")
         return self._ordered(f"refund {name}", (sequence, approve), refusal, at, does)
 
+    def adjust(self, amount: int, expires: datetime | None, *, name: str, at: datetime) -> str:
+        def does() -> str:
+            self._give("adjustment", max(amount, 0), expires, at)
+            for token in self._in_burn_order()[: max(-amount, 0)]:
+                token.spent = True
+            self._note("adjustment", amount)
+            return "adjusted"
+
+        if f"adjustment {name}" not in self.commands:
+            self._let_in_who_waits()
+            self._time_passes(at)
+        refusal = "below-zero" if self.held + amount < 0 else ""
+        refusal = "expired" if expires is not None and expires <= at else refusal
+        refusal = refusal if self.anchor else "not-open"
+        return self._ordered(f"adjustment {name}", (amount, expires), refusal, at, does)
+
     def open_account(self, limit: int | None, remaining: int, anchor: datetime, zone: str, at: datetime) -> str:
         def does() -> str:
             self._begin_months(anchor, zone, at)
@@ -329,13 +345,17 @@ class Model:
     def _charge(self, fact: Fact) -> Charge | None:
         token = None
         if not self.unlimited:
-            left = [token for token in self.tokens if not token.spent]
+            left = self._in_burn_order()
             if not left:
                 return None
-            token = min(left, key=lambda t: (t.expires or NEVER, t.since, t.block))
+            token = left[0]
             token.spent = True
         self._note("charge", -1 if token else 0)
         return Charge(len(self.changes), token, fact, fact)
+
+    def _in_burn_order(self) -> list[Token]:
+        left = [token for token in self.tokens if not token.spent]
+        return sorted(left, key=lambda t: (t.expires or NEVER, t.since, t.block))
 
     def _give_back(self, charge: Charge, at: datetime) -> str:
         charge.closed = True

@@ -71,6 +71,7 @@ def outcome(rows: Rows) -> tuple[object, ...]:
         set(rows.parked),
         rows.purchases,
         rows.requests,
+        rows.adjustments,
     )
 
 
@@ -111,6 +112,11 @@ def check(rows: Rows) -> None:
         opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
         assert all(times == 1 for times in refunds.values())
         assert refunds.keys() <= charges | opened
+
+        adjusted = {d.position: d for d in decisions if d.outcome == "adjusted"}
+        kept = {position: a.amount for (owner, position), a in rows.adjustments.items() if owner == name}
+        assert kept == {c.cause.position: c.delta for c in changes if c.reason == "adjustment"}
+        assert kept.keys() == adjusted.keys()
 
         renewals = Counter(decision.occurred_at for decision in decisions if decision.type == "renewal")
         assert all(times == 1 for times in renewals.values())

@@ -21,7 +21,15 @@ from credit_contracts.incoming import (
     ProspectTransferred,
 )
 from credit_contracts.naming import topic_name
-from credit_service.domain.command import Command, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.command import (
+    Adjust,
+    Command,
+    CommandData,
+    DecideRefund,
+    OpenAccount,
+    OpenProspect,
+    OpenPurchase,
+)
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Change, Decided, Decision, Incoming, Place, Refused, Wake
 from credit_service.domain.idempotency import command_of, content_of, key_of
@@ -138,6 +146,17 @@ class Story:
 
     def decide_refund(self, charge_sequence: int, at: str | None = None, *, approve: bool, command: str = "c-1") -> str:
         return self.ordered(DecideRefund(charge_sequence, approve, "ops", "a reason"), at, command)
+
+    def adjust(
+        self,
+        amount: int,
+        at: str | None = None,
+        *,
+        expires: str | None = None,
+        command: str = "a-1",
+        reason: str = "a reason",
+    ) -> str:
+        return self.ordered(Adjust(amount, time(expires) if expires else None, "ops", reason), at, command)
 
     def open_account(
         self,

@@ -69,6 +69,8 @@ _TABLES = {
         status::text, r.position, decided_position, operator, reason
         FROM credits.refund_requests AS r JOIN credits.accounts USING (account_no)
         ORDER BY account_id, charge_sequence""",
+    "adjustments": """SELECT account_id, j.position, amount, expires_at, operator, reason
+        FROM credits.adjustments AS j JOIN credits.accounts USING (account_no) ORDER BY account_id, j.position""",
     "parked": """SELECT account_id, source, id, type::text, partition, "offset"
         FROM credits.parked_events JOIN credits.accounts USING (account_no)""",
     "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text, status::text
@@ -150,6 +152,7 @@ class Observed:
     prospects: list[Row] = field(default_factory=list)
     purchases: list[Row] = field(default_factory=list)
     requests: list[Row] = field(default_factory=list)
+    adjustments: list[Row] = field(default_factory=list)
     parked: list[Row] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)

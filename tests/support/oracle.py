@@ -36,6 +36,7 @@ OWN_TYPES = {
     "refund-approved": ("refunded", "forfeited"),
     "refund-rejected": ("rejected",),
     "opening": ("opened",),
+    "adjustment": ("adjusted",),
 }
 # What may change a balance, and why. A delete that comes late may show that a prospect was imported after it.
 CAUSES = {
@@ -46,6 +47,7 @@ CAUSES = {
     "plan_change": ("plan-changed",),
     "purchase": ("credits-purchased",),
     "opening": ("opening",),
+    "adjustment": ("adjustment",),
 }
 PUBLISHED_VALUE_BYTES_MAX = 512 * 1024
 DEAD_LETTER_PREFIX = "credit_dead_letter_"
@@ -131,6 +133,7 @@ def violations(observed: Observed, *, repeats: bool = False, but: Collection[str
         "prospects": lambda: retold(observed),
         "requests": lambda: _requests(observed),
         "purchases": lambda: _purchases(observed),
+        "adjustments": lambda: _adjustments(observed),
         "declines": lambda: _declines(observed),
         "positions": lambda: _positions(observed),
         "inputs": lambda: _inputs(observed, paused),
@@ -383,6 +386,31 @@ def _purchases(observed: Observed) -> Violations:
             bought, grant = (event.data["credits"], until), grants[at]
             if counted.get(at) != event.data["purchase_id"] or bought != (grant["amount"], grant["expires_at"]):
                 yield f"{at}: bought was {event.data['purchase_id']} of {bought}"
+
+
+def _adjustments(observed: Observed) -> Violations:
+    """What a person gave or took is one change of just that; what was given is one grant."""
+    ordered = {(row["account_id"], row["position"]): row for row in observed.adjustments}
+    granted = Counter(
+        (grant["account_id"], grant["position"], grant["amount"], grant["expires_at"])
+        for grant in observed.grants
+        if grant["origin"] == "adjustment"
+    )
+    changed: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for name, changes in changes_of(observed).items():
+        for change in changes:
+            if change.first["reason"] == "adjustment":
+                changed[name, change.first["position"]].append(change.delta)
+    for at, decision in _by_position(observed).items():
+        if decision["type"] == "adjustment" and at not in ordered:
+            yield f"{at}: an adjustment of which nobody knows"
+    for at, row in ordered.items():
+        if changed.pop(at, []) != [row["amount"]]:
+            yield f"{at}: adjusted by {row['amount']}, its entries say otherwise"
+        if granted.pop((*at, row["amount"], row["expires_at"]), 0) != (row["amount"] > 0):
+            yield f"{at}: adjusted by {row['amount']} until {row['expires_at']}, its grant says otherwise"
+    yield from (f"{at}: changed by an adjustment that nobody ordered" for at in changed)
+    yield from (f"{grant[:2]}: a grant of an adjustment that nobody ordered" for grant in granted)
 
 
 def _declines(observed: Observed) -> Violations:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
 from credit_service.domain.asked import whose_plans_matter
-from credit_service.domain.command import Command, DecideRefund, OpenAccount, OpenPurchase
-from credit_service.domain.decision import Change, Decided, Decision, Incoming, RefundRequest, Wake
+from credit_service.domain.command import Adjust, Command, DecideRefund, OpenAccount, OpenPurchase
+from credit_service.domain.decision import Adjustment, Change, Decided, Decision, Incoming, RefundRequest, Wake
 from credit_service.postgres.story import columns_of, from_columns, told_by
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Rows:
     prospects: dict[tuple[str, str], Columns] = field(default_factory=dict)
     purchases: set[tuple[str, str]] = field(default_factory=set)
     requests: dict[tuple[str, int], RefundRequest] = field(default_factory=dict)
+    adjustments: dict[tuple[str, int], Adjustment] = field(default_factory=dict)
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
     pending: set[tuple[str, int]] = field(default_factory=set)
     parked: dict[tuple[str, bytes], Incoming] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Rows:
                 if request is not None:
                     account.requests[charge_sequence] = request
                     self._load_prospect(account, request.prospect_id)
-            case PlanChanged() | OpenAccount():
+            case PlanChanged() | OpenAccount() | Adjust():
                 pass
             case data:
                 self._load_prospect(account, data.prospect_id)
@@ -122,6 +123,11 @@ class Rows:
         for account in accounts:
             self._store_account(account)
         self._store_requests(decided)
+        for adjustment in decided.adjustments:
+            at = adjustment.account_id, adjustment.position
+            assert at not in self.adjustments, "one adjustment a decision"
+            assert adjustment.amount, "an adjustment changes something"
+            self.adjustments[at] = adjustment
 
     def _store_decision(self, decision: Decision) -> None:
         name = decision.account_id
@@ -142,6 +148,9 @@ class Rows:
             case "lapse":
                 assert amounts
                 assert all(amount < 0 for amount in amounts)
+            case "adjustment":
+                assert amounts
+                assert len({amount > 0 for amount in amounts}) == 1
             case _:
                 assert all(amount > 0 for amount in amounts)
         assert (change.reason == "refund") == (change.refunds_sequence is not None)
