@@ -200,7 +200,7 @@ def _decided_at(history: History, position: int) -> datetime:
 def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool) -> Recomputed:
     account = Account(history.account_id)
     recomputed = Recomputed(account)
-    for decided_at, group in groupby(told, key=attrgetter("decided_at")):
+    for (decided_at, _), group in groupby(told, key=_batch):
         batch = list(group)
         _bring_about_recorded(history, recomputed, rules, decided_at)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
@@ -216,6 +216,11 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
     for plan in [plan for plan in account.pending if plan.cause.position == in_force]:
         _step(recomputed, [Wake(history.account_id, plan.effective_at, ALL_TIMERS)], plan.effective_at, rules)
     return recomputed
+
+
+def _batch(told: _Told) -> tuple[datetime, int]:
+    """What was decided at one instant was one batch, in which no person's order comes with anything else."""
+    return told.decided_at, told.position if isinstance(told.item, Command) else 0
 
 
 def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules, before: datetime | None) -> None:
