@@ -5,24 +5,28 @@ from datetime import UTC, datetime
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.output import say
 
+OFFSET_DIGITS_MAX = 18
+
 
 def instant_of(option: str, text: str) -> datetime:
     """The instant of an RFC 3339 time or a day; without a zone it is taken as UTC, which is said."""
     try:
         at = datetime.fromisoformat(text.strip())
-    except ValueError:
+        is_naive = at.tzinfo is None
+        # The first and the last day have no instant in every zone.
+        instant = at.replace(tzinfo=UTC) if is_naive else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise WrongUse(f"{option}: {text!r} is no time such as 2026-03-01T12:00:00Z") from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
+    if is_naive:
         say(f"{option}: {text} has no zone and is taken as UTC")
-    return at.astimezone(UTC)
+    return instant
 
 
 def bound_of(option: str, text: str | None) -> datetime | int | None:
     """The instant or the offset; None if nothing is given."""
     if text is None:
         return None
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    if text.isascii() and text.isdigit() and len(text) <= OFFSET_DIGITS_MAX:
         return int(text)
     return instant_of(option, text)
 
@@ -30,8 +34,10 @@ def bound_of(option: str, text: str | None) -> datetime | int | None:
 def range_of(start: str | None, end: str | None) -> tuple[datetime | int | None, datetime | int | None]:
     """The bounds given by --from and --to; an empty range, or one turned around, is wrong use."""
     begin, until = bound_of("--from", start), bound_of("--to", end)
-    is_wrong = isinstance(begin, int) and isinstance(until, int) and begin >= until
+    is_wrong = until == 0
+    is_wrong |= isinstance(begin, int) and isinstance(until, int) and begin >= until
     is_wrong |= isinstance(begin, datetime) and isinstance(until, datetime) and begin >= until
     if is_wrong:
-        raise WrongUse(f"--from {start} --to {end}: the range is empty, --to has to be later")
+        given = [f"{option} {text}" for option, text in (("--from", start), ("--to", end)) if text is not None]
+        raise WrongUse(f"{' '.join(given)}: the range is empty, --to has to be later")
     return begin, until

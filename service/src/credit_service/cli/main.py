@@ -20,6 +20,7 @@ from credit_service.cli import (
 )
 from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
+from credit_service.cli.replay import replay
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
@@ -40,6 +41,7 @@ app.command("explain")(explain)
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
 app.command("reconcile")(reconcile.reconcile)
+app.command("replay")(replay)
 app.command("resume")(resume.resume)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")

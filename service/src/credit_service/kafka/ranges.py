@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
 from credit_service.application import ports
@@ -20,11 +21,19 @@ IDLE_SECONDS_MAX = 60
 
 FETCH_BYTES_MAX = 512 * 1024
 POLL_MS = 500
+FULL_WAIT_SECONDS = 0.01
+"""While nothing is wanted, it is asked again after so long."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 
 Bound: TypeAlias = datetime | int | None
 """An instant by Kafka's own time of the records, an offset in every partition, or as far as there is anything."""
 
 Wanted: TypeAlias = Callable[[ports.TopicPartition], bool]
+
+Eaten: TypeAlias = Callable[[ports.TopicPartition, int], None]
+"""Told of so many offsets that retention removed while their range was read."""
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -41,7 +50,8 @@ class RangeStalled(Exception):  # noqa: N818
 class Range:
     """What is to be read of one partition: from `first` up to but without `end`.
 
-    `eaten`: so many offsets before `first` were asked for, and retention has removed them.
+    `eaten`: so many offsets before `first` were asked for, and retention has removed them. `begins_the_log`: there is
+    nothing before `first` any more, and once there was.
     """
 
     topic: str
@@ -49,6 +59,7 @@ class Range:
     first: int
     end: int
     eaten: int = 0
+    begins_the_log: bool = False
 
     @property
     def partition(self) -> ports.TopicPartition:
@@ -82,68 +93,102 @@ class RangeReader:
         was eaten.
         """
         partitions = await self.partitions(topics)
+        first, log_end = await self.bounds(partitions)
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            first = await self._consumer.beginning_offsets(partitions)
-            log_end = await self._consumer.end_offsets(partitions)
-            begins = await self._offsets(partitions, start, log_end, 0)
-            ends = await self._offsets(partitions, end, log_end, None)
+            begins = await self._offsets(partitions, start, log_end)
+            ends = await self._offsets(partitions, end, log_end)
         found = []
         for at in partitions:
             limit = log_end[at] if limits is None else limits.get((at.topic, at.partition), 0)
-            until = min(limit, log_end[at] if ends[at] is None else ends[at])
-            begin = min(max(begins[at], first[at]), until)
-            eaten = max(0, begin - begins[at])
+            # A limit may lie beyond the log's end, where a topic was made anew.
+            until = min(limit, log_end[at], log_end[at] if ends is None else ends[at])
+            asked = 0 if begins is None else begins[at]
+            begin = min(max(asked, first[at]), until)
+            eaten = max(0, begin - asked)
             if begin < until or eaten:
-                found.append(Range(at.topic, at.partition, begin, until, eaten))
+                found.append(Range(at.topic, at.partition, begin, until, eaten, 0 < first[at] == begin))
         return found
 
+    async def bounds(
+        self, partitions: Sequence[TopicPartition]
+    ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
+        """Where each log begins, and where it ends for a reader of this isolation; raises aiokafka's errors."""
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            return await self._consumer.beginning_offsets(partitions), await self._consumer.end_offsets(partitions)
+
     async def _offsets(
-        self, partitions: Sequence[TopicPartition], bound: Bound, log_end: Mapping[TopicPartition, int], default: object
-    ) -> dict[TopicPartition, int]:
+        self, partitions: Sequence[TopicPartition], bound: Bound, log_end: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int] | None:
         if bound is None:
-            return dict.fromkeys(partitions, default)  # type: ignore[arg-type] # None stands for the log's end
+            return None
         if isinstance(bound, int):
             return dict.fromkeys(partitions, bound)
-        milliseconds = int(bound.timestamp() * 1000)
-        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds_of(bound)))
         return {at: log_end[at] if found.get(at) is None else found[at].offset for at in partitions}
 
     async def read(
-        self, ranges: Sequence[Range], wanted: Wanted | None = None
+        self, ranges: Sequence[Range], wanted: Wanted | None = None, eaten: Eaten | None = None
     ) -> AsyncGenerator[tuple[Range, list[ConsumerRecord]]]:
-        """The records of `ranges`, some of one partition at a time, each partition in its order.
+        """The records of `ranges`, some of one partition at a time, each partition in its order; no records at all
+        say that the range is at its end.
 
-        `wanted`, if given, says before each fetch of which partitions more may come. Ends with the ranges; raises
-        `RangeStalled` and aiokafka's errors.
+        `wanted`, if given, says before each fetch of which partitions more may come. What retention removes meanwhile
+        is passed over where there is `eaten` to hear of it. Ends with the ranges; raises `RangeStalled` and aiokafka's
+        errors.
         """
-        by_partition = {TopicPartition(*r.partition): r for r in ranges if len(r)}
-        self._consumer.assign(list(by_partition))
-        for at, asked in by_partition.items():
+        left = {TopicPartition(*r.partition): r for r in ranges if len(r)}
+        self._consumer.assign(list(left))
+        for at, asked in left.items():
             self._consumer.seek(at, asked.first)
         loop = asyncio.get_running_loop()
         moved_at = loop.time()
-        positions = {at: asked.first for at, asked in by_partition.items()}
-        while by_partition:
-            ready = [at for at in by_partition if wanted is None or wanted((at.topic, at.partition))]
-            fetched = await self._consumer.getmany(*ready, timeout_ms=POLL_MS) if ready else {}
-            for at, records in fetched.items():
-                within = [record for record in records if record.offset < by_partition[at].end]
-                if within:
-                    yield by_partition[at], within
+        positions = {at: asked.first for at, asked in left.items()}
+        while left:
+            ready = [at for at in left if wanted is None or wanted(at)]
             if not ready:
+                await asyncio.sleep(FULL_WAIT_SECONDS)
                 moved_at = loop.time()
-                await asyncio.sleep(0)
-            for at in list(ready):
+                continue
+            for at, records in (await self._fetch(ready, left, eaten)).items():
+                within = [record for record in records if record.offset < left[at].end]
+                if within:
+                    yield left[at], within
+            for at in ready:
                 # Past markers of transactions, and what was compacted away, too.
                 position = await self._consumer.position(at)
                 if position > positions[at]:
                     positions[at], moved_at = position, loop.time()
-                if position >= by_partition[at].end:
-                    del by_partition[at]
+                if position >= left[at].end:
                     self._consumer.pause(at)
-            if loop.time() - moved_at > IDLE_SECONDS_MAX:
-                stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in by_partition)
+                    yield left.pop(at), []
+            if left and loop.time() - moved_at > IDLE_SECONDS_MAX:
+                stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in left)
                 raise RangeStalled(f"nothing came for {IDLE_SECONDS_MAX} s: {stuck}")
+
+    async def _fetch(
+        self, ready: Sequence[TopicPartition], left: Mapping[TopicPartition, Range], eaten: Eaten | None
+    ) -> Mapping[TopicPartition, list[ConsumerRecord]]:
+        try:
+            fetched: dict[TopicPartition, list[ConsumerRecord]]
+            fetched = await self._consumer.getmany(*ready, timeout_ms=POLL_MS)
+        except OffsetOutOfRangeError as error:
+            for at, offset in error.args[0].items():
+                await self._pass_over(at, offset, left[at].end, eaten)
+            return {}
+        return fetched
+
+    async def _pass_over(self, at: TopicPartition, offset: int, end: int, eaten: Eaten | None) -> None:
+        """Goes on where the log begins now; raises `RangeStalled` if that is further back, or nobody is to hear it."""
+        first, _ = await self.bounds([at])
+        if first[at] <= offset or eaten is None:
+            raise RangeStalled(f"{at.topic}/{at.partition}: offset {offset} is gone, the log begins at {first[at]}")
+        eaten((at.topic, at.partition), min(first[at], end) - offset)
+        self._consumer.seek(at, first[at])
+
+
+def milliseconds_of(instant: datetime) -> int:
+    """Kafka's time that a record at or after the instant has at least; nothing lies before 1970 there."""
+    return max(0, -((EPOCH - instant) // MILLISECOND))
 
 
 @asynccontextmanager

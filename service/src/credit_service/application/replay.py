@@ -1,0 +1,279 @@
+"""Replay: a range of the incoming topics is read once more, and what never went the way of events goes it now.
+
+Each batch is looked up without locks first. What was decided, refused or parked before is counted and left alone. What
+the ledger knows nothing of, neither as a decision nor as a dead letter, is decided now: as it would have been then,
+since it goes through the same rules.
+"""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from credit_contracts.envelope import Unreadable
+from credit_service.application.fate import Fate, KnownKey, KnownLetter, Lookup, fates_of
+from credit_service.application.faults import Abandoned, LedgerUnavailable
+from credit_service.application.operations import Json, Operation, OperationLog, recorded
+from credit_service.application.process import BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX, Processor
+from credit_service.application.record import Record
+from credit_service.application.replay_memory import ReplayMemory
+from credit_service.domain.decision import Place
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+T = TypeVar("T")
+Name = TypeVar("Name", bound=str)
+
+OPERATION = "replay"
+BATCH_RECORDS_MAX = 2_000
+PATIENCE_SECONDS = 60.0
+"""So long the ledger may be away before the replay gives up; what it decided stays decided."""
+
+
+class Source(Protocol):
+    """What is read once more. Raises the broker's faults, and `RangeStalled` of its own."""
+
+    @property
+    def eaten(self) -> int:
+        """How many messages of the range retention has removed, as far as that is known."""
+
+    def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
+        """The records of the range in the order of the merge, never more than so many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of what is read: of one account only, so many messages a second at most, and whether nothing is to be written."""
+
+    account_id: str | None = None
+    rate: int | None = None
+    dry_run: bool = False
+
+    def takes(self, record: Record) -> bool:
+        """Whether the record is the account's; what cannot be read is so by its key."""
+        if self.account_id is None:
+            return True
+        if isinstance(record.content, Unreadable):
+            return record.key == self.account_id.encode()
+        return record.content.account_id == self.account_id
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What came of it so far. `read` counts all messages, `fates` by topic those that were looked at."""
+
+    read: int = 0
+    fates: dict[str, Counter[Fate]] = field(default_factory=lambda: defaultdict(Counter))
+    outcomes: Counter[str] = field(default_factory=Counter)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    eaten: int = 0
+    seconds: float = 0.0
+    is_interrupted: bool = False
+
+    @property
+    def totals(self) -> Counter[Fate]:
+        """The fates of all topics together."""
+        return sum(self.fates.values(), Counter())
+
+    @property
+    def messages(self) -> int:
+        """How many were looked at."""
+        return self.totals.total()
+
+    def as_json(self) -> dict[str, Json]:
+        """The counts, as they are kept and printed."""
+        return {
+            "read": self.read,
+            "messages": self.messages,
+            "fates": _counts(self.totals),
+            "outcomes": _counts(self.outcomes),
+            "dead_letters": _counts(self.dead_letters),
+            "eaten": self.eaten,
+        }
+
+
+Told = Callable[[Sequence[tuple[Record, Fate]]], None]
+"""Hears of the messages of each batch, once it is done with."""
+
+Moved = Callable[[Replayed], None]
+"""Hears after each batch how far it has come."""
+
+
+class Pace:
+    """Holds back so that on average no more than `rate` messages go by in a second."""
+
+    def __init__(self, rate: int | None, now: Callable[[], float]) -> None:
+        self._rate = rate
+        self._now = now
+        self._free_at = now()
+
+    def wait_seconds(self, messages: int) -> float:
+        """How long these messages have to wait, which are then taken to have gone by."""
+        if self._rate is None:
+            return 0.0
+        now = self._now()
+        begin_at = max(now, self._free_at)
+        self._free_at = begin_at + messages / self._rate
+        return begin_at - now
+
+
+class Replay:
+    """Reads once more what a `Source` brings; `processor` must not move offsets."""
+
+    def __init__(self, lookup: Lookup, processor: Processor, operations: OperationLog) -> None:
+        self._lookup = lookup
+        self._processor = processor
+        self._operations = operations
+
+    async def run(
+        self,
+        source: Source,
+        wanted: Wanted,
+        person: tuple[str, str],
+        arguments: Mapping[str, Json],
+        ending: asyncio.Event,
+        told: Told,
+        moved: Moved,
+        replayed: Replayed,
+    ) -> None:
+        """Goes through the range until its end, or until `ending` is set and the batch in hand is done.
+
+        `person` is who wants it and why; that, the `arguments` and the counts are kept as an operation, but for a dry
+        run, which writes nothing at all. The counts are in `replayed`, also when it raises: `ValueError` for words
+        that cannot be kept, `LedgerUnavailable` when the ledger was away for too long, and what the source raises. In
+        any case it may be run again.
+        """
+        if wanted.dry_run:
+            await self._run(source, wanted, ending, told, moved, replayed)
+            return
+        async with self._recorded(person, arguments, replayed):
+            await self._run(source, wanted, ending, told, moved, replayed)
+
+    @asynccontextmanager
+    async def _recorded(
+        self, person: tuple[str, str], arguments: Mapping[str, Json], replayed: Replayed
+    ) -> "AsyncIterator[Operation]":
+        async with recorded(self._operations, OPERATION, *person, arguments) as operation:
+            try:
+                yield operation
+            finally:
+                operation.is_interrupted = replayed.is_interrupted
+                operation.result.update(replayed.as_json())
+
+    async def _run(
+        self, source: Source, wanted: Wanted, ending: asyncio.Event, told: Told, moved: Moved, replayed: Replayed
+    ) -> None:
+        now = asyncio.get_running_loop().time
+        began_at = now()
+        pace = Pace(wanted.rate, now)
+        records_max = min(BATCH_RECORDS_MAX, wanted.rate or BATCH_RECORDS_MAX)
+        with closing(ReplayMemory()) as memory:
+            async with aclosing(_until(ending, source.batches(records_max))) as batches:
+                async for batch in batches:
+                    if await _is_set_within(ending, pace.wait_seconds(len(batch))):
+                        break
+                    taken = [record for record in batch if wanted.takes(record)]
+                    fates = await self._batch(taken, wanted, memory, replayed) if taken else []
+                    replayed.read += len(batch)
+                    replayed.eaten = source.eaten
+                    replayed.seconds = now() - began_at
+                    told(list(zip(taken, fates, strict=True)))
+                    moved(replayed)
+        replayed.is_interrupted = ending.is_set()
+        replayed.eaten = source.eaten
+        replayed.seconds = now() - began_at
+
+    async def _batch(
+        self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
+    ) -> list[Fate]:
+        looked_up, known, letters = await _patiently(lambda: fates_of(records, self._lookup))
+        fates: list[Fate] = []
+        undecided = []
+        repeats = memory.repeats(records, looked_up)
+        for record, fate, key, repeat in zip(records, looked_up, known, repeats, strict=True):
+            fates.append(repeat or ("dead-letter" if fate == "unreadable" and record.place in letters else fate))
+            if _is_undecided(record, fate, key, letters):
+                undecided.append(record)
+        if undecided and not wanted.dry_run:
+            await self._decide(undecided, replayed)
+        for record, fate in zip(records, fates, strict=True):
+            replayed.fates[record.place.topic][fate] += 1
+        return fates
+
+    async def _decide(self, records: Sequence[Record], replayed: Replayed) -> None:
+        abandon = asyncio.Event()
+        given_up = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, abandon.set)
+        try:
+            report = await self._processor.process(records, abandon)
+        except Abandoned:
+            raise LedgerUnavailable(f"nothing came of a batch within {PATIENCE_SECONDS:.0f} s") from None
+        finally:
+            given_up.cancel()
+        replayed.outcomes.update(report.outcomes)
+        replayed.dead_letters.update(report.dead_letters)
+
+
+def _is_undecided(record: Record, fate: Fate, known: KnownKey | None, letters: Mapping[Place, KnownLetter]) -> bool:
+    """Whether the record has to go the way of events: no decision, no parked event and no dead letter came of it.
+
+    What contradicts a decision was refused when it came first. If it never came, its dead letter is still missing.
+    """
+    if fate in ("unreadable", "conflict"):
+        return record.place not in letters and (known is None or known.place != record.place)
+    return fate == "new"
+
+
+def _counts(counter: Counter[Name]) -> dict[str, Json]:
+    return {name: count for name, count in sorted(counter.items()) if count}
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks again while the ledger is away, but not for ever."""
+    now = asyncio.get_running_loop().time
+    give_up_at = now() + PATIENCE_SECONDS
+    pause_seconds = BACKOFF_SECONDS_FIRST
+    while True:
+        try:
+            return await ask()
+        except LedgerUnavailable:
+            if now() + pause_seconds > give_up_at:
+                raise
+        await asyncio.sleep(random.uniform(0.5, 1) * pause_seconds)  # noqa: S311 - jitter
+        pause_seconds = min(pause_seconds * 2, BACKOFF_SECONDS_MAX)
+
+
+async def _until(ending: asyncio.Event, batches: AsyncGenerator[Sequence[Record]]) -> AsyncGenerator[Sequence[Record]]:
+    """The batches, until `ending` is set: what is then still waited for is given up."""
+    stop = asyncio.ensure_future(ending.wait())
+    async with aclosing(batches):
+        try:
+            while not ending.is_set():
+                following = asyncio.ensure_future(anext(batches, None))
+                try:
+                    await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        await asyncio.wait({following})
+                if following.cancelled():
+                    return
+                batch = following.result()
+                if batch is None or ending.is_set():
+                    return
+                yield batch
+        finally:
+            stop.cancel()
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    if seconds > 0:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+    return event.is_set()

@@ -1,0 +1,47 @@
+"""What a replay has found to be new so far: the same message further on is a repeat, also while nothing is written."""
+
+import sqlite3
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from credit_service.application.fate import Fate
+from credit_service.application.record import Record
+from credit_service.domain.decision import Incoming
+
+
+class ReplayMemory:
+    """Keys and contents of what was new, in a temporary file: it may be much. To be closed."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
+        self._is_empty = True
+
+    def repeats(self, records: Sequence[Record], fates: Sequence[Fate]) -> list[Fate | None]:
+        """For each record what it repeats of those before it: the same, or other content; None if it repeats nothing.
+
+        What is new is noted. So a dry run counts as the real run does, which finds the first one in the ledger.
+        """
+        if self._is_empty and "new" not in fates:
+            return [None] * len(records)
+        self._database.execute("BEGIN")
+        found = [self._repeat(record, fate) for record, fate in zip(records, fates, strict=True)]
+        self._database.execute("COMMIT")
+        return found
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._database.close()
+
+    def _repeat(self, record: Record, fate: Fate) -> Fate | None:
+        event = record.content
+        if not isinstance(event, Incoming):
+            return None
+        key = blake2b(event.key + event.account_id.encode(), digest_size=16).digest()
+        seen = self._database.execute("SELECT content FROM seen WHERE key = ?", (key,)).fetchone()
+        if seen is not None:
+            return "duplicate" if seen[0] == event.content else "conflict"
+        if fate == "new":
+            self._database.execute("INSERT INTO seen VALUES (?, ?)", (key, event.content))
+            self._is_empty = False
+        return None

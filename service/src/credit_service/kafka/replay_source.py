@@ -1,0 +1,101 @@
+"""What a replay reads: ranges of the incoming topics, merged by event time as a backlog is, with bounded buffers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from credit_service.application.ports import TopicPartition
+from credit_service.application.record import Record, read_record
+from credit_service.domain.decision import Place
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.merge import Merge
+from credit_service.kafka.ranges import Bound, Range, RangeReader, range_reader
+
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+BUFFERED_BYTES_MAX = 40 * 1024 * 1024
+
+
+async def replay_ranges(
+    connection: KafkaConnection,
+    topics: Collection[str],
+    start: Bound,
+    end: Bound,
+    stored: Mapping[TopicPartition, int],
+) -> list[Range]:
+    """What there is between `start` and `end` of these topics, never past the `stored` offsets.
+
+    Raises `TopicsUnknown` and the broker's faults.
+    """
+    async with range_reader(connection) as reader:
+        return await reader.ranges(topics, start, end, stored)
+
+
+@asynccontextmanager
+async def open_records(connection: KafkaConnection, ranges: Sequence[Range]) -> AsyncIterator["KafkaRecords"]:
+    """The records of `ranges`, by a consumer of their own; raises the broker's faults."""
+    async with range_reader(connection) as reader:
+        yield KafkaRecords(connection, reader, ranges)
+
+
+class KafkaRecords:
+    """The application's `Source`; to be had from `open_records`."""
+
+    def __init__(self, connection: KafkaConnection, reader: RangeReader, ranges: Sequence[Range]) -> None:
+        self.eaten = 0
+        self._connection = connection
+        self._reader = reader
+        self._ranges = [one for one in ranges if len(one)]
+        self._merge = Merge(BUFFERED_BYTES_MAX)
+        self._at_their_ends: set[TopicPartition] = set()
+        self._changed = asyncio.Event()
+
+    async def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
+        """See `application.replay.Source`. Reading goes on while a batch is decided, until the buffers are full."""
+        for one in self._ranges:
+            self._merge.add(one.partition)
+        reading = asyncio.create_task(self._read())
+        try:
+            while True:
+                self._changed.clear()
+                if batch := self._merge.take(records_max, BATCH_BYTES_MAX, self._at_their_ends.__contains__):
+                    yield batch
+                elif reading.done():
+                    reading.result()
+                    return
+                else:
+                    await self._changed.wait()
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+
+    async def _read(self) -> None:
+        try:
+            async with aclosing(self._reader.read(self._ranges, self._has_room, self._note_eaten)) as portions:
+                async for one, records in portions:
+                    if not records:
+                        self._at_their_ends.add(one.partition)
+                    event_type = self._connection.event_type(one.topic)
+                    self._merge.feed(
+                        one.partition,
+                        [
+                            read_record(
+                                Place(one.topic, one.number, r.offset),
+                                event_type,
+                                r.key,
+                                r.value,
+                                r.headers,
+                                r.timestamp,
+                            )
+                            for r in records
+                        ],
+                    )
+                    self._changed.set()
+        finally:
+            self._changed.set()
+
+    def _has_room(self, partition: TopicPartition) -> bool:
+        return partition not in self._merge.full()
+
+    def _note_eaten(self, partition: TopicPartition, offsets: int) -> None:
+        del partition
+        self.eaten += offsets
