@@ -286,6 +286,20 @@ async def test_a_round_that_ends_in_its_midst_is_finished_by_the_same_command(re
     assert await refunds.connection.fetchval("SELECT balance FROM credits.accounts") == 20
 
 
+async def test_a_round_about_an_unknown_account_opens_none(refunds: Refunds) -> None:
+    async with open_pool(refunds.database_url) as pool:
+        desk = RefundRound(
+            RefundDesk(PostgresLedger(pool, unparked_max=100), Rules()),
+            PostgresRefundRequests(pool),
+            PostgresOperationLog(pool),
+        )
+        asked_about = Asked("nobody", charges=[2])
+        told = [one async for one in desk.decide(asked_about, approve=True, operator="lee", reason="r")]
+
+    assert [one.outcome for one in told] == ["unknown-account"]
+    assert await refunds.connection.fetchval("SELECT count(*) FROM credits.accounts") == 0
+
+
 # --- wrong use
 
 
