@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import CreditsPurchased
@@ -15,7 +14,7 @@ from credit_service.domain.command import Adjust, Command, DecideRefund, OpenPur
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Incoming, Wake
 from credit_service.domain.differences import differences
-from credit_service.domain.recompute import History, PlanRow, Standing, recompute
+from credit_service.domain.recompute import History, PlanRow, Standing, is_time_known, recompute
 from property.histories import START, Item, histories, ordered_about, rules
 from support.domain import NOW
 from support.rows import Rows
@@ -102,3 +101,54 @@ def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches
         assert {pid: p for pid, p in kept.items() if p.told or p.charges} == {
             pid: p for pid, p in made.items() if p.told or p.charges
         }
+
+
+@given(histories(wakes=False), rules(), sizes, st.data())
+@settings(max_examples=150)
+def test_what_is_lost_or_altered_is_named(
+    items: list[Item], with_rules: Rules, batches: list[int], data: st.DataObject
+) -> None:
+    rows = taken(items, with_rules, batches)
+    names = [name for name, row in rows.accounts.items() if row["sequence"]]
+    assume(names)
+    history = history_of(data.draw(st.sampled_from(names)), rows, items)
+    sequence = data.draw(st.sampled_from(sorted(history.changes)))
+    lost = history.changes.pop(sequence)
+    expected = [("entry-missing", sequence)]
+    assert [(d.kind, d.number) for d in differences(history, recompute(history, with_rules))] == expected
+
+    history.changes[sequence] = lost
+    history.changes = dict(sorted(history.changes.items()))
+    history.standing = replace(history.standing, balance=history.standing.balance + 1)
+    assert [(d.kind, d.number) for d in differences(history, recompute(history, with_rules))] == [
+        ("balance-differs", 0)
+    ]
+
+
+@given(histories(wakes=False), rules(), sizes, st.data())
+@settings(max_examples=150)
+def test_a_lost_decision_is_told_anew_from_its_message(
+    items: list[Item], with_rules: Rules, batches: list[int], data: st.DataObject
+) -> None:
+    rows = taken(items, with_rules, batches)
+    names = [name for name, row in rows.accounts.items() if row["position"]]
+    assume(names)
+    history = history_of(data.draw(st.sampled_from(names)), rows, items)
+    position = data.draw(st.sampled_from(sorted(history.decisions)))
+    lost = history.decisions.pop(position)
+    if lost.place is None:
+        # What happened by itself happens again.
+        recomputed = recompute(history, with_rules)
+        if recomputed.stopped_at is None:
+            assert [(d.kind, d.number) for d in differences(history, recomputed)] == [("decision-missing", position)]
+            assert recomputed.decisions[position].outcome == lost.outcome
+        return
+    found = next(i for i in items if isinstance(i, Incoming) and (i.key, i.content) == (lost.key, lost.content))
+    # When a plan for later was told of cannot be known from its entries, which came when it took effect.
+    assume(is_time_known(history, position) and lost.outcome != "plan-pending")
+    recomputed = recompute(history, with_rules, {position: found})
+    assert [(d.kind, d.number) for d in differences(history, recomputed)] == [("decision-missing", position)]
+    made = recomputed.decisions[position]
+    assert (made.outcome, made.key, made.content) == (lost.outcome, lost.key, lost.content)
+    without = recompute(history, with_rules)
+    assert ("decision-missing", position) in [(d.kind, d.number) for d in differences(history, without)]

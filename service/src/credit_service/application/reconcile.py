@@ -19,9 +19,9 @@ from credit_service.application.fingerprint import Fingerprint, hash_of_event
 from credit_service.application.ports import TopicPartition
 from credit_service.application.published_audit import Heard, name_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.decision import Decision, Incoming, Place
 from credit_service.domain.differences import Difference, differences
-from credit_service.domain.recompute import History, Recomputed, positions_missing, recompute
+from credit_service.domain.recompute import History, Recomputed, is_time_known, positions_missing, recompute
 
 if TYPE_CHECKING:
     from credit_service.application.record import Record
@@ -349,7 +349,8 @@ class Reconciliation:
             if difference.kind == "decision-missing":
                 gone[True].add(difference.number)
                 decision = recomputed.decisions.get(difference.number) if recomputed else None
-                mend = "restore" if is_restorable and decision is not None else "person"
+                if is_restorable and decision is not None and _is_certain(history, decision):
+                    mend = "restore"
             elif difference.kind == "entry-missing":
                 gone[False].add(difference.number)
             elif difference.is_derived and all(other.is_derived for other in found):
@@ -402,6 +403,11 @@ class Reconciliation:
     def _tell(self, found: Sequence[Finding]) -> None:
         for finding in found:
             self._findings.add(finding)
+
+
+def _is_certain(history: History, decision: Decision) -> bool:
+    """A decline was told to others, with its time; of the rest only the ledger speaks."""
+    return decision.outcome != "declined" or is_time_known(history, decision.position)
 
 
 def _extra(account_id: str, place: Place, named: str) -> Finding:

@@ -182,19 +182,33 @@ class _Told:
 def _with_found(history: History, found: Mapping[int, Incoming]) -> list[_Told]:
     told = [_Told(d.position, d.decided_at, d.key, _input(history, d)) for d in history.decisions.values()]
     for position, incoming in found.items():
-        told.append(_Told(position, _decided_at(history, position), incoming.key, incoming))
+        told.append(_Told(position, _decided_at(history, position, incoming), incoming.key, incoming))
     told.sort(key=attrgetter("position"))
     return told
 
 
-def _decided_at(history: History, position: int) -> datetime:
+def _decided_at(history: History, position: int, incoming: Incoming) -> datetime:
     """When a decision that is missing was made: as its entries say, else with the one before it."""
-    for change in history.changes.values():
-        if change.cause.position == position:
-            return change.recorded_at
-    before = [d.decided_at for d in history.decisions.values() if d.position < position]
-    after = [d.decided_at for d in history.decisions.values() if d.position > position]
-    return max(before) if before else min(after)
+    if (recorded_at := _recorded_at(history, position)) is not None:
+        return recorded_at
+    near = history.decisions.get(position - 1) or history.decisions.get(position + 1)
+    return near.decided_at if near else incoming.occurred_at
+
+
+def _recorded_at(history: History, position: int) -> datetime | None:
+    """When its first entry was; None for a plan that took effect only later, since its entries came then."""
+    first = next((change for change in history.changes.values() if change.cause.position == position), None)
+    after = history.decisions.get(position + 1)
+    if first is None or (after is not None and after.decided_at < first.recorded_at):
+        return None
+    return first.recorded_at
+
+
+def is_time_known(history: History, position: int) -> bool:
+    """Whether it is certain when a decision that is missing was made: by its entries, or by a batch it was amidst."""
+    before, after = history.decisions.get(position - 1), history.decisions.get(position + 1)
+    is_amidst = before is not None and after is not None and before.decided_at == after.decided_at
+    return is_amidst or _recorded_at(history, position) is not None
 
 
 def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool) -> Recomputed:
@@ -206,15 +220,20 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
         expected = {one.key: one.position for one in batch}
+        first = account.position + 1
         _step(recomputed, [one.item for one in batch], decided_at, rules, expected)
         if recomputed.stopped_at is None and account.position != batch[-1].position:
-            recomputed.stopped_at = batch[0].position
+            told_of = {one.position for one in batch}
+            lost = (position for position in range(first, batch[-1].position) if position not in told_of)
+            recomputed.stopped_at = next(lost, batch[0].position)
         if recomputed.stopped_at is not None:
             return recomputed
     _bring_about_recorded(history, recomputed, rules, None)
     in_force = history.standing.plan_position
     for plan in [plan for plan in account.pending if plan.cause.position == in_force]:
         _step(recomputed, [Wake(history.account_id, plan.effective_at, ALL_TIMERS)], plan.effective_at, rules)
+    if account.position < history.standing.position:
+        recomputed.stopped_at = account.position + 1
     return recomputed
 
 
