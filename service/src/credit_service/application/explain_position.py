@@ -8,11 +8,13 @@ entries whose position is at most N. It follows from the order of recording:
 - Sequences and positions have no gaps and are given under the account's lock, so both are in the order of recording.
 - A batch is recorded at one time: its decisions and its entries bear the same. What bears an earlier time than
   decision N came before it, and what bears a later one, after.
-- Within N's own batch the entries are gone through by their sequences. Where an entry was recorded with its cause, the
-  ledger had come to that decision. Where it was recorded later, it had come to the decision which brought that about:
-  the next one on the same prospect; for a plan, the last one before anything at or past its instant was decided.
+- Within N's own batch the changes are gone through by their sequences. Where an entry was recorded with its cause, the
+  ledger had come to that decision. Where it was recorded later, it belongs to the decision which brought that about:
+  the next one on the same prospect; for a plan, the first one at or past its instant.
 
-The state after decision N is what the entries up to the last such sequence add up to.
+The state after decision N is what the entries up to the last such sequence add up to. One thing cannot be told any
+more: which of several decisions on one prospect, in one batch, brought about what came late. The first that may have is
+taken.
 """
 
 from collections import defaultdict
@@ -20,9 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from credit_service.domain.decision import PLAN_CHANGED
 from credit_service.domain.prospect import BOUNCED, DELETED
-from credit_service.domain.recompute import TIMERS
 
 TRANSFERRED = "prospect-transferred"
 IDLE = ("free", "declined")
@@ -108,21 +108,20 @@ class _Walk:
         return True
 
     def _skip_to_plan(self, change: BatchChange) -> None:
-        """What lies before the plan's instant did not bring it about; timers of that very instant come before it."""
-        if change.cause.position in self._decisions:
-            self._position = max(self._position, change.cause.position)
-        while (following := self._decisions.get(self._position + 1)) is not None:
-            is_before = following.occurred_at < change.occurred_at
-            comes_first = following.type in (*TIMERS, PLAN_CHANGED) and following.occurred_at == change.occurred_at
-            if not is_before and not comes_first:
-                return
-            self._position += 1
+        """The first decision at or past the plan's instant; if nothing was, the clock brought it about, behind all."""
+        after = max(self._position, change.cause.position + 1)
+        due = (p for p, d in self._decisions.items() if p >= after and d.occurred_at >= change.occurred_at)
+        self._position = next(due, max(self._decisions, default=self._position))
 
     def _skip_to_trigger(self, change: BatchChange) -> None:
         """The next decision on the same prospect that may have had an effect; else it counts with what came last."""
         after = max(self._position, change.cause.position + 1)
         triggers = [d for d in self._on_prospect[change.cause.prospect_id] if d.position >= after]
-        # A stay is charged late by nothing but a delete.
-        deletes = [d for d in triggers if d.type == DELETED] if change.reason == "charge" else []
+        if change.reason == "charge":
+            # A stay is charged late by a delete: the first time by one that lies before what began the stay.
+            deletes = [d for d in triggers if d.type == DELETED]
+            parting = [d for d in deletes if d.occurred_at <= change.occurred_at]
+            is_anew = change.cause.outcome == "charged"
+            triggers = (deletes if is_anew else parting) or deletes or triggers
         if triggers:
-            self._position = (deletes or triggers)[0].position
+            self._position = triggers[0].position

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.export import long_reads
+from credit_service.cli.export import long_reads, write_whole
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put, say
@@ -153,11 +153,6 @@ async def _stream(parts: AsyncIterator[str], end: str) -> None:
     async for part in parts:
         block.append(part + end)
         if len(block) == LINES_PER_BLOCK:
-            _write(block)
+            write_whole("".join(block))
             block.clear()
-    _write(block)
-
-
-def _write(parts: list[str]) -> None:
-    sys.stdout.write("".join(parts))
-    sys.stdout.flush()
+    write_whole("".join(block))

@@ -44,7 +44,7 @@ async def lines_of_account(explanation: "Explanation") -> AsyncIterator[Line]:
         ended = ", ".join(f"{count:,} {outcome}" for outcome, count in summary.outcomes.items())
         yield Line(1, f"decisions: {ended}")
     if (elided := summary.grants_elided) is not None:
-        yield Line(1, f"{elided.remaining:,}  left of {elided.grants:,} other grants, which --full shows")
+        yield Line(1, f"{elided.remaining:,}  left of {_counted(elided.grants, 'other grant')}, which --full shows")
     entry = await anext(explanation.entries, None)
     for grant in summary.grants:
         yield Line(1, _grant(grant))
@@ -113,17 +113,21 @@ def time_text(at: datetime) -> str:
 
 
 def _head(summary: "Summary") -> str:
-    balance = f"{summary.held:,} credits" if summary.balance is not None else f"unlimited, {summary.held:,} beneath"
+    balance = (
+        _counted(summary.held, "credit") if summary.balance is not None else f"unlimited, {summary.held:,} beneath"
+    )
     then = f", as recorded at {time_text(summary.at)}" if summary.at is not None else ""
     if summary.first_decided_at is None:
         return f"{summary.account_id}: {balance}{then}; nothing was decided yet"
     if summary.position == 0:
         first = time_text(summary.first_decided_at)
         return f"{summary.account_id}: {balance}{then}; that is before its first decision, which was made at {first}"
-    return (
-        f"{summary.account_id}: {balance}{then}, after {summary.position:,} decisions and {summary.sequence:,} balance "
-        "changes"
-    )
+    decisions, changes = _counted(summary.position, "decision"), _counted(summary.sequence, "balance change")
+    return f"{summary.account_id}: {balance}{then}, after {decisions} and {changes}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _grant(grant: "Grant") -> str:
@@ -230,8 +234,8 @@ def _letter(depth: int, letter: "Letter") -> list[Line]:
 def _left_open(letters: "Letters", what: str) -> list[Line]:
     lines = []
     if letters.erased:
-        are = "is 1 dead letter" if letters.erased == 1 else f"are {letters.erased:,} dead letters"
-        lines.append(Line(1, f"there {are} of the account whose bytes were erased: whether of {what} cannot be told"))
+        count = _counted(letters.erased, "dead letter")
+        lines.append(Line(1, f"{count} of the account had the bytes erased: whether of {what} cannot be told any more"))
     if not letters.is_complete:
         lines.append(Line(1, "there are more dead letters of the account than could be looked through"))
     return lines

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -60,7 +61,7 @@ async def long_reads(settings: "Settings") -> "AsyncIterator[asyncpg.Connection[
 async def print_rows(
     columns: Sequence[str], blocks: AsyncIterator[Sequence[Sequence[object]]], output: RowsFormat
 ) -> None:
-    """Writes each block as it comes; a block's lines are written whole, or not at all."""
+    """Writes each block as it comes; lines are written whole, or not at all."""
     printers: dict[RowsFormat, type[_Printer]] = {
         RowsFormat.TEXT: _Aligned,
         RowsFormat.JSON: _JsonLines,
@@ -69,15 +70,21 @@ async def print_rows(
     printer = printers[output](columns)
     is_first = True
     async for block in blocks:
-        _write(printer.lines(block, is_first=is_first))
+        write_whole(printer.lines(block, is_first=is_first))
         is_first = False
     if is_first:
-        _write(printer.lines([], is_first=True))
+        write_whole(printer.lines([], is_first=True))
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+def write_whole(text: str) -> None:
+    """Writes all of `text` to stdout; a Ctrl-C meanwhile does not cut a line in two.
+
+    Unbuffered, as in many a container, Python itself drops what a signal kept the pipe from taking.
+    """
     sys.stdout.flush()
+    left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+    while left:
+        left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 class _Printer(Protocol):

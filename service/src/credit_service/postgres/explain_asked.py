@@ -1,0 +1,35 @@
+"""Questions to the one snapshot that an explanation is."""
+
+from typing import TYPE_CHECKING, Any
+
+from credit_service.postgres.export import BLOCK_SECONDS_MAX
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class Asked:
+    """Asks for one row, all rows, or one value; raises `LedgerUnavailable`, and nothing is waited for without end."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.connection = connection
+
+    async def one(self, statement: str, *arguments: object) -> "asyncpg.Record | None":
+        """The row, or None."""
+        with faults_named():
+            return await self.connection.fetchrow(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
+
+    async def all(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
+        """The rows, which are few."""
+        with faults_named():
+            rows: list[asyncpg.Record] = await self.connection.fetch(
+                sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX
+            )
+        return rows
+
+    async def value(self, statement: str, *arguments: object) -> Any:
+        """The one value."""
+        with faults_named():
+            return await self.connection.fetchval(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)

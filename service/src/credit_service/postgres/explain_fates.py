@@ -1,0 +1,168 @@
+"""What became of one prospect, and of one message: what was decided, what waits, and dead letters."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from credit_service.application.explain import (
+    Caused,
+    Charge,
+    Decision,
+    Entry,
+    Fate,
+    Letter,
+    Letters,
+    Standing,
+    Story,
+)
+from credit_service.application.explain_letters import names_prospect
+from credit_service.domain.idempotency import key_of
+from credit_service.domain.prospect import stays_of
+from credit_service.postgres.explain_point import TICK
+from credit_service.postgres.explain_rows import RowReader, letter_of, request_of
+from credit_service.postgres.export import blocks
+from credit_service.postgres.ids import packed, unpacked
+from credit_service.postgres.story import from_columns, told_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    from credit_service.postgres.explain_asked import Asked
+
+DECISIONS_OF_A_PROSPECT_MAX = 1_000
+ENTRIES_OF_DECISIONS_MAX = 10_000
+LETTERS_LOOKED_THROUGH_MAX = 10_000
+LETTERS_PER_BLOCK = 20
+
+
+class Fates:
+    """Asks for fates within one snapshot."""
+
+    def __init__(self, asked: "Asked", rows: RowReader) -> None:
+        self._asked = asked
+        self._rows = rows
+
+    async def story(self, account_id: str, prospect_id: str) -> Story | None:
+        """See `application.explain.Explains`."""
+        account = await self._asked.one("explain_account", account_id)
+        letters = await self._letters(account_id, lambda row, _: names_prospect(row["value"], prospect_id))
+        if account is None:
+            if not letters.letters and not letters.erased:
+                return None
+            return Story(
+                account_id=account_id,
+                prospect_id=prospect_id,
+                standing=None,
+                decisions=[],
+                parked=[],
+                dead_letters=letters,
+                is_complete=True,
+            )
+        number = account["account_no"]
+        rows = await self._asked.all(
+            "explain_prospect_decisions", number, packed(prospect_id), DECISIONS_OF_A_PROSPECT_MAX + 1
+        )
+        decisions = [self._rows.decision(row) for row in rows[:DECISIONS_OF_A_PROSPECT_MAX]]
+        caused = await self._caused(number, account["sequence"], decisions)
+        waiting = await self._asked.all("explain_parked", number, account["now"], None)
+        parked = [self._rows.parked(row) for row in waiting]
+        return Story(
+            account_id=account_id,
+            prospect_id=prospect_id,
+            standing=await self._standing(number, prospect_id),
+            decisions=sorted(caused, key=lambda c: (c.decision.occurred_at, c.decision.position)),
+            parked=[event for event in parked if event.prospect_id == prospect_id],
+            dead_letters=letters,
+            is_complete=len(rows) <= DECISIONS_OF_A_PROSPECT_MAX,
+        )
+
+    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
+        """See `application.explain.Explains`."""
+        account = await self._asked.one("explain_account", account_id)
+        letters = await self._letters(account_id, lambda _, letter: (letter.source, letter.id) == (source, event_id))
+        key = key_of(source, event_id)
+        decided = parked = None
+        if account is not None:
+            number = account["account_no"]
+            if (row := await self._asked.one("explain_decision", number, key)) is not None:
+                (decided,) = await self._caused(number, account["sequence"], [self._rows.decision(row)])
+            if (row := await self._asked.one("explain_parked_event", number, key)) is not None:
+                parked = self._rows.parked(row)
+        elif not letters.letters and not letters.erased:
+            return None
+        is_seen = decided or parked or letters.letters
+        return Fate(
+            account_id=account_id,
+            source=source,
+            id=event_id,
+            status="decided" if decided else "parked" if parked else "dead-letter" if is_seen else "never-seen",
+            decided=decided,
+            parked=parked,
+            dead_letters=letters,
+            other_account_id=None if is_seen else await self._asked.value("explain_elsewhere", key),
+        )
+
+    async def _caused(self, number: int, sequence: int, decisions: Sequence[Decision]) -> list[Caused]:
+        if not decisions:
+            return []
+        positions = [decision.position for decision in decisions]
+        # What a decision causes is recorded with it, or later.
+        since = min(decision.decided_at for decision in decisions) - TICK
+        first = await self._asked.value("explain_sequence_at", number, sequence, since) + 1
+        asked = (number, sequence, positions, first, ENTRIES_OF_DECISIONS_MAX)
+        rows = await self._asked.all("explain_entries_of", *asked)
+        charges: dict[int, list[int]] = defaultdict(list)
+        for row in rows:
+            if row["reason"] == "charge":
+                charges[row["position"]].append(row["sequence"])
+        again = {position: sequences for position, sequences in charges.items() if len(sequences) > 1}
+        entries: dict[int, list[Entry]] = defaultdict(list)
+        for row in rows:
+            entries[row["position"]].append(self._rows.entry(row, again))
+        requests = {
+            row["position"]: request_of(row) for row in await self._asked.all("explain_requests", number, positions)
+        }
+        return [Caused(decision=d, entries=entries[d.position], request=requests.get(d.position)) for d in decisions]
+
+    async def _standing(self, number: int, prospect_id: str) -> Standing | None:
+        rows = await self._asked.all("load_prospects", [number], [packed(prospect_id)])
+        if not rows:
+            return None
+        told = []
+        for row in rows:
+            _, *columns, position, source, event_id, event_type, occurred_at, note = row
+            if position is not None:
+                told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
+        prospect = from_columns(prospect_id, told, *columns)
+        stays = stays_of(told)
+        if not stays:
+            return Standing(on_account=False, origin=None, charge=None)
+        stay = stays[-1]
+        found = prospect.charge_of(stay)
+        charge = None
+        if found is not None:
+            is_refunded = found.refund_sequence is not None
+            charge = Charge(
+                sequence=found.sequence,
+                status="refunded" if is_refunded else "forfeited" if found.is_settled else "alive",
+                refund_sequence=found.refund_sequence,
+            )
+        return Standing(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
+
+    async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
+        """The account's dead letters that are meant; all are looked through, and few are held at a time."""
+        letters, erased, seen = [], 0, 0
+        asked = (account_id, LETTERS_LOOKED_THROUGH_MAX + 1)
+        found = blocks(self._asked.connection, "explain_letters", *asked, rows=LETTERS_PER_BLOCK)
+        async with aclosing(found):
+            async for block in found:
+                for row in block:
+                    seen += 1
+                    erased += row["is_erased"]
+                    letter = letter_of(row)
+                    if is_meant(row, letter):
+                        letters.append(letter)
+        return Letters(letters=letters, erased=erased, is_complete=seen <= LETTERS_LOOKED_THROUGH_MAX)

@@ -1,0 +1,51 @@
+"""Which entries and decisions of an account count: all, or those that the ledger had at some time."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from credit_service.application.explain import Unexplained, When
+from credit_service.application.explain_position import last_sequence
+from credit_service.postgres.explain_rows import batch_change, batch_decision
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from credit_service.postgres.explain_asked import Asked
+
+TICK = timedelta(microseconds=1)
+"""Times are kept to this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What had been decided and recorded, and until when events had been parked."""
+
+    account_no: int
+    position: int
+    sequence: int
+    parked_by: datetime
+
+
+async def point_of(asked: "Asked", account: "asyncpg.Record", when: When) -> Point | Unexplained:
+    """The point that `when` names, or why there is none; raises `LedgerUnavailable`."""
+    number, position, sequence = account["account_no"], account["position"], account["sequence"]
+    if when is None:
+        return Point(number, position, sequence, account["now"])
+    if isinstance(when, datetime):
+        if when > account["now"]:
+            return "in-the-future"
+        position = await asked.value("explain_position_at", number, position, when)
+        return Point(number, position, await asked.value("explain_sequence_at", number, sequence, when), when)
+    if not 1 <= when <= position:
+        return "position-beyond"
+    (decision,) = await asked.all("explain_batch_decisions", number, when, when)
+    at = decision["decided_at"]
+    first, last = [await asked.value("explain_position_at", number, position, until) for until in (at - TICK, at)]
+    before, until = [await asked.value("explain_sequence_at", number, sequence, until) for until in (at - TICK, at)]
+    decisions = await asked.all("explain_batch_decisions", number, first + 1, last)
+    changes = await asked.all("explain_batch_changes", number, before + 1, until)
+    by_then = last_sequence(
+        [batch_decision(row) for row in decisions], [batch_change(row) for row in changes], when, before
+    )
+    return Point(number, when, by_then, at)

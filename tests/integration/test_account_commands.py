@@ -1,0 +1,277 @@
+"""`credits account list` and `credits account entries`: what ops and finance look at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from credit_contracts import CreditsPurchased, EmailBounced, IncomingData, PlanChanged, ProspectGenerated
+from credit_contracts.outgoing import Reason
+from credit_service.application.export import AccountRow, EntryRow
+from credit_service.cli.account import Kind
+from support.credits import CREDITS, environment, run_credits
+from support.explained import Ledger, ledger_of, records_of
+from support.observed import Row, observe_ledger
+from support.traffic import event, month_of_traffic
+
+BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
+
+
+class Commands:
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self.settings: dict[str, object] = {"database_url": url, "kafka_bootstrap_servers": "127.0.0.1:1"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_credits("account", *arguments, folder=self.folder, **self.settings)
+
+    def rows(self, *arguments: str) -> list[Row]:
+        done = self.run(*arguments, "--output", "json")
+        assert (done.returncode, done.stderr) == (0, "")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def ids(self, *arguments: str) -> list[str]:
+        return [row["account_id"] for row in self.rows("list", *arguments)]
+
+
+@pytest.fixture
+def commands(database_url: str, tmp_path: Path) -> Commands:
+    return Commands(database_url, tmp_path)
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with ledger_of(database_url) as ledger:
+        yield ledger
+
+
+def plan(account_id: str, monthly_credits: int | None, plan_id: str = "pro") -> PlanChanged:
+    return PlanChanged(account_id=account_id, plan_id=plan_id, monthly_credits=monthly_credits)
+
+
+async def four_accounts(ledger: Ledger) -> None:
+    given: list[IncomingData] = [
+        plan("a-low", 3),
+        plan("a-high", 700),
+        plan("b-free", None, "max"),
+        ProspectGenerated(account_id="b-waits", prospect_id="p"),
+        ProspectGenerated(account_id="a-low", prospect_id="p"),
+    ]
+    await ledger.take(records_of([event(data, BEGAN + timedelta(minutes=n)) for n, data in enumerate(given)]))
+
+
+async def test_accounts_are_listed_as_they_stand(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    rows = commands.rows("list")
+    assert list(rows[0]) == list(AccountRow._fields)
+    assert [row["account_id"] for row in rows] == ["a-high", "a-low", "b-free", "b-waits"]
+    assert rows[1] | {"period_ends_at": None} == {
+        "account_id": "a-low",
+        "balance": 2,
+        "unlimited": False,
+        "plan_id": "pro",
+        "monthly_credits": 3,
+        "period_ends_at": None,
+        "declined_in_period": 0,
+        "sequence": 2,
+    }
+    assert rows[1]["period_ends_at"].endswith("000000Z")
+    assert (rows[2]["balance"], rows[2]["unlimited"], rows[2]["monthly_credits"]) == (None, True, None)
+    assert (rows[3]["plan_id"], rows[3]["period_ends_at"]) == (None, None)
+
+
+async def test_accounts_are_chosen(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    assert commands.ids("--below", "3") == ["a-low", "b-waits"]
+    assert commands.ids("--below", "2") == ["b-waits"]
+    assert commands.ids("--unlimited") == ["b-free"]
+    assert commands.ids("--plan", "pro") == ["a-high", "a-low"]
+    assert commands.ids("--prefix", "b-") == ["b-free", "b-waits"]
+    assert commands.ids("--prefix", "a-low") == ["a-low"]
+    assert commands.ids("--prefix", "a%") == []
+    assert commands.ids("--parked") == ["b-waits"]
+    assert commands.ids("--limit", "2") == ["a-high", "a-low"]
+    assert commands.ids("--prefix", "a-", "--below", "10", "--plan", "pro") == ["a-low"]
+
+
+async def test_for_people_columns_are_aligned(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    done = commands.run("list")
+    head, *lines = done.stdout.splitlines()
+    assert (done.returncode, len(lines)) == (0, 4)
+    assert head.split() == list(AccountRow._fields)
+    assert [line.split()[1] for line in lines] == ["700", "2", "-", "0"]
+    # Numbers stand below the end of their column's name.
+    end = head.index("balance") + len("balance")
+    assert all(line[end - 1] != " " and line[end] == " " for line in lines)
+
+
+async def test_entries_are_the_ledger_row_by_row(commands: Commands, ledger: Ledger) -> None:
+    await ledger.take(records_of(month_of_traffic(11, accounts=6, events=300)))
+    observed = await observe_ledger(commands.url, "")
+    decisions = {(row["account_id"], row["position"]): row for row in observed.decisions}
+    numbers = {
+        row["account_id"]: row["account_no"]
+        for row in await ledger.connection.fetch("SELECT account_id, account_no FROM credits.accounts")
+    }
+    expected = []
+    for entry in sorted(observed.entries, key=lambda e: (numbers[e["account_id"]], e["sequence"], e["line"])):
+        cause = decisions[entry["account_id"], entry["position"]]
+        told = entry | {f"cause_{name}": cause[name] for name in ("source", "id", "type")}
+        told["prospect_id"] = cause["prospect_id"]
+        expected.append({name: told[name] for name in EntryRow._fields})
+    rows = commands.rows("entries")
+    assert [list(row) for row in rows] == [list(EntryRow._fields)] * len(rows)
+    for row in rows:
+        for name in ("occurred_at", "recorded_at", "period_ends_at"):
+            row[name] = row[name] and datetime.fromisoformat(row[name])
+    assert rows == expected
+    one = expected[-1]["account_id"]
+    assert [row["sequence"] for row in commands.rows("entries", one)] == [
+        row["sequence"] for row in expected if row["account_id"] == one
+    ]
+    assert {row["reason"] for row in commands.rows("entries", "--reason", "lapse")} == {"lapse"}
+    table = csv.DictReader(io.StringIO(commands.run("entries", "--output", "csv").stdout))
+    assert [(row["account_id"], int(row["amount"])) for row in table] == [(r["account_id"], r["amount"]) for r in rows]
+    lines = commands.run("entries").stdout.splitlines()
+    assert len(lines) == len(rows) + 1
+    assert lines[0].split() == list(EntryRow._fields)
+
+
+async def test_ranges_that_follow_each_other_have_every_row_once(commands: Commands, ledger: Ledger) -> None:
+    records = records_of(month_of_traffic(12, accounts=4, events=200))
+    for at in range(0, len(records), 40):
+        await ledger.take(records[at : at + 40])
+    everything = commands.rows("entries")
+    recorded = sorted({row["recorded_at"] for row in everything})
+    assert len(recorded) > 3
+    # The bound itself is recorded at that very time: it belongs to the later range.
+    bound = recorded[2]
+    before, after = commands.rows("entries", "--to", bound), commands.rows("entries", "--from", bound)
+    assert [row for row in everything if row["recorded_at"] < bound] == before
+    assert [row for row in everything if row["recorded_at"] >= bound] == after
+    between = commands.rows("entries", "--from", recorded[1], "--to", recorded[2])
+    assert between == [row for row in everything if row["recorded_at"] == recorded[1]]
+
+
+async def test_in_csv_no_id_is_a_formula(commands: Commands, ledger: Ledger) -> None:
+    ids = ["=1+1", "+49", "-7", "@a", "'q", 'say "hi", you', "ünï"]
+    await ledger.take(records_of([event(plan(account_id, 5), BEGAN) for account_id in ids]))
+    await ledger.take(records_of([event(ProspectGenerated(account_id="=1+1", prospect_id="=p"), BEGAN)]))
+    listed = list(csv.DictReader(io.StringIO(commands.run("list", "--output", "csv").stdout)))
+    assert sorted(row["account_id"] for row in listed) == sorted(
+        ["'=1+1", "'+49", "'-7", "'@a", "''q", 'say "hi", you', "ünï"]
+    )
+    assert {row["unlimited"] for row in listed} == {"false"}
+    charge = list(csv.DictReader(io.StringIO(commands.run("entries", "=1+1", "--output", "csv").stdout)))[-1]
+    assert (charge["prospect_id"], charge["amount"]) == ("'=p", "-1")
+    # Programs get them as they are.
+    assert sorted(commands.ids()) == sorted(ids)
+
+
+async def test_nothing_found_is_a_header_and_no_fault(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    assert commands.run("list", "--prefix", "z", "--output", "csv").stdout == ",".join(AccountRow._fields) + "\n"
+    assert commands.run("entries", "b-waits").stdout.split() == list(EntryRow._fields)
+    assert commands.rows("entries", "b-waits") == []
+
+
+async def test_wrong_use_is_one_line_and_exit_code_2(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    for arguments, words in (
+        (["entries", "nobody"], "there is no account 'nobody'"),
+        (["entries", "--from", "2026-02-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"], "the range is empty"),
+        (["entries", "--from", "soon"], "--from: 'soon' is no time"),
+        (["entries", "--reason", "greed"], "--reason"),
+        (["list", "--below", "0"], "--below"),
+        (["list", "--below", "5", "--unlimited"], "--below and --unlimited exclude each other"),
+        (["list", "--limit", "0"], "--limit"),
+    ):
+        done = commands.run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+        assert words in done.stderr
+
+
+async def test_a_time_without_a_zone_is_taken_as_utc_and_said_so(commands: Commands, ledger: Ledger) -> None:
+    await four_accounts(ledger)
+    done = commands.run("entries", "--from", "2026-02-01")
+    assert (done.returncode, done.stderr) == (0, "--from: 2026-02-01 has no zone and is taken as UTC\n")
+
+
+@pytest.mark.parametrize("command", ["list", "entries", "show"])
+async def test_the_example_of_its_help_works(command: str, commands: Commands, ledger: Ledger) -> None:
+    await ledger.take(records_of([event(plan("acme", 5), BEGAN)]))
+    helped = re.sub(r"[│\s]+", " ", commands.run(command, "--help").stdout)
+    (example,) = re.findall(r"Example: credits account (.*?) [╭+]", helped)
+    done = commands.run(*example.split())
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
+def test_each_reason_of_a_change_can_be_asked_for() -> None:
+    assert [kind.value for kind in Kind] == list(get_args(Reason))
+
+
+async def many_entries(ledger: Ledger) -> None:
+    """More than any pipe takes in."""
+    given: list[IncomingData] = [plan("many", 3_000), CreditsPurchased(account_id="many", purchase_id="b", credits=1)]
+    given += [ProspectGenerated(account_id="many", prospect_id=f"p-{n}") for n in range(2_500)]
+    given += [EmailBounced(account_id="many", prospect_id=f"p-{n}") for n in range(500)]
+    await ledger.take(records_of([event(data, BEGAN + timedelta(seconds=n)) for n, data in enumerate(given)]))
+
+
+LONG = [
+    ["account", "entries", "--output", "csv"],
+    ["account", "entries"],
+    ["explain", "many", "--full"],
+    ["explain", "many", "--output", "json"],
+]
+
+
+def start(commands: Commands, command: list[str]) -> subprocess.Popen[bytes]:
+    """Unbuffered, as in many a container: then Python drops what a signal keeps a pipe from taking."""
+    return subprocess.Popen(
+        [CREDITS, *command],
+        env=environment(**commands.settings) | {"PYTHONUNBUFFERED": "1"},
+        cwd=commands.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+
+
+@pytest.mark.parametrize("command", LONG)
+async def test_whoever_has_read_enough_is_no_traceback(command: list[str], commands: Commands, ledger: Ledger) -> None:
+    await many_entries(ledger)
+    with start(commands, command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        # What the library makes of a closed pipe; the shell's own code would do as well.
+        assert process.wait(30) in (1, 141)
+
+
+@pytest.mark.parametrize("command", LONG[:3])
+async def test_ctrl_c_leaves_whole_lines_and_no_traceback(
+    command: list[str], commands: Commands, ledger: Ledger
+) -> None:
+    await many_entries(ledger)
+    with start(commands, command) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        rest, talk = process.communicate(timeout=30)
+    assert (process.returncode, talk) == (130, b"")
+    assert rest.endswith(b"\n")

@@ -1,0 +1,115 @@
+"""A ledger that events are taken through without a broker, watched from the tables that `explain` does not read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import asyncpg
+
+from credit_contracts import Event, IncomingData, encode
+from credit_service.application.obey import obey
+from credit_service.application.process import Processor
+from credit_service.application.record import Record, read_record
+from credit_service.domain.command import CommandData
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Incoming, Place, Wake
+from credit_service.domain.idempotency import command_of
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.pool import open_pool
+
+_ids = count()
+
+
+@dataclass(frozen=True)
+class Stood:
+    """An account at one moment; `held` is what remains of each grant that has anything left."""
+
+    unlimited: bool
+    balance: int
+    sequence: int
+    position: int
+    held: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Ledger:
+    """One database; `seen` is what stood after each step, by account, with the clock's time then."""
+
+    ledger: PostgresLedger
+    processor: Processor
+    connection: asyncpg.Connection[Any]
+    seen: list[tuple[datetime, dict[str, Stood]]] = field(default_factory=list)
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Decides them in one transaction."""
+        await self.processor.process(records, asyncio.Event())
+        await self.look()
+
+    async def wake(self, wakes: Sequence[Wake]) -> None:
+        """Lets timers happen."""
+        await self.processor.wake(wakes, asyncio.Event())
+        await self.look()
+
+    async def order(self, account_id: str, data: CommandData) -> str:
+        """Has a command obeyed; its outcome."""
+        (answer,) = await obey(self.ledger, Rules(), [command_of(account_id, data, f"ticket-{next(_ids)}")])
+        await self.look()
+        return answer.outcome
+
+    async def look(self) -> None:
+        """Notes how all accounts stand: what their rows and their grants say."""
+        async with self.connection.transaction(isolation="repeatable_read", readonly=True):
+            now = await self.connection.fetchval("SELECT credits.ledger_now()")
+            accounts = await self.connection.fetch("SELECT * FROM credits.accounts")
+            grants = await self.connection.fetch(
+                "SELECT account_no, grant_id, remaining FROM credits.grants WHERE remaining > 0"
+            )
+        held: dict[int, dict[int, int]] = {}
+        for row in grants:
+            held.setdefault(row["account_no"], {})[row["grant_id"]] = row["remaining"]
+        stood = {
+            a["account_id"]: Stood(
+                a["unlimited"],
+                a["balance"],
+                a["sequence"],
+                a["position"],
+                tuple(sorted(held.get(a["account_no"], {}).items())),
+            )
+            for a in accounts
+        }
+        self.seen.append((now, stood))
+
+
+@asynccontextmanager
+async def ledger_of(url: str) -> AsyncIterator[Ledger]:
+    """The ledger in the database at `url`."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with open_pool(url) as pool:
+            ledger = PostgresLedger(pool, unparked_max=1_000)
+            yield Ledger(ledger, Processor(ledger, Rules(), moves_offsets=False), connection)
+    finally:
+        await connection.close()
+
+
+def records_of(events: Sequence[Event[IncomingData]]) -> list[Record]:
+    """The events as records of one partition a topic, from offset 0 on."""
+    offsets: dict[str, count[int]] = {}
+    records = []
+    for event in events:
+        encoded = encode(event)
+        place = Place(event.type, 0, next(offsets.setdefault(event.type, count())))
+        records.append(read_record(place, event.type, encoded.key, encoded.value, encoded.headers, 0))
+    return records
+
+
+def incoming(record: Record) -> Incoming:
+    """The event of a record that can be read."""
+    assert isinstance(record.content, Incoming)
+    return record.content
