@@ -30,6 +30,7 @@ from benchmarks.contenders import (
 from benchmarks.end_to_end import work_off, work_off_in
 from benchmarks.latency import events_under_load, lone_events
 from benchmarks.mix import Mix
+from benchmarks.reconcile import forget_published, reconcile
 from benchmarks.replay import replay
 from benchmarks.results import Loaded, Measured, Run, Stored, percentile
 from benchmarks.storage import added, sizes_of
@@ -156,16 +157,21 @@ class Bench:
         say(f"{row.name}, end to end, {repetition + 1}: {run.messages_per_second:,.0f} messages/s")
 
     async def _service(self, backlog: Backlog, log: Path, repetition: int) -> Run:
-        """The live run, then the same topics once more, and what is stored in the end."""
+        """The live run, what agrees after it, then the same topics once more, and what is stored in the end."""
         place = self._workshop.place(backlog.topic_prefix)
         async with self._workshop.database(place, None):
             empty = await sizes_of(place)
+            await forget_published(place)
             run = await work_off_in(place, SERVICE, backlog, log)
+            with self._timed("reconcile"):
+                reconciled = await reconcile(place, backlog)
             with self._timed("replay"):
                 again = await replay(place, backlog, run, log, self._log("replay", repetition))
             stored = Stored(backlog.messages, added(empty, await sizes_of(place, vacuumed=True)))
         self.measured.replays.append(again)
+        self.measured.reconciled.append(reconciled)
         self.measured.stored.append(stored)
+        say(f"reconcile, {repetition + 1}: {reconciled.messages_per_second:,.0f} messages/s")
         say(f"replay, {repetition + 1}: {again.run.messages_per_second:,.0f} messages/s")
         say(f"stored, {repetition + 1}: {stored.bytes_per_message:,.0f} bytes a message")
         return run

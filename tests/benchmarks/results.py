@@ -11,6 +11,7 @@ from benchmarks.cost import PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from benchmarks.reconcile import Reconciled
     from benchmarks.replay import Replay
     from benchmarks.storage import Sizes
 
@@ -45,6 +46,7 @@ RATIOS: dict[str, Target | None] = {
     "lone_event_latency_p99_to_floor": Target(3, at_most=True),
     "hot_account_to_spread": Target(0.8),
     "replay_to_live": Target(3),
+    "reconcile_to_live": Target(3),
     "declines_to_charges": Target(1),
     "accounts_1m_to_1k_cost": Target(1.3, at_most=True),
     "ledger_20m_to_empty_cost": Target(1.3, at_most=True),
@@ -105,6 +107,7 @@ class Measured:
     end_to_end: dict[str, list[Run]] = field(default_factory=dict)
     of_the_service: dict[str, list[Run]] = field(default_factory=dict)
     replays: list[Replay] = field(default_factory=list)
+    reconciled: list[Reconciled] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     lone_event_seconds: dict[str, list[list[float]]] = field(default_factory=dict)
     under_load: dict[str, list[Loaded]] = field(default_factory=dict)
@@ -127,6 +130,7 @@ def figures(measured: Measured) -> Figures:
         "of_the_service": {name: _end_to_end(runs) for name, runs in measured.of_the_service.items()},
         "replay": _end_to_end([one.run for one in measured.replays])
         | {"live_messages_per_second_until_decided": spread(_live_rates(measured), digits=0)},
+        "reconcile_messages_per_second": spread((one.messages_per_second for one in measured.reconciled), digits=0),
         "lone_event_latency": {name: _latency(rounds) for name, rounds in measured.lone_event_seconds.items()},
         "latency_at_half_load": {
             name: {
@@ -172,6 +176,8 @@ def ratios(measured: Measured) -> Figures:
         "end_to_end_service_to_faststream_handler": service / rates["faststream_handler"],
         "hot_account_to_spread": rates["hot_account"] / service,
         "replay_to_live": replayed / statistics.median(_live_rates(measured)),
+        "reconcile_to_live": statistics.median(one.messages_per_second for one in measured.reconciled)
+        / statistics.median(_live_rates(measured)),
         "declines_to_charges": rates["declines_only"] / rates["charges_only"],
         "two_processes_to_one": rates["service_2_processes"] / service,
         "four_processes_to_one": rates["service_4_processes"] / service,
