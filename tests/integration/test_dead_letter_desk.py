@@ -32,7 +32,7 @@ from credit_service.postgres.operations import PostgresOperationLog
 from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock
-from support.credits import run_credits
+from support.credits import CREDITS, environment, run_credits
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -180,6 +180,9 @@ async def at(database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
 async def test_a_letter_is_resolved_with_its_effect_by_whom_and_why(at: Desk) -> None:
     await at.take(record_of(plan()))
     await at.letters(generated("ann"))
+    await at.connection.execute(
+        "INSERT INTO credits.partition_offsets (topic, partition, next_offset) VALUES ('prospect-generated', 0, 5)"
+    )
     offsets = await at.connection.fetch("SELECT * FROM credits.partition_offsets")
 
     (answer,) = await at.retry(1)
@@ -223,6 +226,14 @@ async def test_each_letter_has_an_outcome_of_its_own(at: Desk) -> None:
         generated("early", late, account="newcomer"),
         generated("early", late, account="newcomer"),
     )
+    # The second one's place once more with another header, as in a topic that was made anew.
+    await at.connection.execute(
+        """INSERT INTO credits.dead_letters (topic, partition, "offset", digest, reason, detail, key, value, headers,
+            timestamp_ms, created_at)
+        SELECT topic, partition, "offset", decode(md5('other'), 'hex'), reason, detail, key, value, headers,
+            timestamp_ms, created_at
+        FROM credits.dead_letters WHERE dead_letter_id = 1"""
+    )
 
     answers = await at.retry()
 
@@ -233,8 +244,9 @@ async def test_each_letter_has_an_outcome_of_its_own(at: Desk) -> None:
         4: "conflict",
         5: "parked",
         6: "duplicate",
+        7: "duplicate",
     }
-    assert [row["status"] for row in await at.rows()] == ["resolved"] * 3 + ["waiting"] + ["resolved"] * 2
+    assert [row["status"] for row in await at.rows()] == ["resolved"] * 3 + ["waiting"] + ["resolved"] * 3
     assert await at.outcomes() == ["plan-in-force", "charged", "charged", "free"]
 
 
@@ -250,8 +262,10 @@ async def test_more_than_are_ordered_at_a_time_are_in_order_too(at: Desk, monkey
     monkeypatch.setattr("credit_service.application.dead_letters.BATCH_LETTERS_MAX", 2)
     times = [NOW + timedelta(minutes=n) for n in (16, 11, 19, 13, 14, 20, 12, 17, 15, 18)]
     await at.letters(*(generated(f"p{n}", when) for n, when in enumerate(times)), plan(NOW + timedelta(minutes=10)))
+    # More than one round's worth that waits on, at Kafka's time, which is long ago.
+    await at.take(*(unreadable() for _ in range(4)))
 
-    answers = await at.retry()
+    *answers, _, _, _, _ = sorted(await at.retry(), key=lambda a: a.became, reverse=True)
 
     in_order = [11, *(1 + times.index(when) for when in sorted(times))]
     assert [a.dead_letter_id for a in answers] == in_order
@@ -420,6 +434,70 @@ async def test_a_retry_that_is_killed_leaves_nothing_half_and_goes_on(at: Desk, 
     assert {(row["kind"], row["operator"], row["reason"]) for row in operations} == {
         ("dead-letters-retry", "lee", "mended")
     }
+
+
+@pytest.mark.parametrize("way", ["interrupted", "nobody reads"])
+async def test_a_retry_that_is_ended_from_outside_is_no_traceback_and_goes_on(at: Desk, way: str) -> None:
+    await at.take(record_of(plan()))
+    await at.letters(*(generated(f"p{n}") for n in range(BATCH_LETTERS_MAX + 5)))
+    settings = {"database_url": at.database_url, "kafka_bootstrap_servers": "127.0.0.1:1"}
+    async with at.locked("SELECT 1 FROM credits.accounts FOR UPDATE", 1):
+        process = await asyncio.create_subprocess_exec(
+            *(CREDITS, "dead-letters", "retry", "--all", "--yes", *BECAUSE),
+            env=environment(**settings),
+            cwd=at.folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        await process.stderr.readline()
+    if way == "interrupted":
+        process.send_signal(signal.SIGINT)
+    else:
+        process.stdout._transport.close()  # type: ignore[attr-defined] # a reader that goes away
+    talk = await process.stderr.read()
+    exit_code = await process.wait()
+
+    assert "Traceback" not in talk.decode()
+    assert exit_code in ((130, 0) if way == "interrupted" else (1, 141))
+    charged = (await at.outcomes()).count("charged")
+    assert charged == [row["status"] for row in await at.rows()].count("resolved")
+    assert {a.became for a in await at.retry()} <= {"resolved"}
+    assert (await at.outcomes()).count("charged") == BATCH_LETTERS_MAX + 5
+
+
+async def test_an_interrupted_retry_of_a_group_is_noted_as_such(at: Desk) -> None:
+    await at.take(record_of(plan()))
+    await at.letters(generated("ann"))
+    holder = await asyncpg.connect(at.database_url)
+    async with holder.transaction():
+        await holder.execute("SELECT 1 FROM credits.accounts FOR UPDATE")
+        process = await asyncio.create_subprocess_exec(
+            *(CREDITS, "dead-letters", "retry", "--all", "--yes", *BECAUSE),
+            env=environment(database_url=at.database_url, kafka_bootstrap_servers="127.0.0.1:1"),
+            cwd=at.folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+        async def waits() -> bool:
+            statement = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(await at.connection.fetchval(statement))
+
+        await eventually(waits)
+        process.send_signal(signal.SIGINT)
+        told, talk = await process.communicate()
+    await holder.close()
+
+    assert (process.returncode, told) == (130, b"")
+    assert b"Traceback" not in talk
+    (operation,) = await at.connection.fetch("SELECT ended_as, result FROM credits.operations")
+    assert tuple(operation) == ("interrupted", "{}")
+    assert [row["status"] for row in await at.rows()] == ["waiting"]
+    assert await at.outcomes() == ["plan-in-force"]
 
 
 # --- parked, and then in vain
