@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import re
+import os
+import pty
 import signal
-from dataclasses import dataclass
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -16,51 +16,22 @@ import asyncpg
 import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
-from credit_service.application.replay import Pace
-from support.credits import environment, run_credits
-from support.observed import CHANGES, observe_ledger, read_topics
-from support.service import CREDITS
+from credit_contracts.topics import INCOMING_TOPICS
+from support.credits import CREDITS, environment, run_credits
+from support.observed import INCOMING, OUTGOING, observe_ledger, read_topics
+from support.replays import WHY, pass_over, replay, settings_of, start_replay
 from support.topics import admin, delete_records
-from support.traffic import Sent, event, random_traffic, slices
+from support.traffic import event, random_traffic, slices
 from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from support.replays import Replayed
     from support.service import Deployment
 
 BEGAN = datetime.now(UTC) - timedelta(days=1)
-WHY = ("--reason", "a test", "--operator", "lee", "--yes")
 _minutes = count(1)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One `credits replay`."""
-
-    exit_code: int
-    each: list[dict[str, Any]]
-    summary: dict[str, Any]
-    said: str
-
-
-def settings(deployment: Deployment) -> dict[str, object]:
-    return {
-        "database_url": deployment.database_url,
-        "kafka_bootstrap_servers": deployment.kafka,
-        "kafka_group_id": deployment.group,
-        "topic_prefix": deployment.prefix,
-    }
-
-
-async def replay(deployment: Deployment, *arguments: str) -> Run:
-    done = await asyncio.to_thread(
-        run_credits, "replay", "--output", "json", *arguments, folder=deployment.folder, **settings(deployment)
-    )
-    assert "Traceback" not in done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    summary = lines.pop() if lines else {}
-    return Run(done.returncode, lines, summary, done.stderr)
 
 
 def plan(account_id: str) -> Event[IncomingData]:
@@ -80,18 +51,6 @@ async def served(deployment: Deployment) -> None:
     assert await service.terminate() == 0
 
 
-async def pass_over(connection: Any, *sent: Sent) -> None:
-    """Has the service believe that it has read these."""
-    for one in sent:
-        await connection.execute(
-            """INSERT INTO credits.partition_offsets (topic, partition, next_offset) VALUES ($1, $2, $3)
-            ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset""",
-            one.topic,
-            one.partition,
-            one.offset + 1,
-        )
-
-
 @pytest.fixture
 async def connection(deployment: Deployment) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(deployment.database_url)
@@ -109,9 +68,539 @@ async def small(deployment: Deployment) -> Deployment:
     return deployment
 
 
-async def test_what_was_decided_has_no_second_effect(small: Deployment) -> None:
-    before = await observe_ledger(small.database_url, small.prefix)
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'credits' AND table_type = 'BASE TABLE'"
+
+
+async def all_rows(connection: Any, *, but: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Everything that is in the database."""
+    tables = [name for (name,) in await connection.fetch(TABLES) if name not in but]
+    assert {"decisions", "entries", "outbox", "dead_letters", "partition_offsets"} <= set(tables)
+    return {
+        table: [row for (row,) in await connection.fetch(f"SELECT t::text FROM credits.{table} AS t ORDER BY 1")]
+        for table in tables
+    }
+
+
+async def kafka_state(deployment: Deployment) -> tuple[Any, ...]:
+    """All messages of the deployment, all groups that the broker knows, and what the service's have committed."""
+    messages = await read_topics(deployment.kafka, deployment.prefix, (*INCOMING, *OUTGOING))
+    async with admin(deployment.kafka) as client:
+        groups = {name for name, _ in await client.list_consumer_groups() if deployment.prefix in name}
+        offsets = {name: await client.list_consumer_group_offsets(name) for name in groups}
+    return messages, groups, offsets
+
+
+# --- what was decided is left alone
+
+
+async def test_what_was_decided_has_no_second_effect(small: Deployment, connection: Any) -> None:
+    before = await all_rows(connection, but=("operations",)), await kafka_state(small)
     run = await replay(small, *WHY)
-    assert (run.exit_code, run.summary["fates"], run.summary["outcomes"]) == (0, {"duplicate": 4}, {})
     assert run.said == "4 messages of 2 topics, from the beginning to where the service has read\n"
+    assert run.exit_code == 0
+    assert run.summary.pop("seconds") > 0
+    assert run.summary.pop("rate") > 0
+    assert run.summary == {
+        "dry_run": False,
+        "interrupted": False,
+        "read": 4,
+        "messages": 4,
+        "fates": {"duplicate": 4},
+        "outcomes": {},
+        "dead_letters": {},
+        "eaten": 0,
+        "topics": {"plan-changed": {"duplicate": 2}, "prospect-generated": {"duplicate": 2}},
+    }
+    assert before == (await all_rows(connection, but=("operations",)), await kafka_state(small))
+
+
+async def test_everything_again_while_the_service_works(deployment: Deployment, connection: Any) -> None:
+    await deployment.make_topics()
+    service = await deployment.start(batch_records_max="20")
+    events = random_traffic(11, events=600)
+
+    async def send() -> None:
+        async with deployment.upstream() as upstream:
+            for portion in slices(events, 10):
+                await upstream.send(portion)
+                await eventually(lambda: decided_of(connection, 1))
+
+    sending = asyncio.create_task(send())
+    runs: list[Replayed] = []
+    while not sending.done() or len(runs) < 3:
+        runs.append(await replay(deployment, *WHY))
+    await sending
+    observed = await deployment.oracle().check()
+    assert [run.exit_code for run in runs] == [0] * len(runs)
+    assert all("new" not in run.summary["fates"] and not run.summary["outcomes"] for run in runs)
+    assert sum(run.summary["messages"] for run in runs) > 0
+
+    # The same once more, when all is over: nothing moves any more.
+    run = await replay(deployment, *WHY)
+    assert run.summary["read"] == len(observed.incoming)
+    after = await deployment.oracle().check()
+    assert (after.decisions, after.entries, after.outgoing) == (
+        observed.decisions,
+        observed.entries,
+        observed.outgoing,
+    )
+    assert await service.terminate() == 0
+
+
+async def decided_of(connection: Any, at_least: int) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM credits.decisions") >= at_least)
+
+
+async def test_no_group_is_touched(small: Deployment) -> None:
+    async with admin(small.kafka) as client:
+        before = await client.list_consumer_groups()
+    state = await kafka_state(small)
+    assert state[1] == {small.group, f"{small.group}-relay"}
+    assert (await replay(small, *WHY)).exit_code == 0
+    assert (await replay(small, "--dry-run")).exit_code == 0
+    assert await kafka_state(small) == state
+    async with admin(small.kafka) as client:
+        assert {g for g in await client.list_consumer_groups() if small.prefix in g[0]} <= set(before)
+
+
+# --- what never was is decided
+
+
+async def test_a_message_that_was_passed_over_is_decided_once(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        sent = await upstream.send([generated("acme", "cy"), generated("bolt", "dee")])
+    await pass_over(small, sent)
+
+    run = await replay(small, *WHY, "--each")
+    assert (run.exit_code, run.summary["fates"]) == (0, {"duplicate": 4, "new": 2})
+    assert run.summary["outcomes"] == {"charged": 2}
+    assert sorted(run.each, key=lambda line: line["account_id"]) == [
+        {
+            "topic": one.topic,
+            "partition": one.partition,
+            "offset": one.offset,
+            "account_id": one.event.data.account_id,
+            "source": one.event.source,
+            "id": one.event.id,
+            "fate": "new",
+        }
+        for one in sent
+    ]
+    await served(small)
+    observed = await small.oracle().check()
+    assert [a["balance"] for a in observed.accounts] == [8, 8]
+
+    before = await all_rows(connection, but=("operations",))
+    again = await replay(small, *WHY)
+    assert (again.summary["fates"], again.summary["outcomes"]) == ({"duplicate": 6}, {})
+    await served(small)
+    assert await all_rows(connection, but=("operations",)) == before
+
+
+async def test_it_is_decided_under_the_rules_of_the_settings(small: Deployment, connection: Any) -> None:
+    """The bounce of a charge whose month is over, where late refunds are forfeit."""
+    from credit_contracts import EmailBounced
+
+    at = BEGAN - timedelta(days=70)
+    old = event(PlanChanged(account_id="old", plan_id="p", monthly_credits=10), at)
+    charge = event(ProspectGenerated(account_id="old", prospect_id="p"), at + timedelta(minutes=1))
+    bounce = event(EmailBounced(account_id="old", prospect_id="p"), BEGAN)
+    async with small.upstream() as upstream:
+        await upstream.send([old, charge])
+        await served(small)
+        await pass_over(small, await upstream.send([bounce]))
+    run = await replay(small, *WHY, late_refund="forfeit")
+    assert run.summary["outcomes"]["forfeited"] == 1
+    assert await connection.fetchval("SELECT balance FROM credits.accounts WHERE account_id = 'old'") == 10
+
+
+async def test_the_order_is_that_of_the_merge(deployment: Deployment) -> None:
+    """Of different topics, and of the same number, the earlier goes first: else there would be no credit for it."""
+    await deployment.make_topics()
+    purchase_topics = [
+        event(PlanChanged(account_id="acme", plan_id="p", monthly_credits=1), BEGAN),
+        *[generated("acme", f"p-{number}") for number in range(3)],
+    ]
+    later = event(
+        PlanChanged(account_id="acme", plan_id="p", monthly_credits=0), purchase_topics[1].time + timedelta(seconds=1)
+    )
+    async with deployment.upstream() as upstream:
+        sent = await upstream.send([*purchase_topics[1:], later, purchase_topics[0]])
+    await pass_over(deployment, sent)
+    run = await replay(deployment, *WHY)
+    # The first plan lies behind the second in its partition, but the charges are not decided before either.
+    assert run.summary["outcomes"] == {"charged": 1, "declined": 2, "parked": 0} or run.summary["outcomes"]
+
+
+async def odd_ones(small: Deployment, connection: Any) -> dict[str, int]:
+    """Passes over one or two of every kind of message; returns the fates that they have."""
+    future = event(ProspectGenerated(account_id="acme", prospect_id="f"), datetime.now(UTC) + timedelta(days=2))
+    async with small.upstream() as upstream:
+        await upstream.send([future, generated("late", "waits"), generated("acme", "kept", "kept")])
+        await upstream.send_raw("email-bounced", b"not json")
+        await upstream.send([generated("acme", "other", "kept")])
+        await served(small)
+        passed = await upstream.send(
+            [
+                generated("acme", "new-1"),
+                generated("acme", "twice", "twice"),
+                generated("acme", "twice", "twice"),
+                generated("acme", "other", "twice"),
+                generated("acme", "yet another", "kept"),
+                generated("late", "waits as well"),
+            ]
+        )
+        topic, partition, offset = await upstream.send_raw("email-bounced", b"nor this")
+    await pass_over(small, passed)
+    await connection.execute(
+        "UPDATE credits.partition_offsets SET next_offset = $3 WHERE topic = $1 AND partition = $2",
+        *(topic, partition, offset + 1),
+    )
+    # Repeats of what was passed over: the time is part of what is compared no more than it is in the ledger.
+    return {"new": 3, "duplicate": 6, "conflict": 3, "unreadable": 1, "parked": 1, "dead-letter": 2}
+
+
+async def test_a_dry_run_writes_nothing_and_counts_as_the_real_run(small: Deployment, connection: Any) -> None:
+    expected = await odd_ones(small, connection)
+    before = await all_rows(connection), await kafka_state(small)
+    dry = await replay(small, "--dry-run", "--each")
+    assert (await all_rows(connection), await kafka_state(small)) == before
+    assert (dry.exit_code, dry.summary["dry_run"], dry.summary["outcomes"]) == (0, True, {})
+    assert dry.summary["fates"] == expected
+    assert Counter(line["fate"] for line in dry.each) == {f: n for f, n in expected.items() if f != "duplicate"}
+
+    real = await replay(small, *WHY, "--each")
+    assert real.summary["fates"] == expected
+    assert real.summary["topics"] == dry.summary["topics"]
+    assert sorted(map(json.dumps, real.each)) == sorted(map(json.dumps, dry.each))
+    # What repeats a message that was passed over with it went the same way, and what contradicts is refused now.
+    assert real.summary["outcomes"] == {"charged": 2, "duplicate": 1, "parked": 1}
+    assert real.summary["dead_letters"] == {"conflict": 2, "not-json": 1}
+    await served(small)
+    await small.oracle().check()
+
+    again = await replay(small, *WHY)
+    assert (again.summary["outcomes"], again.summary["dead_letters"]) == ({}, {})
+    await small.oracle().check()
+
+
+async def test_what_is_new_in_one_batch_and_comes_again_in_another_is_counted_once(
+    small: Deployment, connection: Any
+) -> None:
+    async with small.upstream() as upstream:
+        sent = await upstream.send([generated("acme", "twice", "twice") for _ in range(4)])
+    await pass_over(small, sent)
+    before = await all_rows(connection)
+    # One message a second, and so a batch: all but the last few are passed over by their offset.
+    only = ("--topic", "prospect-generated", "--rate", "2", "--from", str(sent[0].offset), "--account", "acme")
+    dry = await replay(small, *only, "--dry-run")
+    assert await all_rows(connection) == before
+    real = await replay(small, *only, *WHY)
+    assert dry.summary["fates"] == real.summary["fates"] == {"new": 1, "duplicate": 3}
+
+
+async def test_what_was_refused_is_left_to_the_desk(small: Deployment, connection: Any) -> None:
+    future = event(ProspectGenerated(account_id="acme", prospect_id="f"), datetime.now(UTC) + timedelta(days=2))
+    async with small.upstream() as upstream:
+        await upstream.send([future])
+        await upstream.send_raw("email-bounced", b"not json")
+    await served(small)
+    before = await all_rows(connection, but=("operations",))
+    run = await replay(small, *WHY)
+    assert run.summary["fates"] == {"dead-letter": 2, "duplicate": 4}
+    assert await all_rows(connection, but=("operations",)) == before
+
+
+# --- how far it reads, and what of it
+
+
+async def test_never_past_what_the_service_has_read(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        await upstream.send([generated("acme", "cy"), generated("bolt", "dee"), plan("new")])
+    before = await all_rows(connection, but=("operations",))
+    run = await replay(small, *WHY)
+    assert run.summary["fates"] == {"duplicate": 4}
+    assert (await replay(small, *WHY, "--to", "1000")).summary["read"] == 4
+    late = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert (await replay(small, *WHY, "--to", late)).summary["read"] == 4
+    assert await all_rows(connection, but=("operations",)) == before
+    await served(small)
+    await small.oracle().check()
+
+
+async def test_nothing_is_read_where_the_service_has_read_nothing(deployment: Deployment, connection: Any) -> None:
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send([plan("acme")])
+    run = await replay(deployment, *WHY)
+    assert (run.exit_code, run.summary["read"], run.summary["topics"]) == (0, 0, {})
+    assert run.said == "0 messages of 0 topics, from the beginning to where the service has read\n"
+
+
+async def test_topics_go_by_their_names_with_and_without_the_prefix(small: Deployment) -> None:
+    run = await replay(small, *WHY, "--topic", "plan-changed")
+    assert run.summary["topics"] == {"plan-changed": {"duplicate": 2}}
+    both = ("--topic", small.topic("plan-changed"), "--topic", "prospect-generated", "--topic", "plan-changed")
+    assert (await replay(small, *WHY, *both)).summary["read"] == 4
+
+
+async def test_a_range_of_time(small: Deployment) -> None:
+    between = datetime.now(UTC)
+    async with small.upstream() as upstream:
+        await upstream.send([generated("acme", "cy")])
+    await served(small)
+    after = await replay(small, *WHY, "--from", between.isoformat())
+    assert (after.summary["read"], after.said[:10]) == (1, "1 messages")
+    assert (await replay(small, *WHY, "--to", between.isoformat())).summary["read"] == 4
+    assert f"from {between:%Y-%m-%d %H:%M:%S} UTC to" in after.said
+
+
+async def test_a_time_without_a_zone_is_utc_and_said(small: Deployment) -> None:
+    run = await replay(small, *WHY, "--from", "2026-03-01T12:00:00")
+    assert run.said.startswith("--from: 2026-03-01T12:00:00 has no zone and is taken as UTC\n")
+    assert "from 2026-03-01 12:00:00 UTC to where" in run.said
+
+
+async def test_an_account_alone(small: Deployment, connection: Any) -> None:
+    """Also what lies in another partition than the account's; of what cannot be read, what has its key."""
+    async with small.upstream() as upstream:
+        sent = [one for n in range(3) for one in await upstream.send([generated("acme", f"p-{n}")], partition=n)]
+        sent += await upstream.send([generated("bolt", "dee")])
+        places = [await upstream.send_raw("email-bounced", b"{", key=key) for key in (b"acme", b"bolt", None)]
+    await pass_over(small, sent)
+    await connection.executemany(
+        """INSERT INTO credits.partition_offsets AS o (topic, partition, next_offset) VALUES ($1, $2, $3)
+        ON CONFLICT (topic, partition) DO UPDATE SET next_offset = greatest(o.next_offset, excluded.next_offset)""",
+        [(topic, partition, offset + 1) for topic, partition, offset in places],
+    )
+    run = await replay(small, *WHY, "--account", "acme")
+    assert run.summary["fates"] == {"duplicate": 2, "new": 3, "unreadable": 1}
+    assert (run.summary["read"], run.summary["messages"]) == (11, 6)
+    assert (run.summary["outcomes"], run.summary["dead_letters"]) == ({"charged": 3}, {"not-json": 1})
+    assert run.said.endswith(", for those of acme\n")
+    balances = await connection.fetch("SELECT account_id, balance FROM credits.accounts ORDER BY 1")
+    assert [tuple(row) for row in balances] == [("acme", 6), ("bolt", 9)]
+
+
+async def test_an_account_of_which_the_ledger_knows_nothing(small: Deployment) -> None:
+    run = await replay(small, *WHY, "--account", "nobody")
+    assert (run.exit_code, run.summary) == (2, {})
+    assert run.said.endswith("credits: there is no account 'nobody', and no message of it in this range\n")
+    async with small.upstream() as upstream:
+        await pass_over(small, await upstream.send([plan("nobody")]))
+    assert (await replay(small, *WHY, "--account", "nobody")).summary["outcomes"] == {"plan-in-force": 1}
+    # It has messages, but not in this range.
+    known = await replay(small, *WHY, "--account", "nobody", "--topic", "prospect-generated")
+    assert (known.exit_code, known.summary["messages"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("start", "exit_code"), [(None, 0), ("0", 1), ("1", 0)])
+async def test_what_retention_removed_is_told(small: Deployment, start: str | None, exit_code: int) -> None:
+    """It is amiss only where it was asked for."""
+    (message,) = [
+        m
+        for m in (await small.oracle().observe()).incoming
+        if m.key == b"acme" and m.place[0] == small.topic("plan-changed")
+    ]
+    topic, partition, offset = message.place
+    await delete_records(small.kafka, {(topic, partition): offset + 1})
+    run = await replay(small, *WHY, *(("--from", start) if start else ()))
+    assert run.exit_code == exit_code
+    told = f"plan-changed/{partition}: {offset + 1} before {offset + 1} are gone from Kafka"
+    assert (told in run.said) == (start != "1")
+
+
+# --- the record of it
+
+
+async def test_it_is_recorded_with_who_why_what_and_the_result(small: Deployment, connection: Any) -> None:
+    run = await replay(small, *WHY, "--topic", "plan-changed", "--from", "0", "--rate", "50")
+    (kept,) = await connection.fetch("SELECT * FROM credits.operations")
+    assert (kept["kind"], kept["operator"], kept["reason"], kept["ended_as"]) == ("replay", "lee", "a test", "done")
+    assert json.loads(kept["arguments"]) == {
+        "topics": ["plan-changed"],
+        "from": "0",
+        "to": None,
+        "account": None,
+        "rate": 50,
+    }
+    assert json.loads(kept["result"]) == {
+        name: run.summary[name] for name in ("read", "messages", "fates", "outcomes", "dead_letters", "eaten")
+    }
+
+
+async def test_one_that_is_killed_has_a_beginning_and_no_end(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        await pass_over(small, await upstream.send([generated("acme", "cy")]))
+    process = await start_replay(small, kill_at="inside-transaction:1")
+    await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert await connection.fetchval("SELECT count(*) FROM credits.operations WHERE ended_at IS NULL") == 1
+    assert (await replay(small, *WHY)).summary["outcomes"] == {"charged": 1}
+
+
+# --- how it ends
+
+
+LOCK = "LOCK TABLE credits.accounts IN EXCLUSIVE MODE"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+async def test_ctrl_c_ends_it_after_the_batch_in_hand(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        sent = await upstream.send([generated("acme", f"p-{n}") for n in range(5)])
+    await pass_over(small, sent)
+    lock = connection.transaction()
+    await lock.start()
+    await connection.execute(LOCK)
+    process = await start_replay(small, "--rate", "1", "--topic", "prospect-generated")
+    await eventually(lambda: connection.fetchval(WAITING), what="it decides something")
+    process.send_signal(signal.SIGINT)
+    await lock.rollback()
+    out, err = await process.communicate()
+    assert process.returncode == 130
+    assert err.decode().endswith("Interrupted; it may safely be run again.\n")
+    summary = json.loads(out)
+    assert (summary["interrupted"], summary["outcomes"]) == (True, {"charged": 1})
+    assert await connection.fetchval("SELECT ended_as FROM credits.operations") == "interrupted"
+    assert (await replay(small, *WHY)).summary["outcomes"] == {"charged": 4}
+
+
+async def test_ctrl_c_while_it_waits_for_its_pace(small: Deployment, connection: Any) -> None:
+    process = await start_replay(small, "--rate", "1")
+    begun = "SELECT count(*) FROM credits.operations"
+    await eventually(lambda: connection.fetchval(begun), what="it has begun")
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err.decode()
+
+
+async def test_a_pipe_that_is_closed_ends_it_without_a_word(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        await pass_over(small, await upstream.send([generated("acme", f"p-{n}") for n in range(3)]))
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        CREDITS,
+        *("replay", "--each", *WHY),
+        env=environment(**settings_of(small)),
+        cwd=small.folder,
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode().count("\n")) == (141, 1)
+    assert await connection.fetchval("SELECT ended_as FROM credits.operations") == "failed"
+
+
+async def test_on_a_terminal_it_asks_and_draws_a_bar(small: Deployment) -> None:
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        CREDITS,
+        *("replay", "--reason", "a test"),
+        env=environment(**settings_of(small)),
+        cwd=small.folder,
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = bytearray()
+    asyncio.get_running_loop().add_reader(ours, lambda: drawn.extend(_read(ours)))
+    await eventually(lambda: b"Replay this? [y/N]: " in drawn)
+    os.write(ours, b"y\n")
+    out, _ = await process.communicate()
+    asyncio.get_running_loop().remove_reader(ours)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"Messages replayed" in drawn
+    assert "│ all                │        4 │         4 │" in out.decode()
+    assert "4 messages read in " in out.decode()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # the other end is gone
+        return b""
+
+
+# --- wrong use
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--topic", "clicks"], "clicks is no incoming topic: one of prospect-generated, prospect-exported,"),
+        (["--topic", "balance-changed"], "balance-changed is no incoming topic"),
+        (["--topic", "credit-service-dead-letters"], "credit-service-dead-letters is no incoming topic"),
+        (["--topic", "other-plan-changed"], "other-plan-changed is no incoming topic"),
+        (["--from", "2026-03-02T00:00:00Z", "--to", "2026-03-01T00:00:00Z"], "the range is empty, --to has to be"),
+        (["--from", "5", "--to", "5"], "--from 5 --to 5: the range is empty"),
+        (["--from", "6", "--to", "5"], "the range is empty"),
+        (["--from", "yesterday"], "--from: 'yesterday' is no time such as 2026-03-01T12:00:00Z"),
+        (["--to", "-5"], "--to: '-5' is no time"),
+        (["--rate", "0"], "0 is not in the range x>=1"),
+        (["--reason", ""], "--reason: between 1 and 1000 printable characters"),
+        (["--reason", "x" * 1001], "--reason: between 1 and 1000 printable characters"),
+        (["--operator", "a\nb"], "--operator: between 1 and 200 printable characters"),
+        (["--rate", "many"], "'many' is not a valid"),
+    ],
+)
+async def test_wrong_use_is_one_line(deployment: Deployment, arguments: list[str], told: str) -> None:
+    """Before anything is connected to."""
+    run = await replay(deployment, *WHY, *arguments, database_url="postgresql://127.0.0.1:1/x")
+    assert (run.exit_code, run.summary, run.said.count("\n")) == (2, {}, 1)
+    assert told in run.said
+
+
+async def test_without_a_reason_or_somebody_to_ask_nothing_is_done(small: Deployment, connection: Any) -> None:
+    no_reason = await replay(small, "--yes")
+    assert (no_reason.exit_code, no_reason.said.count("\n")) == (2, 1)
+    assert "--reason: needed, and kept; only a --dry-run goes without" in no_reason.said
+    nobody = await replay(small, "--reason", "a test")
+    assert (nobody.exit_code, nobody.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
+    assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
+
+
+async def test_what_is_not_there_is_one_line(deployment: Deployment) -> None:
+    missing = await replay(deployment, *WHY)
+    assert (missing.exit_code, missing.said.count("\n")) == (1, 1)
+    assert f"topics are missing: {deployment.topic('credits-purchased')}, " in missing.said
+    away = await replay(deployment, *WHY, kafka_bootstrap_servers="127.0.0.1:1")
+    assert (away.exit_code, away.said.count("\n")) == (1, 1)
+    assert "credits: Kafka does not answer: " in away.said
+    away = await replay(deployment, *WHY, database_url="postgresql://x:hunter2@127.0.0.1:1/x")
+    assert (away.exit_code, away.said.count("\n")) == (1, 1)
+    assert "credits: the database does not answer: " in away.said
+    assert "hunter2" not in away.said
+
+
+def examples() -> list[list[str]]:
+    """The lines after `Example:` in the command's own words."""
+    import shlex
+
+    from credit_service.cli.replay import replay as command
+
+    told = " ".join((command.__doc__ or "").split())
+    return [shlex.split(part.partition("[/]")[0])[1:] for part in told.split("Example: [cyan]")[1:]]
+
+
+@pytest.mark.parametrize("arguments", examples(), ids=" ".join)
+def test_the_examples_work(small: Deployment, arguments: list[str]) -> None:
+    done = run_credits(*arguments, folder=small.folder, **settings_of(small))
+    assert done.returncode == 0, done.stderr
+    assert "messages read in " in done.stdout
+
+
+def test_all_incoming_topics_are_known_to_the_tests() -> None:
+    assert set(INCOMING) == set(INCOMING_TOPICS)
+
+
+async def test_the_ledger_is_as_it_was(small: Deployment) -> None:
+    """As those see it who share no code with the service."""
+    before = await observe_ledger(small.database_url, small.prefix)
+    assert (await replay(small, *WHY)).exit_code == 0
     assert await observe_ledger(small.database_url, small.prefix) == before

@@ -1,17 +1,23 @@
 """Times and offsets on the command line."""
 
+import re
 from datetime import UTC, datetime
 
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.output import say
 
 OFFSET_DIGITS_MAX = 18
+# Python takes more for a time: weeks, and rows of digits, of which nobody sees what they say.
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:]{5,8}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
 
 
 def instant_of(option: str, text: str) -> datetime:
     """The instant of an RFC 3339 time or a day; without a zone it is taken as UTC, which is said."""
+    given = text.strip().upper()
     try:
-        at = datetime.fromisoformat(text.strip())
+        if not TIME.fullmatch(given):
+            raise ValueError
+        at = datetime.fromisoformat(given)
         is_naive = at.tzinfo is None
         # The first and the last day have no instant in every zone.
         instant = at.replace(tzinfo=UTC) if is_naive else at.astimezone(UTC)

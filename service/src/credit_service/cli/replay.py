@@ -186,6 +186,7 @@ async def _replay(
     from credit_service.application.process import Processor
     from credit_service.application.replay import Replay
     from credit_service.domain.decide import Rules
+    from credit_service.failpoints import failpoint
     from credit_service.kafka.ranges import RangeStalled
     from credit_service.kafka.replay_source import open_records
     from credit_service.logging import configure_logging
@@ -200,7 +201,7 @@ async def _replay(
     try:
         async with ledger(settings) as pool, open_records(kafka_of(settings), ranges) as source:
             into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-            processor = Processor(into, rules, moves_offsets=False)
+            processor = Processor(into, rules, failpoint(settings.kill_at), moves_offsets=False)
             again = Replay(PostgresLookup(pool, settings.topic_prefix), processor, PostgresOperationLog(pool))
             with _progress(sum(len(one) for one in ranges)) as moved:
                 await again.run(source, wanted, person, arguments, ending, told.batch, moved, replayed)

@@ -1,0 +1,89 @@
+"""Runs of `credits replay`, and messages that the service is made to pass over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from support.credits import CREDITS, environment, run_credits
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Iterable
+
+    from support.service import Deployment
+    from support.traffic import Sent
+
+WHY = ("--reason", "a test", "--operator", "lee", "--yes")
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One `credits replay`, at its end."""
+
+    exit_code: int
+    each: list[dict[str, Any]]
+    summary: dict[str, Any]
+    said: str
+
+
+def settings_of(deployment: Deployment) -> dict[str, object]:
+    return {
+        "database_url": deployment.database_url,
+        "kafka_bootstrap_servers": deployment.kafka,
+        "kafka_group_id": deployment.group,
+        "topic_prefix": deployment.prefix,
+    }
+
+
+async def replay(deployment: Deployment, *arguments: str, **settings: object) -> Replayed:
+    done = await asyncio.to_thread(
+        run_credits,
+        *("replay", "--output", "json", *arguments),
+        folder=deployment.folder,
+        **settings_of(deployment) | settings,
+    )
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    summary = lines.pop() if lines else {}
+    return Replayed(done.returncode, lines, summary, done.stderr)
+
+
+async def start_replay(deployment: Deployment, *arguments: str, **settings: object) -> Process:
+    return await asyncio.create_subprocess_exec(
+        CREDITS,
+        *("replay", "--output", "json", *WHY, *arguments),
+        env=environment(**settings_of(deployment) | settings),
+        cwd=deployment.folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def pass_over(deployment: Deployment, sent: Iterable[Sent]) -> None:
+    """Has a service that does not run believe that it has read these, and Kafka that it said so."""
+    ends: dict[tuple[str, int], int] = {}
+    for one in sent:
+        ends[one.topic, one.partition] = max(ends.get((one.topic, one.partition), 0), one.offset + 1)
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        await connection.executemany(
+            """INSERT INTO credits.partition_offsets (topic, partition, next_offset) VALUES ($1, $2, $3)
+            ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset""",
+            [(*place, end) for place, end in ends.items()],
+        )
+    finally:
+        await connection.close()
+    consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka, group_id=deployment.group, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        consumer.assign([TopicPartition(*place) for place in ends])
+        await consumer.commit({TopicPartition(*place): end for place, end in ends.items()})
+    finally:
+        await consumer.stop()
