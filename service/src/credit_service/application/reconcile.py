@@ -20,8 +20,8 @@ from credit_service.application.ports import TopicPartition
 from credit_service.application.published_audit import Heard, name_of
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decision, Incoming, Place
-from credit_service.domain.differences import Difference, differences
-from credit_service.domain.recompute import History, Recomputed, is_time_known, positions_missing, recompute
+from credit_service.domain.differences import Difference, compared
+from credit_service.domain.recompute import History, Recomputed, is_time_known, positions_missing
 
 if TYPE_CHECKING:
     from credit_service.application.record import Record
@@ -251,11 +251,10 @@ class Reconciliation:
         self, history: History, found: Mapping[int, Incoming] | None = None
     ) -> tuple[Recomputed | None, list[Difference]]:
         try:
-            recomputed = recompute(history, self._rules, found)
+            return compared(history, self._rules, found)
         except Exception as error:
             told = f"the rules fail on what is recorded: {type(error).__name__}"
             return None, [Difference("not-recomputed", next(positions_missing(history), 0), told)]
-        return recomputed, differences(history, recomputed)
 
     async def _look_at_messages(self, here: _Number) -> None:
         missing: dict[str, list[Finding]] = defaultdict(list)

@@ -165,6 +165,7 @@ async def _reconcile(
 
     from credit_service.application.findings import Findings
     from credit_service.application.reconcile import Reconciliation
+    from credit_service.bootstrap import collect_seldom
     from credit_service.domain.decide import Rules
     from credit_service.kafka.audit_topics import open_topics
     from credit_service.kafka.ranges import RangeStalled, TopicsUnknown
@@ -173,6 +174,7 @@ async def _reconcile(
     from credit_service.postgres.offsets import PostgresOffsetStore
     from credit_service.postgres.read import PostgresReads
 
+    collect_seldom()
     kafka = kafka_of(settings)
     rules = Rules(late_refund=settings.late_refund)
     findings = Findings(told.finding)

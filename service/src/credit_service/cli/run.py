@@ -1,6 +1,5 @@
 """What the commands share: settings, connections, and faults told in one line."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -47,6 +46,7 @@ async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
 
 def run(work: Coroutine[None, None, T]) -> T:
     """Runs `work` to its end; a server that does not answer is one line."""
+    import uvloop
     from aiokafka.errors import KafkaError
 
     from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
@@ -54,7 +54,7 @@ def run(work: Coroutine[None, None, T]) -> T:
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
     try:
-        return asyncio.run(work)
+        return uvloop.run(work)
     except LedgerUnavailable as error:
         raise Failed(f"the database does not answer: {error}") from None
     except RefusedByLedger as error:

@@ -1,11 +1,12 @@
 """Where what is recorded of an account and what the rules make of it disagree, each told once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from credit_service.domain.decision import Change, Decision
-from credit_service.domain.recompute import History, Recomputed, has_same_effect, sums
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Change, Decision, Incoming
+from credit_service.domain.recompute import History, Recomputed, has_same_effect, recompute, sums
 
 DifferenceKind = Literal[
     "decision-missing",
@@ -32,6 +33,23 @@ class Difference:
     number: int
     told: str
     is_derived: bool = False
+
+
+def compared(
+    history: History, rules: Rules, found: Mapping[int, Incoming] | None = None
+) -> tuple[Recomputed, list[Difference]]:
+    """What the rules make of a history, and where it disagrees: as little as may be, where the ledger does not say all.
+
+    `found` are the messages of decisions that are missing, by position.
+    """
+    recomputed = recompute(history, rules, found)
+    disagree = differences(history, recomputed)
+    if disagree and any(decision.outcome == "plan-pending" for decision in history.decisions.values()):
+        other = recompute(history, rules, found, eagerly=True)
+        otherwise = differences(history, other)
+        if len(otherwise) < len(disagree):
+            return other, otherwise
+    return recomputed, disagree
 
 
 def differences(history: History, recomputed: Recomputed) -> list[Difference]:

@@ -124,29 +124,15 @@ class Recomputed:
     stopped_at: int | None = None
 
 
-def recompute(history: History, rules: Rules, found: Mapping[int, Incoming] | None = None) -> Recomputed:
+def recompute(
+    history: History, rules: Rules, found: Mapping[int, Incoming] | None = None, *, eagerly: bool = False
+) -> Recomputed:
     """Folds the history from its beginning. `found` are the messages of decisions that are missing, by position.
 
-    When a plan for later took effect is recorded only where it gave credits or switched to or from unlimited; else it
-    is taken to have done so with the next event, and if that does not agree, as soon as it was due.
+    When a plan for later took effect is recorded only where it gave credits or switched to or from unlimited. Else it
+    is taken to have done so with the next event, or `eagerly` as soon as it was due.
     """
-    told = _with_found(history, found or {})
-    lazily = _fold(history, rules, told, eager=False)
-    if lazily.stopped_at is None and _agrees(history, lazily):
-        return lazily
-    eagerly = _fold(history, rules, told, eager=True)
-    return eagerly if eagerly.stopped_at is None and _agrees(history, eagerly) else lazily
-
-
-def _agrees(history: History, recomputed: Recomputed) -> bool:
-    # The common case is that all agrees; `differences` tells the rest.
-    return all(
-        recomputed.changes.get(sequence) is not None and has_same_effect(recomputed.changes[sequence], change)
-        for sequence, change in history.changes.items()
-    ) and all(
-        recomputed.decisions.get(position) is not None and recomputed.decisions[position].outcome == decision.outcome
-        for position, decision in history.decisions.items()
-    )
+    return _fold(history, rules, _with_found(history, found or {}), eager=eagerly)
 
 
 def has_same_effect(one: Change, other: Change) -> bool:

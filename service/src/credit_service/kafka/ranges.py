@@ -21,6 +21,8 @@ IDLE_SECONDS_MAX = 60
 
 FETCH_BYTES_MAX = 512 * 1024
 POLL_MS = 500
+FETCH_WAIT_MS = 20
+"""A broker with nothing more waits so long before it says so; other partitions are asked for only then."""
 FULL_WAIT_SECONDS = 0.01
 """While nothing is wanted, it is asked again after so long."""
 
@@ -204,7 +206,7 @@ async def range_reader(
         enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        fetch_max_wait_ms=POLL_MS,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
     )
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
