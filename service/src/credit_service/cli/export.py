@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
@@ -151,11 +152,15 @@ class _Aligned:
 
 
 def _value(cell: object) -> object:
-    if not isinstance(cell, datetime):
-        return cell
+    return _instant(cell) if isinstance(cell, datetime) else cell
+
+
+@lru_cache(maxsize=4_096)
+def _instant(at: datetime) -> str:
+    # All of a batch is recorded at one instant, and months end at few.
     from credit_contracts.times import format_time
 
-    return format_time(cell)
+    return format_time(at)
 
 
 def _no_formula(cell: object) -> object:
