@@ -1,0 +1,125 @@
+"""The example in the help of every command works as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import signal
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from credit_contracts import (
+    CreditsPurchased,
+    EmailBounced,
+    Event,
+    IncomingData,
+    PlanChanged,
+    ProspectGenerated,
+    ProspectStageChanged,
+)
+from credit_service.cli.main import app
+from support.credits import COMMAND_SECONDS_MAX, CREDITS, environment
+from support.traffic import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.service import Deployment
+
+BEGAN = datetime.now(UTC) - timedelta(days=1)
+EXAMPLE = re.compile(r"Example: \[cyan\](.*?)\[/\]")
+CUSTOMERS = "record,account_id,plan_id,monthly_credits,billing_anchor_at\naccount,bolt,pro,500,2026-01-31T00:00:00Z\n"
+
+# What does not end with 0, and why not.
+ENDS_WITH = {
+    "credits tail --account acme": 130,  # it goes on until Ctrl-C
+    "credits resume email-bounced": 1,  # it is not paused
+    "credits reconcile --from 2026-03-01T00:00:00Z --report found.json": 1,  # dead letters wait
+    'credits dead-letters retry 12 13 --reason "billing is mended"': 1,  # they still cannot be read
+    'credits refunds reject acme 7 --reason "the address is right"': 1,  # it was approved
+}
+ASKING = ("adjust", "discard", "approve", "reject")
+
+
+def commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Every command that is no group, with its help."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command.help or ""
+
+
+ALL = dict(commands(typer.main.get_command(app), ("credits",)))
+EXAMPLES = [example for text in ALL.values() for example in EXAMPLE.findall(text)]
+
+
+def test_every_command_has_an_example_of_its_own() -> None:
+    for name, text in ALL.items():
+        found = EXAMPLE.findall(text)
+        assert found, f"{name} has no example"
+        assert all(name in one for one in found), f"{name} shows an example of another command"
+
+
+@pytest.fixture
+async def played(deployment: Deployment) -> Deployment:
+    """What the examples speak of: charges up to number 7, which a person is asked about, and dead letters."""
+    await deployment.make_topics()
+    (deployment.folder / "customers.csv").write_text(CUSTOMERS)
+    told: list[IncomingData] = [
+        PlanChanged(account_id="acme", plan_id="pro", monthly_credits=500),
+        *(ProspectGenerated(account_id="acme", prospect_id=f"p-{number}") for number in range(2, 8)),
+        ProspectStageChanged(account_id="acme", prospect_id="p-7", stage="wrong-email"),
+        CreditsPurchased(account_id="acme", purchase_id="buy-7", credits=50),
+        EmailBounced(account_id="acme", prospect_id="p-2"),
+    ]
+    async with deployment.upstream() as upstream:
+        events: list[Event[IncomingData]] = [event(data, BEGAN + timedelta(minutes=n)) for n, data in enumerate(told)]
+        await upstream.send(events)
+        for _ in range(13):
+            await upstream.send_raw("email-bounced", b"not json")
+    service = await (await deployment.start()).ready()
+    await deployment.oracle().drained()
+    assert await service.terminate() == 0
+    return deployment
+
+
+def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
+    """Exit code and stderr; commands that never end are ended by Ctrl-C."""
+    words = shlex.split(example)
+    while "=" in words[0]:
+        words.pop(0)  # the port of the example may be taken
+    if set(words) & set(ASKING) and "--yes" not in words:
+        words.append("--yes")  # there is nobody to ask
+    process = subprocess.Popen(
+        [CREDITS, *words[1:]],
+        env=environment(
+            database_url=deployment.database_url,
+            kafka_bootstrap_servers=deployment.kafka,
+            kafka_group_id=deployment.group,
+            topic_prefix=deployment.prefix,
+            http_port=0,
+        ),
+        cwd=deployment.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if example.endswith("credits serve") or example.startswith("credits tail"):
+        assert process.stderr is not None
+        process.stderr.readline()  # it has begun
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=COMMAND_SECONDS_MAX)
+    return process.returncode, said
+
+
+async def test_the_examples_work(played: Deployment) -> None:
+    ended = {one: await asyncio.to_thread(run_example, played, one) for one in EXAMPLES}
+    assert {one: code for one, (code, _) in ended.items()} == {one: ENDS_WITH.get(one, 0) for one in EXAMPLES}
+    assert [one for one, (_, said) in ended.items() if "Traceback" in said] == []
