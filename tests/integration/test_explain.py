@@ -398,6 +398,8 @@ async def test_wrong_use_is_one_line_and_exit_code_2(database_url: str, tmp_path
         (["acme", "--position", "2"], "--position 2: the account 'acme' has no decision of this number yet"),
         (["acme", "--position", "0"], "--position"),
         (["acme", "--at", "yesterday"], "--at: 'yesterday' is no time"),
+        (["acme", "--prospect", "\udcff"], "is not UTF-8"),
+        (["acme", "--event", "/s", "\udcff"], "is not UTF-8"),
         (["acme", "--at", "2999-01-01T00:00:00Z"], "--at: is in the future"),
     ):
         assert_one_line(credits_explain(database_url, tmp_path, *arguments), 2, words)

@@ -47,6 +47,8 @@ def explain(
         raise WrongUse(f"{' and '.join(given)} exclude each other")
     if full and (prospect is not None or event is not None):
         raise WrongUse(f"--full: {given[0]} leaves nothing out")
+    for text in (prospect, *(event or ())):
+        _hold_to_utf8(text)
     when = position if at is None else instant_of("--at", at)
     settings = settings_or_exit()
     if prospect is not None:
@@ -54,6 +56,13 @@ def explain(
     if event is not None:
         return run(_fate(settings, account_id, *event, output))
     return run(_account(settings, account_id, when, output, is_full=full))
+
+
+def _hold_to_utf8(text: str | None) -> None:
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise WrongUse(f"{text!r} is not UTF-8, and no id is like that") from None
 
 
 async def _account(settings: "Settings", account_id: str, when: "When", output: Format, *, is_full: bool) -> int:
