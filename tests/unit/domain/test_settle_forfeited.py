@@ -56,3 +56,15 @@ def test_a_stay_that_was_imported_does_not_stand_for_the_one_that_was_paid() -> 
 
     assert story.delete("ann", "2026-01-20") == "deleted"
     assert story.balance == 10
+
+
+def test_a_forfeited_charge_of_no_stay_goes_on_showing_and_stands_for_the_next_stay_that_costs() -> None:
+    story = Story(Rules(LateRefund("forfeit")))
+    story.plan(10, "2026-01-01", anchor="2026-01-01")
+    story.generate("ann", "2026-01-19")
+    story.stage("ann", "2026-03-14")
+    assert story.imports("ann", "2026-01-10") == "forfeited"
+
+    assert story.delete("ann", "2026-03-05") == "deleted"
+    assert story.generate("ann", "2026-03-10") == "free"
+    assert story.balance == 10

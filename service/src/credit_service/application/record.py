@@ -11,6 +11,8 @@ from credit_service.domain.idempotency import content_of, key_of
 Headers = Sequence[tuple[str, bytes | None]]
 
 BEFORE_ALL_TYPES = -1
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999: producers may give any time, and a date has no later one."""
 OBJECT_BYTES = 2_048
 
 
@@ -48,7 +50,7 @@ def read_record(
     size_bytes = bytes_in_memory(key, value)
     event = decode(headers, value, topic_type=event_type)
     if isinstance(event, Unreadable):
-        at = EARLIEST + timedelta(milliseconds=max(0, timestamp_ms))
+        at = EARLIEST + timedelta(milliseconds=min(max(0, timestamp_ms), LATEST_MS))
         return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""), size_bytes)
     incoming = Incoming(
         event.data.account_id,

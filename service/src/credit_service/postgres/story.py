@@ -21,6 +21,9 @@ def columns_of(prospect: Prospect) -> Columns:
     stays = stays_of(prospect.told)
     stay = stays[-1] if stays else None
     charge = prospect.charge_of(stay) if stay else None
+    if stay and charge is None:
+        # A forfeit charge that proved to belong to no stay is still there for one that costs, and shows meanwhile.
+        charge = next(iter(prospect.strays(stays)), None)
     is_all = len(prospect.charges) == (charge is not None) and (charge is None or _is_plain(charge))
     return (
         stay.origin if stay else None,
