@@ -1,6 +1,5 @@
 """The command line: data on stdout, talk on stderr, exit code 0 only where all is well."""
 
-import os
 import sys
 
 import typer
@@ -18,12 +17,12 @@ from credit_service.cli import (
     topics,
     trigger,
 )
+from credit_service.cli.doctor import doctor
 from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 from credit_service.cli.replay import replay
 
 EXIT_INTERRUPTED = 130
-EXIT_PIPE_CLOSED = 141
 
 app = typer.Typer(
     name="credits",
@@ -42,6 +41,7 @@ app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
 app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay)
+app.command("doctor")(doctor)
 app.command("resume")(resume.resume)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")
@@ -60,8 +60,4 @@ def main() -> int:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has enough. What is still buffered must not be tried again while Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE_CLOSED
     return exit_code or 0

@@ -1,0 +1,171 @@
+"""The doctor: looks at everything that has to be well, each thing for a bounded time, and says what to do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from credit_contracts.topics import TopicContract
+from credit_service.application import doctor_checks as checks
+from credit_service.application.doctor_checks import Check
+from credit_service.application.doctor_facts import ClusterFacts, DatabaseFacts, KafkaFacts, Unreachable
+
+if TYPE_CHECKING:
+    from credit_service.application.ports import TopicPartition
+
+T = TypeVar("T")
+
+CHECK_SECONDS_MAX = 20.0
+"""So long one look may take; a server that is away is one line, and the rest goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What is looked at: the topics by their names there, the relay's cursor, the group, and what parked events may."""
+
+    topics: Mapping[str, TopicContract]
+    cursor_topic: str
+    group_id: str
+    parked_hours_max: int
+
+    def contract_name(self, topic: str) -> str:
+        """The name that the contracts, and commands, have for the topic."""
+        return self.topics[topic].name if topic in self.topics else topic
+
+
+class Doctor:
+    """Looks at one deployment; `here` is this machine's clock."""
+
+    def __init__(
+        self, deployment: Deployment, database: DatabaseFacts, kafka: KafkaFacts, here: Callable[[], datetime]
+    ) -> None:
+        self._deployment = deployment
+        self._database = database
+        self._kafka = kafka
+        self._here = here
+
+    async def checks(self) -> AsyncIterator[Check]:
+        """The checks as they are made. Where a server is away, or has no schema, that is told once."""
+        server = await _asked("database", self._database.server)
+        schema = server if isinstance(server, Check) else await _asked("schema", self._schema_check)
+        if isinstance(server, Check):
+            yield server
+        else:
+            yield checks.version(server)
+            yield checks.durability(server)
+            yield schema
+        has_schema = isinstance(schema, Check) and schema.state == "ok"
+        if has_schema:
+            yield await _asked("clock", self._clock)
+        cluster = await _asked("kafka", self._kafka.cluster)
+        if isinstance(cluster, Check):
+            yield cluster
+        else:
+            yield checks.ok("kafka", f"{cluster.brokers} broker{'' if cluster.brokers == 1 else 's'}")
+            yield checks.topics(cluster, self._deployment.topics, self._deployment.cursor_topic)
+            yield checks.topic_settings(cluster, self._deployment.topics)
+            yield checks.replication(cluster)
+            yield await _asked("members", self._members)
+        if has_schema and not isinstance(cluster, Check):
+            for check in await self._reading(cluster):
+                yield check
+        if has_schema:
+            for name, look in self._waiting().items():
+                yield await _asked(name, look)
+
+    async def _schema_check(self) -> Check:
+        problem = await self._database.schema_problem()
+        if problem is None:
+            return checks.ok("schema", "all migrations are there")
+        return Check("schema", "wrong", problem, "run `credits migrate`; what lies in the ledger was not looked at")
+
+    async def _clock(self) -> Check:
+        before = self._here()
+        ledger = await self._database.now()
+        after = self._here()
+        half = (after - before) / 2
+        return checks.clock(before + half, ledger, half.total_seconds())
+
+    async def _members(self) -> Check:
+        return checks.members(await self._kafka.members(), self._deployment.group_id)
+
+    async def _reading(self, cluster: ClusterFacts) -> list[Check]:
+        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
+        partitions: list[TopicPartition] = [
+            (name, number)
+            for name, contract in self._deployment.topics.items()
+            if contract.direction == "in" and name in cluster.topics
+            for number in range(cluster.topics[name].partitions)
+        ]
+
+        async def look() -> list[Check]:
+            # The logs last: what is stored was read from them before.
+            paused = [topic for topic, _ in await self._database.paused()]
+            stored = await self._database.stored(partitions)
+            committed = await self._kafka.committed()
+            bounds = await self._kafka.bounds(partitions)
+            return [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed)]
+
+        found = await _asked("offsets", look)
+        return [found] if isinstance(found, Check) else found
+
+    def _waiting(self) -> dict[str, Callable[[], Awaitable[Check]]]:
+        database, deployment = self._database, self._deployment
+
+        async def paused() -> Check:
+            return checks.paused([(deployment.contract_name(t), why) for t, why in await database.paused()])
+
+        async def outbox() -> Check:
+            return checks.outbox(await database.outbox())
+
+        async def claim() -> Check:
+            return checks.claim(await database.claim_seconds())
+
+        async def parked() -> Check:
+            return checks.parked(await database.parked(), deployment.parked_hours_max)
+
+        async def timers() -> Check:
+            return checks.timers(await database.timers())
+
+        async def dead_letters() -> Check:
+            return checks.dead_letters(await database.letters())
+
+        async def refund_requests() -> Check:
+            return checks.refund_requests(await database.refund_requests())
+
+        async def gaps() -> Check:
+            return checks.gaps(await database.gaps())
+
+        async def operations() -> Check:
+            return checks.operations(await database.open_operations())
+
+        return {
+            "paused": paused,
+            "gaps": gaps,
+            "outbox": outbox,
+            "claim": claim,
+            "parked": parked,
+            "timers": timers,
+            "dead-letters": dead_letters,
+            "refund-requests": refund_requests,
+            "operations": operations,
+        }
+
+
+WHERE = {
+    "database": "see that Postgres runs, and that CREDITS_DATABASE_URL names it; the ledger was not looked at",
+    "kafka": "see that Kafka runs, and that CREDITS_KAFKA_BOOTSTRAP_SERVERS names it; nothing there was looked at",
+}
+
+
+async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
+    """What the look brings, or that it could not be had."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS_MAX):
+            return await look()
+    except Unreachable as error:
+        told = f"no answer: {error}"
+    except TimeoutError:
+        told = f"no answer within {CHECK_SECONDS_MAX:.0f} s"
+    return Check(name, "wrong", told, WHERE.get(name, "run it once more"))

@@ -1,0 +1,149 @@
+"""What the doctor looks at: plain facts of the database and of Kafka, and the ports that bring them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from credit_service.application.ports import Positions, TopicPartition
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as the condition that it reports
+    """A server did not answer, or not in time; what kept it is the message, without values."""
+
+
+class ServerFacts(NamedTuple):
+    """The database server, as the service's sessions have it."""
+
+    version: str
+    version_number: int
+    fsync: str
+    full_page_writes: str
+    synchronous_commit: str
+    is_standby: bool
+
+
+class Backlog(NamedTuple):
+    """How many things wait, counted up to a bound, and for how many seconds the oldest has; None: nothing waits."""
+
+    things: int
+    oldest_seconds: float | None
+
+
+class Parked(NamedTuple):
+    """Events that wait for their account's first plan."""
+
+    events: int
+    accounts: int
+    oldest_seconds: float | None
+
+
+class WaitingLetters(NamedTuple):
+    """Dead letters with one reason that nobody has dealt with."""
+
+    reason: str
+    letters: int
+
+
+class Gap(NamedTuple):
+    """Offsets of a partition that could not be read any more, recorded so many seconds ago."""
+
+    topic: str
+    partition: int
+    expected_offset: int
+    resumed_offset: int
+    age_seconds: float
+
+
+class OpenOperation(NamedTuple):
+    """What a person began so many seconds ago, and has no end."""
+
+    operation_id: int
+    kind: str
+    operator: str
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as the broker has it. `replicas` and `in_sync` are the fewest of any partition."""
+
+    partitions: int
+    replicas: int
+    in_sync: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """The brokers, and the topics by their names in the deployment; missing ones are not there."""
+
+    brokers: int
+    topics: Mapping[str, TopicFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where the log of a partition begins and ends."""
+
+    first: int
+    end: int
+
+
+class DatabaseFacts(Protocol):
+    """Asks the database; each method raises `Unreachable`."""
+
+    async def server(self) -> ServerFacts:
+        """Version and settings."""
+
+    async def schema_problem(self) -> str | None:
+        """What is wrong with the schema, in a sentence, or None."""
+
+    async def now(self) -> datetime:
+        """The ledger's clock."""
+
+    async def stored(self, partitions: Collection[TopicPartition]) -> Positions:
+        """The stored offsets."""
+
+    async def outbox(self) -> Backlog:
+        """What waits to be published."""
+
+    async def claim_seconds(self) -> float | None:
+        """How old the claim of the relay's transaction is; None if there is none."""
+
+    async def parked(self) -> Parked:
+        """Events that wait for a plan."""
+
+    async def timers(self) -> Backlog:
+        """Accounts with a timer that is due."""
+
+    async def letters(self) -> Sequence[WaitingLetters]:
+        """Dead letters that wait, by reason."""
+
+    async def refund_requests(self) -> Backlog:
+        """Refund requests that wait."""
+
+    async def paused(self) -> Sequence[tuple[str, str]]:
+        """Paused topics, with the reason."""
+
+    async def gaps(self) -> Sequence[Gap]:
+        """Recorded gaps, the latest first; some of them, if there are many."""
+
+    async def open_operations(self) -> Sequence[OpenOperation]:
+        """Operations without an end, the latest first; some of them, if there are many."""
+
+
+class KafkaFacts(Protocol):
+    """Asks Kafka; each method raises `Unreachable`."""
+
+    async def cluster(self) -> ClusterFacts:
+        """Brokers and topics."""
+
+    async def members(self) -> int:
+        """How many members the service's group has."""
+
+    async def committed(self) -> Positions:
+        """What the group has committed to Kafka."""
+
+    async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Where the logs begin and end, for those who read what is committed."""

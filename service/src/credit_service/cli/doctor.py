@@ -1,0 +1,75 @@
+"""`credits doctor`."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from credit_service.cli.output import Format, Output, put
+from credit_service.cli.run import kafka_of, run, settings_or_exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from credit_service.application.doctor_checks import Check
+    from credit_service.settings import Settings
+
+EXIT_WRONG = 1
+COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+
+
+def doctor(output: Output = Format.TEXT) -> int:
+    """Look at everything that has to be well: settings, servers, topics, the service, and what waits for whom.
+
+    Each line is ok, a warning, or wrong, and says what to do. Nothing is written. A server that is away is one line,
+    and the rest is looked at. The exit code is 1 if something is wrong; warnings are for working hours.
+
+    Example: [cyan]credits doctor --output json[/]
+    """
+    settings = settings_or_exit()
+    checks = run(_checks(settings))
+    if output is Format.JSON:
+        states = [check.state for check in checks]
+        worst = next((state for state in ("wrong", "warning") if state in states), "ok")
+        put(json.dumps({"state": worst, "checks": [_as_json(check) for check in checks]}))
+    else:
+        _print(checks)
+    return EXIT_WRONG if any(check.state == "wrong" for check in checks) else 0
+
+
+async def _checks(settings: "Settings") -> "list[Check]":
+    from credit_service.application.doctor import Deployment, Doctor
+    from credit_service.application.doctor_checks import CONTRACTS, ok
+    from credit_service.kafka.doctor import KafkaExamination
+    from credit_service.postgres.doctor import PostgresFacts
+    from credit_service.postgres.pool import open_pool
+
+    kafka = kafka_of(settings)
+    topics = {kafka.topic(name): contract for name, contract in CONTRACTS.items()}
+    deployment = Deployment(topics, kafka.cursor_topic, kafka.group_id, settings.parked_hours_max)
+    prefix = f"topics begin with {kafka.topic_prefix}" if kafka.topic_prefix else "topics have no prefix"
+    checks = [ok("settings", f"read; group {kafka.group_id}, {prefix}")]
+    async with open_pool(settings.database_url.get_secret_value()) as pool:
+        examined = Doctor(deployment, PostgresFacts(pool), KafkaExamination(kafka), lambda: datetime.now(UTC))
+        checks += [check async for check in examined.checks()]
+        pool.terminate()
+    return checks
+
+
+def _as_json(check: "Check") -> dict[str, str | None]:
+    return {"name": check.name, "state": check.state, "told": check.told, "what_to_do": check.what_to_do}
+
+
+def _print(checks: "Sequence[Check]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in ("State", "Check"):
+        table.add_column(name, no_wrap=True)
+    for name in ("What is so", "What to do"):
+        table.add_column(name, overflow="fold")
+    for check in checks:
+        state = Text(check.state, style=COLORS[check.state])
+        table.add_row(state, check.name, Text(check.told), Text(check.what_to_do or ""))
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,118 @@
+"""What the doctor asks of Kafka; no group is joined and nothing is committed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
+
+from credit_contracts.topics import TOPICS
+from credit_service.application import ports
+from credit_service.application.doctor_facts import Bounds, ClusterFacts, TopicFacts, Unreachable
+from credit_service.application.ports import Positions
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.ranges import range_reader
+
+ANSWER_SECONDS_MAX = 15
+REQUEST_SECONDS_MAX = 10
+COORDINATOR_POLL_SECONDS = 0.2
+"""A broker makes its topic of offsets when the first group is asked about, and has no coordinator until then."""
+
+
+class KafkaExamination:
+    """The application's `KafkaFacts`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+
+    async def cluster(self) -> ClusterFacts:
+        """See `application.doctor_facts.KafkaFacts`."""
+        known = [*(self._connection.topic(contract.name) for contract in TOPICS), self._connection.cursor_topic]
+        async with self._admin() as admin:
+            brokers = (await admin.describe_cluster())["brokers"]
+            # All of them: asking for one by its name would make a broker that creates topics by itself create it.
+            found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+            there = [name for name in known if name in found]
+            settings = await _settings(admin, there)
+        topics = {
+            name: TopicFacts(
+                len(found[name]),
+                min(len(partition["replicas"]) for partition in found[name]),
+                min(len(partition["isr"]) for partition in found[name]),
+                settings[name],
+            )
+            for name in there
+        }
+        return ClusterFacts(len(brokers), topics)
+
+    async def members(self) -> int:
+        """See `application.doctor_facts.KafkaFacts`."""
+        async with self._admin() as admin:
+            coordinator = await self._coordinator(admin)
+            (answer,) = await admin.describe_consumer_groups([self._connection.group_id], coordinator)
+        # Error, name, state, two protocols, then the members.
+        return sum(len(group[5]) for group in answer.groups)
+
+    async def committed(self) -> Positions:
+        """See `application.doctor_facts.KafkaFacts`."""
+        async with self._admin() as admin:
+            coordinator = await self._coordinator(admin)
+            found = await admin.list_consumer_group_offsets(self._connection.group_id, coordinator)
+        return {(at.topic, at.partition): committed.offset for at, committed in found.items() if committed.offset >= 0}
+
+    async def bounds(self, partitions: Collection[ports.TopicPartition]) -> Mapping[ports.TopicPartition, Bounds]:
+        """See `application.doctor_facts.KafkaFacts`."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        with _unreachable():
+            async with range_reader(self._connection) as reader:
+                first, end = await reader.bounds(asked)
+        return {(at.topic, at.partition): Bounds(first[at], end[at]) for at in asked}
+
+    async def _coordinator(self, admin: Any) -> int:
+        while True:
+            try:
+                coordinator: int = await admin.find_coordinator(self._connection.group_id)
+            except GroupCoordinatorNotAvailableError:
+                await asyncio.sleep(COORDINATOR_POLL_SECONDS)
+            else:
+                return coordinator
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[Any]:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._connection.bootstrap_servers.split(","),
+            client_id=f"{self._connection.group_id}-doctor",
+            request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
+        )
+        with _unreachable():
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                try:
+                    await admin.start()
+                    yield admin
+                finally:
+                    await admin.close()
+
+
+async def _settings(admin: Any, names: Collection[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs(asked):
+        for error_code, _, _, name, entries in answer.resources:
+            if error_code:
+                raise for_code(error_code)
+            found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    return found
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Unreachable(type(error).__name__) from None

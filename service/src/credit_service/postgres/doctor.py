@@ -1,0 +1,109 @@
+"""What the doctor asks of the database."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from credit_service.application.doctor_checks import COUNTED_MAX
+from credit_service.application.doctor_facts import (
+    Backlog,
+    Gap,
+    OpenOperation,
+    Parked,
+    ServerFacts,
+    Unreachable,
+    WaitingLetters,
+)
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.ports import Positions, TopicPartition
+from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.pool import faults_named
+from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.statements import sql
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from credit_service.postgres.pool import Pool
+
+ROWS_MAX = 100
+
+
+class PostgresFacts:
+    """The application's `DatabaseFacts`."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+
+    async def server(self) -> ServerFacts:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return ServerFacts(*await self._row("doctor_server"))
+
+    async def schema_problem(self) -> str | None:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        with _unreachable():
+            return await schema_problem(self._pool)
+
+    async def now(self) -> datetime:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        now: datetime = (await self._row("now"))[0]
+        return now
+
+    async def stored(self, partitions: Collection[TopicPartition]) -> Positions:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        with _unreachable():
+            return await PostgresOffsetStore(self._pool).load(partitions)
+
+    async def outbox(self) -> Backlog:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return Backlog(*await self._row("doctor_outbox", COUNTED_MAX))
+
+    async def claim_seconds(self) -> float | None:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        rows = await self._rows("doctor_claim")
+        return rows[0][0] if rows else None
+
+    async def parked(self) -> Parked:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return Parked(*await self._row("doctor_parked"))
+
+    async def timers(self) -> Backlog:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return Backlog(*await self._row("doctor_timers", COUNTED_MAX))
+
+    async def letters(self) -> list[WaitingLetters]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", COUNTED_MAX)]
+
+    async def refund_requests(self) -> Backlog:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return Backlog(*await self._row("doctor_refund_requests", COUNTED_MAX))
+
+    async def paused(self) -> list[tuple[str, str]]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return [(row["topic"], row["reason"]) for row in await self._rows("paused_topics")]
+
+    async def gaps(self) -> list[Gap]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return [Gap(*row) for row in await self._rows("doctor_gaps", ROWS_MAX)]
+
+    async def open_operations(self) -> list[OpenOperation]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return [OpenOperation(*row) for row in await self._rows("doctor_operations", ROWS_MAX)]
+
+    async def _rows(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
+        with _unreachable(), faults_named():
+            rows: list[asyncpg.Record] = await self._pool.fetch(sql(statement), *arguments)
+        return rows
+
+    async def _row(self, statement: str, *arguments: object) -> "asyncpg.Record":
+        return (await self._rows(statement, *arguments))[0]
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    try:
+        yield
+    except LedgerUnavailable as error:
+        raise Unreachable(str(error)) from None

@@ -1,0 +1,3 @@
+-- How old the relay's claim is.
+SELECT extract(EPOCH FROM credits.ledger_now() - claimed_at)::float8
+FROM credits.outbox_claim;

@@ -1,0 +1,6 @@
+-- The latest recorded gaps, at most $1.
+SELECT
+    topic, partition, expected_offset, resumed_offset, extract(EPOCH FROM credits.ledger_now() - noticed_at)::float8
+FROM credits.offset_gaps
+ORDER BY gap_id DESC
+LIMIT $1;

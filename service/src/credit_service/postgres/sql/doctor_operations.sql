@@ -1,0 +1,6 @@
+-- The latest operations that were begun and have no end, at most $1.
+SELECT operation_id, kind, operator, extract(EPOCH FROM credits.ledger_now() - started_at)::float8
+FROM credits.operations
+WHERE ended_at IS NULL
+ORDER BY operation_id DESC
+LIMIT $1;

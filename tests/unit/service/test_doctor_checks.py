@@ -1,0 +1,167 @@
+"""What the doctor makes of the facts: each threshold, and what a broker alone cannot show."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from credit_service.application import doctor_checks as checks
+from credit_service.application.doctor_facts import (
+    Backlog,
+    Bounds,
+    ClusterFacts,
+    Gap,
+    OpenOperation,
+    Parked,
+    ServerFacts,
+    TopicFacts,
+    WaitingLetters,
+)
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SERVER = ServerFacts("18.1", 180001, "on", "on", "on", is_standby=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({}, "ok"),
+        ({"synchronous_commit": "remote_apply"}, "ok"),
+        ({"synchronous_commit": "local"}, "ok"),
+        ({"synchronous_commit": "off"}, "wrong"),
+        ({"fsync": "off"}, "wrong"),
+        ({"full_page_writes": "off"}, "wrong"),
+        ({"is_standby": True}, "wrong"),
+    ],
+)
+def test_durability(changed: dict[str, object], state: str) -> None:
+    assert checks.durability(SERVER._replace(**changed)).state == state  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("number", "state"), [(180000, "ok"), (190002, "ok"), (170009, "warning")])
+def test_version(number: int, state: str) -> None:
+    assert checks.version(SERVER._replace(version_number=number)).state == state
+
+
+@pytest.mark.parametrize(
+    ("seconds", "uncertain", "state"),
+    [
+        (0, 0, "ok"),
+        (4.9, 0, "ok"),
+        (-4.9, 0, "ok"),
+        (5, 0, "warning"),
+        (-5, 0, "warning"),
+        (59, 0, "warning"),
+        (60, 0, "wrong"),
+        (-3600, 0, "wrong"),
+        (5, 0.1, "ok"),
+        (60, 0.1, "warning"),
+    ],
+)
+def test_clock(seconds: float, uncertain: float, state: str) -> None:
+    """A slow answer is no clock that is off."""
+    assert checks.clock(NOON + timedelta(seconds=seconds), NOON, uncertain).state == state
+
+
+def cluster(brokers: int, replicas: int, in_sync: int, min_in_sync: int) -> ClusterFacts:
+    return ClusterFacts(brokers, {"t": TopicFacts(12, replicas, in_sync, {"min.insync.replicas": str(min_in_sync)})})
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "told"),
+    [
+        (cluster(1, 1, 1, 1), "ok", "1 copy of each partition on 1 broker"),
+        (cluster(3, 3, 3, 2), "ok", "3 copies of each partition on 3 brokers"),
+        (cluster(2, 2, 2, 1), "ok", "2 copies of each partition on 2 brokers"),
+        (cluster(3, 1, 1, 1), "warning", "one copy only, on 3 brokers: t"),
+        (cluster(3, 3, 3, 1), "warning", "min.insync.replicas is below 2: t"),
+        (cluster(3, 3, 2, 2), "warning", "copies are not in sync: t"),
+        (cluster(3, 2, 2, 3), "wrong", "t has 2 and needs 3 to be written"),
+    ],
+)
+def test_replication(found: ClusterFacts, state: str, told: str) -> None:
+    check = checks.replication(found)
+    assert (check.state, check.told) == (state, told)
+
+
+@pytest.mark.parametrize(
+    ("stored", "waiting", "state"),
+    [
+        ({}, 10_000, "warning"),
+        ({("t", 0): 1}, 9_999, "ok"),
+        ({("t", 0): 10_000}, 0, "ok"),
+        ({("t", 0): 10_005}, 0, "ok"),
+    ],
+)
+def test_lag(stored: dict[tuple[str, int], int], waiting: int, state: str) -> None:
+    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000)}, [])
+    assert check.state == state
+    assert check.told == f"waiting to be decided: {f't {waiting:,}' if waiting else 'nothing'}"
+
+
+def test_lag_is_only_of_what_is_there() -> None:
+    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100)}, []).told == "waiting to be decided: t 10"
+
+
+@pytest.mark.parametrize(
+    ("at", "committed", "state"),
+    [(5, 5, "ok"), (10, 9, "ok"), (4, 4, "wrong"), (11, 0, "wrong"), (6, 7, "warning")],
+)
+def test_offsets(at: int, committed: int, state: str) -> None:
+    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10)}, {("t", 0): committed})
+    assert check.state == state
+
+
+def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
+    assert checks.offsets({}, {("t", 0): Bounds(5, 10)}, {}).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("check", "state"),
+    [
+        (checks.outbox(Backlog(0, None)), "ok"),
+        (checks.outbox(Backlog(9, 59)), "ok"),
+        (checks.outbox(Backlog(9, 60)), "warning"),
+        (checks.outbox(Backlog(9, 600)), "wrong"),
+        (checks.claim(None), "ok"),
+        (checks.claim(59), "ok"),
+        (checks.claim(60), "warning"),
+        (checks.parked(Parked(0, 0, None), 24), "ok"),
+        (checks.parked(Parked(3, 1, 3_599), 24), "ok"),
+        (checks.parked(Parked(3, 1, 3_600), 24), "warning"),
+        (checks.timers(Backlog(0, None)), "ok"),
+        (checks.timers(Backlog(5, 599)), "ok"),
+        (checks.timers(Backlog(5, 600)), "warning"),
+        (checks.dead_letters([]), "ok"),
+        (checks.dead_letters([WaitingLetters("conflict", 1)]), "warning"),
+        (checks.refund_requests(Backlog(5, 10**7)), "ok"),
+        (checks.paused([]), "ok"),
+        (checks.paused([("email-bounced", "why")]), "wrong"),
+        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS)]), "ok"),
+        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS - 1)]), "warning"),
+        (checks.operations([OpenOperation(1, "replay", "lee", 3_599)]), "ok"),
+        (checks.operations([OpenOperation(1, "replay", "lee", 3_600)]), "warning"),
+        (checks.operations([OpenOperation(1, "replay", "lee", checks.RECENT_SECONDS)]), "ok"),
+        (checks.members(0, "g"), "wrong"),
+        (checks.members(1, "g"), "ok"),
+    ],
+    ids=lambda value: f"{value.name}: {value.told}" if isinstance(value, checks.Check) else value,
+)
+def test_thresholds(check: checks.Check, state: str) -> None:
+    assert check.state == state
+    assert (check.what_to_do is None) == (state == "ok")
+
+
+def test_of_many_things_some_are_named() -> None:
+    letters = [WaitingLetters(f"reason-{n}", 9 - n) for n in range(8)]
+    told = "waiting: 9 reason-0, 8 reason-1, 7 reason-2, 6 reason-3, 5 reason-4 and 3 more"
+    assert checks.dead_letters(letters).told == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "120 min"), (7_200, "2 h"), (172_800, "2 days")],
+)
+def test_ages_are_told_shortly(seconds: float, told: str) -> None:
+    assert checks.refund_requests(Backlog(1, seconds)).told == f"1 wait, the oldest for {told}"
