@@ -170,7 +170,8 @@ ROWS = [
         "wrong",
         (
             "INSERT INTO outbox (topic, key, event_id, event_time, payload) "
-            "SELECT 'balance-changed', 'a', 'a:' || n, now() - n * interval '1 h', '{{}}' FROM generate_series(1, 3) AS n"
+            "SELECT 'balance-changed', 'a', 'a:' || n, now() - n * interval '1 h', '{{}}' "
+            "FROM generate_series(1, 3) AS n"
         ),
         "DELETE FROM outbox",
         "3 to be published, the oldest for 3 h",

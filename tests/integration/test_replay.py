@@ -16,8 +16,7 @@ import asyncpg
 import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
-from credit_contracts.topics import INCOMING_TOPICS
-from support.credits import CREDITS, environment, run_credits
+from support.credits import CREDITS, environment
 from support.observed import INCOMING, OUTGOING, read_topics
 from support.replays import WHY, pass_over, replay, settings_of, start_replay
 from support.topics import admin, delete_records
@@ -572,24 +571,3 @@ async def test_what_is_not_there_is_one_line(deployment: Deployment) -> None:
     assert (away.exit_code, away.said.count("\n")) == (1, 1)
     assert "credits: the database does not answer: " in away.said
     assert "hunter2" not in away.said
-
-
-def examples() -> list[list[str]]:
-    """The lines after `Example:` in the command's own words."""
-    import shlex
-
-    from credit_service.cli.replay import replay as command
-
-    told = " ".join((command.__doc__ or "").split())
-    return [shlex.split(part.partition("[/]")[0])[1:] for part in told.split("Example: [cyan]")[1:]]
-
-
-@pytest.mark.parametrize("arguments", examples(), ids=" ".join)
-def test_the_examples_work(small: Deployment, arguments: list[str]) -> None:
-    done = run_credits(*arguments, folder=small.folder, **settings_of(small))
-    assert done.returncode == 0, done.stderr
-    assert "messages read in " in done.stdout
-
-
-def test_all_incoming_topics_are_known_to_the_tests() -> None:
-    assert set(INCOMING) == set(INCOMING_TOPICS)
