@@ -256,6 +256,11 @@ INSERT INTO offset_gaps (topic, partition, expected_offset, resumed_offset, log_
 VALUES ('t', 4, 10, 17, 20, now() - interval '31 days');
 INSERT INTO operations (started_at, kind, operator, reason, arguments)
 VALUES (now() - interval '31 days', 'replay', 'lee', 'r', '{}'), (now() - interval '5 min', 'replay', 'lee', 'r', '{}');
+INSERT INTO operations (started_at, kind, operator, reason, arguments, ended_at, ended_as, result)
+VALUES (now() - interval '3 h', 'replay', 'lee', 'r', '{}', now(), 'done', '{}');
+INSERT INTO dead_letters (topic, partition, "offset", digest, reason, detail, headers, timestamp_ms, created_at, status,
+    ended_at, operator)
+VALUES ('t', 0, 1, decode(md5('d'), 'hex'), 'r', 'd', '[]', 0, now(), 'discarded', now(), 'lee');
 INSERT INTO outbox (topic, key, event_id, event_time, payload) VALUES ('balance-changed', 'a', 'a:1', now(), '{}');
 INSERT INTO outbox_claim (claim_id, outbox_ids, claimed_at) VALUES (gen_random_uuid(), '{1}', now());
 UPDATE accounts SET next_timer_at = now() - interval '1 min';

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
+from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from support.credits import CREDITS, environment
 from support.observed import INCOMING, OUTGOING, read_topics
 from support.replays import WHY, pass_over, replay, settings_of, start_replay
@@ -357,11 +357,16 @@ async def test_a_time_without_a_zone_is_utc_and_said(small: Deployment) -> None:
 
 
 async def test_an_account_alone(small: Deployment, connection: Any) -> None:
-    """Also what lies in another partition than the account's; of what cannot be read, what has its key."""
+    """Also what lies in another partition, or under another key, than the account's; of what cannot be read, what has
+    its key.
+    """
     async with small.upstream() as upstream:
         sent = [one for n in range(3) for one in await upstream.send([generated("acme", f"p-{n}")], partition=n)]
         sent += await upstream.send([generated("bolt", "dee")])
         places = [await upstream.send_raw("email-bounced", b"{", key=key) for key in (b"acme", b"bolt", None)]
+        for account_id, key in (("acme", b"bolt"), ("bolt", b"acme")):
+            odd = encode(generated(account_id, "odd"))
+            places.append(await upstream.send_raw("prospect-generated", odd.value, odd.headers, key))
     await pass_over(small, sent)
     await connection.executemany(
         """INSERT INTO credits.partition_offsets AS o (topic, partition, next_offset) VALUES ($1, $2, $3)
@@ -369,12 +374,12 @@ async def test_an_account_alone(small: Deployment, connection: Any) -> None:
         [(topic, partition, offset + 1) for topic, partition, offset in places],
     )
     run = await replay(small, *WHY, "--account", "acme")
-    assert run.summary["fates"] == {"duplicate": 2, "new": 3, "unreadable": 1}
-    assert (run.summary["read"], run.summary["messages"]) == (11, 6)
-    assert (run.summary["outcomes"], run.summary["dead_letters"]) == ({"charged": 3}, {"bad-envelope": 1})
+    assert run.summary["fates"] == {"duplicate": 2, "new": 4, "unreadable": 1}
+    assert (run.summary["read"], run.summary["messages"]) == (13, 7)
+    assert (run.summary["outcomes"], run.summary["dead_letters"]) == ({"charged": 4}, {"bad-envelope": 1})
     assert run.said.endswith(", for those of acme\n")
     balances = await connection.fetch("SELECT account_id, balance FROM credits.accounts ORDER BY 1")
-    assert [tuple(row) for row in balances] == [("acme", 6), ("bolt", 9)]
+    assert [tuple(row) for row in balances] == [("acme", 5), ("bolt", 9)]
 
 
 async def test_an_account_of_which_the_ledger_knows_nothing(small: Deployment) -> None:
