@@ -185,6 +185,7 @@ async def _replay(
     from credit_service.application.faults import LedgerUnavailable
     from credit_service.application.process import Processor
     from credit_service.application.replay import Replay
+    from credit_service.bootstrap import collect_seldom
     from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
     from credit_service.kafka.ranges import RangeStalled
@@ -196,6 +197,7 @@ async def _replay(
 
     # What is retried or refused is counted; its log lines would come between the data.
     configure_logging(settings.log_format, "error")
+    collect_seldom()
     rules = Rules(late_refund=settings.late_refund)
     ending = _ending()
     try:
