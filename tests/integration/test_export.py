@@ -15,7 +15,7 @@ from credit_local_stack import Addresses
 from support.credits import CREDITS, environment
 from support.stack import fresh_database
 
-FEW, MANY = 3_000, 300_000
+FEW, MANY = 2_000, 120_000
 # Of what a process takes in any case there are some 70 MB; all rows of the many at once would be hundreds.
 GROWTH_KIB_MAX = 24 * 1024
 
