@@ -61,7 +61,7 @@ async def settle(deployment: Deployment) -> None:
 
 async def killed_at_a_point(deployment: Deployment, point: str, rounds: int) -> None:
     rng = seeded(point)
-    await passed_over(deployment, rng, events=max(300, rounds * 60))
+    await passed_over(deployment, rng, events=max(300, rounds * 120))
     for _ in range(rounds):
         process = await start_replay(deployment, "--rate", str(RATE), kill_at=f"{point}:{rng.randint(1, 2)}")
         await process.communicate()
@@ -71,7 +71,7 @@ async def killed_at_a_point(deployment: Deployment, point: str, rounds: int) -> 
 
 async def killed_at_random(deployment: Deployment, rounds: int) -> None:
     rng = seeded("random")
-    await passed_over(deployment, rng, events=max(300, rounds * 60))
+    await passed_over(deployment, rng, events=max(300, rounds * 120))
     connection = await asyncpg.connect(deployment.database_url)
     try:
         for _ in range(rounds):
