@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
+from credit_service.postgres.repair import only_repair
 from support.observed import CHANGES, DECLINES
 from support.reconciled import Run, reconcile
 from support.topics import delete_records
@@ -197,6 +198,15 @@ async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Depl
     assert tuple(kept)[:4] == ("repair", "lee", "a test", "done")
     assert json.loads(kept["result"]) == {"process": 1, "refused": 0}
     await small.oracle().check()
+
+
+async def test_of_two_repairs_at_once_one_is_refused(small: Deployment) -> None:
+    async with only_repair(small.database_url) as is_alone:
+        assert is_alone
+        run = await reconcile(small, "--repair", "--reason", "a test")
+        assert (run.exit_code, run.said) == (1, "credits: another repair runs: try again once it has ended\n")
+        assert (await reconcile(small)).exit_code == 0
+    assert (await reconcile(small, "--repair", "--reason", "a test")).exit_code == 0
 
 
 async def test_an_event_that_never_left_the_outbox_is_published_by_a_repair(small: Deployment, connection: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -16,7 +16,7 @@ from credit_service.cli.person import Operator, Yes, hold_to
 from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from datetime import datetime
 
     from credit_service.application.findings import Finding, Findings
@@ -63,9 +63,9 @@ def reconcile(
     if repair and not reason:
         raise WrongUse("--repair: needs a --reason, which is kept")
     with _Told(output, report) as told:
-        return run(
-            _reconcile(settings, begin, until, account_id, told, (operator, reason or "", yes) if repair else None)
-        )
+        person = (operator, reason or "", yes) if repair else None
+        work = _reconcile(settings, begin, until, account_id, told, person)
+        return run(_alone(settings, work) if repair else work)
 
 
 class _Told:
@@ -151,6 +151,17 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
         "told": finding.told,
         "mend": finding.mend,
     }
+
+
+async def _alone(settings: "Settings", work: "Coroutine[None, None, int]") -> int:
+    """Does the work unless another repair runs."""
+    from credit_service.postgres.repair import only_repair
+
+    with closing(work):
+        async with only_repair(settings.database_url.get_secret_value()) as is_alone:
+            if not is_alone:
+                raise Failed("another repair runs: try again once it has ended")
+            return await work
 
 
 async def _reconcile(
