@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,12 @@ from aiokafka import AIOKafkaProducer
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from credit_service.postgres.repair import only_repair
+from support.credits import CREDITS, environment
 from support.observed import CHANGES, DECLINES
 from support.reconciled import Run, reconcile
 from support.topics import delete_records
 from support.traffic import event, random_traffic
+from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,6 +156,7 @@ async def test_what_was_tampered_with_is_named_and_nothing_else(played: Deployme
     entries = await connection.fetch(ENTRIES)
     run = await reconcile(played)
     assert (run.exit_code, run.found) == (1, tampered)
+    assert len(run.findings) == len(tampered)  # each once
 
     again = await repaired(played)
     assert (again.exit_code, again.found) == (1, {one for one in tampered if one[0] not in MENDED})
@@ -309,3 +314,35 @@ async def test_wrong_use_is_one_line(small: Deployment, arguments: list[str], to
     run = await reconcile(small, *arguments)
     assert (run.exit_code, run.findings) == (2, [])
     assert told in run.said.splitlines()[-1]
+
+
+def started(deployment: Deployment) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [CREDITS, "reconcile", "--output", "json", "--report", "found.json"],
+        env=environment(
+            database_url=deployment.database_url,
+            kafka_bootstrap_servers=deployment.kafka,
+            kafka_group_id=deployment.group,
+            topic_prefix=deployment.prefix,
+        ),
+        cwd=deployment.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [("closed pipe", 1), ("Ctrl-C", 130)])
+async def test_broken_off_it_leaves_no_trace(small: Deployment, connection: Any, how: str, exit_code: int) -> None:
+    await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
+    with started(small) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if how == "closed pipe":
+            process.stdout.close()
+        else:
+            await eventually(lambda: (small.folder / ".found.json.part").exists())  # it has begun
+            process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, 60) == exit_code
+        assert process.stderr.read() == ""
+    assert [f.name for f in small.folder.iterdir() if "found.json" in f.name] == []

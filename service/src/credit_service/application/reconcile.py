@@ -231,8 +231,6 @@ class Reconciliation:
             if (told.count, told.total) != (decided.count, decided.total) or has_lost:
                 # What it lost may lie in the topic, so that its differences are told once that was looked at.
                 here.odd_messages[name] = history
-                if not has_lost:
-                    self._tell_differences(here, history, found)
             else:
                 self._tell_differences(here, history, found)
             if not found and recomputed is not None:

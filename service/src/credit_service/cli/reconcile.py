@@ -3,7 +3,8 @@
 import json
 import sys
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -64,8 +65,8 @@ def reconcile(
         raise WrongUse("--repair: needs a --reason, which is kept")
     with _Told(output, report) as told:
         person = (operator, reason or "", yes) if repair else None
-        work = _reconcile(settings, begin, until, account_id, told, person)
-        return run(_alone(settings, work) if repair else work)
+        work = partial(_reconcile, settings, begin, until, account_id, told, person)
+        return run(_alone(settings, work) if repair else work())
 
 
 class _Told:
@@ -153,15 +154,14 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
     }
 
 
-async def _alone(settings: "Settings", work: "Coroutine[None, None, int]") -> int:
+async def _alone(settings: "Settings", work: "Callable[[], Coroutine[None, None, int]]") -> int:
     """Does the work unless another repair runs."""
     from credit_service.postgres.repair import only_repair
 
-    with closing(work):
-        async with only_repair(settings.database_url.get_secret_value()) as is_alone:
-            if not is_alone:
-                raise Failed("another repair runs: try again once it has ended")
-            return await work
+    async with only_repair(settings.database_url.get_secret_value()) as is_alone:
+        if not is_alone:
+            raise Failed("another repair runs: try again once it has ended")
+        return await work()
 
 
 async def _reconcile(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, TypeVar
 
 from credit_service.cli.faults import Failed, WrongUse
@@ -46,6 +46,12 @@ async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
 
 def run(work: Coroutine[None, None, T]) -> T:
     """Runs `work` to its end; a server that does not answer is one line."""
+    # Ctrl-C may come before it has begun; Python would then say that nobody waited for it.
+    with closing(work):
+        return _run(work)
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
     import uvloop
     from aiokafka.errors import KafkaError
 

@@ -53,9 +53,10 @@ async def open_audit(database_url: str, topic_prefix: str) -> "AsyncGenerator[Po
     """One snapshot for as long as this lasts; raises `LedgerUnavailable`."""
     connection = await connect(database_url, **SESSION)
     try:
+        # Closing the connection ends it: nothing was written.
         with faults_named():
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                yield PostgresAudit(connection, topic_prefix)
+            await connection.transaction(isolation="repeatable_read", readonly=True).start()
+        yield PostgresAudit(connection, topic_prefix)
     finally:
         await connection.close()
 
