@@ -50,6 +50,7 @@ class Deployment:
             "CREDITS_TOPIC_PREFIX": self.topic_prefix,
             "CREDITS_KAFKA_GROUP_ID": self.group_id,
             "CREDITS_HTTP_PORT": "0",
+            "CREDITS_HEALTH_PORT": "0",
             "CREDITS_LOG_FORMAT": "json",
         }
 

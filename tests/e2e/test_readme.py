@@ -83,6 +83,7 @@ def environment(database_url: str, kafka: str, topic_prefix: str) -> Iterator[di
         "CREDITS_KAFKA_GROUP_ID": f"{topic_prefix}readme",
         "CREDITS_TOPIC_PREFIX": topic_prefix,
         "CREDITS_HTTP_PORT": str(free_port()),
+        "CREDITS_HEALTH_PORT": str(free_port()),
     }
 
     async def tidy() -> None:
@@ -137,6 +138,7 @@ def _run(command: str, environment: dict[str, str], folder: Path) -> subprocess.
 
 def _curl(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     url = command.split()[1].replace(":8080/", f":{environment['CREDITS_HTTP_PORT']}/")
+    url = url.replace(":8081/", f":{environment['CREDITS_HEALTH_PORT']}/")
     answer = httpx.get(url, timeout=5)
     return subprocess.CompletedProcess(command, 0 if answer.is_success else 1, answer.text, "")
 
@@ -148,7 +150,7 @@ def serving(environment: dict[str, str], folder: Path) -> Iterator[None]:
         subprocess.Popen([CREDITS, "serve"], env=environment, cwd=folder, stdout=log, stderr=log) as service,
     ):
         try:
-            ready = f"http://127.0.0.1:{environment['CREDITS_HTTP_PORT']}/readyz"
+            ready = f"http://127.0.0.1:{environment['CREDITS_HEALTH_PORT']}/readyz"
             deadline = time.monotonic() + SECONDS_MAX
             while not _is_ready(ready):
                 assert time.monotonic() < deadline, (folder / "serve.log").read_text()

@@ -64,6 +64,7 @@ class Deployment:
             "kafka_bootstrap_servers": self.kafka_bootstrap_servers,
             "topic_prefix": self.topic_prefix,
             "http_port": 0,
+            "health_port": 0,
         }
 
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:

@@ -105,6 +105,7 @@ def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
             kafka_group_id=deployment.group,
             topic_prefix=deployment.prefix,
             http_port=0,
+            health_port=0,
         ),
         cwd=deployment.folder,
         stdin=subprocess.DEVNULL,

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
-from credit_service.http.app import create_app
-from credit_service.http.server import CannotListen, HttpServer
+from credit_service.http.app import create_api, create_health_app
+from credit_service.http.server import CannotListen, HttpServer, serving
 from credit_service.kafka.status import Status
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
@@ -44,16 +44,12 @@ def generated(account_id: str, prospect_id: str, minute: int, event_id: str) -> 
 
 @pytest.fixture
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    status = Status()
-    status.set("start", None)
-    async with open_pool(database_url) as pool:
-        reads = PostgresReads(pool)
-        app = create_app(reads, status, reads.ping, CollectorRegistry())
-        async with (
-            HttpServer(app, "127.0.0.1", 0) as server,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
-        ):
-            yield client
+    async with (
+        open_pool(database_url) as pool,
+        HttpServer(create_api(PostgresReads(pool)), "127.0.0.1", 0) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
+    ):
+        yield client
 
 
 async def test_an_account_as_it_stands(client: httpx.AsyncClient, database_url: str) -> None:
@@ -191,21 +187,18 @@ async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> Non
     status.set("start", None)
     async with open_pool(nowhere) as pool:
         reads = PostgresReads(pool)
-        app = create_app(reads, status, reads.ping, CollectorRegistry())
-        async with (
-            HttpServer(app, "127.0.0.1", 0) as server,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
-        ):
-            assert (await client.get("/v1/accounts/acme")).status_code == 503
-            ready = await client.get("/readyz")
+        api = HttpServer(create_api(reads), "127.0.0.1", 0)
+        health = HttpServer(create_health_app(status, reads.ping, CollectorRegistry()), "127.0.0.1", 0)
+        async with serving(api, health, end_seconds_max=3), httpx.AsyncClient(timeout=10) as client:
+            assert (await client.get(f"http://127.0.0.1:{api.port}/v1/accounts/acme")).status_code == 503
+            ready = await client.get(f"http://127.0.0.1:{health.port}/readyz")
             assert (ready.status_code, list(ready.json()["problems"])) == (503, ["database"])
-            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get(f"http://127.0.0.1:{health.port}/livez")).status_code == 200
 
 
 async def test_the_server_leaves_signals_alone_and_frees_its_port() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    reads = PostgresReads(open_pool("postgresql://nobody@127.0.0.1:1/nothing"))
-    app = create_app(reads, Status(), reads.ping, CollectorRegistry())
+    app = create_api(PostgresReads(open_pool("postgresql://nobody@127.0.0.1:1/nothing")))
     async with HttpServer(app, "127.0.0.1", 0) as server:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         with pytest.raises(CannotListen, match=rf"port {server.port}: Address already in use"):

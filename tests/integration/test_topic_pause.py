@@ -68,7 +68,7 @@ async def test_a_thousand_unreadable_in_a_row_pause_their_topic_alone(deployment
         assert [e["reason"] for e in observed.entries] == ["plan_change", "charge", "charge"]
         assert len(observed.dead_letters) == IN_A_ROW_MAX
         async with httpx.AsyncClient() as client:
-            assert (await client.get(f"http://127.0.0.1:{service.http_port}/livez")).status_code == 200
+            assert (await client.get(f"http://127.0.0.1:{service.health_port}/livez")).status_code == 200
 
         # Another member leaves it alone as well, from its start.
         await deployment.killed(service)

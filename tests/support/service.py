@@ -33,9 +33,10 @@ _LOG_BYTES_SHOWN = 6_000
 class ServiceProcess:
     """One `credits serve`."""
 
-    def __init__(self, process: Process, http_port: int, log: Path) -> None:
+    def __init__(self, process: Process, http_port: int, health_port: int, log: Path) -> None:
         self._process = process
         self.http_port = http_port
+        self.health_port = health_port
         self.log = log
 
     @property
@@ -59,7 +60,7 @@ class ServiceProcess:
         """What `/readyz` says is missing; nothing when ready."""
         assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
         async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5)
+            answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=5)
         problems: dict[str, str] = answer.json().get("problems", {})
         assert (answer.status_code == 200) == (not problems)
         return problems
@@ -142,14 +143,15 @@ class Deployment:
 
     async def start(self, *, kill_at: str = "", **settings: str) -> ServiceProcess:
         """Starts one service; settings are named as behind `CREDITS_`, in small letters."""
-        port = free_port()
+        http_port, health_port = free_port(), free_port()
         log = self.folder / f"service-{len(self.processes)}.log"
         chosen = {
             "database_url": self.database_url,
             "kafka_bootstrap_servers": self.kafka,
             "kafka_group_id": self.group,
             "topic_prefix": self.prefix,
-            "http_port": str(port),
+            "http_port": str(http_port),
+            "health_port": str(health_port),
             "log_format": "json",
             "kill_at": kill_at,
             **self.settings,
@@ -166,7 +168,7 @@ class Deployment:
                 env=_environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()},
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
-        started = ServiceProcess(process, port, log)
+        started = ServiceProcess(process, http_port, health_port, log)
         self.processes.append(started)
         return started
 

@@ -20,8 +20,8 @@ from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
 from credit_service.failpoints import failpoint
-from credit_service.http.app import create_app
-from credit_service.http.server import HttpServer
+from credit_service.http.app import create_api, create_health_app
+from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.doorbell import Doorbell
 from credit_service.kafka.intake import Intake, IntakeBounds
@@ -111,8 +111,10 @@ async def serve(settings: Settings) -> int:
     url = settings.database_url.get_secret_value()
     async with open_pool(url) as pool, open_pool(url, READ_CONNECTIONS_MAX) as reads_pool:
         reads = PostgresReads(reads_pool)
-        app = create_app(reads, status, reads.ping, metrics.registry)
-        async with HttpServer(app, settings.http_host, settings.http_port):
+        api = HttpServer(create_api(reads), settings.http_host, settings.http_port)
+        health_app = create_health_app(status, reads.ping, metrics.registry)
+        health = HttpServer(health_app, settings.health_host, settings.health_port)
+        async with serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1):
             exit_code = await _run(settings, pool, status, metrics, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         pool.terminate()
@@ -180,7 +182,8 @@ async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds
     service.relay.stop()
     await _ends_within(relay, budget_seconds * 0.25)
     leaving = asyncio.create_task(service.intake.leave())
-    if not await _ends_within(leaving, budget_seconds * 0.25):
+    # The last tenth is for those who are being answered over HTTP.
+    if not await _ends_within(leaving, budget_seconds * 0.15):
         leaving.cancel()
 
 

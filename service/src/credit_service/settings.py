@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8080
+    health_host: str = "127.0.0.1"
+    health_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8081
     batch_records_max: Annotated[int, Field(ge=1, le=20_000)] = 5_000
     late_refund: Annotated[LateRefund, NoDecode, BeforeValidator(_late_refund)] = LateRefund()
     parked_hours_max: Annotated[int, Field(ge=1, le=24 * 366)] = 24

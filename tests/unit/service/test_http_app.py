@@ -1,18 +1,16 @@
-"""The HTTP application on sources of the test's own, without a socket."""
+"""The read API on answers of the test's own, without a socket."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import AccountSnapshot, CurrentPeriod, DecidedEvent, EntriesPage, ParkedEvent
-from credit_service.http.app import create_app
+from credit_service.http.app import create_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,22 +28,15 @@ SNAPSHOT = AccountSnapshot(
 
 
 class Sources:
-    """Reads, status and ping; notes what was asked."""
+    """Notes what was asked."""
 
     def __init__(self) -> None:
-        self.problems: dict[str, str] = {}
         self.away: Exception | None = None
-        self.is_slow = False
         self.asked: list[tuple[Any, ...]] = []
 
-    async def ping(self) -> None:
-        if self.is_slow:
-            await asyncio.sleep(60)
+    async def account(self, account_id: str) -> AccountSnapshot | None:
         if self.away:
             raise self.away
-
-    async def account(self, account_id: str) -> AccountSnapshot | None:
-        await self.ping()
         self.asked.append((account_id,))
         return SNAPSHOT if account_id in ("acme", "acme/eu", "100% ü") else None
 
@@ -64,13 +55,8 @@ def sources() -> Sources:
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-async def client(sources: Sources, registry: CollectorRegistry) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(sources, sources, sources.ping, registry)
+async def client(sources: Sources) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_api(sources)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client
@@ -162,45 +148,6 @@ async def test_a_defect_is_a_500_that_tells_nothing(client: httpx.AsyncClient, s
 
 async def test_what_there_is_not_is_a_problem_too(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/nowhere"), 404, "Not Found")
-    assert_problem(await client.get("/livez/"), 404, "Not Found")
+    assert_problem(await client.get("/v1/accounts/acme/entries/"), 404, "Not Found")
+    assert_problem(await client.get("/livez"), 404, "Not Found")
     assert_problem(await client.post("/v1/accounts/acme"), 405, "Method Not Allowed")
-
-
-async def test_ready_when_neither_the_service_nor_the_database_misses_anything(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True})
-
-
-async def test_not_ready_says_what_is_missing(client: httpx.AsyncClient, sources: Sources) -> None:
-    sources.problems = {"partitions": "no partitions are assigned yet"}
-    sources.away = LedgerUnavailable("ConnectionRefusedError")
-    answer = await client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json() == {
-        "ready": False,
-        "problems": {
-            "partitions": "no partitions are assigned yet",
-            "database": "does not answer: ConnectionRefusedError",
-        },
-    }
-
-
-async def test_a_database_that_hangs_makes_it_not_ready_within_a_second_or_two(
-    client: httpx.AsyncClient, sources: Sources
-) -> None:
-    sources.is_slow = True
-    async with asyncio.timeout(5):
-        answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()["problems"]) == (503, {"database": "no answer within a second"})
-
-
-async def test_it_lives_whatever_it_misses(client: httpx.AsyncClient, sources: Sources) -> None:
-    sources.problems, sources.away = {"start": "starting"}, RuntimeError()
-    assert (await client.get("/livez")).status_code == 200
-
-
-async def test_metrics_are_those_of_the_registry(client: httpx.AsyncClient, registry: CollectorRegistry) -> None:
-    Counter("credits_things", "Things.", registry=registry).inc(3)
-    answer = await client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    assert "credits_things_total 3.0" in answer.text

@@ -31,6 +31,7 @@ def test_two_settings_are_enough() -> None:
     assert settings.database_url.get_secret_value() == DATABASE_URL
     assert settings.http_host == "127.0.0.1"
     assert settings.http_port == 8080
+    assert (settings.health_host, settings.health_port) == ("127.0.0.1", 8081)
     assert settings.kafka_group_id == "credit-service"
     assert settings.late_refund == LateRefund("current-period")
 

@@ -5,9 +5,9 @@ from credit_service.cli.run import settings_or_exit
 
 
 def serve() -> int:
-    """Run the service until SIGTERM or Ctrl-C: events in, ledger, events out, and HTTP on loopback.
+    """Run the service until SIGTERM or Ctrl-C: events in, ledger, events out, and HTTP.
 
-    Example: [cyan]CREDITS_HTTP_PORT=8081 credits serve[/]
+    Example: [cyan]CREDITS_HTTP_PORT=9080 CREDITS_HEALTH_PORT=9081 credits serve[/]
     """
     settings = settings_or_exit()
     import uvloop

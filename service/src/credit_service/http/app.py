@@ -1,9 +1,10 @@
-"""The HTTP application: GET only, and no logins, so it belongs on loopback."""
+"""The two HTTP applications, each for a port of its own: the read API, and health with metrics. Both are GET only."""
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from credit_service.application.faults import LedgerUnavailable
@@ -13,10 +14,19 @@ from credit_service.http.health import Ping, ReportsProblems, health_routes
 from credit_service.http.problems import database_away, defect, refused
 
 
-def create_app(reads: Reads, status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> Starlette:
-    """The application on its four sources; run it with `http.server.HttpServer`."""
+def create_api(reads: Reads) -> Starlette:
+    """The read API; run it with `http.server.HttpServer`, as the other."""
+    return _app(account_routes(reads))
+
+
+def create_health_app(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> Starlette:
+    """Health and metrics: for probes and Prometheus, which bring no token."""
+    return _app(health_routes(status, ping, registry))
+
+
+def _app(routes: list[Route]) -> Starlette:
     app = Starlette(
-        routes=[*account_routes(reads), *health_routes(status, ping, registry)],
+        routes=routes,
         middleware=[Middleware(PathAsSent)],
         exception_handlers={HTTPException: refused, LedgerUnavailable: database_away, Exception: defect},
     )

@@ -1,13 +1,15 @@
 """uvicorn inside the service's own event loop."""
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
-SHUTDOWN_SECONDS_MAX = 3
+END_SECONDS_MAX = 3.0
 CONNECTIONS_MAX = 500
 
 
@@ -32,7 +34,6 @@ class HttpServer:
             server_header=False,
             lifespan="off",
             limit_concurrency=CONNECTIONS_MAX,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
         )
         self._server = uvicorn.Server(self._config)
         self._sockets: list[socket.socket] = []
@@ -60,11 +61,24 @@ class HttpServer:
         await self._server.startup(self._sockets)
         self._serving = asyncio.create_task(self._server.main_loop())
 
-    async def stop(self) -> None:
+    async def stop(self, within_seconds: float = END_SECONDS_MAX) -> None:
         """Answers what is under way, bounded, and closes; does nothing if it was never started."""
         if self._serving is None:
             return
+        # A whole number only by its annotation.
+        self._config.timeout_graceful_shutdown = within_seconds  # type: ignore[assignment]
         self._server.should_exit = True
         await self._serving
         await self._server.shutdown(self._sockets)
         self._serving = None
+
+
+@contextlib.asynccontextmanager
+async def serving(*servers: HttpServer, end_seconds_max: float) -> AsyncIterator[None]:
+    """Has all of them answer, and ends them at the same time, within a bound; raises `CannotListen`."""
+    try:
+        for server in servers:
+            await server.start()
+        yield
+    finally:
+        await asyncio.gather(*(server.stop(end_seconds_max) for server in servers))

@@ -31,8 +31,9 @@ class Stopped(Exception):  # noqa: N818 - reads as what happened
 class ServiceProcess:
     """A running `credits serve`, with its HTTP API."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int, log: Path) -> None:
         self.port = port
+        self.health_port = health_port
         self.log = log
         self.keeps_log = False
         self._process = process
@@ -48,7 +49,7 @@ class ServiceProcess:
         for _ in range(int(READY_SECONDS_MAX / POLL_SECONDS)):
             self.check_that_it_runs()
             try:
-                status, answer = await self._get("/readyz")
+                status, answer = await asyncio.to_thread(_get, self.health_port, "/readyz")
             except (OSError, http.client.HTTPException):
                 status, answer = 0, {}
             if status == http.HTTPStatus.OK:
@@ -94,7 +95,7 @@ class ServiceProcess:
 
     async def _found(self, path: str) -> dict[str, Any] | None:
         try:
-            status, answer = await self._get(path)
+            status, answer = await asyncio.to_thread(_get, self.port, path)
         except (OSError, http.client.HTTPException) as error:
             # A process that dies resets its connections a moment before its end is known.
             with contextlib.suppress(TimeoutError):
@@ -106,9 +107,6 @@ class ServiceProcess:
         if status != http.HTTPStatus.OK:
             raise Stopped(f"the service answers {path} with status {status}")
         return answer
-
-    async def _get(self, path: str) -> tuple[int, dict[str, Any]]:
-        return await asyncio.to_thread(_get, self.port, path)
 
 
 def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
@@ -125,7 +123,7 @@ def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
 @asynccontextmanager
 async def running_service(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
     """Starts the service and ends it in any case; its log is a temporary file, which stays if `keeps_log` says so."""
-    port = _free_port()
+    port, health_port = _free_ports(2)
     descriptor, log = tempfile.mkstemp(prefix="credits-demo-", suffix=".log")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -140,12 +138,14 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
                 "CREDITS_LOG_FORMAT": "console",
                 "CREDITS_HTTP_HOST": "127.0.0.1",
                 "CREDITS_HTTP_PORT": str(port),
+                "CREDITS_HEALTH_HOST": "127.0.0.1",
+                "CREDITS_HEALTH_PORT": str(health_port),
                 "CREDITS_SHUTDOWN_SECONDS": str(END_SECONDS_MAX // 2),
             },
         )
     finally:
         os.close(descriptor)
-    service = ServiceProcess(process, port, Path(log))
+    service = ServiceProcess(process, port, health_port, Path(log))
     try:
         yield service
     finally:
@@ -155,7 +155,8 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
             service.log.unlink()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port: int = bound.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    # All are held until the last is found, or one might be found twice.
+    with contextlib.ExitStack() as held:
+        bound = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in bound]
