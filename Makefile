@@ -8,18 +8,24 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
 OUT ?= .bench
+SBOM ?= sbom.json
 
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
 BIN := .venv/bin
 READY := .venv/ready
 PACKAGES := contracts service deploy/local_stack
-SOURCES := contracts/src service/src deploy/local_stack/src tests
+SOURCES := contracts/src service/src deploy/local_stack/src tests .ci
 MIGRATIONS = $(wildcard service/src/credit_service/postgres/migrations/*.sql)
 
 # What a caller's shell happens to carry must not leak into the environment made here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PIP_TARGET PIP_USER
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONNOUSERSITE := 1
+
+# Versions that are in the file already stay, so long as they do.
+compile = $(UV) pip compile --universal --generate-hashes --no-annotate --no-header --group dev pyproject.toml \
+  --no-emit-package credit-contracts --no-emit-package credit-service --no-emit-package credit-local-stack \
+  --quiet -o $(1)
 
 ##@ Use it
 
@@ -53,12 +59,33 @@ bench: $(READY) ## Measure the speeds; OUT=folder gets results.json and the plot
 	PYTHONPATH=tests $(BIN)/credits-stack run -- $(BIN)/python -m benchmarks.run --out "$(OUT)"
 
 .PHONY: lint
-lint: $(READY) ## Check style, types, the direction of dependencies and the migrations
+lint: $(READY) ## Check style, types, the direction of dependencies, which are used, and the migrations
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	$(foreach folder,$(PACKAGES),(cd $(folder) && "$(abspath $(BIN))"/deptry src) &&) $(BIN)/deptry tests .ci
 	$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
+
+##@ What it is made of
+
+.PHONY: locked
+locked: $(UV) ## Check that requirements.lock is what `make lock` would write
+	@mkdir -p .tools && cp requirements.lock .tools/requirements.lock
+	@$(call compile,.tools/requirements.lock)
+	@diff -u requirements.lock .tools/requirements.lock || { echo 'run make lock'; exit 1; }
+
+.PHONY: sbom
+sbom: $(READY) ## Write what the service installs at run time to SBOM=sbom.json, as CycloneDX
+	$(BIN)/python .ci/sbom.py "$(SBOM)"
+
+.PHONY: licences
+licences: $(READY) ## List the licences of that, and fail on one without a reason in .ci/allowed.toml
+	$(BIN)/python .ci/licences.py
+
+.PHONY: audit
+audit: $(READY) ## Look for known vulnerabilities in all that is locked, where the feed is reached
+	$(BIN)/python .ci/audit.py
 
 ##@ Work on it
 
@@ -69,13 +96,11 @@ format: $(READY) ## Put the sources into the one form that lint accepts
 
 .PHONY: lock
 lock: $(UV) ## Bring requirements.lock up to what the pyprojects ask for
-	$(UV) pip compile --universal --generate-hashes --no-annotate --no-header --group dev pyproject.toml \
-	  --no-emit-package credit-contracts --no-emit-package credit-service --no-emit-package credit-local-stack \
-	  --quiet -o requirements.lock
+	$(call compile,requirements.lock)
 
 .PHONY: clean
 clean: ## Remove all that was made here
-	rm -rf .venv .tools .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools .bench sbom.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp: made last, so that an interrupted setup is begun again.
