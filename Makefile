@@ -59,12 +59,13 @@ bench: $(READY) ## Measure the speeds; OUT=folder gets results.json and the plot
 	PYTHONPATH=tests $(BIN)/credits-stack run -- $(BIN)/python -m benchmarks.run --out "$(OUT)"
 
 .PHONY: lint
-lint: $(READY) ## Check style, types, the direction of dependencies, which are used, and the migrations
+lint: $(READY) ## Check style, types, the direction of dependencies, which are used, the contracts and the migrations
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(foreach folder,$(PACKAGES),(cd $(folder) && "$(abspath $(BIN))"/deptry src) &&) $(BIN)/deptry tests .ci
+	$(BIN)/python -m credit_contracts.schemas check
 	$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
 
 ##@ What it is made of

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from credit_contracts import INCOMING, OUTGOING, TOPICS, WRONG_EMAIL, Event, ProspectGenerated, decode
+from credit_contracts import INCOMING, OUTGOING, WRONG_EMAIL, Event, ProspectGenerated, decode
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 
 README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
-DAY_MS = 24 * 60 * 60 * 1000
 
 
 def _example(number: int) -> dict[str, Any]:
@@ -56,13 +55,6 @@ async def test_reading_as_the_readme_shows_takes_every_outgoing_example(
     assert len(printed) == sum(len(examples(topic)) for topic in OUTGOING)
     assert "acc_5f0c has 999 credits (change 2)" in printed
     assert "acc_5f0c lacks 1 credits" in printed
-
-
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
-def test_table_of_topics_is_the_code(topic: Any) -> None:
-    direction = topic.direction.replace("-", " ")
-    days = topic.retention_ms // DAY_MS
-    assert f"| `{topic.name}` | {direction} | {topic.partitions} | {days} days |" in README
 
 
 @pytest.mark.parametrize(("topic", "model"), INCOMING.items())

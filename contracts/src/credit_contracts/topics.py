@@ -1,4 +1,4 @@
-"""The topics and what holds for each: key, partitions, retention, who writes and who reads."""
+"""The contract of each topic: who writes and reads it, key, partitions, retention, order, delivery, compatibility."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,11 +42,24 @@ class TopicContract:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     ordering: str
+    delivery: str
+    compatibility: str
     key: str = "account_id"
     partitions: int = PARTITIONS
     retention_ms: int
     cleanup_policy: str = "delete"
     max_message_bytes: int = MAX_MESSAGE_BYTES
+
+    @property
+    def retention_days(self) -> int:
+        """Retention in whole days."""
+        return timedelta(milliseconds=self.retention_ms).days
+
+
+_OUTGOING_ORDERING: Final = (
+    "By `sequence` within an account, without a gap.",
+    "By the number of the decision within an account, which ends the id; with gaps.",
+)
 
 
 def _days_ms(days: int) -> int:
@@ -67,6 +80,8 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
             producers=model.producers,
             consumers=("credit-service",),
             ordering="In order of occurrence per account where the producer can; late arrivals are forgiven.",
+            delivery="At least once: send until it is acknowledged, under the same id. A repeat has no effect.",
+            compatibility="What older producers send is read: fields come as optional, none goes or gets stricter.",
             retention_ms=_days_ms(30),
         )
         for name, model in INCOMING.items()
@@ -79,10 +94,12 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
             model=model,
             producers=("credit-service",),
             consumers=("notifications", "dashboards", "campaigns"),
-            ordering="In order per account; each event once for a read_committed consumer.",
+            ordering=ordering,
+            delivery="Exactly once for a read_committed consumer; after a restore, again under the same ids.",
+            compatibility="What is sent is read by older consumers: fields are added, and each that there is stays.",
             retention_ms=_days_ms(30),
         )
-        for name, model in OUTGOING.items()
+        for (name, model), ordering in zip(OUTGOING.items(), _OUTGOING_ORDERING, strict=True)
     ),
     TopicContract(
         name=DEAD_LETTER_TOPIC,
@@ -93,6 +110,8 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
         consumers=("operations",),
         key="the original key",
         ordering="None.",
+        delivery="Exactly once for a read_committed consumer.",
+        compatibility="The headers that there are stay as they are; others may be added.",
         retention_ms=_days_ms(90),
     ),
 )
