@@ -508,7 +508,8 @@ async def parked_in_vain(at: Desk) -> Record:
     assert await at.became(1) == {1: "parked"}
     await at.connection.execute("DELETE FROM credits.outbox")
     await at.clock.set(LATER + timedelta(hours=25))
-    assert await ParkedExpiry(at.ledger, timedelta(hours=24)).sweep([0, 1, 2], 3) == 1
+    expired = await ParkedExpiry(at.ledger, timedelta(hours=24)).sweep([0, 1, 2], 3)
+    assert expired.dead_letters == {"parked-too-long": 1}
     return record
 
 
@@ -520,7 +521,8 @@ async def test_a_letter_that_was_parked_in_vain_waits_again_and_is_published_aga
         await at.desk.erase([1], operator="lee")
         await at.connection.execute("DELETE FROM credits.outbox")
         await at.clock.set(LATER + timedelta(hours=25))
-        assert await ParkedExpiry(at.ledger, timedelta(hours=24)).sweep([0, 1, 2], 3) == 1
+        expired = await ParkedExpiry(at.ledger, timedelta(hours=24)).sweep([0, 1, 2], 3)
+        assert expired.dead_letters == {"parked-too-long": 1}
     else:
         record = await parked_in_vain(at)
 

@@ -28,8 +28,10 @@ from credit_service.kafka.intake import Intake, IntakeBounds
 from credit_service.kafka.relay import Relay
 from credit_service.kafka.status import Status
 from credit_service.kafka.topics import BrokerUnavailable, missing_or_uneven
-from credit_service.metrics import Metrics
+from credit_service.metrics.registry import Metrics
+from credit_service.metrics.standing import PoolUse, Standing
 from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
@@ -37,7 +39,7 @@ from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.schema import schema_problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
@@ -77,9 +79,8 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
     relay = Relay(connection, outbox, reach)
     doorbell = Doorbell(relay, outbox)
 
-    def stored(report: Report, buffered: int) -> None:
-        metrics.stored(report, buffered)
-        metrics.relay_leads.set(relay.is_leading)
+    def stored(report: Report) -> None:
+        metrics.stored(report)
         if report.changes or report.dead_letters or report.outcomes["declined"]:
             doorbell.press()
 
@@ -97,6 +98,22 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
     return Service(intake, relay, doorbell)
 
 
+def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Standing:
+    """What the metrics show of the parts, now."""
+    intake, relay = service.intake, service.relay
+    return Standing(
+        is_ready=not status.problems,
+        buffered=intake.buffered,
+        assigned=intake.assigned,
+        progress_age_seconds=time.monotonic() - intake.progress_at,
+        retries=intake.retries,
+        relay_leads=relay.is_leading,
+        relay_restarts=relay.restarts,
+        published=relay.published,
+        pools=[PoolUse(n, p.get_size(), p.get_idle_size(), p.get_max_size()) for n, p in pools.items()],
+    )
+
+
 async def serve(settings: Settings) -> int:
     """Runs the service until SIGTERM or SIGINT; returns the exit code.
 
@@ -107,15 +124,18 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
-    status, metrics = Status(), Metrics()
+    status, metrics = Status(), Metrics(kafka_connection(settings).event_type, newest_version())
     url = settings.database_url.get_secret_value()
     async with open_pool(url) as pool, open_pool(url, READ_CONNECTIONS_MAX) as reads_pool:
         reads = PostgresReads(reads_pool)
+        service = build(settings, pool, status, metrics)
+        pools = {"ledger": pool, "reads": reads_pool}
+        metrics.standing = lambda: standing(service, status, pools)
         api = HttpServer(create_api(reads), settings.http_host, settings.http_port)
         health_app = create_health_app(status, reads.ping, metrics.registry)
         health = HttpServer(health_app, settings.health_host, settings.health_port)
         async with serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1):
-            exit_code = await _run(settings, pool, status, metrics, ending)
+            exit_code = await _run(settings, service, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         pool.terminate()
         reads_pool.terminate()
@@ -134,8 +154,7 @@ def collect_seldom() -> None:
     gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
 
 
-async def _run(settings: Settings, pool: Pool, status: Status, metrics: Metrics, ending: asyncio.Event) -> int:
-    service = build(settings, pool, status, metrics)
+async def _run(settings: Settings, service: Service, pool: Pool, status: Status, ending: asyncio.Event) -> int:
     connection = kafka_connection(settings)
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
         ("database", lambda: _schema(pool)),

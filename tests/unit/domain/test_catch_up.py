@@ -101,7 +101,7 @@ def test_a_first_plan_of_long_ago_comes_before_the_events_of_its_batch(story: St
     assert sizes[0] == 1
     assert max(sizes) <= 60
     assert sum(sizes) + len(decided.decisions) == 1 + 45 * 12 + 11 + 1
-    assert (decided.duplicates, decided.decisions[-1].outcome) == (1, "charged")
+    assert (len(decided.duplicates), decided.decisions[-1].outcome) == (1, "charged")
 
 
 def test_a_first_plan_of_late_comes_along(story: Story) -> None:

@@ -32,8 +32,8 @@ class Asked:
     async def accounts_to_unpark(self, _: int) -> list[str]:
         return []
 
-    async def sweep(self, *_: object) -> int:
-        return 0
+    async def sweep(self, *_: object) -> Report:
+        return Report()
 
 
 def record(number: int, at: datetime) -> Record:

@@ -1,5 +1,6 @@
 """Parked events whose account's first plan does not come in time become dead letters that say so."""
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import timedelta
 
@@ -7,7 +8,7 @@ import structlog
 
 from credit_contracts.envelope import Event, encode
 from credit_service.application.ports import DeadLetter, Ledger, ToStore
-from credit_service.application.process import REFUSALS
+from credit_service.application.process import REFUSALS, Report
 from credit_service.application.record import Record, bytes_in_memory
 from credit_service.domain.decision import Incoming
 
@@ -23,8 +24,8 @@ class ParkedExpiry:
         self._ledger = ledger
         self._waiting_max = waiting_max
 
-    async def sweep(self, numbers: Collection[int], partitions: int) -> int:
-        """One transaction's worth; how many events it took out. Raises the faults of `application.faults`.
+    async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
+        """One transaction's worth; the dead letters that it made. Raises the faults of `application.faults`.
 
         `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
         in the backlog.
@@ -40,7 +41,7 @@ class ParkedExpiry:
                 await transaction.store(ToStore(await transaction.now(), dead_letters=letters))
         if letters:
             log.warning("parked events expired", events=len(letters))
-        return len(letters)
+        return Report(letters=Counter((letter.record.place.topic, letter.reason) for letter in letters))
 
 
 def _record(incoming: Incoming) -> Record:

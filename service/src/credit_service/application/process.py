@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import structlog
 
@@ -43,6 +44,12 @@ REFUSALS = {
 
 REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
 """Neither the message's fault nor its content's: `reason_of` says them."""
+
+STEPS = ("load", "decide", "store", "commit")
+"""What a batch's time is told by."""
+
+FATE = attrgetter("type", "outcome")
+REASON = attrgetter("reason")
 
 
 class Undecidable(Exception):  # noqa: N818 - reads as the condition that it reports
@@ -92,30 +99,57 @@ def reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Report:
-    """What became of one batch, for its log line and the metrics."""
+    """What became of one batch, for its log line and the metrics.
+
+    `fates` are counted by type and outcome, `letters` by Kafka's topic and reason, `reasons` are those of changes.
+    """
 
     events: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    changes: int = 0
-    dead_letters: Counter[str] = field(default_factory=Counter)
+    fates: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    letters: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     retries: int = 0
-    misplaced: int = 0
+    misplaced: Counter[str] = field(default_factory=Counter)
+    failed_wakes: int = 0
     refused: set[Place] = field(default_factory=set)
     lagging_accounts: set[str] = field(default_factory=set)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """What became of the events and timers, whatever their type."""
+        return _summed(self.fates)
+
+    @property
+    def changes(self) -> int:
+        """How many balance changes were recorded."""
+        return self.reasons.total()
+
+    @property
+    def dead_letters(self) -> Counter[str]:
+        """The dead letters by reason, whatever their topic."""
+        return _summed(self.letters)
 
     def add(self, other: "Report") -> None:
         """Takes in what another part of the same batch brought."""
         self.events += other.events
-        self.outcomes.update(other.outcomes)
-        self.changes += other.changes
-        self.dead_letters.update(other.dead_letters)
+        self.fates.update(other.fates)
+        self.reasons.update(other.reasons)
+        self.letters.update(other.letters)
         for step, seconds in other.seconds.items():
             self.seconds[step] = self.seconds.get(step, 0.0) + seconds
         self.retries += other.retries
-        self.misplaced += other.misplaced
+        self.misplaced.update(other.misplaced)
+        self.failed_wakes += other.failed_wakes
         self.refused |= other.refused
         self.lagging_accounts |= other.lagging_accounts
+
+
+def _summed(counts: Counter[tuple[str, str]]) -> Counter[str]:
+    summed: Counter[str] = Counter()
+    for (_, what), count in counts.items():
+        summed[what] += count
+    return summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +173,7 @@ class Processor:
     ) -> None:
         self.positions: Positions = {}
         self.attempted_at = time.monotonic()
+        self.retries = 0
         self._ledger = ledger
         self._rules = rules
         self._reach = reach
@@ -177,7 +212,7 @@ class Processor:
         except (RefusedByLedger, Undecidable) as error:
             log.exception("wake failed", accounts=len(wakes), **reason_of(error))
             if len(wakes) == 1:
-                return Report()
+                return Report(failed_wakes=1)
         report = Report()
         for wake in wakes:
             report.add(await self.wake([wake], abandon))
@@ -194,6 +229,7 @@ class Processor:
                 await self._store(work, report)
             except LedgerUnavailable as error:
                 report.retries += 1
+                self.retries += 1
                 self.attempted_at = time.monotonic()
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
             else:
@@ -262,11 +298,12 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
 
 def _count(report: Report, what: ToStore) -> None:
     decided = what.decided
-    report.outcomes.update(d.outcome for d in decided.decisions)
-    report.outcomes.update({"duplicate": decided.duplicates, "parked": len(decided.parked)})
-    report.changes += len(decided.changes)
+    report.fates.update(map(FATE, decided.decisions))
+    report.fates.update((incoming.type, "duplicate") for incoming in decided.duplicates)
+    report.fates.update((incoming.type, "parked") for incoming in decided.parked)
+    report.reasons.update(map(REASON, decided.changes))
     report.refused |= {refused.incoming.place for refused in decided.refused}
-    report.dead_letters.update(letter.reason for letter in what.dead_letters)
+    report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
     report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
 
 

@@ -52,13 +52,15 @@ class TimerSweep:
     async def sweep(
         self, numbers: Collection[int], at_their_ends: Collection[int], abandon: asyncio.Event
     ) -> Report | None:
-        """Wakes accounts of the partition `numbers` that have something due; None if none has.
+        """Wakes accounts of the partition `numbers` that have something due; None if there was nothing to do.
 
         Numbers that are read to their ends go by the database's clock, the others by the event time they have passed.
         """
         now = time.monotonic()
         self._next_sweep = now + SWEEP_EVERY_SECONDS
-        await self._expire_parked(at_their_ends, now)
+        if expired := await self._expire_parked(at_their_ends, now):
+            self._next_sweep = now
+            return expired
         wakes = await self._due(numbers, at_their_ends)
         if len(wakes) == ACCOUNTS_PER_SWEEP_MAX:
             self._next_sweep = now
@@ -78,10 +80,12 @@ class TimerSweep:
         due = await self._ledger.accounts_with_due_timers(asked, self.partitions, ACCOUNTS_PER_SWEEP_MAX)
         return [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
 
-    async def _expire_parked(self, at_their_ends: Collection[int], now: float) -> None:
-        if now >= self._next_expiry and at_their_ends:
-            taken = await self._expiry.sweep(at_their_ends, self.partitions)
-            self._next_expiry = now + (0.0 if taken else EXPIRE_EVERY_SECONDS)
+    async def _expire_parked(self, at_their_ends: Collection[int], now: float) -> Report | None:
+        if now < self._next_expiry or not at_their_ends:
+            return None
+        expired = await self._expiry.sweep(at_their_ends, self.partitions)
+        self._next_expiry = now + (0.0 if expired.letters else EXPIRE_EVERY_SECONDS)
+        return expired if expired.letters else None
 
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:

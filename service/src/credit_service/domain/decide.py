@@ -106,7 +106,7 @@ def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out
     seen = account.decided.get(incoming.key) or account.parked_keys.get(incoming.key)
     if seen is not None:
         if seen == incoming.content:
-            out.duplicates += 1
+            out.duplicates.append(incoming)
         else:
             out.refused.append(Refused(incoming, "conflict"))
         return

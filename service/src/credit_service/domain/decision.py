@@ -211,7 +211,7 @@ class Decided:
     parked: list[Incoming] = field(default_factory=list)
     unparked: list[Incoming] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    duplicates: int = 0
+    duplicates: list[Incoming] = field(default_factory=list)
     requests: list[RefundRequest] = field(default_factory=list)
     requests_overtaken: list[tuple[str, int]] = field(default_factory=list)
     decided_requests: list[DecidedRequest] = field(default_factory=list)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,8 +32,8 @@ PARTITION = attrgetter("topic", "partition")
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 RETRY_SECONDS = 1.0
 
-Stored = Callable[[Report, int], None]
-"""Called after each commit, with what became of the batch and how many records are known to wait."""
+Stored = Callable[[Report], None]
+"""Called after each commit, with what became of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,21 @@ class Intake:
     def progress_at(self) -> float:
         """When, on the monotonic clock, a batch was last decided, nothing waited, or the ledger was seen to be away."""
         return max(self._lanes.progress_at, self._processor.attempted_at)
+
+    @property
+    def buffered(self) -> int:
+        """How many records were read and are not decided yet."""
+        return self._lanes.buffered
+
+    @property
+    def retries(self) -> int:
+        """How often a batch was tried again since the ledger was away."""
+        return self._processor.retries
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions this member has."""
+        return self._member.assigned
 
     # --- the life of it
 
@@ -176,7 +192,8 @@ class Intake:
             self._member.open_again(partitions)
             return
         self._member.group_offsets.note_moved(partitions)
-        report.misplaced = sum(_is_misplaced(record, lane.timers.partitions) for record in records)
+        count = lane.timers.partitions
+        report.misplaced = Counter(r.place.topic for r in records if _is_misplaced(r, count))
         lane.timers.note_decided(records, report)
         await self._pause_unreadable(records)
         self._tell(report)
@@ -196,19 +213,18 @@ class Intake:
         return report is not None
 
     def _tell(self, report: Report) -> None:
-        buffered = self._lanes.buffered
         log.info(
             "batch",
             events=report.events,
             changes=report.changes,
             **{outcome.replace("-", "_"): count for outcome, count in report.outcomes.items() if count},
             dead_letters=sum(report.dead_letters.values()),
-            misplaced=report.misplaced,
+            misplaced=report.misplaced.total(),
             retries=report.retries,
-            buffered=buffered,
+            buffered=self.buffered,
             **{f"{step}_ms": round(seconds * 1000, 1) for step, seconds in report.seconds.items()},
         )
-        self._stored(report, buffered)
+        self._stored(report)
 
     async def _pause_unreadable(self, records: Iterable[Record]) -> None:
         """A topic that brings nothing but unreadable messages is left alone by all members."""

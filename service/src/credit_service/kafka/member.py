@@ -61,6 +61,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return self._subscriber.consumer
 
     @property
+    def assigned(self) -> int:
+        """How many partitions this member has; none before it has joined."""
+        return len(self.consumer.assignment()) if self._subscriber.is_running else 0
+
+    @property
     def is_opening(self) -> bool:
         """Whether there are partitions of which it is not known yet what lies in them."""
         return bool(self._opening)

@@ -6,7 +6,7 @@ metadata of an offset. Whoever finds a claim therefore knows whether it was publ
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
@@ -40,7 +40,8 @@ class Relay:
 
     def __init__(self, connection: KafkaConnection, outbox: Outbox, reach: Reach = no_failpoints) -> None:
         self.is_leading = False
-        self.published = 0
+        self.published: Counter[str] = Counter()
+        self.restarts = 0
         self._connection = connection
         self._outbox = outbox
         self._reach = reach
@@ -62,8 +63,10 @@ class Relay:
             try:
                 await self._lead()
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
+                self.restarts += 1
                 log.warning("relay begins anew", cause=type(error).__name__)
             except Exception:  # a defect must not end the relay for good; the outbox keeps what waits
+                self.restarts += 1
                 log.exception("relay failed and begins anew")
             finally:
                 self.is_leading = False
@@ -131,7 +134,7 @@ class Relay:
             await self._publish(claim, producer)
         self._reach("before-cleanup")
         await session.published()
-        self.published += len(claim.rows)
+        self.published.update(waiting.topic for waiting in claim.rows)
         log.info("published", events=len(claim.rows))
         return True
 

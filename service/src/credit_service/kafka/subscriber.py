@@ -83,6 +83,11 @@ class Subscriber:
             raise RuntimeError("the subscriber is not running")
         return consumer
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a consumer."""
+        return isinstance(self._subscriber.consumer, HandOverConsumer)
+
     async def start(self) -> None:
         """Joins the group; raises aiokafka's KafkaConnectionError if no broker answers."""
         await self._broker.connect()

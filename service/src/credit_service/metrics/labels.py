@@ -1,0 +1,21 @@
+"""The values that labels may have: each from a closed set, so that series are few and there from the start."""
+
+from typing import Final, get_args
+
+from credit_contracts.envelope import UNREADABLE_REASONS
+from credit_contracts.topics import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
+from credit_service.application.process import REASONS_OF_FAULTS, REFUSALS, STEPS
+from credit_service.domain.decision import Outcome
+
+READ: Final = INCOMING_TOPICS
+PUBLISHED: Final = (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)
+DEAD_LETTER: Final = "dead-letter"
+
+# What no message on Kafka ends in: timers and people's commands do.
+_OF_ITSELF = {"renewed", "expired", "rejected", "opened", "adjusted"}
+
+OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "duplicate", "parked", DEAD_LETTER)
+REASONS: Final = (*UNREADABLE_REASONS, *REFUSALS, *REASONS_OF_FAULTS)
+STEP: Final = STEPS
+POOLS: Final = ("ledger", "reads", "watch")
+POOL_STATES: Final = ("idle", "used")

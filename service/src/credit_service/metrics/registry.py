@@ -1,0 +1,35 @@
+"""Every metric of the service, in a registry of its own."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+
+from credit_service.application.process import Report
+from credit_service.metrics.batches import BatchMetrics
+from credit_service.metrics.standing import Standing, StandingCollector
+
+
+class Metrics:
+    """Counts what is stored; shows `standing` as it is when asked.
+
+    `event_type` is the name that the contracts know a topic of Kafka by; `schema` is the newest migration.
+    """
+
+    def __init__(self, event_type: Callable[[str], str], schema: str) -> None:
+        self.registry = CollectorRegistry()
+        self.standing: Callable[[], Standing] = Standing
+        self._batches = BatchMetrics(self.registry, event_type)
+        self.registry.register(StandingCollector(lambda: self.standing()))
+        ProcessCollector(registry=self.registry)
+        info = Gauge(
+            "credits_info",
+            "1; the release, and the schema it was built for",
+            ["version", "schema"],
+            registry=self.registry,
+        )
+        info.labels(version("credit-service"), schema).set(1)
+
+    def stored(self, report: Report) -> None:
+        """Takes in one batch that was committed."""
+        self._batches.stored(report)

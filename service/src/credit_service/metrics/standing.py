@@ -1,0 +1,162 @@
+"""What the service shows of itself at the moment it is asked; what is not known is left out, never made up."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from credit_service.application.backlog import Backlog
+from credit_service.metrics.labels import PUBLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """One pool of connections: how many it has, and how many of them wait for work."""
+
+    name: str
+    open: int
+    idle: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """How far a topic is behind in this member's partitions."""
+
+    messages: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All of it; None: nobody knows at the moment."""
+
+    is_ready: bool = False
+    buffered: int = 0
+    assigned: int = 0
+    progress_age_seconds: float = 0.0
+    retries: int = 0
+    relay_leads: bool = False
+    relay_restarts: int = 0
+    published: Mapping[str, int] = field(default_factory=dict)
+    pools: Sequence[PoolUse] = ()
+    lag: Mapping[str, TopicLag] | None = None
+    backlog: Backlog | None = None
+
+
+Samples = Iterable[tuple[Sequence[str], float]]
+
+
+class Shown(NamedTuple):
+    """One metric: what it is called, and how its values are found."""
+
+    kind: type[GaugeMetricFamily | CounterMetricFamily]
+    name: str
+    help: str
+    labels: Sequence[str]
+    values: Callable[[Standing], Samples]
+
+
+def _gauge(name: str, help_text: str, value: Callable[[Standing], float | None]) -> Shown:
+    return Shown(GaugeMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
+
+
+def _counter(name: str, help_text: str, value: Callable[[Standing], int]) -> Shown:
+    return Shown(CounterMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
+
+
+def _backlog(name: str, help_text: str, value: Callable[[Backlog], float]) -> Shown:
+    return _gauge(name, help_text, lambda s: None if s.backlog is None else value(s.backlog))
+
+
+def _known(value: float | None) -> Samples:
+    return [] if value is None else [((), value)]
+
+
+def _lag(value: Callable[[TopicLag], float]) -> Callable[[Standing], Samples]:
+    return lambda s: [((topic,), value(lag)) for topic, lag in (s.lag or {}).items()]
+
+
+SHOWN = (
+    _gauge("ready", "1 while nothing is missing, as /readyz says", lambda s: s.is_ready),
+    _gauge("buffered_messages", "Messages read and not decided yet", lambda s: s.buffered),
+    _gauge("assigned_partitions", "Partitions that this member reads", lambda s: s.assigned),
+    _gauge(
+        "progress_age_seconds",
+        "Time since a batch was decided or nothing waited",
+        lambda s: s.progress_age_seconds,
+    ),
+    _counter("batch_retries", "Attempts repeated because the database was away or too slow", lambda s: s.retries),
+    Shown(
+        GaugeMetricFamily,
+        "credits_lag_messages",
+        "Messages of this member's partitions that are not decided yet",
+        ["topic"],
+        _lag(lambda lag: lag.messages),
+    ),
+    Shown(
+        GaugeMetricFamily,
+        "credits_lag_seconds",
+        "Age of the oldest message of this member's partitions that is not decided yet; 0: none",
+        ["topic"],
+        _lag(lambda lag: lag.seconds),
+    ),
+    _gauge("relay_leads", "1 where this process publishes", lambda s: s.relay_leads),
+    _counter("relay_restarts", "Times that the relay began anew after a fault", lambda s: s.relay_restarts),
+    Shown(
+        CounterMetricFamily,
+        "credits_published_events",
+        "Outgoing events published by this process",
+        ["topic"],
+        lambda s: [((topic,), s.published.get(topic, 0)) for topic in PUBLISHED],
+    ),
+    Shown(
+        GaugeMetricFamily,
+        "credits_pool_connections",
+        "Open connections to Postgres",
+        ["pool", "state"],
+        lambda s: [
+            ((pool.name, state), count)
+            for pool in s.pools
+            for state, count in (("idle", pool.idle), ("used", pool.open - pool.idle))
+        ],
+    ),
+    Shown(
+        GaugeMetricFamily,
+        "credits_pool_connections_max",
+        "Connections to Postgres that a pool may open",
+        ["pool"],
+        lambda s: [((pool.name,), pool.most) for pool in s.pools],
+    ),
+    _gauge("database_up", "1 if the database answered when last looked at", lambda s: s.backlog is not None),
+    _backlog("outbox_events", "Events that wait to be published", lambda b: b.outbox_events),
+    _backlog(
+        "outbox_oldest_age_seconds",
+        "Age of the oldest event that waits to be published; 0: none",
+        lambda b: b.outbox_oldest_seconds,
+    ),
+    _backlog("parked_events", "Events that wait for their account's first plan", lambda b: b.parked_events),
+    _backlog("dead_letters_waiting", "Dead letters that nobody has retried or discarded", lambda b: b.dead_letters),
+    _backlog("refund_requests_waiting", "Refund requests that nobody has decided", lambda b: b.refund_requests),
+    _backlog("offset_gaps", "Recorded gaps: messages that Kafka no longer had", lambda b: b.offset_gaps),
+    _backlog("paused_topics", "Topics that are left alone until `credits resume`", lambda b: b.paused_topics),
+)
+
+
+class StandingCollector(Collector):
+    """Asks `standing` at each scrape."""
+
+    def __init__(self, standing: Callable[[], Standing]) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        standing = self._standing()
+        for shown in SHOWN:
+            family = shown.kind(shown.name, shown.help, labels=shown.labels)
+            for labels, value in shown.values(standing):
+                family.add_metric(labels, float(value))
+            yield family
