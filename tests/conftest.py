@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_local_stack import StackError
+from credit_local_stack import NoDockerError, StackError
+from credit_local_stack.servers import CHOICE
 from support.service import Deployment
 from support.stack import fresh_database, make_template, run_servers, running_servers
 
@@ -21,22 +23,41 @@ if TYPE_CHECKING:
 _TESTS = Path(__file__).parent
 _WITHOUT_SERVERS = ("unit", "property", "contract")
 _SERVERS = pytest.StashKey[ExitStack]()
+_WHY_NO_SERVERS = "TEST_RUN_WHY_NO_SERVERS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, start the servers before the workers, which can then all use them."""
     config.addinivalue_line("markers", "chaos: kills what it tests, over and over")
+    config.addinivalue_line("markers", "local_stack: starts and kills a local stack of its own")
     config.stash[_SERVERS] = ExitStack()
     distributed = config.getoption("dist", "no") != "no"
     if distributed and not config.option.collectonly and not _needs_no_servers(config):
         try:
             config.stash[_SERVERS].enter_context(run_servers())
+        except NoDockerError as error:
+            os.environ[_WHY_NO_SERVERS] = str(error)
         except StackError as error:
             raise pytest.UsageError(str(error)) from error
 
 
+def pytest_report_header() -> str | None:
+    """Say at once that only tests without servers are going to run."""
+    why = os.environ.get(_WHY_NO_SERVERS)
+    return f"every test on servers is skipped: {why}" if why else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Containers are not killed, and what they are instead of is not tested on them."""
+    if os.environ.get(CHOICE) == "testcontainers":
+        for item in items:
+            if item.get_closest_marker("local_stack"):
+                item.add_marker(pytest.mark.skip(f"needs a local stack of its own, and {CHOICE} is testcontainers"))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the servers that this process has started."""
+    os.environ.pop(_WHY_NO_SERVERS, None)
     config.stash[_SERVERS].close()
 
 
@@ -49,7 +70,12 @@ def _needs_no_servers(config: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Addresses:
     """Postgres and Kafka of this run; whoever breaks things starts a `credit_local_stack.Stack` of their own."""
-    return running_servers() or pytestconfig.stash[_SERVERS].enter_context(run_servers())
+    if _WHY_NO_SERVERS in os.environ:
+        pytest.skip(os.environ[_WHY_NO_SERVERS])
+    try:
+        return running_servers() or pytestconfig.stash[_SERVERS].enter_context(run_servers())
+    except NoDockerError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ TRANSACTIONS_OF_THE_SERVICE = """
     WHERE application_name = 'credit-service' AND xact_start IS NOT NULL AND wait_event_type = 'Lock'
 """
 
+pytestmark = pytest.mark.local_stack
+
 
 async def transactions_that_wait(connection: asyncpg.Connection) -> object:
     # Within one transaction Postgres shows its activity as it was at the first look.

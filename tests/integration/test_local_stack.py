@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from support.wait import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.xdist_group("local_stack")
+pytestmark = [pytest.mark.xdist_group("local_stack"), pytest.mark.local_stack]
 
 COMMAND = Path(sys.executable).with_name("credits-stack")
 GIVEN = Addresses("postgresql://somebody:secret@db.test:5432/credits", "kafka.test:9092")
@@ -287,34 +286,3 @@ def test_what_is_asked_for_wrongly_is_told_in_a_line(
 def test_given_servers_are_used_as_they_are() -> None:
     with servers(lambda _: None, environ=GIVEN.environment()) as running:
         assert running.addresses == GIVEN
-
-
-def test_testcontainers_without_docker_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-
-    with (
-        pytest.raises(StackError, match="needs a Docker daemon"),
-        servers(lambda _: None, environ={"CREDITS_STACK": "testcontainers"}),
-    ):
-        pass
-
-
-# The docker package does not close the socket on which nobody answered.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_testcontainers_start_the_same_servers() -> None:
-    started = ExitStack()
-    try:
-        running = servers(lambda _: None, environ={"CREDITS_STACK": "testcontainers"})
-        addresses = started.enter_context(running).addresses
-    except StackError as error:
-        reason = str(error)
-    else:
-        reason = ""
-    if reason:
-        gc.collect()
-        pytest.skip(reason)
-    with started:
-        connection = await asyncpg.connect(addresses.database_url)
-        await connection.close()
-        async with AIOKafkaProducer(bootstrap_servers=addresses.bootstrap_servers):
-            pass

