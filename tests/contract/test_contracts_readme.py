@@ -13,6 +13,7 @@ from credit_contracts import INCOMING, OUTGOING, WRONG_EMAIL, Event, ProspectGen
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
+from credit_service.testing import CreditService
 
 README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
 
@@ -55,6 +56,20 @@ async def test_reading_as_the_readme_shows_takes_every_outgoing_example(
     assert len(printed) == sum(len(examples(topic)) for topic in OUTGOING)
     assert "acc_5f0c has 999 credits (change 2)" in printed
     assert "acc_5f0c lacks 1 credits" in printed
+
+
+def test_testing_as_the_readme_shows_holds() -> None:
+    namespace = _example(2)
+    assert [message.topic for message in namespace["credits"].published] == [
+        *["balance-changed", "balance-changed", "insufficient-credits", "credit-service-dead-letters"],
+        "balance-changed",
+    ]
+
+
+def test_table_of_what_the_service_in_memory_can_is_the_code() -> None:
+    names = [name for name in vars(CreditService) if not name.startswith("_")]
+    table = README[README.index("| `CreditService(now)`") :].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)[(`]", table)) >= {*names, "published"}
 
 
 @pytest.mark.parametrize(("topic", "model"), INCOMING.items())

@@ -20,12 +20,12 @@ from credit_contracts.naming import topic_name
 from credit_service.application.dead_letters import BATCH_LETTERS_MAX, DeadLetterDesk
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.letters import LetterAnswer, Letters
+from credit_service.application.outgoing_record import outgoing_record
 from credit_service.application.process import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.kafka.outgoing import outgoing_record
 from credit_service.postgres.dead_letters import PostgresDeadLetters
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.operations import PostgresOperationLog

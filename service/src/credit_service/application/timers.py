@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
@@ -11,6 +11,9 @@ from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record
 from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
 from credit_service.domain.decision import Wake
+
+TIMER_GRACE = timedelta(seconds=10)
+"""How long after its instant a timer waits for late messages, once the topics are read to their ends."""
 
 SWEEP_EVERY_SECONDS = 0.5
 ACCOUNTS_PER_SWEEP_MAX = 200

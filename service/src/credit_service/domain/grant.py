@@ -28,10 +28,11 @@ def first_to_burn(grants: Iterable[Grant]) -> Grant | None:
     """The open grant that the next charge takes from: soonest expiry, then oldest; None if all are empty."""
     first = None
     for grant in grants:
-        if grant.remaining > 0 and (first is None or _burn_order(grant) < _burn_order(first)):
+        if grant.remaining > 0 and (first is None or burn_order(grant) < burn_order(first)):
             first = grant
     return first
 
 
-def _burn_order(grant: Grant) -> tuple[datetime, datetime, int]:
+def burn_order(grant: Grant) -> tuple[datetime, datetime, int]:
+    """The lower burns first."""
     return (grant.expires_at or NEVER, grant.effective_at, grant.grant_id)

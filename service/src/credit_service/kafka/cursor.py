@@ -5,9 +5,9 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.outgoing import OutgoingRecord, outgoing_record
 from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0

@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from credit_service.application import ports
 from credit_service.application.faults import Abandoned, LedgerUnavailable, OffsetsMoved
+from credit_service.application.partitions import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record, read_record
@@ -22,7 +23,6 @@ from credit_service.domain.decision import Incoming, Place
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.member import Member
-from credit_service.kafka.partitions import account_partition
 from credit_service.kafka.status import Status
 from credit_service.kafka.unreadable import UnreadableRuns
 

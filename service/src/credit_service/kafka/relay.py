@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, no_failpoints
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
-from credit_service.kafka.outgoing import OutgoingRecord, outgoing_record
 
 log = structlog.get_logger(__name__)
 

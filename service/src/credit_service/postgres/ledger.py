@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from credit_service.application.faults import OffsetsMoved
 from credit_service.application.ports import TopicPartition, ToStore
+from credit_service.application.timers import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decision import Incoming, Wake
@@ -17,9 +18,6 @@ from credit_service.postgres.store import store
 
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection, Pool
-
-TIMER_GRACE = timedelta(seconds=10)
-"""How long after its instant a timer waits for late messages, once the topics are read to their ends."""
 
 
 class PostgresLedger:

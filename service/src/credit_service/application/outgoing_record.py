@@ -15,9 +15,9 @@ from credit_contracts.dead_letters import (
 from credit_contracts.envelope import binary_headers
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
+from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers
-from credit_service.kafka.partitions import account_partition
 
 ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 

@@ -1,0 +1,42 @@
+"""What the service in memory publishes: the very record that would lie in Kafka."""
+
+from dataclasses import dataclass
+
+from credit_contracts.dead_letters import REASON_HEADER
+from credit_contracts.envelope import Event, Unreadable, decode_outgoing
+from credit_contracts.outgoing import OUTGOING, OutgoingData
+from credit_contracts.topics import DEAD_LETTER_TOPIC
+from credit_service.application.record import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One outgoing record; `topic` as the contracts name it. Key, value and headers are the bytes that Kafka gets."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it is a message that could not be read or decided; `reason` says why."""
+        return self.topic == DEAD_LETTER_TOPIC
+
+    @property
+    def event(self) -> Event[OutgoingData]:
+        """The event, as a consumer reads it with `decode_outgoing`; raises `LookupError` on a dead letter."""
+        if self.topic not in OUTGOING:
+            raise LookupError(f"a message of {self.topic} is no event of the service")
+        event = decode_outgoing(self.headers, self.value)
+        if isinstance(event, Unreadable):
+            raise LookupError(f"{event.reason}: {event.detail}")
+        return event
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is a dead letter; None on an event."""
+        # Behind the original ones, which may have been given the same name.
+        given = [value for name, value in self.headers if name == REASON_HEADER and self.is_dead_letter]
+        return given[-1].decode() if given and given[-1] is not None else None

@@ -1,0 +1,205 @@
+"""The service in memory: events go in, events come out, and the clock stands until it is moved."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from typing import Any, TypeVar
+
+from credit_contracts.envelope import Event, Headers, encode
+from credit_contracts.incoming import INCOMING, IncomingData
+from credit_contracts.topics import PARTITIONS
+from credit_service.application.expiry import ParkedExpiry
+from credit_service.application.obey import obey
+from credit_service.application.outgoing_record import outgoing_record
+from credit_service.application.partitions import account_partition
+from credit_service.application.process import Processor
+from credit_service.application.read import AccountSnapshot, DecidedEvent, ParkedEvent
+from credit_service.application.record import Record, read_record
+from credit_service.application.timers import ACCOUNTS_PER_SWEEP_MAX, NO_TIMERS
+from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
+from credit_service.domain.command import CommandData, CommandRefusal
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Outcome, Place, Wake
+from credit_service.domain.idempotency import command_of
+from credit_service.domain.refund import LateRefund
+from credit_service.testing.memory import MemoryLedger
+from credit_service.testing.message import Message
+from credit_service.testing.shown import account_shown, event_shown
+
+T = TypeVar("T")
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CreditService:
+    """The credit service with nothing around it: no Kafka, no Postgres, no event loop.
+
+    It decides by the code of the real one and publishes the same bytes. Its clock stands at `now` until `move_clock`;
+    so an event more than 5 minutes ahead of it becomes a dead letter. `late_refund`, `parked_hours_max` and
+    `topic_prefix` are the settings of these names, `partitions` is what each topic has.
+
+    Each call returns once all that follows from it is decided, and answers with what was published meanwhile, in order.
+    """
+
+    def __init__(
+        self,
+        now: datetime,
+        *,
+        late_refund: LateRefund | None = None,
+        parked_hours_max: int = 24,
+        topic_prefix: str = "",
+        partitions: int = PARTITIONS,
+    ) -> None:
+        self.published: list[Message] = []
+        """All that was published so far, in order."""
+        self._topic_prefix = topic_prefix
+        self._partitions = partitions
+        self._rules = Rules(late_refund or LateRefund())
+        self._ledger = MemoryLedger(_in_utc(now))
+        self._processor = Processor(self._ledger, self._rules, moves_offsets=False)
+        self._expiry = ParkedExpiry(self._ledger, timedelta(hours=parked_hours_max))
+        self._offsets = Counter[tuple[str, int]]()
+
+    @property
+    def now(self) -> datetime:
+        """The clock."""
+        return self._ledger.now
+
+    def move_clock(self, to: datetime) -> list[Message]:
+        """Moves the clock on, and lets happen what is due: renewals, expiries, plans for later, waiting given up.
+
+        As in the real service this is once the clock is 10 seconds past the instant, or before with an event that
+        comes later. What happens is recorded at the new time, however many months were passed. Raises `ValueError` on
+        a time before `now`.
+        """
+        to = _in_utc(to)
+        if to < self.now:
+            raise ValueError(f"the clock stands at {self.now} and does not go back")
+        self._ledger.now = to
+        return self._settled()
+
+    def send(self, *events: Event[IncomingData]) -> list[Message]:
+        """Takes events as their producers would send them with `credit_contracts.encode`.
+
+        Several at once are a backlog: across topics they are decided in order of their time, within one topic and
+        partition in the order given.
+        """
+        records = []
+        for event in events:
+            encoded = encode(event)
+            records.append(self._record(event.type, encoded.value, encoded.headers, encoded.key))
+        return self._take(records)
+
+    def send_record(
+        self, topic: str, value: bytes | None, *, headers: Headers = (), key: bytes | None = None
+    ) -> list[Message]:
+        """Takes one Kafka record as it is, readable or not; `topic` as the contracts name it, else `ValueError`.
+
+        The key chooses the partition by murmur2; without one it is the first.
+        """
+        return self._take([self._record(topic, value, headers, key)])
+
+    def order(
+        self, account_id: str, what: CommandData, command_id: str = ""
+    ) -> tuple[Outcome | CommandRefusal, list[Message]]:
+        """Does what a person orders, `DecideRefund` or `Adjust`: the answer, and what was published.
+
+        The same `command_id` once more gives the same answer, without a second effect.
+        """
+        (answer,) = _at_once(obey(self._ledger, self._rules, [command_of(account_id, what, command_id)]))
+        return answer.outcome, self._settled()
+
+    def account(self, account_id: str) -> AccountSnapshot | None:
+        """The account as `GET /v1/accounts/{account_id}` shows it; None if no event ever named it."""
+        return account_shown(self._ledger, account_id)
+
+    def balance(self, account_id: str) -> int | None:
+        """What is left; None is unlimited. Raises `LookupError` if no event ever named the account."""
+        account = self.account(account_id)
+        if account is None:
+            raise LookupError(f"no event ever named the account {account_id!r}")
+        return account.balance
+
+    def decision(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
+        """What became of an event, by its `ce_source` and `ce_id`: its recorded decision, or that it waits.
+
+        None if it never came, or is a dead letter.
+        """
+        return event_shown(self._ledger, account_id, source, event_id)
+
+    @property
+    def dead_letters(self) -> list[Message]:
+        """Of what was published, the messages that could not be read or decided."""
+        return [message for message in self.published if message.is_dead_letter]
+
+    def _record(self, topic: str, value: bytes | None, headers: Headers, key: bytes | None) -> Record:
+        if topic not in INCOMING:
+            raise ValueError(f"{topic!r} is not a topic that the service reads: {', '.join(INCOMING)}")
+        number = 0 if key is None else account_partition(key, self._partitions)
+        name = self._topic_prefix + topic
+        place = Place(name, number, self._offsets[name, number])
+        self._offsets[name, number] += 1
+        timestamp_ms = (self.now - EARLIEST) // timedelta(milliseconds=1)
+        return read_record(place, topic, key, value, headers, timestamp_ms)
+
+    def _take(self, records: Sequence[Record]) -> list[Message]:
+        if records:
+            _at_once(self._processor.process(_merged(records), asyncio.Event()))
+        return self._settled()
+
+    def _settled(self) -> list[Message]:
+        """Lets all that is due happen, as the sweeps of the real service do; what was published since last time."""
+        numbers = range(self._partitions)
+        while _at_once(self._expiry.sweep(numbers, self._partitions)):
+            pass
+        before: list[tuple[object, ...]] = []
+        while (wakes := self._wakes()) and (standing := self._standing(wakes)) != before:
+            before = standing
+            _at_once(self._processor.wake(wakes, asyncio.Event()))
+        waiting, self._ledger.outbox = self._ledger.outbox, []
+        records = [outgoing_record(row, self._partitions) for row in waiting]
+        messages = [Message(r.topic, r.partition, r.key, r.value, r.headers) for r in records]
+        self.published += messages
+        return messages
+
+    def _wakes(self) -> list[Wake]:
+        due = _at_once(self._ledger.accounts_with_due_timers({}, self._partitions, ACCOUNTS_PER_SWEEP_MAX))
+        waiting = _at_once(self._ledger.accounts_to_unpark(ACCOUNTS_PER_SWEEP_MAX))
+        timers = [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
+        return timers + [Wake(account_id, NO_TIMERS, 0) for account_id in waiting]
+
+    def _standing(self, wakes: Iterable[Wake]) -> list[tuple[object, ...]]:
+        """What a wake moves on: where it moves nothing, the rules failed, and the log says so."""
+        rows = [self._ledger.accounts[wake.account_id].row for wake in wakes]
+        return [(row.account_id, row.next_timer_at, row.parked) for row in rows]
+
+
+def _merged(records: Sequence[Record]) -> list[Record]:
+    """The heads of the partitions with the same number go by event time; within a partition nothing is moved."""
+    queues: dict[int, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        queues[record.place.partition][record.place.topic].append(record)
+    return [
+        record
+        for number in sorted(queues)
+        for record in merge(*queues[number].values(), key=lambda record: record.order)
+    ]
+
+
+def _at_once(does: Coroutine[Any, Any, T]) -> T:
+    """The result of what never waits, since nothing in memory does: no event loop is needed, nor disturbed."""
+    try:
+        does.send(None)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+    does.close()
+    raise RuntimeError("what happens in memory has waited")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its zone")
+    return moment.astimezone(UTC)

@@ -1,0 +1,141 @@
+"""One suite for both: what the service in memory does is, byte for byte, what the real one does on real servers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from credit_contracts.topics import DEAD_LETTER_TOPIC, OUTGOING_TOPICS
+from credit_service.application.expiry import ParkedExpiry
+from credit_service.application.obey import obey
+from credit_service.domain.decide import Rules
+from credit_service.domain.idempotency import command_of
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.read import PostgresReads
+from credit_service.testing import CreditService
+from support.clock import GRACE, Clock
+from support.in_memory import play
+from support.observed import read_topics
+from support.scenarios import BACKLOG_KNOWN_AT, Lies, Ordered, Passes, Scenario, Told, backlog, in_short, scenarios
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from credit_contracts.envelope import Headers
+    from credit_service.postgres.pool import Pool
+    from support.service import Deployment
+    from support.traffic import Upstream
+
+PARTITIONS = 3
+PARKED_HOURS_MAX = 24
+
+_DUE = "SELECT count(*) FROM credits.accounts WHERE next_timer_at <= $1"
+
+Published: TypeAlias = "dict[tuple[str, bytes | None], list[tuple[int, bytes | None, list[tuple[str, bytes | None]]]]]"
+
+
+async def test_the_service_in_memory_is_as_the_real_one(deployment: Deployment) -> None:
+    in_memory = CreditService(BACKLOG_KNOWN_AT, partitions=PARTITIONS, topic_prefix=deployment.prefix)
+    sent = backlog(7)
+    in_memory.send(*sent)
+    told = scenarios()
+    await deployment.make_topics(partitions=PARTITIONS)
+    async with (
+        Clock.replacing(deployment.database_url, BACKLOG_KNOWN_AT) as clock,
+        deployment.upstream() as upstream,
+        open_pool(deployment.database_url) as pool,
+    ):
+        await upstream.send(sent)
+        service = await (await deployment.start()).ready()
+        real = Real(deployment, pool, clock, upstream, taken_in=len(sent))
+        await real.settled(BACKLOG_KNOWN_AT)
+        names = sorted({one.data.account_id for one in sent})
+        seen = {f"{one.source} {one.id}": (one.data.account_id, one.source, one.id) for one in sent}
+        for scenario in told:
+            published = play(in_memory, scenario)
+            assert [in_short(m.topic, m.value, m.headers) for m in published] == scenario.published
+            await real.play(scenario)
+            await real.agrees(in_memory, [scenario.account_id], _events_of(scenario))
+        await real.agrees(in_memory, names, seen.values())
+        await deployment.oracle().drained()
+        lies = await read_topics(deployment.kafka, deployment.prefix, (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC))
+        from_kafka = _published(
+            (topic, m.place[1], m.key, m.value, m.headers) for topic, messages in lies.items() for m in messages
+        )
+        expected = _published((m.topic, m.partition, m.key, m.value, m.headers) for m in in_memory.published)
+        assert from_kafka.keys() == expected.keys()
+        for name, messages in expected.items():
+            assert from_kafka[name] == messages, name
+        assert sum(map(len, expected.values())) > len(sent)
+        assert await service.terminate() == 0
+
+
+class Real:
+    """The real one, told the same."""
+
+    def __init__(self, deployment: Deployment, pool: Pool, clock: Clock, upstream: Upstream, *, taken_in: int) -> None:
+        self._ledger = PostgresLedger(pool, unparked_max=1_000, topic_prefix=deployment.prefix)
+        self._expiry = ParkedExpiry(self._ledger, timedelta(hours=PARKED_HOURS_MAX))
+        self._reads = PostgresReads(pool)
+        self._pool = pool
+        self._clock = clock
+        self._upstream = upstream
+        self._taken_in = taken_in
+
+    async def play(self, scenario: Scenario) -> None:
+        for step in scenario.steps:
+            await self._clock.set(step.at)
+            match step:
+                case Told(event=event):
+                    await self._upstream.send([event])
+                    self._taken_in += 1
+                case Lies(topic=topic, key=key, value=value, headers=headers):
+                    await self._upstream.send_raw(topic, value, headers, key)
+                    self._taken_in += 1
+                case Ordered(account_id=account_id, what=what, command_id=command_id):
+                    await obey(self._ledger, Rules(), [command_of(account_id, what, command_id)])
+                case Passes():
+                    # The service looks every half a minute.
+                    await self._expiry.sweep(range(PARTITIONS), PARTITIONS)
+            await self.settled(step.at)
+
+    async def settled(self, at: datetime) -> None:
+        """Once all that was sent is decided, and all that is due has happened."""
+
+        async def is_settled() -> bool:
+            due = await self._pool.fetchval(
+                "SELECT count(*) FROM credits.accounts WHERE next_timer_at <= $1", at - GRACE
+            )
+            return await self._clock.taken_in() >= self._taken_in and due == 0
+
+        await eventually(is_settled)
+
+    async def agrees(
+        self, in_memory: CreditService, accounts: Iterable[str], events: Iterable[tuple[str, str, str]]
+    ) -> None:
+        """On accounts as they stand, and on what became of events."""
+        for account_id in accounts:
+            assert in_memory.account(account_id) == await self._reads.account(account_id)
+        for event in events:
+            assert in_memory.decision(*event) == await self._reads.event(*event)
+
+
+def _events_of(scenario: Scenario) -> list[tuple[str, str, str]]:
+    events = [step.event for step in scenario.steps if isinstance(step, Told)]
+    return [(scenario.account_id, event.source, event.id) for event in events]
+
+
+def _published(
+    records: Iterable[tuple[str, int, bytes | None, bytes | None, Headers]],
+) -> Published:
+    """By topic and key, in order; of dead letters no order is promised."""
+    published: Published = defaultdict(list)
+    for topic, partition, key, value, headers in records:
+        published[topic, key].append((partition, value, list(headers)))
+    for (topic, _), messages in published.items():
+        if topic == DEAD_LETTER_TOPIC:
+            messages.sort(key=repr)
+    return published

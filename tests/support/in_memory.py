@@ -1,0 +1,27 @@
+"""The service in memory, told what scenarios have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.scenarios import Lies, Ordered, Passes, Scenario, Told
+
+if TYPE_CHECKING:
+    from credit_service.testing import CreditService, Message
+
+
+def play(service: CreditService, scenario: Scenario) -> list[Message]:
+    """All steps; what the scenario's account was told of meanwhile."""
+    before = len(service.published)
+    for step in scenario.steps:
+        service.move_clock(step.at)
+        match step:
+            case Told(event=event):
+                service.send(event)
+            case Lies(topic=topic, key=key, value=value, headers=headers):
+                service.send_record(topic, value, headers=headers, key=key)
+            case Ordered(account_id=account_id, what=what, command_id=command_id):
+                service.order(account_id, what, command_id)
+            case Passes():
+                pass
+    return [m for m in service.published[before:] if m.key == scenario.account_id.encode()]

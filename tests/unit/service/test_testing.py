@@ -1,0 +1,46 @@
+"""The service in memory, for other teams' tests. That it is as the real one: `integration/test_testing.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from credit_contracts import Event, ProspectGenerated
+from credit_service.testing import CreditService, ParkedEvent
+from support.in_memory import play
+from support.scenarios import BEGINNING, Scenario, in_short, scenarios
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda s: s.account_id)
+def test_what_a_scenario_says_comes_out(scenario: Scenario) -> None:
+    published = play(CreditService(BEGINNING), scenario)
+    assert [in_short(m.topic, m.value, m.headers) for m in published] == scenario.published
+
+
+async def test_it_is_used_inside_a_running_event_loop_too() -> None:
+    service = CreditService(BEGINNING)
+    waits = Event("/x", "1", "prospect-generated", BEGINNING, ProspectGenerated(account_id="acme", prospect_id="ann"))
+    assert service.send(waits) == []
+    assert isinstance(service.decision("acme", "/x", "1"), ParkedEvent)
+    assert service.balance("acme") == 0
+    (given_up,) = service.move_clock(BEGINNING + timedelta(hours=25))
+    assert given_up.reason == "parked-too-long"
+    assert service.dead_letters == [given_up] == service.published
+
+
+def test_wrong_use_is_told() -> None:
+    service = CreditService(BEGINNING)
+    with pytest.raises(ValueError, match="a time needs its zone"):
+        CreditService(datetime(2026, 5, 1))  # noqa: DTZ001 - that is what is wrong
+    with pytest.raises(ValueError, match="does not go back"):
+        service.move_clock(BEGINNING - timedelta(seconds=1))
+    with pytest.raises(ValueError, match="'prospects' is not a topic that the service reads: prospect-generated, "):
+        service.send_record("prospects", b"{}")
+    with pytest.raises(LookupError, match="no event ever named the account 'acme'"):
+        service.balance("acme")
+    assert service.account("acme") is None
+    assert service.decision("acme", "/x", "1") is None
+    (refused,) = service.send_record("email-bounced", None)
+    with pytest.raises(LookupError, match="no event of the service"):
+        refused.event  # noqa: B018 - to read it is what is wrong
