@@ -31,8 +31,8 @@ from support.stack import fresh_database
 from support.traffic import MONTH_BEGAN, MONTH_DAYS, Upstream, event, instants_of, month_of_traffic
 from support.wait import eventually
 
-ACCOUNTS = 220
-EVENTS = 3_200
+ACCOUNTS = 150
+EVENTS = 2_200
 END = MONTH_BEGAN + timedelta(days=MONTH_DAYS, hours=1)
 # Live, the first plan may come later than parked events are kept for; in a backlog it lies there to be seen.
 SETTINGS = {"parked_hours_max": "8784", "batch_records_max": "150"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 
 import asyncpg
@@ -274,7 +275,7 @@ async def played(deployment: Deployment) -> Deployment:
     """A deployment that has decided some traffic, and is left alone."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
-        await upstream.send(random_traffic(4, events=900))
+        await upstream.send(random_traffic(4, events=600))
         await upstream.send_raw("email-bounced", b"not json")
     service = await deployment.start()
     await deployment.oracle().check()
@@ -286,9 +287,10 @@ async def test_every_promise_complains_when_it_is_broken(played: Deployment) -> 
     observed = await played.oracle().observe()
     assert violations(observed) == []
     silent = []
+    kept = pickle.dumps(observed)  # a copy from it takes a fifth of the time of a deep copy
     for promise, tampers in TAMPERED.items():
         for number, tamper in enumerate(tampers):
-            broken = copy.deepcopy(observed)
+            broken = pickle.loads(kept)  # noqa: S301 - our own
             tamper(broken)
             if not any(told.startswith(f"{promise}:") for told in violations(broken)):
                 silent.append(f"{promise}, tampering {number}")
