@@ -28,6 +28,7 @@ from credit_service.kafka.intake import Intake, IntakeBounds
 from credit_service.kafka.relay import Relay
 from credit_service.kafka.status import Status
 from credit_service.kafka.topics import BrokerUnavailable, missing_or_uneven
+from credit_service.logging import log_what_the_loop_meets
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing
 from credit_service.postgres.ledger import PostgresLedger
@@ -122,6 +123,7 @@ async def serve(settings: Settings) -> int:
     collect_seldom()
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_what_the_loop_meets)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
     status, metrics = Status(), Metrics(kafka_connection(settings).event_type, newest_version())

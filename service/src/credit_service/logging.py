@@ -1,10 +1,21 @@
-"""Logs to stderr: JSON for machines, lines for people; UTC, and never a payload."""
+"""Logs to stderr: JSON for machines, lines for people; UTC, and never a payload.
 
+What an exception says is no part of them: only its type, and where it was raised.
+"""
+
+import asyncio
 import logging
 import sys
-from typing import Literal
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, TextIO
 
 import structlog
+
+from credit_service.tracebacks import named, told
+
+log = structlog.get_logger(__name__)
 
 LIBRARIES = ("aiokafka", "faststream", "uvicorn", "asyncio")
 
@@ -25,6 +36,7 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(to_people)],
         )
     )
+    handler.addFilter(_exceptions_named)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -44,11 +56,34 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    sys.excepthook = _uncaught
+    sys.unraisablehook = lambda fault: _uncaught(fault.exc_type, fault.exc_value, fault.exc_traceback)
+    threading.excepthook = lambda fault: _uncaught(fault.exc_type, fault.exc_value, fault.exc_traceback)
+
+
+def log_what_the_loop_meets(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """A loop's exception handler: the one that loops have shows what callbacks were called with."""
+    message = str(context.get("message", "")).partition(" in callback ")[0]
+    log.error("error in the event loop", cause=message, exc_info=context.get("exception"))
 
 
 def _rendering(to_people: bool) -> list[structlog.typing.Processor]:
     if to_people:
-        # The plain traceback: rich's would print the values of variables, and with them payloads.
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_written)]
+    return [structlog.processors.ExceptionRenderer(lambda raised: told(raised[1])), structlog.processors.JSONRenderer()]
+
+
+def _written(out: TextIO, raised: structlog.typing.ExcInfo) -> None:
+    out.write(f"\n{told(raised[1])}")
+
+
+def _exceptions_named(record: logging.LogRecord) -> bool:
+    """Has libraries that print an exception into their message print its type."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(named(each) if isinstance(each, BaseException) else each for each in record.args)
+    return True
+
+
+def _uncaught(kind: type[BaseException], raised: BaseException | None, trace: TracebackType | None) -> None:
+    error = raised or kind()
+    log.error("uncaught error", exc_info=(kind, error, trace))

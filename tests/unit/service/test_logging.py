@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from textwrap import indent
+
+import pytest
 
 
 def logged(log_format: str, level: str, code: str) -> str:
@@ -56,16 +59,111 @@ for name in ("aiokafka.consumer", "faststream", "uvicorn.error", "somebody.else"
     assert {line["level"] for line in lines} == {"warning"}
 
 
-def test_a_traceback_shows_no_values_of_variables() -> None:
-    code = """
+CANARY = "canary@example.com"
+# What goes wrong in a process in every way that Python, asyncio and the libraries have words for.
+FAULTS = {
+    "logged": """
 def decide(payload):
-    raise ValueError("no")
+    raise ValueError("no such prospect: " + payload)
 try:
-    decide("hunter" + str(2))
+    decide(CANARY)
 except ValueError:
     log.exception("batch failed")
+""",
+    "caused": """
+try:
+    try:
+        {}[CANARY]
+    except KeyError as error:
+        raise ValueError(CANARY) from error
+except ValueError:
+    log.exception("batch failed")
+""",
+    "a group": """
+try:
+    raise ExceptionGroup(CANARY, [ValueError(CANARY), KeyError(CANARY)])
+except ExceptionGroup:
+    log.exception("batch failed")
+""",
+    "of a library": """
+try:
+    raise ValueError(CANARY)
+except ValueError as error:
+    logging.getLogger("aiokafka.consumer").exception("fetch of %s failed: %s", "a topic", error)
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
+""",
+    "uncaught": """
+raise ValueError(CANARY)
+""",
+    "in a thread": """
+import threading
+def work():
+    raise ValueError(CANARY)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+""",
+    "that cannot be raised": """
+class Closing:
+    def __del__(self):
+        raise ValueError(CANARY)
+Closing()
+""",
+    "in a task that nobody awaits": """
+async def work():
+    raise ValueError(CANARY)
+async def main():
+    asyncio.get_running_loop().set_exception_handler(log_what_the_loop_meets)
+    task = asyncio.create_task(work())
+    await asyncio.wait({task})
+RUN(main())
+""",
+    "in a callback": """
+def heard(payload):
+    raise ValueError(payload)
+async def main():
+    asyncio.get_running_loop().set_exception_handler(log_what_the_loop_meets)
+    asyncio.get_running_loop().call_soon(heard, CANARY)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+RUN(main())
+""",
+}
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_an_exception_says_is_not_logged_only_its_type_and_where(log_format: str, loop: str) -> None:
+    faults = "".join(f"\ndef fault_{n}():\n{indent(code, '    ')}" for n, code in enumerate(FAULTS.values()))
+    code = f"""
+import asyncio, {loop}
+from credit_service.logging import log_what_the_loop_meets
+CANARY, RUN = "canary@" + "example.com", {loop}.run
+{faults}
+import sys
+for n in range({len(FAULTS)}):
+    print("fault", n, file=sys.stderr, flush=True)
+    try:
+        globals()[f"fault_{{n}}"]()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
 """
-    for log_format in ("json", "console"):
-        text = logged(log_format, "info", code)
-        assert "ValueError: no" in text
-        assert "hunter2" not in text
+    text = logged(log_format, "debug", code)
+    assert CANARY not in text
+    for name, told in zip(FAULTS, text.split("fault ")[1:], strict=True):
+        assert "ValueError" in told, name
+        assert ", line " in told, name
+
+
+def test_what_the_system_or_the_database_calls_it_is_told() -> None:
+    code = """
+import asyncpg
+for error in (OSError(28, "No space left on device", "/data"), asyncpg.UniqueViolationError("Key (id)=(x) exists")):
+    try:
+        raise error
+    except Exception:
+        log.exception("batch failed")
+"""
+    text = logged("json", "info", code)
+    assert "OSError (ENOSPC)" in text
+    assert "asyncpg.exceptions.UniqueViolationError (23505)" in text

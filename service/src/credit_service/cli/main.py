@@ -21,7 +21,9 @@ from credit_service.cli.doctor import doctor
 from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 from credit_service.cli.replay import replay
+from credit_service.tracebacks import told
 
+EXIT_DEFECT = 1
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -60,4 +62,7 @@ def main() -> int:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
+    except Exception as error:  # a defect; what it says may be anything
+        sys.stderr.write(f"credits: this is a defect of the command\n{told(error)}\n")
+        return EXIT_DEFECT
     return exit_code or 0

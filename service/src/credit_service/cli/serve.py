@@ -10,6 +10,7 @@ def serve() -> int:
     Example: [cyan]CREDITS_HTTP_PORT=9080 CREDITS_HEALTH_PORT=9081 credits serve[/]
     """
     settings = settings_or_exit()
+    import structlog
     import uvloop
 
     from credit_service.bootstrap import serve as run_service
@@ -21,3 +22,6 @@ def serve() -> int:
         return uvloop.run(run_service(settings))
     except CannotListen as error:
         raise Failed(str(error)) from None
+    except Exception:  # a defect, for the log like any other
+        structlog.get_logger(__name__).exception("ended by an error")
+        return 1
