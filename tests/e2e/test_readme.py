@@ -20,6 +20,7 @@ import pytest
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
 from credit_contracts.topics import PARTITIONS
 from credit_local_stack.ports import free_port
+from credit_local_stack.servers import CHOICE
 from credit_service.application.process import REFUSALS
 from credit_service.domain.refund import LateRefund
 from credit_service.http.accounts import account_routes
@@ -197,7 +198,7 @@ def _default(default: object) -> str:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR_VARIABLE}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR_VARIABLE, CHOICE}
 
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", README)) <= known
 
