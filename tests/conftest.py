@@ -12,6 +12,7 @@ import pytest
 
 from credit_local_stack import NoDockerError, StackError
 from credit_local_stack.servers import CHOICE
+from support.secured import SecuredBroker, make_files, secured_stack
 from support.service import Deployment
 from support.stack import fresh_database, make_template, run_servers, running_servers
 
@@ -94,6 +95,14 @@ def database_url(stack: Addresses, database_template: str) -> Iterator[str]:
 def kafka(stack: Addresses) -> str:
     """The address of the broker."""
     return stack.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def secured_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """A broker with TLS, logins and access lists; its tests share the group `secured-kafka`, so that there is one."""
+    files = make_files(tmp_path_factory.mktemp("secured-kafka"))
+    with secured_stack(files) as stack:
+        yield SecuredBroker(stack, files)
 
 
 @pytest.fixture

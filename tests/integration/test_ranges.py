@@ -35,7 +35,7 @@ async def topic(kafka: str, topic_prefix: str) -> AsyncIterator[str]:
 
 
 async def _is_seen(kafka: str, topic: str) -> bool:
-    return topic in await partition_counts(KafkaConnection(kafka, "tests"))
+    return topic in await partition_counts(KafkaConnection(kafka, "tests"), [topic])
 
 
 @pytest.fixture

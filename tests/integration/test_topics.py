@@ -8,13 +8,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts.topics import INCOMING_TOPICS, TOPICS
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.refusal import BrokerUnavailable
 from credit_service.kafka.topics import (
-    BrokerUnavailable,
     TopicsRefused,
     create_topics,
     missing_or_uneven,
     partition_counts,
 )
+from support.topics import topics_of
 from support.wait import eventually
 
 
@@ -34,7 +35,7 @@ async def make(connection: KafkaConnection, counts: dict[str, int]) -> None:
 
 
 async def _are_seen(connection: KafkaConnection, names: set[str]) -> bool:
-    return names <= (await partition_counts(connection)).keys()
+    return names <= (await partition_counts(connection, names)).keys()
 
 
 def free_port() -> int:
@@ -47,7 +48,7 @@ async def test_topics_are_made_as_the_contracts_say(connection: KafkaConnection)
     made = await create_topics(connection, None)
     names = [connection.topic(contract.name) for contract in TOPICS]
     assert {topic.name for topic in made if topic.created} == {*names, connection.cursor_topic}
-    counts = await partition_counts(connection)
+    counts = await partition_counts(connection, [*names, connection.cursor_topic])
     assert [counts[name] for name in names] == [contract.partitions for contract in TOPICS]
     assert counts[connection.cursor_topic] == 1
     configs = await configs_of(connection, names)
@@ -83,7 +84,7 @@ async def test_only_what_is_missing_is_made(connection: KafkaConnection) -> None
     await make(connection, {name: 3})
     made = await create_topics(connection, None)
     assert [topic.name for topic in made if not topic.created] == [name]
-    assert (await partition_counts(connection))[name] == 3
+    assert (await partition_counts(connection, [name]))[name] == 3
 
 
 async def test_what_the_broker_refuses_is_told_in_its_words(connection: KafkaConnection) -> None:
@@ -102,7 +103,7 @@ async def test_missing_topics_are_named(connection: KafkaConnection) -> None:
 
 async def test_asking_makes_no_topic(connection: KafkaConnection) -> None:
     await missing_or_uneven(connection)
-    assert [name for name in await partition_counts(connection) if name.startswith(connection.topic_prefix)] == []
+    assert await topics_of(connection.bootstrap_servers, connection.topic_prefix) == []
 
 
 async def test_unequal_counts_of_incoming_topics_are_told_with_their_counts(connection: KafkaConnection) -> None:

@@ -25,9 +25,10 @@ from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.doorbell import Doorbell
 from credit_service.kafka.intake import Intake, IntakeBounds
+from credit_service.kafka.refusal import BrokerUnavailable, Refused, told
 from credit_service.kafka.relay import Relay
 from credit_service.kafka.status import Status
-from credit_service.kafka.topics import BrokerUnavailable, missing_or_uneven
+from credit_service.kafka.topics import missing_or_uneven
 from credit_service.logging import log_what_the_loop_meets
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing
@@ -64,16 +65,11 @@ class Service:
     doorbell: Doorbell
 
 
-def kafka_connection(settings: Settings) -> KafkaConnection:
-    """Where Kafka is, and what the topics are called there."""
-    return KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_group_id, settings.topic_prefix)
-
-
 def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> Service:
     """Wires the parts; connects to nothing yet."""
     rules = Rules(late_refund=settings.late_refund)
     reach = failpoint(settings.kill_at)
-    connection = kafka_connection(settings)
+    connection = KafkaConnection.of(settings)
     ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
     processor = Processor(ledger, rules, reach)
     outbox = PostgresOutbox(settings.database_url.get_secret_value(), pool)
@@ -126,7 +122,7 @@ async def serve(settings: Settings) -> int:
     loop.set_exception_handler(log_what_the_loop_meets)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
-    status, metrics = Status(), Metrics(kafka_connection(settings).event_type, newest_version())
+    status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
     url = settings.database_url.get_secret_value()
     async with open_pool(url) as pool, open_pool(url, READ_CONNECTIONS_MAX) as reads_pool:
         reads = PostgresReads(reads_pool)
@@ -157,7 +153,7 @@ def collect_seldom() -> None:
 
 
 async def _run(settings: Settings, service: Service, pool: Pool, status: Status, ending: asyncio.Event) -> int:
-    connection = kafka_connection(settings)
+    connection = KafkaConnection.of(settings)
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
         ("database", lambda: _schema(pool)),
         ("kafka", lambda: _topics(connection)),
@@ -241,15 +237,17 @@ async def _schema(pool: Pool) -> str | None:
 async def _topics(connection: KafkaConnection) -> str | None:
     try:
         return await missing_or_uneven(connection)
-    except BrokerUnavailable as error:
+    except Refused as error:
         return str(error)
+    except BrokerUnavailable as error:
+        return f"Kafka does not answer: {error}"
 
 
 async def _join(intake: Intake) -> str | None:
     try:
         await intake.start()
     except (KafkaError, TimeoutError, OSError) as error:
-        return f"Kafka does not answer: {type(error).__name__}"
+        return f"Kafka: {told(error)}"
     return None
 
 

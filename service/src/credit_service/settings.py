@@ -2,13 +2,15 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from credit_service.domain.refund import LateRefund
+from credit_service.tls import TlsFileError, client_context
 
 PREFIX: Final = "CREDITS_"
 SECRETS_DIR_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
@@ -56,6 +58,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """All settings of the service; each is the variable of its name behind `CREDITS_`."""
 
@@ -70,6 +76,17 @@ class Settings(BaseSettings):
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)]
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_host_port_list)]
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[Literal["SCRAM-SHA-512", "SCRAM-SHA-256"], BeforeValidator(_upper)] = (
+        "SCRAM-SHA-512"
+    )
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
     kafka_group_id: Annotated[str, Field(min_length=1, max_length=200)] = "credit-service"
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     http_host: str = "127.0.0.1"
@@ -85,6 +102,29 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     # For tests of faults only: "name:n" ends the process when that point of an event's way is reached the n-th time.
     kill_at: Annotated[str, Field(pattern=r"^([a-z-]+:[1-9]\d*)?$", repr=False)] = ""
+
+    @model_validator(mode="after")
+    def _kafka_access_is_whole(self) -> Self:
+        protocol = self.kafka_security_protocol
+        login = ("kafka_sasl_username", "kafka_sasl_password")
+        files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
+        has_login, uses_tls = protocol.startswith("SASL_"), protocol.endswith("SSL")
+        if has_login and (missing := [name for name in login if getattr(self, name) is None]):
+            raise ValueError(f"{_variables(missing)} not set, and {_variables(_PROTOCOL)} is {protocol}")
+        # Left out by mistake, a protocol would send what has no login, or is not encrypted.
+        unused = [
+            n for n in (*login, *files) if getattr(self, n) is not None and not (has_login if n in login else uses_tls)
+        ]
+        if unused:
+            raise ValueError(f"{_variables(unused)} set, but {_variables(_PROTOCOL)} is {protocol}")
+        if self.kafka_ssl_keyfile and not self.kafka_ssl_certfile:
+            raise ValueError(f"{_variables(files[1:2])} not set, but {_variables(files[2:])} is")
+        if uses_tls:
+            try:
+                client_context(self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+            except TlsFileError as error:
+                raise ValueError(f"{_variables([error.variable])}: {error}") from None
+        return self
 
 
 def load_settings() -> Settings:
@@ -107,7 +147,16 @@ def _secrets_dir() -> Path | None:
     return Path(named)
 
 
+_PROTOCOL = ("kafka_security_protocol",)
+
+
+def _variables(names: Sequence[str]) -> str:
+    return ", ".join(PREFIX + name.upper() for name in names)
+
+
 def _told(kind: str, where: tuple[int | str, ...], message: str) -> str:
+    if not where:  # of several settings together, which the message names
+        return message.removeprefix("Value error, ")
     variable = f"{PREFIX}{str(where[0]).upper()}"
     if kind == "missing":
         return f"{variable} is not set"

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import ValidationError
 
 from credit_service.domain.refund import LateRefund
+from credit_service.kafka.connection import KafkaConnection
 from credit_service.settings import Settings, SettingsError, load_settings
+from support.secured import make_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +62,8 @@ def test_what_is_missing_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -
         ("KAFKA_BOOTSTRAP_SERVERS", "hunter2"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092, hunter2:9092"),
         ("KAFKA_BOOTSTRAP_SERVERS", "PLAINTEXT://hunter2:9092"),
+        ("KAFKA_SECURITY_PROTOCOL", "hunter2"),
+        ("KAFKA_SASL_MECHANISM", "hunter2"),
         ("TOPIC_PREFIX", "hunter2/"),
         ("HTTP_PORT", "hunter2"),
         ("HTTP_PORT", "65536"),
@@ -137,3 +148,112 @@ def test_an_error_of_the_model_itself_shows_no_value_either(monkeypatch: pytest.
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert "hunter2" not in str(caught.value)
+
+
+ACCESS = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_SASL_USERNAME": "credit-service",
+    "KAFKA_SASL_PASSWORD": "hunter2",
+}
+
+
+def test_a_login_is_read_and_its_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ACCESS.items():
+        monkeypatch.setenv(f"CREDITS_{name}", value)
+    settings = load_settings()
+    assert settings.kafka_sasl_mechanism == "SCRAM-SHA-512"
+    assert "hunter2" not in repr(settings)
+    connection = KafkaConnection.of(settings)
+    assert "hunter2" not in repr(connection)
+    context = connection.options.pop("ssl_context")
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+    assert connection.options == {
+        "bootstrap_servers": ["kafka-1:9092", "kafka-2:9092"],
+        "security_protocol": "SASL_SSL",
+        "ssl_context": connection.security.ssl_context,
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "credit-service",
+        "sasl_plain_password": "hunter2",
+    }
+
+
+def test_the_password_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credits_kafka_sasl_password").write_text("hunter2\n")
+    monkeypatch.setenv("CREDITS_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("CREDITS_KAFKA_SECURITY_PROTOCOL", "sasl_plaintext")
+    monkeypatch.setenv("CREDITS_KAFKA_SASL_USERNAME", "credit-service")
+    assert KafkaConnection.of(load_settings()).security.password == ACCESS["KAFKA_SASL_PASSWORD"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            (
+                "CREDITS_KAFKA_SASL_USERNAME, CREDITS_KAFKA_SASL_PASSWORD not set, and CREDITS_KAFKA_SECURITY_PROTOCOL"
+                " is SASL_SSL"
+            ),
+        ),
+        (
+            ACCESS | {"KAFKA_SASL_PASSWORD": ""},
+            "CREDITS_KAFKA_SASL_PASSWORD not set, and CREDITS_KAFKA_SECURITY_PROTOCOL is SASL_SSL",
+        ),
+        (
+            ACCESS | {"KAFKA_SECURITY_PROTOCOL": ""},
+            (
+                "CREDITS_KAFKA_SASL_USERNAME, CREDITS_KAFKA_SASL_PASSWORD set, but CREDITS_KAFKA_SECURITY_PROTOCOL is"
+                " PLAINTEXT"
+            ),
+        ),
+        (
+            ACCESS | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SSL_CAFILE": "ca.pem"},
+            "CREDITS_KAFKA_SSL_CAFILE set, but CREDITS_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT",
+        ),
+        (
+            ACCESS | {"KAFKA_SSL_CAFILE": "hunter2.pem"},
+            "CREDITS_KAFKA_SSL_CAFILE: cannot be read: No such file or directory",
+        ),
+        (
+            ACCESS | {"KAFKA_SSL_CAFILE": "empty.pem"},
+            "CREDITS_KAFKA_SSL_CAFILE: holds no certificate in PEM form",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERTFILE": "client.pem", "KAFKA_SSL_KEYFILE": "hunter2"},
+            "CREDITS_KAFKA_SSL_KEYFILE: cannot be read: No such file or directory",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERTFILE": "client.pem", "KAFKA_SSL_KEYFILE": "other.pem"},
+            (
+                "CREDITS_KAFKA_SSL_CERTFILE: holds no certificate in PEM form, or its key is not there, is another's,"
+                " or has a pass phrase"
+            ),
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERTFILE": "client.pem", "KAFKA_SSL_KEYFILE": "locked.pem"},
+            (
+                "CREDITS_KAFKA_SSL_CERTFILE: holds no certificate in PEM form, or its key is not there, is another's,"
+                " or has a pass phrase"
+            ),
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEYFILE": "client-key.pem"},
+            "CREDITS_KAFKA_SSL_CERTFILE not set, but CREDITS_KAFKA_SSL_KEYFILE is",
+        ),
+    ],
+)
+def test_settings_of_kafka_that_do_not_go_together_are_one_line(
+    settings: dict[str, str], told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_files(folder)
+    files.client_certificate.rename(folder / "client.pem")
+    (folder / "other.pem").write_bytes(files.keystore.read_bytes())
+    (folder / "empty.pem").write_text("")
+    key = load_pem_private_key(files.client_key.read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2"))
+    (folder / "locked.pem").write_bytes(locked)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CREDITS_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == told

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from credit_local_stack.ports import HOST, free_port
 from credit_local_stack.process import run_tool
+from credit_local_stack.secured import scram_arguments, secured
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from credit_local_stack.plan import KafkaSecurity
 
 _ANSWER_SECONDS_MAX = 2
 _METADATA_KEY, _METADATA_VERSION = 3, 4
@@ -50,11 +53,19 @@ class Kafka:
     quick_end = signal.SIGKILL
 
     def __init__(
-        self, data: Path, java: str, class_path: list[str], heap_mib: int, advertised_port: int | None
+        self,
+        data: Path,
+        java: str,
+        class_path: list[str],
+        heap_mib: int,
+        advertised_port: int | None,
+        security: KafkaSecurity | None,
     ) -> None:
         self.folder = data / "kafka"
         self.log = data / "kafka.log"
         self.port = 0
+        self.certificates_port = 0
+        self._security = security
         self._internal_port = 0
         self._controller_port = 0
         self._advertised_port = advertised_port
@@ -74,8 +85,10 @@ class Kafka:
         ]
 
     def choose_ports(self) -> None:
-        """Take three ports that are free now."""
+        """Take ports that are free now."""
         self.port, self._internal_port, self._controller_port = free_port(), free_port(), free_port()
+        if self._security:
+            self.certificates_port = free_port()
 
     def prepare(self) -> None:
         """Format the log folder, unless that is done."""
@@ -91,6 +104,7 @@ class Kafka:
             "--ignore-formatted",
             f"--cluster-id={cluster_id}",
             f"--config={self._properties}",
+            *scram_arguments(self._security),
         ]
         run_tool([*self._java, *format_folder], self.log, self.quick_end)
 
@@ -102,7 +116,7 @@ class Kafka:
     def answers(self, pid: int) -> bool:  # noqa: ARG002 - the cluster's id tells whose answer it is
         """Whether this cluster says that it has a broker for clients."""
         try:
-            answer = _ask(self.port, _metadata_request())
+            answer = _ask(self._internal_port if self._security else self.port, _metadata_request())
         except OSError:
             return False
         correlation_throttle_brokers = struct.Struct("!iii")
@@ -121,6 +135,8 @@ class Kafka:
             "listeners": f"CLIENT://{HOST}:{client},INTERNAL://{HOST}:{internal},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"CLIENT://{HOST}:{self._advertised_port or client},INTERNAL://{HOST}:{internal}",
         }
+        if self._security:
+            settings = secured(settings, self._security, f"{HOST}:{self.certificates_port}")
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
 

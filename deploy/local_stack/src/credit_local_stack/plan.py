@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,16 +16,31 @@ _REMOVAL_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """A broker that wants TLS and a login, and allows nobody but `admin` anything until it is told to.
+
+    `keystore` is a PEM file with the broker's key, in PKCS 8, and its certificates; `ca` one with those that sign
+    clients'. `users` are names with their passwords; `admin` is the super user among them.
+    """
+
+    keystore: str
+    ca: str
+    admin: str
+    users: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a supervisor is to run; its first line of input."""
+    """What a supervisor is to run; its first line of input. Without `postgres_binaries`, Kafka alone."""
 
     data: str
     throwaway: bool
-    postgres_binaries: str
+    postgres_binaries: str | None
     java: str
     class_path: list[str]
     kafka_heap_mib: int
     advertised_kafka_port: int | None
+    kafka_security: KafkaSecurity | None = None
 
     def to_json(self) -> str:
         """Return the plan as one line."""
@@ -34,7 +49,10 @@ class Plan:
     @classmethod
     def from_json(cls, line: str) -> Plan:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(line))
+        plan = json.loads(line)
+        if plan["kafka_security"] is not None:
+            plan["kafka_security"] = KafkaSecurity(**plan["kafka_security"])
+        return cls(**plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,7 @@ class State:
     postgres_pid: int | None
     kafka_port: int
     kafka_pid: int | None
+    kafka_certificates_port: int = 0
 
 
 def remove(folder: Path) -> None:

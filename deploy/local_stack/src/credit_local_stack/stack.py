@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from credit_local_stack.addresses import Addresses
-from credit_local_stack.errors import StackError
+from credit_local_stack.errors import StackError, UsageError
 from credit_local_stack.jars import kafka_jars
 from credit_local_stack.java import find_java
 from credit_local_stack.plan import Plan, State, remove
@@ -23,6 +23,8 @@ from credit_local_stack.process import tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from credit_local_stack.plan import KafkaSecurity
 
 # Longer than the supervisor's own bounds for starting and ending, which come first and say more.
 _ANSWER_SECONDS_MAX = 500
@@ -37,7 +39,8 @@ class Stack:
     """Both servers, started by the constructor and ended by `close`, by leaving the `with`, or by our death.
 
     Without `data` they keep it in a temporary folder that goes with them. `advertised_kafka_port` is the port
-    that Kafka sends its clients to, for tests with a proxy in front of `kafka_port`.
+    that Kafka sends its clients to, for tests with a proxy in front of `kafka_port`. With `kafka_security` the broker
+    wants TLS and a login. Without Postgres, Kafka is all there is.
     """
 
     def __init__(
@@ -46,24 +49,28 @@ class Stack:
         *,
         kafka_heap_mib: int = 512,
         advertised_kafka_port: int | None = None,
+        kafka_security: KafkaSecurity | None = None,
+        with_postgres: bool = True,
         say: Callable[[str], None] = _say_nothing,
     ) -> None:
-        java, binaries, jars = find_java(), postgres_binaries(), kafka_jars(say)
+        binaries = postgres_binaries() if with_postgres else None
+        java, jars = find_java(), kafka_jars(say)
         self._throwaway = data is None
         if data is None:
             data = Path(tempfile.mkdtemp(prefix="credit-local-stack-"))
         else:
             data.mkdir(parents=True, exist_ok=True)
         self.data = data.resolve()
-        self.postgres_bin = binaries
+        self._postgres_bin = binaries
         plan = Plan(
             data=str(self.data),
             throwaway=self._throwaway,
-            postgres_binaries=str(binaries),
+            postgres_binaries=str(binaries) if binaries else None,
             java=java,
             class_path=[str(jar) for jar in jars],
             kafka_heap_mib=kafka_heap_mib,
             advertised_kafka_port=advertised_kafka_port,
+            kafka_security=kafka_security,
         )
         self._one_at_a_time = threading.Lock()
         try:
@@ -80,7 +87,7 @@ class Stack:
             self._remove_throwaway()
             raise
         try:
-            say(f"Starting Postgres and Kafka in {self.data}")
+            say(f"Starting {'Postgres and Kafka' if with_postgres else 'Kafka'} in {self.data}")
             self._state = self._ask(plan.to_json())
         except BaseException:
             self.close()
@@ -91,6 +98,13 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def postgres_bin(self) -> Path:
+        """The folder of Postgres' own tools."""
+        if self._postgres_bin is None:
+            raise UsageError("this stack has no Postgres")
+        return self._postgres_bin
 
     @property
     def database_url(self) -> str:
@@ -116,6 +130,11 @@ class Stack:
     def kafka_port(self) -> int:
         """The port of the broker; it stays the same over restarts."""
         return self._state.kafka_port
+
+    @property
+    def kafka_certificates_port(self) -> int:
+        """The port of a secured broker that takes certificates in place of a login."""
+        return self._state.kafka_certificates_port
 
     @property
     def postgres_data(self) -> Path:

@@ -64,18 +64,21 @@ class Commands:
 
 
 class Supervisor:
-    """Both servers of one plan."""
+    """The servers of one plan."""
 
     def __init__(self, plan: Plan, commands: Commands) -> None:
         data = Path(plan.data)
         self._plan = plan
         self._commands = commands
-        self._postgres = Postgres(data, Path(plan.postgres_binaries))
-        self._kafka = Kafka(data, plan.java, plan.class_path, plan.kafka_heap_mib, plan.advertised_kafka_port)
-        self._processes = {
-            "postgres": ServerProcess(self._postgres, commands.pause),
-            "kafka": ServerProcess(self._kafka, commands.pause),
-        }
+        self._processes: dict[str, ServerProcess] = {}
+        self._postgres: Postgres | None = None
+        if plan.postgres_binaries is not None:
+            self._postgres = Postgres(data, Path(plan.postgres_binaries))
+            self._processes["postgres"] = ServerProcess(self._postgres, commands.pause)
+        self._kafka = Kafka(
+            data, plan.java, plan.class_path, plan.kafka_heap_mib, plan.advertised_kafka_port, plan.kafka_security
+        )
+        self._processes["kafka"] = ServerProcess(self._kafka, commands.pause)
 
     def start(self) -> None:
         """Start both servers and wait until they answer."""
@@ -108,10 +111,11 @@ class Supervisor:
     def state(self) -> State:
         """Return where the servers are now."""
         return State(
-            postgres_port=self._postgres.port,
-            postgres_pid=self._processes["postgres"].pid,
+            postgres_port=self._postgres.port if self._postgres else 0,
+            postgres_pid=self._processes["postgres"].pid if self._postgres else None,
             kafka_port=self._kafka.port,
             kafka_pid=self._processes["kafka"].pid,
+            kafka_certificates_port=self._kafka.certificates_port,
         )
 
     def end(self) -> None:

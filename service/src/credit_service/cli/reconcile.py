@@ -192,7 +192,7 @@ async def _reconcile(
     async with ledger(settings) as pool:
         if account_id is not None and await PostgresReads(pool).account(account_id) is None:
             raise WrongUse(f"there is no account {account_id!r}")
-        counts = await partition_counts(kafka)
+        counts = await partition_counts(kafka, kafka.incoming_topics, "read")
         partitions = [(topic, at) for topic in kafka.incoming_topics for at in range(counts.get(topic, 0))]
         # The offsets before the snapshot: what lies before them was decided in it.
         stored = await PostgresOffsetStore(pool).load(partitions)

@@ -135,7 +135,7 @@ async def _ranges(settings: "Settings", topics: list[str], begin: "Bound", until
 
     kafka = kafka_of(settings)
     async with ledger(settings) as pool:
-        counts = await partition_counts(kafka)
+        counts = await partition_counts(kafka, topics, "read")
         stored = await PostgresOffsetStore(pool).load([(t, at) for t in topics for at in range(counts.get(t, 0))])
     try:
         return await replay_ranges(kafka, topics, begin, until, stored)

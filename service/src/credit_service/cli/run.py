@@ -29,7 +29,7 @@ def kafka_of(settings: "Settings") -> "KafkaConnection":
     """Where Kafka is, and what the topics are called there."""
     from credit_service.kafka.connection import KafkaConnection
 
-    return KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_group_id, settings.topic_prefix)
+    return KafkaConnection.of(settings)
 
 
 @asynccontextmanager
@@ -56,6 +56,7 @@ def _run(work: Coroutine[None, None, T]) -> T:
     from aiokafka.errors import KafkaError
 
     from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+    from credit_service.kafka.refusal import Refused
 
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
@@ -65,5 +66,24 @@ def _run(work: Coroutine[None, None, T]) -> T:
         raise Failed(f"the database does not answer: {error}") from None
     except RefusedByLedger as error:
         raise Failed(f"the database refuses this: SQLSTATE {error.sqlstate}") from None
+    except Refused as error:
+        raise Failed(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise Failed(f"Kafka does not answer: {error or type(error).__name__}") from None
+        raise Failed(uvloop.run(_why(error))) from None
+
+
+async def _why(error: Exception) -> str:
+    """What a client of Kafka's met, as one line; where it only says that it could not connect, a look tells more."""
+    from credit_service.kafka.access import look
+    from credit_service.kafka.refusal import REFUSALS, BrokerUnavailable, Refused, told
+
+    if isinstance(error, REFUSALS):
+        return told(error)
+    if not isinstance(error, BrokerUnavailable):
+        try:
+            await look(kafka_of(settings_or_exit()), [])
+        except Refused as refused:
+            return str(refused)
+        except BrokerUnavailable as unavailable:
+            error = unavailable
+    return f"Kafka does not answer: {told(error)}"

@@ -59,11 +59,11 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
     from credit_service.kafka.topics import partition_counts
 
     topics = [connection.topic(name) for name in OUTGOING_TOPICS]
-    counts = await partition_counts(connection)
+    counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
         raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **connection.options,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -155,12 +155,10 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     from credit_service.kafka.topics import partition_counts
 
     topic = connection.topic(event_type)
-    partitions = (await partition_counts(connection)).get(topic)
+    partitions = (await partition_counts(connection, [topic], "write")).get(topic)
     if partitions is None:
         raise Failed(f"topic {topic} is missing: run `credits topics create`")
-    producer = AIOKafkaProducer(
-        bootstrap_servers=connection.bootstrap_servers.split(","), acks="all", enable_idempotence=True
-    )
+    producer = AIOKafkaProducer(**connection.options, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(SEND_SECONDS_MAX):
             await producer.start()

@@ -1,8 +1,41 @@
 """How this deployment reaches Kafka, and what its topics are called there."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from credit_contracts.topics import INCOMING_TOPICS
+from credit_service.tls import client_context
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from credit_service.settings import Settings
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256"]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """How brokers are known, and how this deployment logs in to them."""
+
+    protocol: SecurityProtocol = "PLAINTEXT"
+    mechanism: SaslMechanism = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ssl_context: SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether what is said is encrypted, and the broker's certificate and host name are checked."""
+        return self.protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def has_login(self) -> bool:
+        """Whether there is a user and a password."""
+        return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +45,39 @@ class KafkaConnection:
     bootstrap_servers: str
     group_id: str
     topic_prefix: str = ""
+    security: KafkaSecurity = KafkaSecurity()
+
+    @classmethod
+    def of(cls, settings: Settings) -> KafkaConnection:
+        """What the settings say; their files were read before, when the settings were."""
+        return cls(
+            settings.kafka_bootstrap_servers,
+            settings.kafka_group_id,
+            settings.topic_prefix,
+            _security(settings),
+        )
+
+    @property
+    def servers(self) -> list[str]:
+        """The addresses to begin with."""
+        return self.bootstrap_servers.split(",")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every client of aiokafka's has to be made with: addresses and login."""
+        return {"bootstrap_servers": self.servers, **self.login}
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """The same without the addresses."""
+        login: dict[str, Any] = {"security_protocol": self.security.protocol, "ssl_context": self.security.ssl_context}
+        if self.security.has_login:
+            login |= {
+                "sasl_mechanism": self.security.mechanism,
+                "sasl_plain_username": self.security.username,
+                "sasl_plain_password": self.security.password,
+            }
+        return login
 
     def topic(self, name: str) -> str:
         """The topic's name in this deployment."""
@@ -35,3 +101,16 @@ class KafkaConnection:
     def relay_id(self) -> str:
         """The relay's transactional id and the group of its cursor."""
         return f"{self.group_id}-relay"
+
+
+def _security(settings: Settings) -> KafkaSecurity:
+    security = KafkaSecurity(
+        settings.kafka_security_protocol,
+        settings.kafka_sasl_mechanism,
+        settings.kafka_sasl_username or "",
+        settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else "",
+    )
+    if not security.uses_tls:
+        return security
+    context = client_context(settings.kafka_ssl_cafile, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return KafkaSecurity(security.protocol, security.mechanism, security.username, security.password, context)

@@ -29,7 +29,7 @@ async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
 
 async def _cursor(connection: KafkaConnection) -> str | None:
     partition = TopicPartition(connection.cursor_topic, 0)
-    admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap_servers.split(","))
+    admin = AIOKafkaAdminClient(**connection.options)
     try:
         await admin.start()
         offsets = await admin.list_consumer_group_offsets(connection.relay_id, partitions=[partition])
@@ -43,9 +43,9 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
         return False
     first = claim.rows[0]
     topic = connection.topic(first.topic)
-    record = outgoing_record(first, (await partition_counts(connection))[topic])
+    record = outgoing_record(first, (await partition_counts(connection, [topic], "read"))[topic])
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **connection.options,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

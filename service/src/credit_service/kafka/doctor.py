@@ -84,7 +84,7 @@ class KafkaExamination:
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[Any]:
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._connection.bootstrap_servers.split(","),
+            **self._connection.options,
             client_id=f"{self._connection.group_id}-doctor",
             request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
         )

@@ -81,7 +81,7 @@ class RangeReader:
 
     async def partitions(self, topics: Collection[str]) -> list[TopicPartition]:
         """All partitions of `topics`; raises `TopicsUnknown`."""
-        counts = await partition_counts(self._connection)
+        counts = await partition_counts(self._connection, topics, "read")
         if missing := sorted(set(topics) - set(counts)):
             raise TopicsUnknown(", ".join(missing))
         return [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
@@ -199,7 +199,7 @@ async def range_reader(
 ) -> AsyncIterator[RangeReader]:
     """A reader with a consumer of its own; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **connection.options,
         client_id=f"{connection.group_id}-ranges",
         group_id=None,
         isolation_level=isolation,

@@ -91,7 +91,7 @@ class Relay:
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
         """A producer whose start ends the transaction of any predecessor, and shuts it out."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._connection.bootstrap_servers.split(","),
+            **self._connection.options,
             client_id=self._connection.relay_id,
             transactional_id=self._connection.relay_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,

@@ -9,8 +9,9 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
+from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.consumer import HandOverConsumer, OutOfRange
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Subscriber:
     ) -> None:
         self._out_of_range = out_of_range
         self._broker = KafkaBroker(
-            connection.bootstrap_servers.split(","),
+            connection.servers,
+            security=_security(connection.security),
             client_id=connection.group_id,
             apply_types=False,
             allow_auto_create_topics=False,
@@ -102,6 +104,15 @@ class Subscriber:
     def _with_our_consumer(self, builder: Any) -> Any:
         """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
         return partial(HandOverConsumer, *builder.args, out_of_range=self._out_of_range, **builder.keywords)
+
+
+def _security(security: KafkaSecurity) -> BaseSecurity:
+    """The same login in FastStream's words."""
+    tls: dict[str, Any] = {"ssl_context": security.ssl_context, "use_ssl": security.uses_tls}
+    if not security.has_login:
+        return BaseSecurity(**tls)
+    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256}[security.mechanism]
+    return by(security.username, security.password, **tls)
 
 
 async def _parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:

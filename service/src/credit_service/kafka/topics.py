@@ -1,25 +1,24 @@
 """The topics of a deployment: made as the contracts say, and checked before anything is read."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from credit_contracts.topics import TOPICS
+from credit_service.kafka.access import hold, look, not_allowed
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.refusal import BrokerUnavailable, told
+from credit_service.kafka.rights import Operation, on_topics, rights
 
 ANSWER_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 10
 SEEN_POLL_SECONDS = 0.05
 BROKERS_DEFAULT = -1
 """The replication factor that leaves the choice to the broker's `default.replication.factor`."""
-
-
-class BrokerUnavailable(KafkaError):  # type: ignore[misc] # noqa: N818 - reads as the condition that it reports
-    """No broker answered, or not in time."""
 
 
 class TopicsRefused(Exception):  # noqa: N818
@@ -40,11 +39,14 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
     `replication_factor` None is the broker's default. Raises `TopicsRefused` and `BrokerUnavailable`.
     """
     wanted = _wanted(connection, replication_factor or BROKERS_DEFAULT)
+    await hold(connection, on_topics([topic.name for topic in wanted], "describe"))
     async with _admin(connection) as admin:
         answer = await admin.create_topics(wanted, timeout_ms=REQUEST_SECONDS_MAX * 1000)
-        await _until_seen(admin, [name for name, code, _ in answer.topic_errors if code == 0])
+        await _until_seen(connection, [name for name, code, _ in answer.topic_errors if code == 0])
     made: list[MadeTopic] = []
     refused: dict[str, list[str]] = {}
+    if denied := [name for name, code, _ in answer.topic_errors if for_code(code) is TopicAuthorizationFailedError]:
+        raise not_allowed(on_topics(denied, "create"))
     for name, code, message in answer.topic_errors:
         if code == 0 or for_code(code) is TopicAlreadyExistsError:
             made.append(MadeTopic(name, created=code == 0))
@@ -56,8 +58,8 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
 
 
 async def missing_or_uneven(connection: KafkaConnection) -> str | None:
-    """What is wrong with the topics, in a sentence, or None; raises `BrokerUnavailable`."""
-    counts = await partition_counts(connection)
+    """What the service misses in Kafka, in a sentence, or None; raises `Refused` and `BrokerUnavailable`."""
+    counts = await hold(connection, rights(connection, "serve"))
     needed = [*(connection.topic(contract.name) for contract in TOPICS), connection.cursor_topic]
     if missing := [name for name in needed if name not in counts]:
         return f"topics are missing: {', '.join(missing)}; run `credits topics create`"
@@ -70,20 +72,17 @@ async def missing_or_uneven(connection: KafkaConnection) -> str | None:
     return None
 
 
-async def partition_counts(connection: KafkaConnection) -> dict[str, int]:
-    """The partition count of every topic that the broker has; raises `BrokerUnavailable`."""
-    # All of them: asking for one by its name would make a broker that creates topics by itself create it.
-    async with _admin(connection) as admin:
-        return await _counts(admin)
+async def partition_counts(
+    connection: KafkaConnection, topics: Collection[str], operation: Operation = "describe"
+) -> dict[str, int]:
+    """The partition count of each of `topics` that is there; raises `Refused` unless `operation` is allowed on all."""
+    return await hold(connection, on_topics(topics, operation))
 
 
-async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-
-
-async def _until_seen(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+async def _until_seen(connection: KafkaConnection, names: list[str]) -> None:
     """The controller has a topic a moment before the brokers tell of it."""
-    while not set(names) <= (await _counts(admin)).keys():  # noqa: ASYNC110 - it tells only who asks
+    needed = on_topics(names, "describe")
+    while not set(names) <= (await look(connection, needed)).partitions.keys():  # noqa: ASYNC110 - tells who asks
         await asyncio.sleep(SEEN_POLL_SECONDS)
 
 
@@ -111,7 +110,7 @@ def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTop
 @asynccontextmanager
 async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **connection.options,
         client_id=f"{connection.group_id}-topics",
         request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
     )
@@ -122,5 +121,7 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
                 yield admin
             finally:
                 await admin.close()
+    except BrokerUnavailable:
+        raise
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerUnavailable(type(error).__name__) from None
+        raise BrokerUnavailable(told(error)) from None

@@ -20,7 +20,8 @@ from credit_service.cli.demo.inbox import Inbox, open_inbox
 from credit_service.cli.demo.play import Player, upstream_producer
 from credit_service.cli.demo.service import ServiceProcess, Stopped, running_service
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.topics import BrokerUnavailable, TopicsRefused, create_topics
+from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.topics import TopicsRefused, create_topics
 from credit_service.postgres.migrate import MigrationFailed, migrate
 from credit_service.settings import Settings, SettingsError, load_settings
 
@@ -75,7 +76,7 @@ async def _demo(settings: Settings, console: Console) -> int:
     console.print(Text(show.INTRO))
     # Ids of this run's own: the ledger keeps those of earlier runs.
     told = story.day(secrets.token_hex(3), datetime.now(UTC))
-    connection = KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_group_id, settings.topic_prefix)
+    connection = KafkaConnection.of(settings)
     await asyncio.to_thread(migrate, settings.database_url.get_secret_value())
     topics = await create_topics(connection, None)
     environment = {

@@ -85,10 +85,10 @@ class Inbox:
 async def open_inbox(connection: KafkaConnection, account_ids: Collection[str]) -> AsyncIterator[Inbox]:
     """An inbox that begins where the topics end now."""
     topics = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
-    counts = await partition_counts(connection)
+    counts = await partition_counts(connection, topics, "read")
     partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap_servers.split(","),
+        **connection.options,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -85,9 +85,7 @@ class Player:
 @asynccontextmanager
 async def upstream_producer(connection: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
     """A producer as every upstream team should have one."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=connection.bootstrap_servers.split(","), acks="all", enable_idempotence=True
-    )
+    producer = AIOKafkaProducer(**connection.options, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             await producer.start()

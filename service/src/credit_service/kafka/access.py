@@ -1,0 +1,140 @@
+"""What Kafka lets this deployment do: asked of the broker itself, which knows, and does not have to be tried."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.protocol import GroupsRequest, TopicsRequest
+from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door
+from credit_service.kafka.rights import Operation, Right, named
+
+LOOK_SECONDS_MAX = 20
+REQUEST_SECONDS_MAX = 5
+CLOSE_SECONDS_MAX = 1
+GROUP, TRANSACTION = 0, 1
+BITS: dict[Operation, int] = {"read": 3, "write": 4, "create": 5, "describe": 8, "describe-configs": 10}
+GROUP_REFUSED, TRANSACTION_REFUSED = 30, 53
+NOT_TOLD = -(2**31)
+"""A broker that says nothing of what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The partition counts of topics that are there, and the rights that are missing."""
+
+    partitions: dict[str, int] = field(default_factory=dict)
+    refused: list[Right] = field(default_factory=list)
+
+
+async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
+    """What there is and what is missing of the `needed` rights; changes nothing.
+
+    Raises `Refused` for a broker that does not let us in, and `BrokerUnavailable` for one that does not answer.
+    """
+    try:
+        async with asyncio.timeout(LOOK_SECONDS_MAX), _any_broker(connection) as broker:
+            seen = await _topics(broker, needed)
+            for right in needed:
+                if right.kind != "topic" and await _is_refused(connection, broker, right):
+                    seen.refused.append(right)
+    except TimeoutError:
+        raise BrokerUnavailable(f"no answer within {LOOK_SECONDS_MAX} s") from None
+    return seen
+
+
+async def hold(connection: KafkaConnection, needed: Collection[Right]) -> dict[str, int]:
+    """The partition counts of the topics among `needed`; raises `Refused` with all rights that are missing."""
+    seen = await look(connection, needed)
+    if seen.refused:
+        raise not_allowed(seen.refused)
+    return seen.partitions
+
+
+def not_allowed(refused: Collection[Right]) -> Refused:
+    """What is to be raised where these are missing."""
+    return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
+
+
+async def _topics(broker: Any, needed: Collection[Right]) -> Seen:
+    asked = [right for right in needed if right.kind == "topic"]
+    answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in asked))))
+    seen, allowed = Seen(), {}
+    for error_code, name, _, partitions, operations in answer.topics:
+        is_hidden = for_code(error_code) is TopicAuthorizationFailedError
+        # Of a topic that is not there, nothing is told.
+        allowed[name] = 0 if is_hidden else NOT_TOLD if error_code else operations
+        if not error_code:
+            seen.partitions[name] = len(partitions)
+    seen.refused.extend(right for right in asked if not _may(allowed.get(right.name, NOT_TOLD), right.operation))
+    return seen
+
+
+def _may(operations: int, operation: Operation) -> bool:
+    return operations == NOT_TOLD or bool(operations >> BITS[operation] & 1)
+
+
+async def _is_refused(connection: KafkaConnection, broker: Any, right: Right) -> bool:
+    kind = GROUP if right.kind == "group" else TRANSACTION
+    found = await broker.send(FindCoordinatorRequest(right.name, kind))
+    if found.error_code:
+        # Any other error passes: a broker that has just started has no coordinator yet.
+        return bool(found.error_code in (GROUP_REFUSED, TRANSACTION_REFUSED))
+    if kind == TRANSACTION:
+        return False
+    async with _broker(connection, found.host, found.port) as coordinator:
+        answer = await coordinator.send(GroupsRequest([right.name]))
+    (error_code, *_, operations), *_ = answer.groups
+    return error_code == GROUP_REFUSED or (not error_code and not _may(operations, right.operation))
+
+
+@asynccontextmanager
+async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
+    """The first that answers; a refusal of one of them says more than the silence of another."""
+    errors: list[BrokerUnavailable] = []
+    for server in connection.servers:
+        host, _, port = server.rpartition(":")
+        try:
+            conn = await _connected(connection, host.strip("[]"), int(port))
+        except BrokerUnavailable as error:
+            errors.append(error)
+            continue
+        async with _closing(connection, conn):
+            yield conn
+        return
+    raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+
+
+@asynccontextmanager
+async def _broker(connection: KafkaConnection, host: str, port: int) -> AsyncIterator[Any]:
+    conn = await _connected(connection, host, port)
+    async with _closing(connection, conn):
+        yield conn
+
+
+async def _connected(connection: KafkaConnection, host: str, port: int) -> Any:
+    try:
+        return await create_conn(host, port, request_timeout_ms=REQUEST_SECONDS_MAX * 1000, **connection.login)
+    except (KafkaError, OSError, EOFError, TimeoutError) as error:
+        raise at_the_door(error, connection, host, port) from None
+
+
+@asynccontextmanager
+async def _closing(connection: KafkaConnection, conn: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    except BrokerUnavailable:
+        raise
+    except (KafkaError, OSError, EOFError) as error:
+        raise at_the_door(error, connection, conn.host, conn.port) from None
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await conn.close()

@@ -1,0 +1,103 @@
+"""What keeps this deployment out of Kafka, in plain words and without a secret."""
+
+import ssl
+from typing import Any
+
+from aiokafka import errors
+
+from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
+
+PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
+# OpenSSL's reasons for not trusting a certificate.
+EXPIRED, NOT_YET_VALID = 10, 9
+HOST_MISMATCH, IP_MISMATCH = 62, 64
+
+
+class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
+    """No broker answered, or not in time."""
+
+
+class Refused(BrokerUnavailable):
+    """A broker answered, and does not let this deployment in, or do what it needs; the message is the whole line."""
+
+
+def at_the_door(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
+    """Why there is no connection to the broker at this address."""
+    security = connection.security
+    where = f"{host}:{port}"
+    match error:
+        case errors.SaslAuthenticationFailed():
+            return Refused(
+                f"Kafka at {where} refuses the login of {security.username} by {security.mechanism}: see"
+                " CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
+            )
+        case errors.UnsupportedSaslMechanismError():
+            return Refused(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
+        case errors.IllegalSaslStateError():
+            return Refused(f"Kafka at {where} takes no logins there, and {PROTOCOL} is {security.protocol}")
+        case ssl.SSLCertVerificationError():
+            return Refused(_not_trusted(error, where, host))
+        case ssl.SSLError():
+            return Refused(f"Kafka at {where} speaks no TLS that is understood, and {PROTOCOL} is {security.protocol}")
+        case TimeoutError():
+            return BrokerUnavailable(f"no answer from {where} in time")
+        case errors.KafkaConnectionError() | ConnectionResetError() | EOFError():
+            # A broker that wants something else says nothing, and hangs up.
+            return BrokerUnavailable(f"{where} ends the connection: {_wants(security)}")
+        case _:
+            return BrokerUnavailable(f"{type(error).__name__} at {where}")
+
+
+def _not_trusted(error: ssl.SSLCertVerificationError, where: str, host: str) -> str:
+    certificate = f"the certificate of Kafka at {where}"
+    if error.verify_code in (HOST_MISMATCH, IP_MISMATCH):
+        return f"{certificate} is not for the name {host}: see CREDITS_KAFKA_BOOTSTRAP_SERVERS"
+    if error.verify_code in (EXPIRED, NOT_YET_VALID):
+        return f"{certificate} {'has expired' if error.verify_code == EXPIRED else 'is not valid yet'}"
+    return f"{certificate} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE"
+
+
+def _wants(security: KafkaSecurity) -> str:
+    if security.protocol == "SSL":
+        return f"{PROTOCOL} is SSL, and it may want a login, or the certificate of CREDITS_KAFKA_SSL_CERTFILE"
+    if security.protocol == "SASL_SSL":
+        return f"it may speak no TLS there, and {PROTOCOL} is SASL_SSL"
+    return f"it may want TLS or a login, and {PROTOCOL} is {security.protocol}"
+
+
+def told(error: BaseException) -> str:
+    """An error of a running client's, with what it is about where aiokafka says so."""
+    about = ", ".join(sorted(_names(error)))
+    match error:
+        case BrokerUnavailable():
+            return str(error) or type(error).__name__
+        case errors.TopicAuthorizationFailedError():
+            return f"Kafka does not allow what was asked of topic {about}".rstrip()
+        case errors.GroupAuthorizationFailedError():
+            return f"Kafka does not allow what was asked of group {about}".rstrip()
+        case errors.TransactionalIdAuthorizationFailed():
+            return f"Kafka does not allow: write transactional-id {about}".rstrip()
+        case errors.ClusterAuthorizationFailedError():
+            return "Kafka does not allow this on the cluster"
+        case _:
+            return type(error).__name__
+
+
+REFUSALS = (
+    errors.TopicAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
+    errors.ClusterAuthorizationFailedError,
+    errors.SaslAuthenticationFailed,
+    Refused,
+)
+
+
+def _names(error: BaseException) -> set[str]:
+    """aiokafka gives a name, several, or partitions."""
+    about: Any = error.args[0] if error.args else ()
+    if isinstance(about, str):
+        return {about}
+    if isinstance(about, tuple) and hasattr(about, "topic"):
+        return {str(about.topic)}
+    return {str(one) for one in about} if isinstance(about, set | frozenset) else set()

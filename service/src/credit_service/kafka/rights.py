@@ -1,0 +1,70 @@
+"""What Kafka has to allow: the one table that the documentation, `credits topics acls` and the checks are made of."""
+
+from collections.abc import Collection, Iterable
+from typing import Literal, NamedTuple, get_args
+
+from credit_contracts.topics import DEAD_LETTER_TOPIC, OUTGOING_TOPICS
+from credit_service.kafka.connection import KafkaConnection
+
+Kind = Literal["topic", "group", "transactional-id"]
+Operation = Literal["read", "write", "create", "describe", "describe-configs"]
+Use = Literal["serve", "topics-create", "doctor", "replay", "reconcile", "tail", "trigger"]
+
+USES: tuple[Use, ...] = get_args(Use)
+
+
+class Right(NamedTuple):
+    """That something may be done to a resource. `read` and `write` bring `describe` with them."""
+
+    kind: Kind
+    name: str
+    operation: Operation
+
+
+def rights(connection: KafkaConnection, use: Use) -> list[Right]:
+    """All that `use` needs: the service, or the command of that name."""
+    incoming = connection.incoming_topics
+    outgoing = [connection.topic(name) for name in OUTGOING_TOPICS]
+    published = [*outgoing, connection.topic(DEAD_LETTER_TOPIC)]
+    everything = [*incoming, *published, connection.cursor_topic]
+    group, relay = connection.group_id, connection.relay_id
+    match use:
+        case "serve":
+            return [
+                *_of("topic", incoming, "read"),
+                Right("group", group, "read"),
+                # Read as well: whether a claim that was left over was published is looked up where it would lie.
+                *_of("topic", published, "write", "read"),
+                Right("transactional-id", relay, "write"),
+                Right("topic", connection.cursor_topic, "read"),
+                Right("group", relay, "read"),
+            ]
+        case "topics-create":
+            return _of("topic", everything, "create", "describe")
+        case "doctor":
+            return [*_of("topic", everything, "describe", "describe-configs"), Right("group", group, "describe")]
+        case "replay":
+            return _of("topic", incoming, "read")
+        case "reconcile":
+            return _of("topic", [*incoming, *outgoing], "read")
+        case "tail":
+            return _of("topic", outgoing, "read")
+        case "trigger":
+            return _of("topic", incoming, "write")
+
+
+def on_topics(topics: Iterable[str], operation: Operation) -> list[Right]:
+    """The same operation on each."""
+    return _of("topic", topics, operation)
+
+
+def named(refused: Collection[Right]) -> str:
+    """What is refused, as a person would say it: `read topic a, b; write topic c`."""
+    together: dict[tuple[Operation, Kind], list[str]] = {}
+    for right in refused:
+        together.setdefault((right.operation, right.kind), []).append(right.name)
+    return "; ".join(f"{operation} {kind} {', '.join(names)}" for (operation, kind), names in together.items())
+
+
+def _of(kind: Kind, names: Iterable[str], *operations: Operation) -> list[Right]:
+    return [Right(kind, name, operation) for name in names for operation in operations]

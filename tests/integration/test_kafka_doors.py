@@ -1,0 +1,103 @@
+"""Who is let in to Kafka, and how it is told who is not: on a real broker with TLS and logins."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from credit_service.kafka.access import look
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.refusal import BrokerUnavailable, Refused
+from credit_service.settings import Settings
+from support.secured import SERVICE_PASSWORD, SecuredBroker
+
+# One loop: aiokafka does not wait for the end of connections that were refused.
+pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+
+WRONG_PASSWORD = {"kafka_sasl_password": "hunter3"}
+
+
+def connection(broker: SecuredBroker, **settings: str) -> KafkaConnection:
+    chosen = {"database_url": "postgresql://nowhere/credits", **broker.settings(), **settings}
+    return KafkaConnection.of(Settings.model_validate({name: value for name, value in chosen.items() if value}))
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256"])
+async def test_a_login_over_tls_is_let_in(secured_broker: SecuredBroker, mechanism: str) -> None:
+    await look(connection(secured_broker, kafka_sasl_mechanism=mechanism), [])
+
+
+async def test_a_certificate_is_let_in_without_a_login(secured_broker: SecuredBroker) -> None:
+    await look(connection(secured_broker, **secured_broker.certificate_settings()), [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            WRONG_PASSWORD,
+            (
+                "Kafka at {at} refuses the login of credit-service by SCRAM-SHA-512: see CREDITS_KAFKA_SASL_USERNAME"
+                " and CREDITS_KAFKA_SASL_PASSWORD"
+            ),
+        ),
+        ({"kafka_sasl_username": "nobody"}, "Kafka at {at} refuses the login of nobody by SCRAM-SHA-512: see "),
+        (
+            {"kafka_bootstrap_servers": "localhost:{port}"},
+            (
+                "the certificate of Kafka at localhost:{port} is not for the name localhost: see"
+                " CREDITS_KAFKA_BOOTSTRAP_SERVERS"
+            ),
+        ),
+        (
+            {"kafka_ssl_cafile": "{other_ca}"},
+            "the certificate of Kafka at {at} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE",
+        ),
+        ({"kafka_ssl_cafile": ""}, "the certificate of Kafka at {at} is not signed by whom this service trusts: see "),
+        (
+            {"kafka_bootstrap_servers": "{certificates}", "kafka_sasl_username": "someone"},
+            "{certificates} ends the connection: it may speak no TLS there, and CREDITS_KAFKA_SECURITY_PROTOCOL is",
+        ),
+        (
+            {"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ssl_cafile": ""},
+            "{at} ends the connection: it may want TLS or a login, and CREDITS_KAFKA_SECURITY_PROTOCOL is SASL_PLAIN",
+        ),
+        (
+            {
+                "kafka_security_protocol": "PLAINTEXT",
+                "kafka_ssl_cafile": "",
+                "kafka_sasl_username": "",
+                "kafka_sasl_password": "",
+            },
+            "{at} ends the connection: it may want TLS or a login, and CREDITS_KAFKA_SECURITY_PROTOCOL is PLAINTEXT",
+        ),
+        (
+            {"kafka_security_protocol": "SSL", "kafka_sasl_username": "", "kafka_sasl_password": ""},
+            "{at} ends the connection: CREDITS_KAFKA_SECURITY_PROTOCOL is SSL, and it may want a login, or the cert",
+        ),
+        ({"kafka_bootstrap_servers": "127.0.0.1:1"}, "ConnectionRefusedError at 127.0.0.1:1"),
+    ],
+)
+async def test_what_is_wrong_at_the_door_is_one_line_without_a_secret(
+    secured_broker: SecuredBroker, wrong: dict[str, str], told: str
+) -> None:
+    at = secured_broker.settings()["kafka_bootstrap_servers"]
+    names = {
+        "at": at,
+        "port": at.rpartition(":")[2],
+        "other_ca": str(secured_broker.files.other_ca),
+        "certificates": secured_broker.certificate_settings()["kafka_bootstrap_servers"],
+    }
+    with pytest.raises(BrokerUnavailable, match=re.escape(told.format(**names))) as caught:
+        await look(connection(secured_broker, **{key: value.format(**names) for key, value in wrong.items()}), [])
+    assert "\n" not in str(caught.value)
+    assert SERVICE_PASSWORD not in str(caught.value)
+
+
+async def test_of_several_brokers_a_refusal_says_more_than_silence(secured_broker: SecuredBroker) -> None:
+    at = secured_broker.settings()["kafka_bootstrap_servers"]
+    servers = f"127.0.0.1:1,{at}"
+    await look(connection(secured_broker, kafka_bootstrap_servers=servers), [])
+    with pytest.raises(Refused, match="refuses the login"):
+        await look(connection(secured_broker, kafka_bootstrap_servers=servers, **WRONG_PASSWORD), [])
