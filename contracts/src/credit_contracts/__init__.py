@@ -1,4 +1,4 @@
-"""The messages of the credit service: models, CloudEvents codec and topics."""
+"""The messages of the credit service: models, CloudEvents codec, topics, and what producers and consumers need."""
 
 from credit_contracts.envelope import (
     Encoded,
@@ -35,6 +35,19 @@ from credit_contracts.outgoing import (
     OutgoingData,
     Reason,
 )
+from credit_contracts.producing import InvalidEvent, attempt_id, build
+from credit_contracts.sequence_guard import (
+    Gap,
+    InOrder,
+    Joined,
+    Late,
+    Missing,
+    Place,
+    Repeat,
+    Rewritten,
+    SequenceGuard,
+    Verdict,
+)
 from credit_contracts.topics import (
     DEAD_LETTER_TOPIC,
     INCOMING_TOPICS,
@@ -60,10 +73,17 @@ __all__ = [
     "EmailBounced",
     "Encoded",
     "Event",
+    "Gap",
     "Headers",
+    "InOrder",
     "IncomingData",
     "InsufficientCredits",
+    "InvalidEvent",
+    "Joined",
+    "Late",
+    "Missing",
     "OutgoingData",
+    "Place",
     "PlanChanged",
     "ProspectDeleted",
     "ProspectExported",
@@ -72,9 +92,15 @@ __all__ = [
     "ProspectStageChanged",
     "ProspectTransferred",
     "Reason",
+    "Repeat",
+    "Rewritten",
+    "SequenceGuard",
     "TopicContract",
     "Unreadable",
     "UnreadableReason",
+    "Verdict",
+    "attempt_id",
+    "build",
     "decode",
     "decode_outgoing",
     "encode",

@@ -78,3 +78,11 @@ def balance_changed_id(account_id: str, sequence: int) -> str:
 def insufficient_credits_id(account_id: str, position: int) -> str:
     """Return the `ce_id` of a decline, numbered by its decision's position."""
     return f"{account_id}:d:{position}"
+
+
+def declined_position(event_id: str) -> int:
+    """Return the position in the `ce_id` of a decline; raises ValueError if it is none."""
+    before, _, position = event_id.rpartition(":d:")
+    if not before or not position.isdecimal():
+        raise ValueError("id: not that of a decline")
+    return int(position)

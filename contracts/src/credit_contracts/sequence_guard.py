@@ -1,0 +1,214 @@
+"""For those who read what comes out: which events of an account are new, and which are missing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+
+from credit_contracts.envelope import Event
+from credit_contracts.outgoing import BalanceChanged, OutgoingData, declined_position
+
+# Of an account so much is remembered and no more; what it means stands in the README.
+RECENT_MAX: Final = 32
+MISSING_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record lies in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def is_before(self, other: "Place") -> bool:
+        """Whether it lies before `other`, or is the same; False where that cannot be told."""
+        return (self.topic, self.partition) == (other.topic, other.partition) and self.offset <= other.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The balance changes `first` to `last` of an account have not come.
+
+    Read again from `after`, the last record before them; None if this account was never read before.
+    """
+
+    first: int
+    last: int
+    after: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """New, and next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Not new: it was taken before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """New, and the first that is seen of an account in the midst of its history: `missing` is what came before."""
+
+    missing: Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """New, and others should have come before it: `missing`.
+
+    `forgotten` is the oldest gap, if they are too many to remember: what comes of it later counts as a `Repeat`.
+    """
+
+    missing: Missing
+    forgotten: Missing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """New, and behind its turn: what came later in the account's history was taken before it.
+
+    `forgotten` as of a `Gap`.
+    """
+
+    forgotten: Missing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """New, under a number that was taken for something else.
+
+    The credit service was restored from a backup and its history went another way. The last `void` changes that were
+    taken before hold no more.
+    """
+
+    void: int
+
+
+Verdict: TypeAlias = InOrder | Repeat | Joined | Gap | Late | Rewritten
+
+
+class Track(BaseModel):
+    """The numbers that were taken of one kind of event: the newest, its place, and what the last few said."""
+
+    model_config = ConfigDict(frozen=True)
+
+    newest: int = 0
+    at: Place | None = None
+    recent: dict[int, str] = {}
+
+    def taken(self, number: int, said: str, at: Place) -> "Track":
+        """Return the track with one more."""
+        recent = self.recent | {number: said}
+        if len(recent) > RECENT_MAX:
+            del recent[min(recent)]
+        if number < self.newest:
+            return Track(newest=self.newest, at=self.at, recent=recent)
+        return Track(newest=number, at=at, recent=recent)
+
+    def until(self, number: int) -> "Track":
+        """Return the track without this number and those behind it."""
+        recent = {known: said for known, said in self.recent.items() if known < number}
+        return Track(newest=number - 1, at=self.at, recent=recent)
+
+    def is_ahead(self, number: int, at: Place) -> bool:
+        """Whether a number is beyond the newest, and its record too: before it lies only what is void by now."""
+        return number > self.newest and not self._lies_behind(at)
+
+    def says_otherwise(self, number: int, said: str, at: Place) -> bool:
+        """Whether a number now stands for something else; a record read again says only what was so then."""
+        return self.recent.get(number, said) != said and not self._lies_behind(at)
+
+    def _lies_behind(self, at: Place) -> bool:
+        return self.at is not None and at.is_before(self.at)
+
+
+class SequenceGuard(BaseModel):
+    """What is known of the events of one account.
+
+    It never changes: `take` returns the guard that is to be kept, in the same transaction as what was made of the
+    event. `model_dump_json` and `model_validate_json` write and read it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    account_id: str
+    changes: Track = Track()
+    declines: Track = Track()
+    missing: tuple[Missing, ...] = ()
+
+    def take(self, event: Event[OutgoingData], at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        """Judge an event of this account; everything but a `Repeat` is new."""
+        data = event.data
+        if data.account_id != self.account_id:
+            raise ValueError("account_id: the guard is another account's")
+        if isinstance(data, BalanceChanged):
+            said = _digest(data.balance, data.delta, data.reason, data.cause.source, data.cause.id)
+            return self._change(data.sequence, said, at)
+        return self._decline(declined_position(event.id), _digest(data.cause.source, data.cause.id), at)
+
+    def _change(self, sequence: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        if self.changes.is_ahead(sequence, at):
+            return self._ahead(sequence, said, at)
+        if any(gap.first <= sequence <= gap.last for gap in self.missing):
+            missing, forgotten = _bounded(rest for gap in self.missing for rest in _without(gap, sequence))
+            return Late(forgotten), self._with(changes=self.changes.taken(sequence, said, at), missing=missing)
+        if self.changes.says_otherwise(sequence, said, at):
+            changes = self.changes.until(sequence).taken(sequence, said, at)
+            missing = tuple(gap for gap in self.missing if gap.last < sequence)
+            return Rewritten(self.changes.newest - sequence + 1), self._with(changes=changes, missing=missing)
+        return Repeat(), self
+
+    def _ahead(self, sequence: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        changes = self.changes.taken(sequence, said, at)
+        if sequence == self.changes.newest + 1:
+            return InOrder(), self._with(changes=changes)
+        gap = Missing(self.changes.newest + 1, sequence - 1, self.changes.at)
+        missing, forgotten = _bounded((*self.missing, gap))
+        verdict = Joined(gap) if gap.after is None else Gap(gap, forgotten)
+        return verdict, self._with(changes=changes, missing=missing)
+
+    def _decline(self, position: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        """Positions have gaps by nature: what is missing cannot be seen, what comes twice can."""
+        declines = self.declines
+        if declines.is_ahead(position, at):
+            return InOrder(), self._with(declines=declines.taken(position, said, at))
+        if declines.says_otherwise(position, said, at):
+            void = sum(known >= position for known in declines.recent)
+            return Rewritten(void), self._with(declines=declines.until(position).taken(position, said, at))
+        is_remembered = len(declines.recent) < RECENT_MAX or position > min(declines.recent)
+        if position < declines.newest and position not in declines.recent and is_remembered:
+            return Late(None), self._with(declines=declines.taken(position, said, at))
+        return Repeat(), self
+
+    def _with(
+        self, changes: Track | None = None, declines: Track | None = None, missing: tuple[Missing, ...] | None = None
+    ) -> "SequenceGuard":
+        return SequenceGuard(
+            account_id=self.account_id,
+            changes=changes or self.changes,
+            declines=declines or self.declines,
+            missing=self.missing if missing is None else missing,
+        )
+
+
+def _without(gap: Missing, sequence: int) -> list[Missing]:
+    if not gap.first <= sequence <= gap.last:
+        return [gap]
+    parts = replace(gap, last=sequence - 1), replace(gap, first=sequence + 1)
+    return [part for part in parts if part.first <= part.last]
+
+
+def _bounded(missing: Iterable[Missing]) -> tuple[tuple[Missing, ...], Missing | None]:
+    """Those that are remembered, and the one that is one too many."""
+    gaps = tuple(missing)
+    return gaps[-MISSING_MAX:], gaps[0] if len(gaps) > MISSING_MAX else None
+
+
+def _digest(*said: object) -> str:
+    return blake2b(to_json(said), digest_size=4).hexdigest()

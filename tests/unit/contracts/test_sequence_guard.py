@@ -1,0 +1,330 @@
+"""What a consumer is told of the events of an account, whatever way they reach it."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credit_contracts import (
+    SERVICE_SOURCE,
+    BalanceChanged,
+    Cause,
+    Event,
+    Gap,
+    InOrder,
+    InsufficientCredits,
+    Joined,
+    Late,
+    Missing,
+    OutgoingData,
+    Place,
+    Repeat,
+    Rewritten,
+    SequenceGuard,
+    Verdict,
+)
+from credit_contracts.outgoing import balance_changed_id, insufficient_credits_id
+from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+TOPIC = "balance-changed"
+GUARD_BYTES_MAX = 10_000
+
+
+def change(sequence: int, says: str = "", account_id: str = "a") -> Event[OutgoingData]:
+    """A balance change; two that say the same are the same."""
+    data = BalanceChanged(
+        account_id=account_id,
+        sequence=sequence,
+        previous_balance=1_000,
+        balance=999,
+        delta=-1,
+        reason="charge",
+        cause=Cause(source="/campaigns", id=says or f"cause-{sequence}", type="prospect-generated"),
+        unlimited=False,
+        period_ends_at=None,
+        occurred_at=AT,
+        recorded_at=datetime.now(UTC),
+    )
+    return Event(SERVICE_SOURCE, balance_changed_id(account_id, sequence), "balance-changed", AT, data)
+
+
+def decline(position: int, says: str = "") -> Event[OutgoingData]:
+    data = InsufficientCredits(
+        account_id="a",
+        required=1,
+        available=0,
+        shortfall=1,
+        cause=Cause(source="/campaigns", id=says or f"cause-{position}", type="prospect-generated"),
+        declined_in_period=1,
+        period_ends_at=None,
+        occurred_at=AT,
+        recorded_at=AT,
+    )
+    return Event(SERVICE_SOURCE, insufficient_credits_id("a", position), "insufficient-credits", AT, data)
+
+
+def at(offset: int) -> Place:
+    return Place(TOPIC, 3, offset)
+
+
+@dataclass
+class Reader:
+    """A consumer that keeps its guard as text, as in a database: every step is one after a restart."""
+
+    kept: str = ""
+    offset: int = 0
+
+    @property
+    def guard(self) -> SequenceGuard:
+        return SequenceGuard.model_validate_json(self.kept) if self.kept else SequenceGuard(account_id="a")
+
+    def take(self, event: Event[OutgoingData], offset: int | None = None) -> Verdict:
+        self.offset = self.offset + 1 if offset is None else offset
+        verdict, guard = self.guard.take(event, at(self.offset))
+        self.kept = guard.model_dump_json()
+        return verdict
+
+    def read(self, *sequences: int) -> list[Verdict]:
+        return [self.take(change(sequence)) for sequence in sequences]
+
+
+def test_changes_in_order_are_new_each_time() -> None:
+    assert Reader().read(1, 2, 3) == [InOrder()] * 3
+
+
+def test_a_change_that_comes_again_is_a_repeat() -> None:
+    assert Reader().read(1, 2, 2, 1, 3) == [InOrder(), InOrder(), Repeat(), Repeat(), InOrder()]
+
+
+def test_a_gap_says_what_is_missing_and_where_to_read_again() -> None:
+    reader = Reader()
+    assert reader.read(1, 2, 6)[-1] == Gap(Missing(3, 5, at(2)), None)
+    assert reader.guard.missing == (Missing(3, 5, at(2)),)
+
+
+def test_a_gap_is_filled_by_reading_again_and_nothing_is_taken_twice() -> None:
+    reader = Reader()
+    reader.read(1, 2, 6)
+    assert reader.read(2, 3, 4, 5, 6, 7) == [Repeat(), Late(None), Late(None), Late(None), Repeat(), InOrder()]
+    assert reader.guard.missing == ()
+
+
+def test_what_is_missing_for_good_is_told_once_and_stays_in_view() -> None:
+    reader = Reader()
+    reader.read(1, 3)
+    assert reader.read(1, 3, 4) == [Repeat(), Repeat(), InOrder()]
+    assert list(reader.guard.missing) == [Missing(2, 2, at(1))]
+    assert reader.read(2) == [Late(None)]
+    assert reader.guard.missing == ()
+
+
+def test_changes_that_come_in_another_order_are_a_gap_and_then_late() -> None:
+    assert Reader().read(1, 3, 2, 4) == [InOrder(), Gap(Missing(2, 2, at(1)), None), Late(None), InOrder()]
+
+
+def test_an_account_first_seen_in_its_midst_is_no_gap() -> None:
+    reader = Reader()
+    assert reader.read(50, 51) == [Joined(Missing(1, 49, None)), InOrder()]
+    assert reader.read(49, 1) == [Late(None), Late(None)]
+    assert reader.guard.missing == (Missing(2, 48, None),)
+
+
+def test_too_many_gaps_are_forgotten_from_the_oldest_and_that_is_told() -> None:
+    reader = Reader()
+    reader.read(1, *range(3, 2 * MISSING_MAX + 3, 2))
+    oldest = Missing(2, 2, at(1))
+    assert reader.guard.missing[0] == oldest
+    (verdict,) = reader.read(2 * MISSING_MAX + 3)
+    assert isinstance(verdict, Gap)
+    assert verdict.forgotten == oldest
+    assert reader.read(2) == [Repeat()]
+
+
+def test_a_gap_that_a_late_one_parts_in_two_may_be_one_too_many() -> None:
+    reader = Reader()
+    reader.read(5, *range(7, 2 * MISSING_MAX + 5, 2))
+    assert len(reader.guard.missing) == MISSING_MAX
+    assert reader.read(2) == [Late(Missing(1, 1, None))]
+
+
+def test_after_a_restore_the_same_history_is_repeats() -> None:
+    reader = Reader()
+    reader.read(1, 2, 3)
+    assert reader.read(2, 3, 4) == [Repeat(), Repeat(), InOrder()]
+
+
+def test_after_a_restore_another_history_is_told_and_counts_from_there() -> None:
+    reader = Reader()
+    reader.read(1, 2, 3, 4)
+    assert reader.take(change(2)) == Repeat()
+    assert reader.take(change(3, "another")) == Rewritten(2)
+    assert reader.take(change(4, "and another")) == InOrder()
+    assert reader.take(change(5)) == InOrder()
+
+
+def test_what_was_missing_of_the_old_history_is_missed_no_more() -> None:
+    reader = Reader()
+    reader.read(1, 2, 3, 6)
+    assert reader.take(change(3, "another")) == Rewritten(4)
+    assert reader.guard.missing == ()
+
+
+def test_the_old_history_read_again_does_not_come_back() -> None:
+    reader = Reader()
+    reader.read(1, 2, 3)
+    reader.take(change(2, "another"))
+    assert reader.take(change(2), offset=2) == Repeat()
+    assert reader.take(change(3), offset=3) == Repeat()
+    assert reader.take(change(3, "and another"), offset=5) == InOrder()
+
+
+def test_declines_have_no_gaps_but_repeats() -> None:
+    reader = Reader()
+    taken = [reader.take(decline(position)) for position in (7, 19, 19, 7, 30)]
+    assert taken == [InOrder(), InOrder(), Repeat(), Repeat(), InOrder()]
+
+
+def test_a_decline_that_comes_late_is_new_once() -> None:
+    reader = Reader()
+    taken = [reader.take(decline(position)) for position in (7, 19, 8, 8)]
+    assert taken == [InOrder(), InOrder(), Late(None), Repeat()]
+
+
+def test_a_decline_older_than_all_that_is_remembered_counts_as_a_repeat() -> None:
+    reader = Reader()
+    for position in range(10, 10 + RECENT_MAX):
+        reader.take(decline(position))
+    assert reader.take(decline(9)) == Repeat()
+
+
+def test_a_decline_of_another_history_is_told() -> None:
+    reader = Reader()
+    for position in (7, 19, 30):
+        reader.take(decline(position))
+    assert reader.take(decline(19, "another")) == Rewritten(2)
+    assert reader.take(decline(30), offset=3) == Repeat()
+    assert reader.take(decline(40), offset=5) == InOrder()
+    assert reader.take(decline(30), offset=6) == Late(None)
+
+
+def test_changes_and_declines_are_counted_apart() -> None:
+    reader = Reader()
+    assert [reader.take(one) for one in (change(1), decline(2), change(2), decline(2))] == [
+        InOrder(),
+        InOrder(),
+        InOrder(),
+        Repeat(),
+    ]
+
+
+def test_a_guard_of_another_account_is_refused() -> None:
+    with pytest.raises(ValueError, match="another account"):
+        SequenceGuard(account_id="b").take(change(1), at(1))
+
+
+@pytest.mark.parametrize("event_id", ["a:7", "a:d:", "a:d:x", ":d:7", "7"])
+def test_a_decline_without_its_position_is_refused(event_id: str) -> None:
+    with pytest.raises(ValueError, match="not that of a decline"):
+        SequenceGuard(account_id="a").take(replace(decline(7), id=event_id), at(1))
+
+
+def test_a_guard_that_is_not_kept_changes_nothing() -> None:
+    guard = SequenceGuard(account_id="a")
+    guard.take(change(1), at(1))
+    assert guard.take(change(1), at(1))[0] == InOrder()
+
+
+# A log in which an account's changes were lost, repeated and put in another order, and a way to read it: how far
+# ahead, or back to where.
+_logs = st.lists(st.integers(1, 12), min_size=1, max_size=25)
+_steps = st.lists(st.integers(-8, 0), max_size=10)
+
+
+def walk(log: list[int], steps: list[int]) -> list[int]:
+    """The offsets in the order in which they are read: the log once, with steps back."""
+    read, offset, back = [], 0, list(steps)
+    while offset < len(log):
+        read.append(offset)
+        step = back.pop() if back else 0
+        offset = max(0, offset + 1 + step)
+    return read
+
+
+@given(log=_logs, steps=_steps)
+def test_each_change_is_new_once_and_all_that_is_missing_is_in_view(log: list[int], steps: list[int]) -> None:
+    reader = Reader()
+    taken: dict[int, Place] = {}
+    for offset in walk(log, steps):
+        sequence = log[offset]
+        newest = max(taken, default=0)
+        verdict = reader.take(change(sequence), offset)
+        due: Verdict
+        if sequence in taken:
+            due = Repeat()
+        elif sequence < newest:
+            due = Late(None)
+        elif sequence == newest + 1:
+            due = InOrder()
+        elif not taken:
+            due = Joined(Missing(1, sequence - 1, None))
+        else:
+            due = Gap(Missing(newest + 1, sequence - 1, taken[newest]), None)
+        assert verdict == due
+        taken.setdefault(sequence, at(offset))
+        missing = [n for gap in reader.guard.missing for n in range(gap.first, gap.last + 1)]
+        assert missing == [n for n in range(1, max(taken)) if n not in taken]
+
+
+@given(order=st.permutations(range(1, 11)), lost=st.sets(st.integers(1, 10)))
+def test_whoever_reads_again_where_a_gap_says_has_all_in_the_end(order: list[int], lost: set[int]) -> None:
+    """What the first reading did not see lies behind the place that the gap names, if it lies there in order."""
+    log = sorted(order)
+    reader, taken = Reader(), list[int]()
+    for offset, sequence in enumerate(log):
+        if sequence not in lost and reader.take(change(sequence), offset) != Repeat():
+            taken.append(sequence)
+    for gap in reader.guard.missing:
+        for offset in range(gap.after.offset if gap.after else 0, len(log)):
+            if reader.take(change(log[offset]), offset) != Repeat():
+                taken.append(log[offset])
+    assert sorted(taken) == [n for n in log if n <= max(taken, default=0)]
+    assert reader.guard.missing == ()
+
+
+@given(
+    first=st.lists(st.sampled_from("xyz"), min_size=1, max_size=20),
+    kept=st.integers(0, 20),
+    then=st.lists(st.sampled_from("xyz"), max_size=20),
+    steps=_steps,
+)
+def test_after_a_restore_what_counts_is_the_history_as_it_is_now(
+    first: list[str], kept: int, then: list[str], steps: list[int]
+) -> None:
+    """Whoever takes what is new, and drops what is void, has the second history, as far as it goes."""
+    second = first[:kept] + then
+    again = min(kept, len(first)) // 2
+    log = [*enumerate(first, 1), *list(enumerate(second, 1))[again:]]
+    reader, held = Reader(), dict[int, str]()
+    for offset in walk(list(range(len(log))), steps):
+        sequence, says = log[offset]
+        verdict = reader.take(change(sequence, says), offset)
+        if isinstance(verdict, Rewritten):
+            held = {n: said for n, said in held.items() if n < sequence}
+            assert reader.guard.changes.newest == sequence
+        if verdict != Repeat():
+            held[sequence] = says
+    assert [held[n] for n in sorted(held)][: len(second)] == second
+
+
+@given(steps=st.lists(st.sampled_from([1, 1, 2, 10**6]), min_size=100, max_size=150))
+def test_a_guard_does_not_grow_beyond_its_bound(steps: list[int]) -> None:
+    guard = SequenceGuard(account_id="a" * 128)
+    for offset, sequence in enumerate(accumulate(steps)):
+        _, guard = guard.take(change(sequence, account_id=guard.account_id), Place("t" * 249, 10**4, 10**12 + offset))
+    assert len(guard.changes.recent) == RECENT_MAX
+    assert len(guard.missing) <= MISSING_MAX
+    assert len(guard.model_dump_json()) < GUARD_BYTES_MAX
