@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -37,6 +37,11 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _as_the_service(validated: dict[str, Any]) -> SecretStr:
+    url: SecretStr = validated["database_url"]
+    return url
+
+
 def _host_port_list(servers: str) -> str:
     if not _HOST_PORT_LIST.fullmatch(servers):
         raise ValueError("must be host:port, several parted by commas")
@@ -52,6 +57,9 @@ def _late_refund(value: object) -> object:
             raise ValueError(f"must be current-period, forfeit, or days:N with N from 1 to {LATE_REFUND_DAYS_MAX}")
         return LateRefund("days", int(days[1]))
     return value
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 
 
 def _lower(value: object) -> object:
@@ -74,7 +82,11 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)]
+    database_url: PostgresUrl
+    # Each a role of its own, where the deployment has them.
+    relay_database_url: PostgresUrl = Field(default_factory=_as_the_service)
+    read_database_url: PostgresUrl = Field(default_factory=_as_the_service)
+    migration_database_url: PostgresUrl = Field(default_factory=_as_the_service)
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_host_port_list)]
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
@@ -133,7 +145,9 @@ def load_settings() -> Settings:
         # Files of secrets are named like the variables, in either case; a container mounts them at the default.
         return Settings(_secrets_dir=_secrets_dir())
     except ValidationError as error:
-        raise SettingsError("; ".join(_told(e["type"], e["loc"], e["msg"]) for e in error.errors())) from None
+        # What would only have taken over another setting, which is wrong itself, is not wrong as well.
+        wrong = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
+        raise SettingsError("; ".join(_told(e["type"], e["loc"], e["msg"]) for e in wrong)) from None
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"settings cannot be read from .env or a file of secrets: {type(error).__name__}") from None
 

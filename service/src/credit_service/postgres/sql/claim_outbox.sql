@@ -33,7 +33,11 @@ SELECT
 FROM claim AS c
 CROSS JOIN sized AS o
 LEFT JOIN LATERAL (
-    SELECT * FROM credits.dead_letters WHERE dead_letter_id = o.dead_letter_id LIMIT 1
+    -- What the relay's role may see of a letter.
+    SELECT topic, partition, "offset", reason, detail, created_at, headers, value
+    FROM credits.dead_letters
+    WHERE dead_letter_id = o.dead_letter_id
+    LIMIT 1
 ) AS d ON true
 WHERE o.bytes_before < $3
 ORDER BY o.outbox_id;
