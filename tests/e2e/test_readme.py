@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from pydantic.fields import FieldInfo
 
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
 from credit_contracts.topics import PARTITIONS
@@ -186,10 +187,13 @@ def test_the_settings_are_the_code() -> None:
     told = {code(row[0]): row[1] for row in rows}
 
     assert told.pop(SECRETS_DIR_VARIABLE)
-    assert told == {f"{PREFIX}{name.upper()}": _default(field.default) for name, field in Settings.model_fields.items()}
+    assert told == {f"{PREFIX}{name.upper()}": _default(field) for name, field in Settings.model_fields.items()}
 
 
-def _default(default: object) -> str:
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "`CREDITS_DATABASE_URL`"
+    default = field.default
     if isinstance(default, LateRefund):
         return f"`{default.kind}`"
     if default == "":

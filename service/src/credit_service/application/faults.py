@@ -5,6 +5,13 @@ class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that 
     """The database did not answer, or not in time; nothing was committed that the stored offsets do not tell."""
 
 
+class AccessDenied(LedgerUnavailable):
+    """The database does not let this role in, or not do what it must: no fault of any data, and a person has to mend it.
+
+    Waited for like a database that is away, so that nothing has to be started anew once it is mended.
+    """
+
+
 class RefusedByLedger(Exception):  # noqa: N818
     """The database refuses what it was given (SQLSTATE class 22 or 23), and would do so again."""
 

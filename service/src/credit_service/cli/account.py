@@ -11,7 +11,7 @@ from credit_service.cli.export import RowsFormat, RowsOutput, long_reads, print_
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import ledger, run, settings_or_exit
+from credit_service.cli.run import reads, run, settings_or_exit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,7 +126,7 @@ def show(
     async def read() -> "AccountSnapshot | None":
         from credit_service.postgres.read import PostgresReads
 
-        async with ledger(settings) as pool:
+        async with reads(settings) as pool:
             return await PostgresReads(pool).account(account_id)
 
     found = run(read())

@@ -11,7 +11,7 @@ from credit_service.cli.letters_shown import age, each_line, groups_table, lette
 from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -65,7 +65,7 @@ def list_letters(
         return
 
     async def read() -> "list[LetterGroup]":
-        async with ledger(settings) as pool:
+        async with reads(settings) as pool:
             return await _letters(settings, pool).groups(which, waiting_only=not ended)
 
     groups = run(read())
@@ -89,7 +89,7 @@ def show(dead_letter_id: Id, output: Output = Format.TEXT) -> None:
     settings = settings_or_exit()
 
     async def read() -> str:
-        async with ledger(settings) as pool:
+        async with reads(settings) as pool:
             found = await _letters(settings, pool).letter(dead_letter_id)
         if found is None:
             raise WrongUse(f"there is no dead letter {dead_letter_id}")
@@ -303,7 +303,7 @@ def _letters(settings: "Settings", pool: "Pool") -> "PostgresDeadLetters":
 
 
 async def _list_each(settings: "Settings", which: "Letters", *, waiting_only: bool, limit: int, output: Format) -> None:
-    async with ledger(settings) as pool:
+    async with reads(settings) as pool:
         lines = _letters(settings, pool).lines(which, waiting_only=waiting_only, limit=limit)
         async with aclosing(lines) as blocks:
             async for block in blocks:

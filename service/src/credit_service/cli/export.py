@@ -53,7 +53,7 @@ async def long_reads(settings: "Settings") -> "AsyncIterator[asyncpg.Connection[
     from credit_service.postgres import export
     from credit_service.postgres.schema import schema_problem
 
-    async with export.long_reads(settings.database_url.get_secret_value()) as connection:
+    async with export.long_reads(settings.read_database_url.get_secret_value()) as connection:
         if problem := await schema_problem(connection):
             raise Failed(problem)
         yield connection

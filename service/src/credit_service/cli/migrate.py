@@ -14,7 +14,7 @@ def migrate() -> None:
     from credit_service.postgres.migrate import MigrationFailed, newest_version
     from credit_service.postgres.migrate import migrate as run_migrations
 
-    url = settings.database_url.get_secret_value()
+    url = settings.migration_database_url.get_secret_value()
     try:
         said = run_migrations(url)
     except MigrationFailed as error:

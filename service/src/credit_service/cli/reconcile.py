@@ -14,7 +14,7 @@ from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.instants import range_of
 from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import Operator, Yes, hold_to
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -189,7 +189,9 @@ async def _reconcile(
     kafka = kafka_of(settings)
     rules = Rules(late_refund=settings.late_refund)
     findings = Findings(told.finding)
-    async with ledger(settings) as pool:
+    # What is to be mended is looked for where it will be mended.
+    url = settings.read_database_url if person is None else settings.database_url
+    async with (reads if person is None else ledger)(settings) as pool:
         if account_id is not None and await PostgresReads(pool).account(account_id) is None:
             raise WrongUse(f"there is no account {account_id!r}")
         counts = await partition_counts(kafka, kafka.incoming_topics, "read")
@@ -199,7 +201,7 @@ async def _reconcile(
         try:
             async with (
                 open_topics(kafka, stored, begin, until) as topics,
-                open_audit(settings.database_url.get_secret_value(), settings.topic_prefix) as audit,
+                open_audit(url.get_secret_value(), settings.topic_prefix) as audit,
             ):
                 with _progress(topics.messages) as moved:
                     reconciliation = Reconciliation(

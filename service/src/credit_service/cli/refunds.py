@@ -12,7 +12,7 @@ from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
 from credit_service.cli.refunds_shown import request_shown, request_table
-from credit_service.cli.run import ledger, run, settings_or_exit
+from credit_service.cli.run import ledger, reads, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def list_requests(
         from credit_service.postgres.refunds import PostgresRefundRequests
 
         wanted = None if status is Status.ALL else cast("RequestStatus", status.value)
-        async with ledger(settings) as pool:
+        async with reads(settings) as pool:
             requests = PostgresRefundRequests(pool)
             if account is not None and not await requests.knows(account):
                 raise WrongUse(f"there is no account {account!r}")
@@ -108,7 +108,7 @@ def show(
     async def read() -> str:
         from credit_service.postgres.refunds import PostgresRefundRequests
 
-        async with ledger(settings) as pool:
+        async with reads(settings) as pool:
             requests = PostgresRefundRequests(pool)
             found = await requests.request(account_id, charge)
             if found is None and not await requests.knows(account_id):

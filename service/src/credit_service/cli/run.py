@@ -36,12 +36,27 @@ def kafka_of(settings: "Settings") -> "KafkaConnection":
 async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
     """Connections to a database that has the schema, or the command ends with what is wrong with it."""
     from credit_service.postgres.pool import open_pool
-    from credit_service.postgres.schema import schema_problem
 
     async with open_pool(settings.database_url.get_secret_value()) as pool:
-        if problem := await schema_problem(pool):
-            raise Failed(problem)
+        await _hold_to_schema(pool)
         yield pool
+
+
+@asynccontextmanager
+async def reads(settings: "Settings") -> "AsyncIterator[Pool]":
+    """As `ledger`, for what only looks."""
+    from credit_service.postgres.pool import READ_ONLY, open_pool
+
+    async with open_pool(settings.read_database_url.get_secret_value(), **READ_ONLY) as pool:
+        await _hold_to_schema(pool)
+        yield pool
+
+
+async def _hold_to_schema(pool: "Pool") -> None:
+    from credit_service.postgres.schema import schema_problem
+
+    if problem := await schema_problem(pool):
+        raise Failed(problem)
 
 
 def run(work: Coroutine[None, None, T]) -> T:
@@ -55,13 +70,15 @@ def _run(work: Coroutine[None, None, T]) -> T:
     import uvloop
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+    from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
     from credit_service.kafka.refusal import Refused
 
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
     try:
         return uvloop.run(work)
+    except AccessDenied as error:
+        raise Failed(f"the database denies access: {error}") from None
     except LedgerUnavailable as error:
         raise Failed(f"the database does not answer: {error}") from None
     except RefusedByLedger as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
 from credit_service.postgres.ids import unpacked
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, connect, faults_named
+from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ async def long_reads(database_url: str) -> "AsyncIterator[asyncpg.Connection[asy
         idle_in_transaction_session_timeout=IDLE_MAX,
         # What is sorted or added up is all of an account.
         work_mem="64MB",
+        **READ_ONLY,
     )
     try:
         yield connection

@@ -46,7 +46,7 @@ def migrate(database_url: str) -> str:
 
 
 def _with_default_ssl_mode(database_url: str) -> str:
-    """The driver in dbmate asks for TLS unless told otherwise; libpq's way is to prefer it."""
+    """The driver in dbmate asks for TLS unless told otherwise; libpq's way, and the service's, is to prefer it."""
     if "sslmode=" in database_url:
         return database_url
-    return f"{database_url}{'&' if '?' in database_url else '?'}sslmode=disable"
+    return f"{database_url}{'&' if '?' in database_url else '?'}sslmode=prefer"

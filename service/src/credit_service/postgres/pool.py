@@ -1,5 +1,7 @@
 """Connections to Postgres: every wait on them is bounded."""
 
+import re
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -20,7 +22,8 @@ PLANS_KEPT_SECONDS = 10.0
 
 SESSION = {
     "application_name": "credit-service",
-    "search_path": "credits",
+    # Statements name the schema of everything; what a session made for itself comes last.
+    "search_path": "credits, pg_temp",
     "timezone": "UTC",
     "statement_timeout": "25s",
     "lock_timeout": "20s",
@@ -36,6 +39,19 @@ SESSION = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
+# For those who only look: a second line behind what their role may do.
+READ_ONLY = {"default_transaction_read_only": "on"}
+
+# By SQLSTATE; the server's own words could be in any language.
+DENIED = {
+    "28000": "this user is not let in: by pg_hba.conf, for want of TLS, or because it may not log in",
+    "28P01": "the password is wrong",
+    "3D000": "there is no database of this name",
+    "42501": "this user lacks a privilege",
+}
+# What is missing is named by the server in words that hold names of tables and functions, and no values.
+PERMISSION = re.compile(r"permission denied (?:for|to) [\w ]+|must be owner of [\w ]+")
+NO_TLS = "rejected SSL upgrade"
 
 
 async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
@@ -49,15 +65,18 @@ async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyn
         )
 
 
-def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX) -> "Pool":
-    """A pool that connects when it is first asked for a connection; await it or use it as a context."""
+def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX, **session: str) -> "Pool":
+    """A pool that connects when it is first asked for a connection; await it or use it as a context.
+
+    The session's settings are overridden by `session`.
+    """
     return asyncpg.create_pool(
         database_url,
         min_size=0,
         max_size=connections_max,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
-        server_settings=SESSION,
+        server_settings=SESSION | session,
         reset=Reset(),
     )
 
@@ -89,8 +108,21 @@ def faults_named() -> Iterator[None]:
         sqlstate = error.sqlstate or ""
         if sqlstate.startswith(("22", "23")):
             raise RefusedByLedger(sqlstate, getattr(error, "constraint_name", None)) from None
+        if sqlstate in DENIED:
+            raise AccessDenied(_denied(error, sqlstate)) from None
         raise LedgerUnavailable(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
     except asyncpg.exceptions.DataError as error:
         raise RefusedByLedger(getattr(error, "sqlstate", None) or "22000", None) from None
+    except ssl.SSLCertVerificationError as error:
+        raise AccessDenied(f"the server's certificate is not trusted: {error.verify_message}") from None
+    except (FileNotFoundError, PermissionError, asyncpg.ClientConfigurationError) as error:
+        raise AccessDenied(f"what the URL says of TLS cannot be used: {type(error).__name__}") from None
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if NO_TLS in str(error):
+            raise AccessDenied("the server has no TLS, and the URL asks for it") from None
         raise LedgerUnavailable(type(error).__name__) from None
+
+
+def _denied(error: asyncpg.PostgresError, sqlstate: str) -> str:
+    named = PERMISSION.fullmatch(str(error)) if sqlstate == "42501" else None
+    return f"{named[0] if named else DENIED[sqlstate]}, SQLSTATE {sqlstate}"
