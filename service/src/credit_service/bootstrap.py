@@ -15,7 +15,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from credit_service.application.expiry import ParkedExpiry
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
@@ -43,6 +43,7 @@ from credit_service.postgres.schema import schema_problem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from credit_service.application.ports import Tell
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
 
@@ -71,9 +72,17 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
     reach = failpoint(settings.kill_at)
     connection = KafkaConnection.of(settings)
     ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-    processor = Processor(ledger, rules, reach)
-    outbox = PostgresOutbox(settings.database_url.get_secret_value(), pool)
-    relay = Relay(connection, outbox, reach)
+
+    def told_of(part: str) -> Tell:
+        def tell(problem: str | None) -> None:
+            if status.set(part, problem):
+                log.warning("not ready" if problem else "well again", part=part, problem=problem)
+
+        return tell
+
+    processor = Processor(ledger, rules, reach, tell=told_of("ledger"))
+    outbox = PostgresOutbox(settings.relay_database_url.get_secret_value(), pool)
+    relay = Relay(connection, outbox, reach, told_of("relay"))
     doorbell = Doorbell(relay, outbox)
 
     def stored(report: Report) -> None:
@@ -123,14 +132,20 @@ async def serve(settings: Settings) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
     status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
-    url = settings.database_url.get_secret_value()
-    async with open_pool(url) as pool, open_pool(url, READ_CONNECTIONS_MAX) as reads_pool:
+    url, read_url = settings.database_url.get_secret_value(), settings.read_database_url.get_secret_value()
+    async with open_pool(url) as pool, open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool:
         reads = PostgresReads(reads_pool)
         service = build(settings, pool, status, metrics)
         pools = {"ledger": pool, "reads": reads_pool}
         metrics.standing = lambda: standing(service, status, pools)
+
+        async def ping() -> None:
+            await reads.ping()
+            if url != read_url:
+                await PostgresReads(pool).ping()
+
         api = HttpServer(create_api(reads), settings.http_host, settings.http_port)
-        health_app = create_health_app(status, reads.ping, metrics.registry)
+        health_app = create_health_app(status, ping, metrics.registry)
         health = HttpServer(health_app, settings.health_host, settings.health_port)
         async with serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1):
             exit_code = await _run(settings, service, pool, status, ending)
@@ -230,6 +245,8 @@ async def _until_well(
 async def _schema(pool: Pool) -> str | None:
     try:
         return await schema_problem(pool)
+    except AccessDenied as error:
+        return f"the database denies access: {error}"
     except LedgerUnavailable as error:
         return f"the database does not answer: {error}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from credit_contracts.topics import TopicContract
 from credit_service.application import doctor_checks as checks
 from credit_service.application.doctor_checks import Check
-from credit_service.application.doctor_facts import ClusterFacts, DatabaseFacts, KafkaFacts, Unreachable
+from credit_service.application.doctor_facts import ClusterFacts, DatabaseFacts, Denied, KafkaFacts, Unreachable
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition
@@ -164,6 +164,9 @@ async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
     try:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
             return await look()
+    except Denied as error:
+        to_do = "see that CREDITS_READ_DATABASE_URL names a member of credits_reader, and with the right password"
+        return Check(name, "wrong", f"access is denied: {error}", to_do)
     except Unreachable as error:
         told = f"no answer: {error}"
     except TimeoutError:

@@ -12,6 +12,10 @@ class Unreachable(Exception):  # noqa: N818 - reads as the condition that it rep
     """A server did not answer, or not in time; what kept it is the message, without values."""
 
 
+class Denied(Unreachable):
+    """The database answers, and does not let this role in, or not see this."""
+
+
 class ServerFacts(NamedTuple):
     """The database server, as the service's sessions have it."""
 

@@ -6,7 +6,7 @@ class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that 
 
 
 class AccessDenied(LedgerUnavailable):
-    """The database does not let this role in, or not do what it must: no fault of any data, and a person has to mend it.
+    """The database does not let this role in, or not do what it must: no fault of any data; a person has to mend it.
 
     Waited for like a database that is away, so that nothing has to be started anew once it is mended.
     """

@@ -22,6 +22,14 @@ def no_failpoints(_: str) -> None:
     """The `Reach` of every real deployment."""
 
 
+Tell = Callable[[str | None], None]
+"""Called with what is wrong, in plain words, and with None once it is not any more."""
+
+
+def tell_nobody(_: str | None) -> None:
+    """The `Tell` of those whose faults end them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that is not decided, with the reason and, bounded and without values, what was wrong."""

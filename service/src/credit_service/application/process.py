@@ -11,7 +11,7 @@ from operator import attrgetter
 import structlog
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.faults import Abandoned, LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, RefusedByLedger
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import (
     DeadLetter,
@@ -19,9 +19,11 @@ from credit_service.application.ports import (
     LedgerTransaction,
     Positions,
     Reach,
+    Tell,
     TopicPartition,
     ToStore,
     no_failpoints,
+    tell_nobody,
 )
 from credit_service.application.record import Record
 from credit_service.domain.catch_up import early_inputs
@@ -166,10 +168,17 @@ class Processor:
     """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them.
 
     Without `moves_offsets` the stored offsets are left alone: what it takes was read before, and comes once more.
+    `tell` hears why batches wait for a person to let the service at the ledger, and that none does any more.
     """
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, reach: Reach = no_failpoints, *, moves_offsets: bool = True
+        self,
+        ledger: Ledger,
+        rules: Rules,
+        reach: Reach = no_failpoints,
+        *,
+        moves_offsets: bool = True,
+        tell: Tell = tell_nobody,
     ) -> None:
         self.positions: Positions = {}
         self.attempted_at = time.monotonic()
@@ -178,6 +187,8 @@ class Processor:
         self._rules = rules
         self._reach = reach
         self._moves_offsets = moves_offsets
+        self._tell = tell
+        self._denied: dict[int, str] = {}
 
     async def process(self, records: Sequence[Record], abandon: asyncio.Event) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
@@ -220,6 +231,12 @@ class Processor:
 
     async def _until_stored(self, work: _Work, abandon: asyncio.Event) -> Report:
         """Attempts until the ledger has it; the pauses between grow, up to a bound."""
+        try:
+            return await self._attempt(work, abandon)
+        finally:
+            self._note_denied(work, None)
+
+    async def _attempt(self, work: _Work, abandon: asyncio.Event) -> Report:
         pause_seconds = BACKOFF_SECONDS_FIRST
         report = Report(events=len(work.records) or len(work.letters))
         while True:
@@ -232,11 +249,20 @@ class Processor:
                 self.retries += 1
                 self.attempted_at = time.monotonic()
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
+                self._note_denied(work, str(error) if isinstance(error, AccessDenied) else None)
             else:
                 return report
             if await _is_set_within(abandon, random.uniform(0.5, 1) * pause_seconds):  # noqa: S311 - jitter
                 raise Abandoned
             pause_seconds = min(pause_seconds * 2, BACKOFF_SECONDS_MAX)
+
+    def _note_denied(self, work: _Work, problem: str | None) -> None:
+        """Of the batches that are in hand, one may wait while another comes through."""
+        was = self._denied.pop(id(work), None)
+        if problem is not None:
+            self._denied[id(work)] = problem
+        if was != problem:
+            self._tell(next(iter(self._denied.values()), None))
 
     async def _store(self, work: _Work, report: Report) -> None:
         """One transaction; first others of their own for timers that are too many to come along."""

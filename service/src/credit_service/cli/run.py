@@ -45,9 +45,9 @@ async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
 @asynccontextmanager
 async def reads(settings: "Settings") -> "AsyncIterator[Pool]":
     """As `ledger`, for what only looks."""
-    from credit_service.postgres.pool import READ_ONLY, open_pool
+    from credit_service.postgres.pool import open_pool
 
-    async with open_pool(settings.read_database_url.get_secret_value(), **READ_ONLY) as pool:
+    async with open_pool(settings.read_database_url.get_secret_value(), is_read_only=True) as pool:
         await _hold_to_schema(pool)
         yield pool
 

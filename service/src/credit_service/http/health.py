@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
 
 PING_SECONDS_MAX = 1.0
 
@@ -52,6 +52,8 @@ async def _database_problem(ping: Ping) -> str | None:
             await ping()
     except TimeoutError:
         return "no answer within a second"
+    except AccessDenied as error:
+        return f"denies access: {error}"
     except LedgerUnavailable as error:
         return f"does not answer: {error}"
     except Exception as error:  # whatever it is, the answer is "not ready", not an error of this page

@@ -7,6 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from credit_service.application.faults import AccessDenied
+
 log = structlog.get_logger(__name__)
 
 
@@ -30,7 +32,8 @@ async def refused(_: Request, error: Exception) -> Response:
 async def database_away(_: Request, error: Exception) -> Response:
     """Answers while the database does not."""
     log.warning("read failed, database unavailable", cause=str(error))
-    return ProblemResponse(503, "the database does not answer", {"Retry-After": "1"})
+    detail = "the database denies access" if isinstance(error, AccessDenied) else "the database does not answer"
+    return ProblemResponse(503, detail, {"Retry-After": "1"})
 
 
 async def defect(_: Request, __: Exception) -> Response:

@@ -13,7 +13,7 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from credit_service.application import ports
-from credit_service.application.faults import Abandoned, LedgerUnavailable, OffsetsMoved
+from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.process import Processor, Report
@@ -206,8 +206,13 @@ class Intake:
         waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}
         try:
             report = await lane.timers.sweep(numbers, set(numbers) - waits, self._abandon)
+        except AccessDenied as error:
+            if self._status.set(f"timers of {lane.name}", f"they wait: {error}"):
+                log.warning("timers wait, access is denied", cause=str(error))
+            return False
         except (Abandoned, LedgerUnavailable):
             return False
+        self._status.set(f"timers of {lane.name}", None)
         if report is not None:
             self._tell(report)
         return report is not None

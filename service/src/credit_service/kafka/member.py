@@ -9,7 +9,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from credit_service.application import ports
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import HandOverConsumer
@@ -150,8 +150,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
             self.group_offsets.note_moved(partitions)
         except (KafkaError, LedgerUnavailable, TimeoutError) as error:
-            self._status.set("partitions", "partitions could not be opened yet")
-            log.warning("partitions could not be opened, trying again", cause=type(error).__name__)
+            why = f": {error}" if isinstance(error, AccessDenied) else ""
+            self._status.set("partitions", f"partitions could not be opened yet{why}")
+            log.warning("partitions could not be opened, trying again", cause=f"{type(error).__name__}{why}")
             return False
         except IllegalStateError:
             return True  # taken away meanwhile; they are opened again when they come back
@@ -217,6 +218,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         lane.next_pauses = now + PAUSES_READ_EVERY_SECONDS
         try:
             paused = await self._offsets.paused_topics()
+        except AccessDenied as error:
+            if self._status.set("topics", f"which are paused cannot be read: {error}"):
+                log.warning("paused topics cannot be read, access is denied", cause=str(error))
+            return
         except LedgerUnavailable:
             return
         mine = self.assigned_to(lane)

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
-from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, no_failpoints
+from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 
@@ -33,18 +33,26 @@ STOP_SECONDS_MAX = 5.0
 TRANSACTION_TIMEOUT_MS = 25_000
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+# A person has to grant what is missing.
+DENIED_RETRY_SECONDS = 5.0
 
 
 class Relay:
-    """Publishes while it leads, waits while another one does, until it is stopped."""
+    """Publishes while it leads, waits while another one does, until it is stopped.
 
-    def __init__(self, connection: KafkaConnection, outbox: Outbox, reach: Reach = no_failpoints) -> None:
+    `tell` hears that the outbox is denied to it, and that it is no more.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, outbox: Outbox, reach: Reach = no_failpoints, tell: Tell = tell_nobody
+    ) -> None:
         self.is_leading = False
         self.published: Counter[str] = Counter()
         self.restarts = 0
         self._connection = connection
         self._outbox = outbox
         self._reach = reach
+        self._tell = tell
         self._rung = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -60,8 +68,13 @@ class Relay:
     async def run(self) -> None:
         """Leads, or tries to; whatever goes wrong, it begins anew from what Postgres and Kafka say."""
         while not self._stopping.is_set():
+            pause_seconds = RETRY_SECONDS
             try:
                 await self._lead()
+            except AccessDenied as error:
+                self.restarts += 1
+                pause_seconds = DENIED_RETRY_SECONDS
+                self._tell(f"nothing is published: {error}")
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
                 self.restarts += 1
                 log.warning("relay begins anew", cause=type(error).__name__)
@@ -70,7 +83,7 @@ class Relay:
                 log.exception("relay failed and begins anew")
             finally:
                 self.is_leading = False
-            await self._pause(RETRY_SECONDS)
+            await self._pause(pause_seconds)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -79,6 +92,7 @@ class Relay:
     async def _lead(self) -> None:
         async with self._outbox.lead(self.ring) as session:
             if session is None:
+                self._tell(None)
                 return
             async with self._fenced_producer() as producer:
                 await self._finish_left_over(session)
@@ -123,6 +137,7 @@ class Relay:
         """One claim, or a wait for news; False once nothing waits and the relay is to end."""
         self._rung.clear()
         claim = await session.claim(CLAIM_ROWS_MAX, CLAIM_BYTES_MAX)
+        self._tell(None)
         if claim is None:
             if self._stopping.is_set():
                 return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from credit_service.application.doctor_checks import COUNTED_MAX
 from credit_service.application.doctor_facts import (
     Backlog,
+    Denied,
     Gap,
     OpenOperation,
     Parked,
@@ -15,7 +16,7 @@ from credit_service.application.doctor_facts import (
     Unreachable,
     WaitingLetters,
 )
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import faults_named
@@ -105,5 +106,7 @@ class PostgresFacts:
 def _unreachable() -> Iterator[None]:
     try:
         yield
+    except AccessDenied as error:
+        raise Denied(str(error)) from None
     except LedgerUnavailable as error:
         raise Unreachable(str(error)) from None

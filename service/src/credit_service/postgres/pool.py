@@ -65,18 +65,15 @@ async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyn
         )
 
 
-def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX, **session: str) -> "Pool":
-    """A pool that connects when it is first asked for a connection; await it or use it as a context.
-
-    The session's settings are overridden by `session`.
-    """
+def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX, *, is_read_only: bool = False) -> "Pool":
+    """A pool that connects when it is first asked for a connection; await it or use it as a context."""
     return asyncpg.create_pool(
         database_url,
         min_size=0,
         max_size=connections_max,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
-        server_settings=SESSION | session,
+        server_settings=SESSION | (READ_ONLY if is_read_only else {}),
         reset=Reset(),
     )
 
