@@ -196,7 +196,7 @@ def _default(field: FieldInfo) -> str:
     default = field.default
     if isinstance(default, LateRefund):
         return f"`{default.kind}`"
-    if default == "":
+    if default in ("", None):
         return "none"
     return "needed" if repr(default) == "PydanticUndefined" else f"`{default}`"
 
