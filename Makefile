@@ -17,6 +17,8 @@ PACKAGES := contracts service deploy/local_stack
 SOURCES := contracts/src service/src deploy/local_stack/src tests .ci
 MIGRATIONS = $(wildcard service/src/credit_service/postgres/migrations/*.sql)
 
+GO := $(shell command -v go 2>/dev/null)
+
 # What a caller's shell happens to carry must not leak into the environment made here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PIP_TARGET PIP_USER
 export UV_PYTHON_DOWNLOADS := never
@@ -67,6 +69,11 @@ lint: $(READY) ## Check style, types, the direction of dependencies, which are u
 	$(foreach folder,$(PACKAGES),(cd $(folder) && "$(abspath $(BIN))"/deptry src) &&) $(BIN)/deptry tests .ci
 	$(BIN)/python -m credit_contracts.schemas check
 	$(if $(MIGRATIONS),$(BIN)/squawk $(MIGRATIONS))
+
+.PHONY: deploy-check
+deploy-check: $(READY) ## Lint and render the chart, test the alerts, read the compose file; needs go, else says so
+	@deploy/tools/build "$(abspath .tools/go)" "$(GO)" || { [ $$? = 3 ] && exit 0; exit 1; }; \
+	  CREDITS_DEPLOY_TOOLS=required $(BIN)/python -m pytest tests/unit/deploy -q
 
 ##@ What it is made of
 

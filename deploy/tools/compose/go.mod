@@ -1,6 +1,6 @@
 module credit-service.local/tools/compose
 
-go 1.26.8
+go 1.24
 
 tool github.com/compose-spec/compose-go/v2/cmd
 
