@@ -26,6 +26,7 @@ from credit_service.application.process import REFUSALS
 from credit_service.domain.refund import LateRefund
 from credit_service.http.accounts import account_routes
 from credit_service.http.health import health_routes
+from credit_service.http.openapi import openapi_route
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
@@ -40,7 +41,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 OF_MAKE = sorted({command for command in COMMANDS if command.startswith("make ")})
-OF_CREDITS = [command for command in COMMANDS if not command.startswith(("make ", "export "))]
+OF_CREDITS = [command for command in COMMANDS if not command.startswith(("make ", "export PATH"))]
 SECONDS_MAX = 60
 
 
@@ -98,7 +99,8 @@ def environment(database_url: str, kafka: str, topic_prefix: str) -> Iterator[di
 SAYS = {
     "credits account show acme": "499 credits",
     "credits tail --account acme --from-beginning --max 2": "500 -> 499",
-    "curl http://127.0.0.1:8080/v1/accounts/acme": '"balance":499',
+    'curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/accounts/acme': '"balance":499',
+    "curl http://127.0.0.1:8080/openapi.json": '"openapi": "3.1.1"',
     "credits resume email-bounced": "was not paused",
 }
 
@@ -118,7 +120,13 @@ def until_it_works(command: str, environment: dict[str, str], folder: Path) -> N
     expected_code = 1 if command.startswith("credits resume") else 0
 
     def works() -> bool:
-        done = _curl(command, environment) if command.startswith("curl ") else _run(command, environment, folder)
+        if command.startswith("curl "):
+            done = _curl(command, environment)
+        elif exported := re.fullmatch(r"export ([A-Z]+)=\$\((.+)\)", command):
+            done = _run(exported[2], environment, folder)
+            environment[exported[1]] = done.stdout.strip()
+        else:
+            done = _run(command, environment, folder)
         assert done.returncode == expected_code, (done.returncode, done.stdout, done.stderr)
         assert SAYS.get(command, "") in done.stdout, done.stdout
         return True
@@ -139,9 +147,10 @@ def _run(command: str, environment: dict[str, str], folder: Path) -> subprocess.
 
 
 def _curl(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    url = command.split()[1].replace(":8080/", f":{environment['CREDITS_HTTP_PORT']}/")
+    *headers, url = shlex.split(command.replace("$TOKEN", environment.get("TOKEN", "")))[1:]
+    url = url.replace(":8080/", f":{environment['CREDITS_HTTP_PORT']}/")
     url = url.replace(":8081/", f":{environment['CREDITS_HEALTH_PORT']}/")
-    answer = httpx.get(url, timeout=5)
+    answer = httpx.get(url, headers=dict(header.split(": ", 1) for header in headers[1::2]), timeout=5)
     return subprocess.CompletedProcess(command, 0 if answer.is_success else 1, answer.text, "")
 
 
@@ -196,7 +205,7 @@ def _default(field: FieldInfo) -> str:
     default = field.default
     if isinstance(default, LateRefund):
         return f"`{default.kind}`"
-    if default in ("", None):
+    if default in ("", None, ()):
         return "none"
     return "needed" if repr(default) == "PydanticUndefined" else f"`{default}`"
 
@@ -253,7 +262,7 @@ def test_every_test_of_the_domain_holds_a_rule_and_every_rule_is_held() -> None:
 
 def test_the_paths_are_the_code() -> None:
     nothing = cast("Any", None)
-    routes = [*account_routes(nothing), *health_routes(nothing, nothing, nothing)]
+    routes = [*account_routes(nothing, nothing), openapi_route(), *health_routes(nothing, nothing, nothing)]
 
     assert [code(row[0]).partition("?")[0] for row in table("GET | answers")] == [route.path for route in routes]
 

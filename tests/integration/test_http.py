@@ -18,6 +18,7 @@ from credit_service.kafka.status import Status
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events
+from support.tokens import ACCESS, BEARER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,8 +47,8 @@ def generated(account_id: str, prospect_id: str, minute: int, event_id: str) -> 
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         open_pool(database_url) as pool,
-        HttpServer(create_api(PostgresReads(pool)), "127.0.0.1", 0) as server,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client,
+        HttpServer(create_api(PostgresReads(pool), ACCESS), "127.0.0.1", 0) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10, headers=BEARER) as client,
     ):
         yield client
 
@@ -187,9 +188,9 @@ async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> Non
     status.set("start", None)
     async with open_pool(nowhere) as pool:
         reads = PostgresReads(pool)
-        api = HttpServer(create_api(reads), "127.0.0.1", 0)
+        api = HttpServer(create_api(reads, ACCESS), "127.0.0.1", 0)
         health = HttpServer(create_health_app(status, reads.ping, CollectorRegistry()), "127.0.0.1", 0)
-        async with serving(api, health, end_seconds_max=3), httpx.AsyncClient(timeout=10) as client:
+        async with serving(api, health, end_seconds_max=3), httpx.AsyncClient(timeout=10, headers=BEARER) as client:
             assert (await client.get(f"http://127.0.0.1:{api.port}/v1/accounts/acme")).status_code == 503
             ready = await client.get(f"http://127.0.0.1:{health.port}/readyz")
             assert (ready.status_code, list(ready.json()["problems"])) == (503, ["database"])
@@ -198,7 +199,7 @@ async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> Non
 
 async def test_the_server_leaves_signals_alone_and_frees_its_port() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    app = create_api(PostgresReads(open_pool("postgresql://nobody@127.0.0.1:1/nothing")))
+    app = create_api(PostgresReads(open_pool("postgresql://nobody@127.0.0.1:1/nothing")), ACCESS)
     async with HttpServer(app, "127.0.0.1", 0) as server:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         with pytest.raises(CannotListen, match=rf"port {server.port}: Address already in use"):

@@ -217,6 +217,8 @@ async def test_up_ends_with_the_reason_when_a_server_ends_by_itself(tmp_path: Pa
     env_file = tmp_path / "env"
     with up(env_file) as process:
         await written(env_file)
+        with env_file.open("a") as held:
+            held.write("CREDITS_HTTP_TOKENS='[]'\n")
         processes = descendants(process.pid)
         next(process for process in processes if "java" in process.name()).kill()
 
@@ -226,7 +228,7 @@ async def test_up_ends_with_the_reason_when_a_server_ends_by_itself(tmp_path: Pa
 
     assert process.returncode == 1
     assert all(map(is_gone, processes))
-    assert not env_file.exists()
+    assert env_file.read_text() == "CREDITS_HTTP_TOKENS='[]'\n", "what was added for the service stays"
 
 
 async def test_a_start_that_fails_says_why_and_leaves_no_process(tmp_path: Path) -> None:

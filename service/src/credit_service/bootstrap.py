@@ -20,6 +20,7 @@ from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
 from credit_service.failpoints import failpoint
+from credit_service.http.access import Access, kept_current
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.connection import KafkaConnection
@@ -39,6 +40,7 @@ from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.schema import schema_problem
+from credit_service.settings import load_http_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -144,10 +146,14 @@ async def serve(settings: Settings) -> int:
             if url != read_url:
                 await PostgresReads(pool).ping()
 
-        api = HttpServer(create_api(reads), settings.http_host, settings.http_port)
+        access = Access(settings.http_tokens)
+        api = HttpServer(create_api(reads, access), settings.http_host, settings.http_port)
         health_app = create_health_app(status, ping, metrics.registry)
         health = HttpServer(health_app, settings.health_host, settings.health_port)
-        async with serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1):
+        async with (
+            serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1),
+            kept_current(access, load_http_tokens),
+        ):
             exit_code = await _run(settings, service, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         pool.terminate()

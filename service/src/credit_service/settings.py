@@ -4,13 +4,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from credit_service.application.tokens import Token, read_tokens
 from credit_service.domain.refund import LateRefund
 from credit_service.tls import TlsFileError, client_context
+
+S = TypeVar("S", bound=BaseSettings)
 
 PREFIX: Final = "CREDITS_"
 SECRETS_DIR_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
@@ -70,8 +73,12 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
-    """All settings of the service; each is the variable of its name behind `CREDITS_`."""
+def _tokens(value: object) -> object:
+    return read_tokens(value) if isinstance(value, str) else value
+
+
+class HttpTokens(BaseSettings):
+    """The one setting that is read again while the service runs."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -81,6 +88,12 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    http_tokens: Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_tokens), Field(repr=False)] = ()
+
+
+class Settings(HttpTokens):
+    """All settings of the service; each is the variable of its name behind `CREDITS_`."""
 
     database_url: PostgresUrl
     # Each a role of its own, where the deployment has them.
@@ -141,9 +154,18 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """Reads the settings; raises `SettingsError` if one is missing or wrong."""
+    return _load(Settings)
+
+
+def load_http_tokens() -> tuple[Token, ...]:
+    """Reads the tokens alone; raises `SettingsError` if they are wrong."""
+    return _load(HttpTokens).http_tokens
+
+
+def _load(kind: type[S]) -> S:
     try:
         # Files of secrets are named like the variables, in either case; a container mounts them at the default.
-        return Settings(_secrets_dir=_secrets_dir())
+        return kind(_secrets_dir=_secrets_dir())
     except ValidationError as error:
         # What would only have taken over another setting, which is wrong itself, is not wrong as well.
         wrong = [e for e in error.errors() if e["type"] != "default_factory_not_called"]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import AccountSnapshot, CurrentPeriod, DecidedEvent, EntriesPage, ParkedEvent
+from credit_service.application.tokens import Scope, Token, new_token, sha256_of
+from credit_service.http.access import Access
 from credit_service.http.app import create_api
+from credit_service.http.guard import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, UNDER_WAY_MAX, Guard
+from credit_service.http.openapi import rendered
+from support.tokens import ACCESS, BEARER
+from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,11 +40,16 @@ class Sources:
 
     def __init__(self) -> None:
         self.away: Exception | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.waiting = 0
         self.asked: list[tuple[Any, ...]] = []
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
         if self.away:
             raise self.away
+        self.waiting += 1
+        await self.may_answer.wait()
         self.asked.append((account_id,))
         return SNAPSHOT if account_id in ("acme", "acme/eu", "100% ü") else None
 
@@ -56,9 +69,9 @@ def sources() -> Sources:
 
 @pytest.fixture
 async def client(sources: Sources) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_api(sources)
+    app = create_api(sources, ACCESS)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=BEARER) as client:
         yield client
 
 
@@ -119,6 +132,13 @@ async def test_entries_are_paged(client: httpx.AsyncClient, sources: Sources) ->
         ("/v1/accounts/acme/entries?limit=0", "limit"),
         ("/v1/accounts/acme/entries?limit=1001", "limit"),
         ("/v1/accounts/acme/entries?limit=many", "limit"),
+        ("/v1/accounts/acme/entries?limit=1_0", "limit"),
+        ("/v1/accounts/acme/entries?limit=%205", "limit"),
+        ("/v1/accounts/acme/entries?limit=5.0", "limit"),
+        ("/v1/accounts/acme/entries?limit=", "limit"),
+        ("/v1/accounts/acme/entries?limit=1&limit=2", "query"),
+        ("/v1/accounts/acme/entries?limt=5", "query"),
+        ("/v1/accounts/acme?after=5", "query"),
         ("/v1/accounts/acme/decisions?id=1", "source"),
         ("/v1/accounts/acme/decisions?source=/a", "id"),
         ("/v1/accounts/acme/decisions?source=/a&id=%00", "id"),
@@ -131,6 +151,17 @@ async def test_a_bad_parameter_is_a_400_that_names_it_and_asks_nobody(
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"].startswith(f"{parameter}: ")
+    assert sources.asked == []
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("path", ["/v1/accounts/acme", "/v1/accounts/acme/entries", "/openapi.json"])
+async def test_whatever_is_no_get_is_a_405_that_says_what_is_allowed(
+    method: str, path: str, client: httpx.AsyncClient, sources: Sources
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert answer.headers["content-type"] == "application/problem+json"
     assert sources.asked == []
 
 
@@ -150,4 +181,169 @@ async def test_what_there_is_not_is_a_problem_too(client: httpx.AsyncClient) -> 
     assert_problem(await client.get("/nowhere"), 404, "Not Found")
     assert_problem(await client.get("/v1/accounts/acme/entries/"), 404, "Not Found")
     assert_problem(await client.get("/livez"), 404, "Not Found")
-    assert_problem(await client.post("/v1/accounts/acme"), 405, "Method Not Allowed")
+
+
+# --- who may read
+
+
+OF_ACME = new_token()
+OF_ENTRIES = new_token()
+OVER = new_token()
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def stranger(sources: Sources) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token, of an API that knows several."""
+    tokens = [
+        Token(name="acme", sha256=sha256_of(OF_ACME), scopes=frozenset({Scope.ACCOUNTS}), account_id="acme"),
+        Token(name="entries", sha256=sha256_of(OF_ENTRIES), scopes=frozenset({Scope.ENTRIES})),
+        Token(name="over", sha256=sha256_of(OVER), scopes=frozenset(Scope), expires_at=NOW),
+    ]
+    transport = httpx.ASGITransport(create_api(sources, Access(tokens, clock=lambda: NOW)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+def shown(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+PATHS = [
+    "/v1/accounts/acme",
+    "/v1/accounts/nobody",
+    "/v1/accounts/%FF",
+    "/v1/accounts/acme/entries?limit=wrong",
+    "/v1/accounts/acme/decisions",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, shown(new_token()), shown(OVER), shown("hunter2"), {"Authorization": "Basic aHVudGVyMg=="}],
+    ids=["none", "unknown", "expired", "no token", "basic"],
+)
+async def test_without_a_valid_token_all_is_the_same_401_and_nobody_is_asked(
+    path: str, headers: dict[str, str], stranger: httpx.AsyncClient, sources: Sources
+) -> None:
+    answer = await stranger.get(path, headers=headers)
+    assert_problem(answer, 401, "a valid bearer token is needed")
+    error = ', error="invalid_token"' if headers else ""
+    assert answer.headers["www-authenticate"] == f'Bearer realm="credit-service"{error}'
+    assert answer.json().keys() == {"title", "status", "detail"}
+    assert sources.asked == []
+
+
+@pytest.mark.parametrize(
+    ("token", "path"),
+    [
+        (OF_ACME, "/v1/accounts/acme%2Feu"),  # there is such an account
+        (OF_ACME, "/v1/accounts/nobody"),
+        (OF_ACME, "/v1/accounts/%FF"),
+        (OF_ACME, "/v1/accounts/acme/entries?limit=wrong"),
+        (OF_ENTRIES, "/v1/accounts/acme"),
+        (OF_ENTRIES, "/v1/accounts/nobody/decisions"),
+    ],
+)
+async def test_what_a_token_does_not_open_is_the_same_403_whatever_there_is(
+    token: str, path: str, stranger: httpx.AsyncClient, sources: Sources
+) -> None:
+    answer = await stranger.get(path, headers=shown(token))
+    assert_problem(answer, 403, "this token does not open this")
+    assert (await stranger.get("/v1/accounts/other", headers=shown(OF_ACME))).content == answer.content
+    assert sources.asked == []
+
+
+async def test_a_token_opens_what_it_says(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/v1/accounts/acme", headers=shown(OF_ACME))).status_code == 200
+    assert (await stranger.get("/v1/accounts/acme/entries", headers=shown(OF_ENTRIES))).status_code == 200
+    assert_problem(await stranger.get("/v1/accounts/nobody/entries", headers=shown(OF_ENTRIES)), 404, "no such account")
+
+
+async def test_a_token_in_the_query_opens_nothing(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/v1/accounts/acme", params={"access_token": OF_ACME})).status_code == 401
+
+
+async def test_whoever_comes_gets_the_document(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/openapi.json")
+    assert (answer.status_code, answer.text) == (200, rendered())
+
+
+async def test_tokens_are_in_no_answer_and_in_no_log(
+    stranger: httpx.AsyncClient, sources: Sources, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources.away = RuntimeError("a defect")
+    with caplog.at_level("DEBUG"), pytest.raises(RuntimeError):
+        await stranger.get("/v1/accounts/acme", headers=shown(OF_ACME))
+    sources.away = LedgerUnavailable("ConnectionRefusedError")
+    answers = [
+        await stranger.get(path, headers=shown(token)) for path in PATHS for token in (OF_ACME, OF_ENTRIES, OVER)
+    ]
+    told = "".join(answer.text + str(answer.headers) for answer in answers) + caplog.text + "".join(capsys.readouterr())
+    for token in (OF_ACME, OF_ENTRIES, OVER):
+        assert token not in told
+        assert sha256_of(token) not in told
+
+
+# --- bounds
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "detail"),
+    [
+        ({"url": "/v1/accounts/acme?a=" + "a" * TARGET_BYTES_MAX}, 414, "path and query have more than 8192 bytes"),
+        ({"url": "/v1/accounts/" + "a" * TARGET_BYTES_MAX}, 414, "path and query have more than 8192 bytes"),
+        ({"headers": {"x-more": "a" * HEADERS_BYTES_MAX}}, 431, "the headers have more than 8192 bytes"),
+        ({"content": b"{}"}, 413, "a request has no body here"),
+        ({"content": b"{}", "headers": {"transfer-encoding": "chunked"}}, 413, "a request has no body here"),
+    ],
+)
+async def test_a_request_that_is_too_large_is_refused(
+    given: dict[str, Any], status: int, detail: str, client: httpx.AsyncClient, sources: Sources
+) -> None:
+    assert_problem(await client.request("GET", **{"url": "/v1/accounts/acme"} | given), status, detail)
+    assert sources.asked == []
+
+
+async def test_ids_at_their_longest_are_asked_about(client: httpx.AsyncClient, sources: Sources) -> None:
+    account_id, source, event_id = ("\U0001f98a" * count for count in (128, 256, 160))
+    answer = await client.get(f"/v1/accounts/{quote(account_id)}/decisions", params={"source": source, "id": event_id})
+    assert answer.status_code == 404
+    assert sources.asked == [(account_id, source, event_id)]
+
+
+async def test_more_than_can_be_answered_at_the_same_time_are_sent_away(
+    client: httpx.AsyncClient, sources: Sources
+) -> None:
+    sources.may_answer.clear()
+    waiting = [asyncio.create_task(client.get("/v1/accounts/acme")) for _ in range(UNDER_WAY_MAX)]
+    await eventually(lambda: sources.waiting == UNDER_WAY_MAX, within_seconds=10, what="all are asked")
+    refused = await client.get("/v1/accounts/acme")
+    assert_problem(refused, 503, "too many requests at the same time")
+    assert refused.headers["retry-after"] == "1"
+    sources.may_answer.set()
+    assert {(await one).status_code for one in waiting} == {200}
+    assert (await client.get("/v1/accounts/acme")).status_code == 200
+
+
+async def test_an_answer_that_takes_too_long_is_given_up(sources: Sources) -> None:
+    sources.may_answer.clear()
+    app = Guard(create_api(sources, ACCESS), answer_seconds_max=0.01)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://service", headers=BEARER
+    ) as client:
+        answer = await client.get("/v1/accounts/acme")
+    assert_problem(answer, 503, "the answer took too long")
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/v1/accounts/acme", "/v1/accounts/nobody", "/openapi.json", "/nowhere"])
+async def test_no_answer_is_kept_sniffed_or_embedded(path: str, client: httpx.AsyncClient) -> None:
+    headers = (await client.get(path)).headers
+    assert {name: headers[name] for name in ANSWER_HEADERS} == dict(ANSWER_HEADERS)
+
+
+async def test_a_defect_is_not_kept_either(client: httpx.AsyncClient, sources: Sources) -> None:
+    sources.away = RuntimeError()
+    assert (await client.get("/v1/accounts/acme")).headers["cache-control"] == "no-store"

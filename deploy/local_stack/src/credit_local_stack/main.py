@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from credit_local_stack.addresses import Addresses
 
+TOKENS = "CREDITS_HTTP_TOKENS"
 _COMMAND_NOT_FOUND = 127
 
 
@@ -115,22 +116,36 @@ def _check_replaceable(env_file: Path) -> None:
         raise UsageError(f"--env-file: {env_file} is a folder")
     if env_file.exists():
         names = {line.partition("=")[0] for line in env_file.read_text(errors="replace").splitlines()}
-        if names != {DATABASE_URL, BOOTSTRAP_SERVERS}:
+        if names - {TOKENS} not in ({DATABASE_URL, BOOTSTRAP_SERVERS}, set()):
             raise UsageError(f"--env-file: {env_file} holds more than the two addresses and is left as it is")
 
 
 @contextmanager
 def _written(addresses: Addresses, env_file: Path) -> Iterator[None]:
-    text = "".join(f"{name}={value}\n" for name, value in addresses.environment().items())
-    with tempfile.NamedTemporaryFile("w", dir=env_file.absolute().parent, prefix=".env-", delete=False) as new:
-        new.write(text)
-    Path(new.name).replace(env_file)
+    ours = [f"{name}={value}\n" for name, value in addresses.environment().items()]
+    _replace(env_file, [*ours, *_tokens_in(env_file)])
     try:
         yield
     finally:
+        tokens = _tokens_in(env_file)
         # Unless a later `up` has put its own addresses there.
-        if env_file.exists() and env_file.read_text() == text:
-            env_file.unlink()
+        if env_file.exists() and set(env_file.read_text().splitlines(keepends=True)) == {*ours, *tokens}:
+            if tokens:
+                _replace(env_file, tokens)
+            else:
+                env_file.unlink()
+
+
+def _tokens_in(env_file: Path) -> list[str]:
+    """The line that `credits tokens new --env-file` has put there; it stays."""
+    lines = env_file.read_text().splitlines(keepends=True) if env_file.exists() else []
+    return [line for line in lines if line.startswith(f"{TOKENS}=")]
+
+
+def _replace(env_file: Path, lines: list[str]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=env_file.absolute().parent, prefix=".env-", delete=False) as new:
+        new.writelines(lines)
+    Path(new.name).replace(env_file)
 
 
 def _end(signal_number: int, _frame: FrameType | None) -> NoReturn:

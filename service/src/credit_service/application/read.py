@@ -15,7 +15,8 @@ ENTRIES_LIMIT_MAX = 1_000
 class Answer(BaseModel):
     """What all answers share: values that do not change, instants written as in the messages."""
 
-    model_config = ConfigDict(frozen=True)
+    # Those who read may rely on every field, also on one that has a default.
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class PlanInForce(Answer):

@@ -14,6 +14,7 @@ from credit_service.cli import (
     resume,
     serve,
     tail,
+    tokens,
     topics,
     trigger,
 )
@@ -48,6 +49,7 @@ app.command("resume")(resume.resume)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(refunds.app, name="refunds")
+app.add_typer(tokens.app, name="tokens")
 app.command("adjust", context_settings=adjust.NEGATIVE_NUMBERS)(adjust.adjust)
 
 

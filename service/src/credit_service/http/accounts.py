@@ -1,73 +1,170 @@
-"""The read API: accounts, their entries, and what became of an event."""
+"""The read API: accounts, their entries, and what became of an event. The OpenAPI document is made from this, too."""
 
-from typing import Annotated, Any, TypeVar
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_contracts.ids import AccountId, EventId, EventSource
-from credit_service.application.read import ENTRIES_LIMIT_MAX, Reads
-
-T = TypeVar("T")
+from credit_service.application.read import (
+    ENTRIES_LIMIT_MAX,
+    AccountSnapshot,
+    DecidedEvent,
+    EntriesPage,
+    ParkedEvent,
+    Reads,
+)
+from credit_service.application.tokens import Scope
+from credit_service.http.access import Access
 
 ENTRIES_LIMIT_DEFAULT = 100
 SEQUENCE_MAX = 2**63 - 1 - ENTRIES_LIMIT_MAX
 
-_account_id: TypeAdapter[str] = TypeAdapter(AccountId)
-_source: TypeAdapter[str] = TypeAdapter(EventSource)
-_event_id: TypeAdapter[str] = TypeAdapter(EventId)
-_after: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=SEQUENCE_MAX)])
-_limit: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=1, le=ENTRIES_LIMIT_MAX)])
+
+def _plain_digits(given: object) -> object:
+    # Python also reads "1_000", " 5" and "5.0".
+    if isinstance(given, str) and not re.fullmatch(r"0|[1-9][0-9]{0,18}", given):
+        raise ValueError("must be a whole number")
+    return given
 
 
-def account_routes(reads: Reads) -> list[Route]:
-    """`/v1/accounts/{account_id}`, its `/entries`, and `/decisions?source=&id=`."""
-
-    async def account(request: Request) -> Response:
-        return _answer(await reads.account(_account(request)), "no such account")
-
-    async def entries(request: Request) -> Response:
-        after = _read(_after, request.query_params.get("after", "0"), "after")
-        limit = _read(_limit, request.query_params.get("limit", str(ENTRIES_LIMIT_DEFAULT)), "limit")
-        return _answer(await reads.entries(_account(request), after=after, limit=limit), "no such account")
-
-    async def decision(request: Request) -> Response:
-        source = _read(_source, request.query_params.get("source"), "source")
-        event_id = _read(_event_id, request.query_params.get("id"), "id")
-        found = await reads.event(_account(request), source, event_id)
-        return _answer(found, "no event of this source and id was decided or is parked")
-
-    return [
-        Route("/v1/accounts/{account_id}", account),
-        Route("/v1/accounts/{account_id}/entries", entries),
-        Route("/v1/accounts/{account_id}/decisions", decision),
-    ]
+def _whole_number(least: int, most: int, description: str) -> TypeAdapter[int]:
+    # The bounds stand innermost: pydantic leaves them out of the schema where they follow a function.
+    bounds = Field(ge=least, le=most, description=description)
+    return TypeAdapter(Annotated[int, bounds, BeforeValidator(_plain_digits)])
 
 
-def _account(request: Request) -> str:
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a request may say besides the account; without a default it has to."""
+
+    name: str
+    kind: TypeAdapter[Any]
+    default: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One question that can be put to the ledger."""
+
+    name: str
+    path: str
+    summary: str
+    scope: Scope
+    parameters: tuple[Parameter, ...]
+    answer: Any
+    otherwise: str
+    ask: Callable[[Reads, str, Mapping[str, Any]], Awaitable[BaseModel | None]]
+
+
+ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(AccountId)
+OPERATIONS = (
+    Operation(
+        name="readAccount",
+        path="/v1/accounts/{account_id}",
+        summary="Balance, plan, billing month, open grants, declines in this month.",
+        scope=Scope.ACCOUNTS,
+        parameters=(),
+        answer=AccountSnapshot,
+        otherwise="no such account",
+        ask=lambda reads, account_id, _: reads.account(account_id),
+    ),
+    Operation(
+        name="readEntries",
+        path="/v1/accounts/{account_id}/entries",
+        summary="The ledger: every balance change with its cause, page by page.",
+        scope=Scope.ENTRIES,
+        parameters=(
+            Parameter(
+                "after", _whole_number(0, SEQUENCE_MAX, "The sequence that the page follows: `next_after`."), default=0
+            ),
+            Parameter(
+                "limit",
+                _whole_number(1, ENTRIES_LIMIT_MAX, "Balance changes on the page."),
+                default=ENTRIES_LIMIT_DEFAULT,
+            ),
+        ),
+        answer=EntriesPage,
+        otherwise="no such account",
+        ask=lambda reads, account_id, given: reads.entries(account_id, **given),
+    ),
+    Operation(
+        name="readDecision",
+        path="/v1/accounts/{account_id}/decisions",
+        summary="What became of one event.",
+        scope=Scope.DECISIONS,
+        parameters=(Parameter("source", TypeAdapter(EventSource)), Parameter("id", TypeAdapter(EventId))),
+        answer=DecidedEvent | ParkedEvent,
+        otherwise="no event of this source and id was decided or is parked",
+        ask=lambda reads, account_id, given: reads.event(account_id, given["source"], given["id"]),
+    ),
+)
+
+
+def account_routes(reads: Reads, access: Access) -> list[Route]:
+    """A route an operation."""
+    return [get(operation.path, _endpoint(operation, reads, access)) for operation in OPERATIONS]
+
+
+def get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """A route that answers GET and nothing else; Starlette would add HEAD."""
+    route = Route(path, endpoint)
+    route.methods = {"GET"}
+    return route
+
+
+def _endpoint(operation: Operation, reads: Reads, access: Access) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        account_id = _decoded(request.path_params["account_id"])
+        access.check(request, operation.scope, account_id)
+        if account_id is None:
+            raise HTTPException(400, "account_id: not UTF-8")
+        account_id = _read(ACCOUNT_ID, account_id, "account_id")
+        found = await operation.ask(reads, account_id, _given(operation, request))
+        if found is None:
+            raise HTTPException(404, operation.otherwise)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return endpoint
+
+
+def _decoded(sent: str) -> str | None:
     # The router matches the path as it was sent, so that an id may have a slash in it.
     try:
-        given = unquote_to_bytes(request.path_params["account_id"]).decode()
+        return unquote_to_bytes(sent).decode()
     except UnicodeDecodeError:
-        raise HTTPException(400, "account_id: not UTF-8") from None
-    return _read(_account_id, given, "account_id")
+        return None
 
 
-def _read(adapter: TypeAdapter[T], given: str | None, name: str) -> T:
-    if given is None:
-        raise HTTPException(400, f"{name}: missing")
+def _given(operation: Operation, request: Request) -> dict[str, Any]:
+    sent = request.query_params
+    known = [parameter.name for parameter in operation.parameters]
+    if len(sent.multi_items()) > len(sent) or not sent.keys() <= set(known):
+        # One that is misspelt would be passed over, and the answer be to another question.
+        raise HTTPException(
+            400, f"query: each of {', '.join(known)} once, and no other" if known else "query: not known"
+        )
+    given = {}
+    for parameter in operation.parameters:
+        if parameter.name in sent:
+            given[parameter.name] = _read(parameter.kind, sent[parameter.name], parameter.name)
+        elif parameter.default is None:
+            raise HTTPException(400, f"{parameter.name}: missing")
+        else:
+            given[parameter.name] = parameter.default
+    return given
+
+
+def _read(adapter: TypeAdapter[Any], given: str, name: str) -> Any:
     try:
         return adapter.validate_python(given)
     except ValidationError as error:
-        told: dict[str, Any] = dict(error.errors(include_url=False, include_input=False)[0])
-        raise HTTPException(400, f"{name}: {told['msg']}") from None
-
-
-def _answer(found: BaseModel | None, otherwise: str) -> Response:
-    if found is None:
-        raise HTTPException(404, otherwise)
-    return Response(found.model_dump_json(), media_type="application/json")
+        told = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise HTTPException(400, f"{name}: {told['msg'].removeprefix('Value error, ')}") from None

@@ -9,29 +9,32 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import Reads
+from credit_service.http.access import Access
 from credit_service.http.accounts import account_routes
+from credit_service.http.guard import Guard
 from credit_service.http.health import Ping, ReportsProblems, health_routes
+from credit_service.http.openapi import openapi_route
 from credit_service.http.problems import database_away, defect, refused
 
 
-def create_api(reads: Reads) -> Starlette:
-    """The read API; run it with `http.server.HttpServer`, as the other."""
-    return _app(account_routes(reads))
+def create_api(reads: Reads, access: Access) -> ASGIApp:
+    """The read API for those with a token, and its document for all; run it with `http.server.HttpServer`."""
+    return _app([*account_routes(reads, access), openapi_route()])
 
 
-def create_health_app(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> Starlette:
+def create_health_app(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> ASGIApp:
     """Health and metrics: for probes and Prometheus, which bring no token."""
     return _app(health_routes(status, ping, registry))
 
 
-def _app(routes: list[Route]) -> Starlette:
+def _app(routes: list[Route]) -> ASGIApp:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(PathAsSent)],
         exception_handlers={HTTPException: refused, LedgerUnavailable: database_away, Exception: defect},
     )
     app.router.redirect_slashes = False
-    return app
+    return Guard(app)
 
 
 class PathAsSent:

@@ -8,13 +8,48 @@ from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 END_SECONDS_MAX = 3.0
 CONNECTIONS_MAX = 500
+# More than `http.guard` allows, so that it is the guard who refuses, in words.
+HEAD_BYTES_MAX = 32 * 1024
+# More than an answer may take: to send a request, to have it answered, and to read the answer.
+TURN_SECONDS_MAX = 15.0
 
 
 class CannotListen(OSError):  # noqa: N818 - reads as the condition that it reports
     """The address is taken, or not this machine's."""
+
+
+class QuickProtocol(H11Protocol):
+    """A connection whose client has to be quick; uvicorn itself would wait for ever for the rest of a request."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """The time runs from here."""
+        super().connection_made(transport)
+        self._set_deadline()
+
+    def on_response_complete(self) -> None:
+        """And for the next request from here, or for what is still to be sent."""
+        super().on_response_complete()
+        self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        self._cancel_deadline()
+        super().connection_lost(exc)
+
+    def _set_deadline(self) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(TURN_SECONDS_MAX, self.transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class HttpServer:
@@ -29,11 +64,15 @@ class HttpServer:
         self._host = host
         self._config = uvicorn.Config(
             app,
+            http=QuickProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             lifespan="off",
             limit_concurrency=CONNECTIONS_MAX,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
         self._server = uvicorn.Server(self._config)
         self._sockets: list[socket.socket] = []

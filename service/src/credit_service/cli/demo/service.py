@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from credit_service.application.tokens import Scope, Token, new_token, sha256_of
+
 READY_SECONDS_MAX = 30
 ANSWER_SECONDS_MAX = 5
 END_SECONDS_MAX = 20
@@ -31,12 +33,13 @@ class Stopped(Exception):  # noqa: N818 - reads as what happened
 class ServiceProcess:
     """A running `credits serve`, with its HTTP API."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int, token: str, log: Path) -> None:
         self.port = port
         self.health_port = health_port
         self.log = log
         self.keeps_log = False
         self._process = process
+        self._token = token
 
     def check_that_it_runs(self) -> None:
         """Raises `Stopped` if the service has ended by itself."""
@@ -95,7 +98,7 @@ class ServiceProcess:
 
     async def _found(self, path: str) -> dict[str, Any] | None:
         try:
-            status, answer = await asyncio.to_thread(_get, self.port, path)
+            status, answer = await asyncio.to_thread(_get, self.port, path, self._token)
         except (OSError, http.client.HTTPException) as error:
             # A process that dies resets its connections a moment before its end is known.
             with contextlib.suppress(TimeoutError):
@@ -109,11 +112,11 @@ class ServiceProcess:
         return answer
 
 
-def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
+def _get(port: int, path: str, token: str = "") -> tuple[int, dict[str, Any]]:
     # Not urllib, which would ask a proxy for what is on this machine.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     finally:
@@ -124,6 +127,8 @@ def _get(port: int, path: str) -> tuple[int, dict[str, Any]]:
 async def running_service(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
     """Starts the service and ends it in any case; its log is a temporary file, which stays if `keeps_log` says so."""
     port, health_port = _free_ports(2)
+    secret = new_token()
+    token = Token(name="demo", sha256=sha256_of(secret), scopes=frozenset(Scope))
     descriptor, log = tempfile.mkstemp(prefix="credits-demo-", suffix=".log")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -138,6 +143,7 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
                 "CREDITS_LOG_FORMAT": "console",
                 "CREDITS_HTTP_HOST": "127.0.0.1",
                 "CREDITS_HTTP_PORT": str(port),
+                "CREDITS_HTTP_TOKENS": json.dumps([token.entry()]),
                 "CREDITS_HEALTH_HOST": "127.0.0.1",
                 "CREDITS_HEALTH_PORT": str(health_port),
                 "CREDITS_SHUTDOWN_SECONDS": str(END_SECONDS_MAX // 2),
@@ -145,7 +151,7 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
         )
     finally:
         os.close(descriptor)
-    service = ServiceProcess(process, port, health_port, Path(log))
+    service = ServiceProcess(process, port, health_port, secret, Path(log))
     try:
         yield service
     finally:
