@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import KafkaError
 
+from credit_service.application.asyncapi import Deployed
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.process import Processor, Report
@@ -147,7 +148,7 @@ async def serve(settings: Settings) -> int:
                 await PostgresReads(pool).ping()
 
         access = Access(settings.http_tokens)
-        api = HttpServer(create_api(reads, access), settings.http_host, settings.http_port)
+        api = HttpServer(create_api(reads, access, Deployed.of(settings)), settings.http_host, settings.http_port)
         health_app = create_health_app(status, ping, metrics.registry)
         health = HttpServer(health_app, settings.health_host, settings.health_port)
         async with (

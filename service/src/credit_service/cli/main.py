@@ -7,6 +7,7 @@ import typer
 from credit_service.cli import (
     account,
     adjust,
+    asyncapi,
     dead_letters,
     migrate,
     reconcile,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("migrate")(migrate.migrate)
 app.add_typer(topics.app, name="topics")
+app.command("asyncapi")(asyncapi.asyncapi)
 app.command("serve")(serve.serve)
 app.add_typer(account.app, name="account")
 app.command("explain")(explain)

@@ -7,19 +7,23 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from credit_service.application.asyncapi import Deployed
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import Reads
 from credit_service.http.access import Access
 from credit_service.http.accounts import account_routes
+from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.guard import Guard
 from credit_service.http.health import Ping, ReportsProblems, health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.http.problems import database_away, defect, refused
 
 
-def create_api(reads: Reads, access: Access) -> ASGIApp:
-    """The read API for those with a token, and its document for all; run it with `http.server.HttpServer`."""
-    return _app([*account_routes(reads, access), openapi_route()])
+def create_api(reads: Reads, access: Access, deployed: Deployed | None = None) -> ASGIApp:
+    """The read API for those with a token, and for all its document and that of the topics; run it with
+    `http.server.HttpServer`.
+    """
+    return _app([*account_routes(reads, access), openapi_route(), *asyncapi_routes(deployed or Deployed())])
 
 
 def create_health_app(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> ASGIApp:
