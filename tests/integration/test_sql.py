@@ -16,6 +16,7 @@ STATEMENTS = sorted(f.name.removesuffix(".sql") for f in (files("credit_service.
 HOT = [
     "accounts_with_due_timers",
     "accounts_to_unpark",
+    "backlog",
     "claim_outbox",
     "delete_parked_events",
     "finish_claim",
@@ -43,10 +44,10 @@ HOT = [
 ]
 
 # One row a table, or a handful: there is nothing for an index to find.
-TINY = {"outbox_claim", "finished"}
+TINY = {"outbox_claim", "finished", "paused_topics"}
 
 # They take the first rows of an index, and look for none.
-IN_ORDER = {"accounts_to_unpark", "claim_outbox"}
+IN_ORDER = {"accounts_to_unpark", "backlog", "claim_outbox"}
 WHOLE_INDEX = re.compile(r"Index (?:Only )?Scan using \w+ on (?:credits\.)?(\w+)[^\n]*\n(?! *Index Cond)")
 
 # What an index finds by the account alone, and then looks through.
@@ -94,6 +95,8 @@ INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
 SELECT 'balance-changed', 'a', n::text, now(), '{}' FROM generate_series(1, 20000) AS n;
 INSERT INTO credits.dead_letters (topic, partition, "offset", digest, reason, detail, headers, timestamp_ms, created_at)
 SELECT 't', 0, n, decode(md5('d'), 'hex'), 'r', 'd', '[]', 0, now() FROM generate_series(1, 20000) AS n;
+INSERT INTO credits.offset_gaps (topic, partition, expected_offset, resumed_offset, log_end_offset, noticed_at)
+SELECT 't', n, 0, 1, 2, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO credits.partition_offsets SELECT 't' || n % 50, n, 0 FROM generate_series(1, 5000) AS n;
 """
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -33,7 +32,8 @@ from credit_service.kafka.status import Status
 from credit_service.kafka.topics import missing_or_uneven
 from credit_service.logging import log_what_the_loop_meets
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing
+from credit_service.metrics.standing import PoolUse, Standing, TopicLag
+from credit_service.postgres.backlog import PostgresSight
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.offsets import PostgresOffsetStore
@@ -42,6 +42,8 @@ from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.schema import schema_problem
 from credit_service.settings import load_http_tokens
+from credit_service.watch.loop_guard import guarded
+from credit_service.watch.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -53,10 +55,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-WATCH_EVERY_SECONDS = 5.0
 # Of their own, so that those who look never wait in front of those who decide.
 READ_CONNECTIONS_MAX = 2
-STUCK_SECONDS_MAX = 600.0
+WATCH_CONNECTIONS_MAX = 1
 NEW_OBJECTS_PER_COLLECTION = 300_000
 
 
@@ -67,10 +68,12 @@ class Service:
     intake: Intake
     relay: Relay
     doorbell: Doorbell
+    watch: Watch
 
 
-def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> Service:
+def build(settings: Settings, pools: Mapping[str, Pool], status: Status, metrics: Metrics) -> Service:
     """Wires the parts; connects to nothing yet."""
+    pool = pools["ledger"]
     rules = Rules(late_refund=settings.late_refund)
     reach = failpoint(settings.kill_at)
     connection = KafkaConnection.of(settings)
@@ -104,22 +107,28 @@ def build(settings: Settings, pool: Pool, status: Status, metrics: Metrics) -> S
         stored,
         bounds,
     )
-    return Service(intake, relay, doorbell)
+    watch = Watch(PostgresSight(pools["watch"]), intake, status, settings.stuck_seconds_max)
+    return Service(intake, relay, doorbell, watch)
 
 
 def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Standing:
     """What the metrics show of the parts, now."""
-    intake, relay = service.intake, service.relay
+    intake, relay, watch = service.intake, service.relay, service.watch
+    lag = intake.lag()
+    behind = None if lag is None else {topic: TopicLag(of.messages, of.seconds) for topic, of in lag.items()}
     return Standing(
         is_ready=not status.problems,
         buffered=intake.buffered,
         assigned=intake.assigned,
-        progress_age_seconds=time.monotonic() - intake.progress_at,
+        progress_age_seconds=watch.waited_seconds,
         retries=intake.retries,
         relay_leads=relay.is_leading,
         relay_restarts=relay.restarts,
         published=relay.published,
         pools=[PoolUse(n, p.get_size(), p.get_idle_size(), p.get_max_size()) for n, p in pools.items()],
+        lag=behind,
+        database_answers=watch.database_answers,
+        backlog=watch.backlog,
     )
 
 
@@ -136,10 +145,15 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(signal_number, ending.set)
     status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
     url, read_url = settings.database_url.get_secret_value(), settings.read_database_url.get_secret_value()
-    async with open_pool(url) as pool, open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool:
+    async with (
+        guarded(settings.stuck_seconds_max),
+        open_pool(url) as pool,
+        open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool,
+        open_pool(url, WATCH_CONNECTIONS_MAX) as watch_pool,
+    ):
+        pools = {"ledger": pool, "reads": reads_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
-        service = build(settings, pool, status, metrics)
-        pools = {"ledger": pool, "reads": reads_pool}
+        service = build(settings, pools, status, metrics)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
@@ -157,8 +171,8 @@ async def serve(settings: Settings) -> int:
         ):
             exit_code = await _run(settings, service, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
-        pool.terminate()
-        reads_pool.terminate()
+        for opened in pools.values():
+            opened.terminate()
     log.info("ended", exit_code=exit_code)
     return exit_code
 
@@ -188,7 +202,7 @@ async def _run(settings: Settings, service: Service, pool: Pool, status: Status,
     log.info("serving")
     async with _running(service) as tasks:
         stopped = asyncio.create_task(ending.wait())
-        stuck = asyncio.create_task(_watch(service.intake))
+        stuck = asyncio.create_task(service.watch.run())
         await asyncio.wait({stopped, stuck, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         stuck.cancel()
@@ -273,10 +287,3 @@ async def _join(intake: Intake) -> str | None:
     except (KafkaError, TimeoutError, OSError) as error:
         return f"Kafka: {told(error)}"
     return None
-
-
-async def _watch(intake: Intake) -> None:
-    """Ends once messages have waited for too long without progress, while the ledger was there."""
-    while time.monotonic() - intake.progress_at < STUCK_SECONDS_MAX:  # noqa: ASYNC110 - what is watched for is silence
-        await asyncio.sleep(WATCH_EVERY_SECONDS)
-    log.error("messages wait and nothing is decided, ending so that another start may help")

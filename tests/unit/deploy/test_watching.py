@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from credit_service.application.backlog import Backlog
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.backlog import Backlog
 from credit_service.cli.main import app
 from credit_service.metrics.labels import POOLS, REASONS
 from credit_service.metrics.registry import Metrics

@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.backlog import Backlog
 from credit_service.application.process import Report
+from credit_service.application.sights import Backlog
 from credit_service.metrics.labels import OUTCOMES, POOLS, REASONS
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
@@ -27,7 +27,8 @@ KNOWN = Standing(
     is_ready=True,
     pools=[PoolUse(name, open=3, idle=1, most=6) for name in POOLS],
     lag={topic: TopicLag(messages=2, seconds=1.5) for topic in INCOMING_TOPICS},
-    backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7),
+    database_answers=True,
+    backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7, 8),
 )
 
 

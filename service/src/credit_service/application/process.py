@@ -181,7 +181,6 @@ class Processor:
         tell: Tell = tell_nobody,
     ) -> None:
         self.positions: Positions = {}
-        self.attempted_at = time.monotonic()
         self.retries = 0
         self._ledger = ledger
         self._rules = rules
@@ -247,7 +246,6 @@ class Processor:
             except LedgerUnavailable as error:
                 report.retries += 1
                 self.retries += 1
-                self.attempted_at = time.monotonic()
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
                 self._note_denied(work, str(error) if isinstance(error, AccessDenied) else None)
             else:

@@ -66,6 +66,10 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
             self._handed_out[partition] = records[-1].offset + 1
         return handed_out
 
+    def has_handed_out(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether all before `offset` was handed out, and nothing from there on."""
+        return self._handed_out.get(partition) == offset
+
     async def is_read_to_its_end(self, partition: TopicPartition, received: int) -> bool:
         """Whether nothing lies in the partition beyond `received`, the offset after the last record that arrived.
 

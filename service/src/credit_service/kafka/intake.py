@@ -18,9 +18,11 @@ from credit_service.application.partitions import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record, read_record
+from credit_service.application.sights import LaneSight
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decision import Incoming, Place
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.lag import Lag, LagMeter
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.member import Member
 from credit_service.kafka.status import Status
@@ -71,11 +73,7 @@ class Intake:
         self._stopping = asyncio.Event()
         self._lanes = Lanes(timers)
         self._member = Member(connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status)
-
-    @property
-    def progress_at(self) -> float:
-        """When, on the monotonic clock, a batch was last decided, nothing waited, or the ledger was seen to be away."""
-        return max(self._lanes.progress_at, self._processor.attempted_at)
+        self._lag = LagMeter(offsets, processor.positions, self._member.received)
 
     @property
     def buffered(self) -> int:
@@ -91,6 +89,33 @@ class Intake:
     def assigned(self) -> int:
         """How many partitions this member has."""
         return self._member.assigned
+
+    # --- how it looks from outside
+
+    async def measure_lag(self) -> None:
+        """See `application.sights.IntakeSight`."""
+        oldest_ms = {p: at for lane in self._lanes for p, at in lane.oldest_ms().items()}
+        await self._lag.measure(self._member.consumer, oldest_ms)
+
+    def lag(self) -> dict[str, Lag] | None:
+        """How far each topic, as the contracts know it, is behind, where that is known."""
+        of_topics = self._lag.by_topic()
+        if of_topics is None:
+            return None
+        return {self._connection.event_type(topic): lag for topic, lag in of_topics.items() if lag is not None}
+
+    def lanes(self) -> dict[str, LaneSight]:
+        """See `application.sights.IntakeSight`."""
+        return {
+            lane.name: LaneSight(
+                self._member.is_rejoining or self._lag.is_behind(self._member.read_by(lane)), lane.decided_at
+            )
+            for lane in self._lanes
+        }
+
+    async def excuse(self) -> str | None:
+        """See `application.sights.IntakeSight`."""
+        return await self._member.excuse()
 
     # --- the life of it
 
@@ -169,15 +194,17 @@ class Intake:
             records = lane.merge.take(self._bounds.batch_records_max, BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
             if records:
-                await self._decide(lane, records)
+                lane.taken = records
+                try:
+                    await self._decide(lane, records)
+                finally:
+                    lane.taken = ()
                 worked = True
             if lane.timers.is_time():
                 worked |= await self._sweep(lane, at_end)
             self._member.open_out_of_range(lane)
             await self._member.group_offsets.commit(self._member.consumer)
             self._member.go_on_with_drained(lane)
-            if worked or not lane.merge.buffered:
-                lane.progress_at = time.monotonic()
             return worked
 
     async def _decide(self, lane: Lane, records: list[Record]) -> None:
@@ -191,6 +218,7 @@ class Intake:
             log.warning("stored offsets moved, reading again from there", partitions=len(partitions))
             self._member.open_again(partitions)
             return
+        lane.decided_at = time.monotonic()
         self._member.group_offsets.note_moved(partitions)
         count = lane.timers.partitions
         report.misplaced = Counter(r.place.topic for r in records if _is_misplaced(r, count))

@@ -7,11 +7,15 @@ since a message lies in another partition than its account's, one waits for the 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from credit_service.application.ports import TopicPartition
 from credit_service.application.timers import TimerSweep
 from credit_service.kafka.merge import Merge
+
+if TYPE_CHECKING:
+    from credit_service.application.record import Record
 
 LANES = 2
 BUFFERED_BYTES_MAX = 40 * 1024 * 1024
@@ -20,20 +24,33 @@ IDLE_WAIT_SECONDS = 0.5
 
 
 class Lane:
-    """The buffers and the timers of some partition numbers; `in_hand` is held while a batch of theirs is decided."""
+    """The buffers and the timers of some partition numbers; `in_hand` is held while a batch of theirs is decided.
+
+    `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was.
+    """
 
     def __init__(self, name: str, timers: TimerSweep, bytes_max: int) -> None:
         self.name = name
         self.merge = Merge(bytes_max)
         self.timers = timers
         self.in_hand = asyncio.Lock()
-        self.progress_at = time.monotonic()
+        self.taken: Sequence[Record] = ()
+        self.decided_at = time.monotonic()
         self.next_pauses = 0.0
         self._arrived = asyncio.Event()
 
     def ring(self) -> None:
         """Says that there may be something to do."""
         self._arrived.set()
+
+    def oldest_ms(self) -> dict[TopicPartition, int]:
+        """Kafka's timestamp of the first record, of each partition that has any here, that is not decided yet."""
+        oldest: dict[TopicPartition, int] = {}
+        for record in self.taken:
+            oldest.setdefault(record.place[:2], record.timestamp_ms)
+        for partition, record in self.merge.heads().items():
+            oldest.setdefault(partition, record.timestamp_ms)
+        return oldest
 
     async def wait_for_work(self) -> None:
         """Until something has arrived; not for long, since time passes for timers and for what holds others back."""
@@ -73,8 +90,3 @@ class Lanes:
     def buffered(self) -> int:
         """How many records wait."""
         return sum(lane.merge.buffered for lane in self._lanes)
-
-    @property
-    def progress_at(self) -> float:
-        """When, on the monotonic clock, the lane that is furthest behind last came on, or had nothing to do."""
-        return min(lane.progress_at for lane in self._lanes)

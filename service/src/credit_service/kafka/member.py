@@ -18,10 +18,13 @@ from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
+from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.topics import partition_counts
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+ANSWER_SECONDS_MAX = 5.0
 PAUSES_READ_EVERY_SECONDS = 2.0
 
 
@@ -44,6 +47,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     ) -> None:
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
+        self.is_rejoining = False
         self._connection = connection
         self._lanes = lanes
         self._offsets = offsets
@@ -54,6 +58,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
         self._opening: set[asyncio.Task[None]] = set()
+        self._counts_differ = False
 
     @property
     def consumer(self) -> HandOverConsumer:
@@ -86,6 +91,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Waits for the batches in hand, or gives them up if the ledger is away; then forgets the partitions."""
         self._abandon.set()
+        self.is_rejoining = True
+        self._status.set("partitions", "partitions are being shared out anew")
         async with self._lanes.at_rest():
             await self._cancel_opening()
             await self.group_offsets.commit(self.consumer, at_once=True)
@@ -94,11 +101,20 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begins to open the partitions; records flow once each stands at the ledger's offset."""
+        self.is_rejoining = False
+        if not assigned:
+            # More members than partitions: this one is well, and takes over once another goes.
+            log.info("stands by, the other members have all partitions")
+            self._status.set("partitions", None)
         self.open_again(assigned)
 
     def assigned_to(self, lane: Lane) -> set[TopicPartition]:
         """What this member has of the lane's partitions."""
         return {partition for partition in self.consumer.assignment() if self._lanes.of(partition) is lane}
+
+    def read_by(self, lane: Lane) -> set[TopicPartition]:
+        """Those of them that are not left alone."""
+        return self.assigned_to(lane) - self._left_alone
 
     def open_again(self, partitions: Collection[TopicPartition]) -> None:
         """Drops what is known of the partitions, and reads on from what the ledger says."""
@@ -163,7 +179,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     def _partition_counts_are_equal(self) -> bool:
         consumer = self.consumer
         counts = {t: len(consumer.partitions_for_topic(t) or ()) for t in self._connection.incoming_topics}
-        if len(set(counts.values())) == 1 and all(counts.values()):
+        self._counts_differ = len(set(counts.values())) > 1 or not all(counts.values())
+        if not self._counts_differ:
             for lane in self._lanes:
                 lane.timers.partitions = next(iter(counts.values()))
             return True
@@ -198,6 +215,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         silent = self.consumer.hears_nothing()
         if self._status.set("kafka", "no broker answers" if silent else None):
             log.warning("no broker answers" if silent else "brokers answer again")
+
+    async def excuse(self) -> str | None:
+        """Why nothing comes on, if that is not this member's fault: uneven topics, or no broker there.
+
+        A broker that this member does not hear, and that answers somebody else, is no excuse.
+        """
+        if self._counts_differ:
+            return "incoming topics have unequal partition counts"
+        if not self.consumer.hears_nothing():
+            return None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await partition_counts(self._connection, self._connection.incoming_topics)
+        except (BrokerUnavailable, TimeoutError) as error:
+            return str(error) or "no broker answers"
+        return None
 
     def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
         self._out_of_range |= partitions

@@ -66,6 +66,10 @@ class Merge:
         buffer = self._buffers.get(partition)
         return buffer is not None and bool(buffer.records)
 
+    def heads(self) -> dict[TopicPartition, Record]:
+        """The first record of each partition that has any buffered."""
+        return {partition: buffer.records[0] for partition, buffer in self._buffers.items() if buffer.records}
+
     def full(self) -> set[TopicPartition]:
         """The partitions that hold their share, of which no more is to be fetched."""
         return self._with_more_than(1.0)

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from credit_service.application.backlog import Backlog
+from credit_service.application.sights import Backlog
 from credit_service.metrics.labels import PUBLISHED
 
 
@@ -44,6 +44,7 @@ class Standing:
     published: Mapping[str, int] = field(default_factory=dict)
     pools: Sequence[PoolUse] = ()
     lag: Mapping[str, TopicLag] | None = None
+    database_answers: bool = False
     backlog: Backlog | None = None
 
 
@@ -86,7 +87,7 @@ SHOWN = (
     _gauge("assigned_partitions", "Partitions that this member reads", lambda s: s.assigned),
     _gauge(
         "progress_age_seconds",
-        "Time since a batch was decided or nothing waited",
+        "Time that messages have waited without one being decided; 0: all is well",
         lambda s: s.progress_age_seconds,
     ),
     _counter("batch_retries", "Attempts repeated because the database was away or too slow", lambda s: s.retries),
@@ -131,7 +132,7 @@ SHOWN = (
         ["pool"],
         lambda s: [((pool.name,), pool.most) for pool in s.pools],
     ),
-    _gauge("database_up", "1 if the database answered when last looked at", lambda s: s.backlog is not None),
+    _gauge("database_up", "1 if the database answered when last looked at", lambda s: s.database_answers),
     _backlog("outbox_events", "Events that wait to be published", lambda b: b.outbox_events),
     _backlog(
         "outbox_oldest_age_seconds",
@@ -143,6 +144,7 @@ SHOWN = (
     _backlog("refund_requests_waiting", "Refund requests that nobody has decided", lambda b: b.refund_requests),
     _backlog("offset_gaps", "Recorded gaps: messages that Kafka no longer had", lambda b: b.offset_gaps),
     _backlog("paused_topics", "Topics that are left alone until `credits resume`", lambda b: b.paused_topics),
+    _backlog("timers_late", "Accounts with a timer that is more than a minute late", lambda b: b.timers_late),
 )
 
 

@@ -114,7 +114,8 @@ def faults_named() -> Iterator[None]:
         raise AccessDenied(f"the server's certificate is not trusted: {error.verify_message}") from None
     except (FileNotFoundError, PermissionError, asyncpg.ClientConfigurationError) as error:
         raise AccessDenied(f"what the URL says of TLS cannot be used: {type(error).__name__}") from None
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    # The internal one is what a connection says that the server has ended a moment ago.
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         if NO_TLS in str(error):
             raise AccessDenied("the server has no TLS, and the URL asks for it") from None
         raise LedgerUnavailable(type(error).__name__) from None

@@ -1,0 +1,52 @@
+"""What the service asks its own parts, to see whether it comes on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+COUNTED_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the ledger holds that waits, each counted up to `COUNTED_MAX`, so that looking never takes long."""
+
+    outbox_events: int
+    outbox_oldest_seconds: float
+    parked_events: int
+    dead_letters: int
+    refund_requests: int
+    offset_gaps: int
+    paused_topics: int
+    timers_late: int
+
+
+class LedgerSight(Protocol):
+    """What is asked of the database, on a connection of its own. Raises `LedgerUnavailable`."""
+
+    async def backlog(self) -> Backlog:
+        """What waits."""
+
+    async def schema_problem(self) -> str | None:
+        """What is wrong with the schema, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSight:
+    """Whether messages wait for a lane, and when, on the monotonic clock, it last decided some."""
+
+    waits: bool
+    decided_at: float
+
+
+class IntakeSight(Protocol):
+    """What is asked of the intake."""
+
+    async def measure_lag(self) -> None:
+        """Finds out how far the ledger is behind Kafka; bounded, and raises nothing."""
+
+    def lanes(self) -> Mapping[str, LaneSight]:
+        """Each lane by its name."""
+
+    async def excuse(self) -> str | None:
+        """What is missing on Kafka's side, if that is why nothing comes on."""

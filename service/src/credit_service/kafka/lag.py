@@ -1,0 +1,129 @@
+"""How far the ledger is behind Kafka, in messages and in seconds."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from credit_service.application import ports
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.ports import OffsetStore, Positions
+from credit_service.kafka.consumer import HandOverConsumer
+
+ANSWER_SECONDS_MAX = 5.0
+KNOWN_SECONDS_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What is not decided yet: how many messages, and how old the oldest of them is; 0 where there is none.
+
+    As Kafka counts: markers of transactions that lie between messages are counted with them.
+    """
+
+    messages: int = 0
+    seconds: float = 0.0
+
+
+class LagMeter:
+    """Measures each partition that a member has, against the ends of the logs as Kafka tells them when asked.
+
+    The fetcher's own notion of an end is not asked: it grows old while a partition is held. `positions` are the
+    ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
+    """
+
+    def __init__(
+        self, offsets: OffsetStore, positions: Positions, received: Mapping[ports.TopicPartition, int]
+    ) -> None:
+        self._offsets = offsets
+        self._positions = positions
+        self._received = received
+        self._following: Positions = {}
+        self._lags: dict[ports.TopicPartition, Lag | None] = {}
+        self._measured_at = -KNOWN_SECONDS_MAX
+        self._behind_since: dict[ports.TopicPartition, tuple[int, float]] = {}
+
+    def by_topic(self) -> dict[str, Lag | None] | None:
+        """The lag of each topic; None for one of which it is not known, or for all if it was not measured lately."""
+        if time.monotonic() - self._measured_at > KNOWN_SECONDS_MAX:
+            return None
+        of_topics: dict[str, list[Lag | None]] = defaultdict(list)
+        for (topic, _), lag in self._lags.items():
+            of_topics[topic].append(lag)
+        return {topic: _summed(lags) for topic, lags in of_topics.items()}
+
+    def is_behind(self, partitions: Collection[ports.TopicPartition]) -> bool:
+        """Whether messages of these waited when it was last measured."""
+        return any((lag := self._lags.get(partition)) is not None and lag.messages for partition in partitions)
+
+    async def measure(self, consumer: HandOverConsumer, oldest_ms: Mapping[ports.TopicPartition, int]) -> None:
+        """One measurement; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
+
+        If Kafka does not answer, what was measured last stands until it is too old.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                assigned = consumer.assignment()
+                ends = await consumer.end_offsets(assigned) if assigned else {}
+                self._following = await self._find_following(consumer, assigned)
+                lags = {tp: await self._lag(consumer, tp, end, oldest_ms) for tp, end in ends.items()}
+        except (KafkaError, IllegalStateError, TimeoutError):
+            return
+        self._lags, self._measured_at = lags, time.monotonic()
+        self._behind_since = {tp: since for tp, since in self._behind_since.items() if tp in lags}
+
+    async def _find_following(self, consumer: HandOverConsumer, assigned: Collection[TopicPartition]) -> Positions:
+        """The offset that the ledger takes next, of each partition where that is known."""
+        following: Positions = {tp: self._positions[tp] for tp in assigned if tp in self._positions}
+        others = [tp for tp in assigned if tp not in self._positions]
+        if not others:
+            return following
+        try:
+            following |= await self._offsets.load(others)
+        except LedgerUnavailable:
+            # Nobody decides anything while the ledger is away: what was known is still so.
+            return following | {tp: self._following[tp] for tp in others if tp in self._following}
+        if unread := [tp for tp in others if tp not in following]:
+            following |= await consumer.beginning_offsets(unread)
+        return following
+
+    async def _lag(
+        self,
+        consumer: HandOverConsumer,
+        partition: TopicPartition,
+        end: int,
+        oldest_ms: Mapping[ports.TopicPartition, int],
+    ) -> Lag | None:
+        following = self._following.get(partition)
+        if following is None:
+            return None
+        if following >= end or await self._is_done(consumer, partition, end):
+            self._behind_since.pop(partition, None)
+            return Lag()
+        now = time.time()
+        if partition in oldest_ms:
+            return Lag(end - following, max(0.0, now - oldest_ms[partition] / 1000))
+        # What has not arrived has not told its age: it is at least as old as the time since it was first missed.
+        noticed, since = self._behind_since.get(partition, (following, now))
+        if noticed != following:
+            since = now
+        self._behind_since[partition] = (following, since)
+        return Lag(end - following, max(0.0, now - since))
+
+    async def _is_done(self, consumer: HandOverConsumer, partition: TopicPartition, end: int) -> bool:
+        """Whether only markers of transactions, which are no messages, lie between the ledger and the end."""
+        position = self._positions.get(partition)
+        if position is None or position != self._received.get(partition):
+            return False
+        return consumer.has_handed_out(partition, position) and bool(await consumer.position(partition) >= end)
+
+
+def _summed(lags: Collection[Lag | None]) -> Lag | None:
+    known = [lag for lag in lags if lag is not None]
+    if len(known) < len(lags):
+        return None
+    return Lag(sum(lag.messages for lag in known), max(lag.seconds for lag in known))

@@ -1,0 +1,37 @@
+-- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
+-- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late.
+SELECT
+    (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
+    (
+        SELECT
+            coalesce(
+                greatest(extract(EPOCH FROM credits.ledger_now() - min(coalesce(o.event_time, d.created_at))), 0), 0
+            )::float8
+        FROM (
+            SELECT event_time, dead_letter_id FROM credits.outbox ORDER BY outbox_id LIMIT 100
+        ) AS o
+        LEFT JOIN LATERAL (
+            SELECT created_at FROM credits.dead_letters WHERE dead_letter_id = o.dead_letter_id LIMIT 1
+        ) AS d ON true
+    ),
+    (SELECT count(*) FROM (SELECT FROM credits.parked_events ORDER BY parked_at LIMIT $1) AS counted),
+    (
+        SELECT count(*)
+        FROM (
+            SELECT FROM credits.dead_letters
+            WHERE status = 'waiting' ORDER BY topic, reason, dead_letter_id LIMIT $1
+        ) AS counted
+    ),
+    (
+        SELECT count(*)
+        FROM (SELECT FROM credits.refund_requests WHERE status = 'waiting' ORDER BY requested_at LIMIT $1) AS counted
+    ),
+    (SELECT count(*) FROM (SELECT FROM credits.offset_gaps ORDER BY gap_id LIMIT $1) AS counted),
+    (SELECT count(*) FROM (SELECT FROM credits.paused_topics ORDER BY topic LIMIT $1) AS counted),
+    (
+        SELECT count(*)
+        FROM (
+            SELECT FROM credits.accounts
+            WHERE next_timer_at < credits.ledger_now() - interval '1 minute' ORDER BY next_timer_at LIMIT $1
+        ) AS counted
+    );

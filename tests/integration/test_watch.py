@@ -1,0 +1,223 @@
+"""A running service says what is wrong with it until it is mended, lives meanwhile, and ends once it is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from credit_service.postgres.migrate import newest_version
+from credit_service.postgres.outbox import LEADER_LOCK
+from support.clock import Clock
+from support.service import Deployment, ServiceProcess
+from support.topics import expire_members
+from support.traffic import Upstream, event
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+STUCK_SECONDS = 20
+QUICKLY_STUCK_SECONDS = 10
+AT = datetime.now(UTC) - timedelta(minutes=2)
+TOPIC = "prospect-generated"
+PLAN = event(PlanChanged(account_id="a", plan_id="p", monthly_credits=50), AT)
+
+
+async def generate(upstream: Upstream, *prospects: str) -> None:
+    await upstream.send([event(ProspectGenerated(account_id="a", prospect_id=p), AT) for p in prospects])
+
+
+class Seen:
+    """What a scrape had, by name and labels."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = {
+            (s.name, *sorted(s.labels.items())): s.value
+            for family in text_string_to_metric_families(text)
+            for s in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self._samples.get((f"credits_{name}", *sorted(labels.items())))
+
+    def values(self, name: str) -> Iterable[float]:
+        return [value for key, value in self._samples.items() if key[0] == f"credits_{name}"]
+
+
+async def scraped(service: ServiceProcess) -> Seen:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=10) as client:
+        return Seen((await client.get("/metrics")).text)
+
+
+async def shows(service: ServiceProcess, name: str, wanted: float | None, **labels: str) -> bool:
+    return (await scraped(service)).value(name, **labels) == wanted
+
+
+async def says(service: ServiceProcess, part: str, words: str) -> bool:
+    return words in (await service.problems()).get(part, "")
+
+
+@asynccontextmanager
+async def living(service: ServiceProcess) -> AsyncIterator[None]:
+    """Asks `/livez` all the while: it never answers anything but 200."""
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=10) as client:
+            while True:
+                assert (await client.get("/livez")).status_code == 200
+                await asyncio.sleep(0.2)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+        assert not asking.done(), asking.exception()
+    finally:
+        asking.cancel()
+
+
+@asynccontextmanager
+async def database_away(database_url: str) -> AsyncIterator[None]:
+    """The database lets nobody in, and nobody is in any more."""
+    url = urlsplit(database_url)
+    connection = await asyncpg.connect(url._replace(path="/postgres").geturl())
+    name = url.path[1:]
+    try:
+        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await connection.close()
+
+
+async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(stuck_seconds_max=str(STUCK_SECONDS))).ready()
+    async with deployment.upstream() as upstream, living(service):
+        await upstream.send([PLAN])
+        await deployment.oracle().drained()
+        await eventually(lambda: shows(service, "lag_messages", 0, topic=TOPIC))
+
+        await the_database_goes_away(deployment, service, upstream)
+        await the_lock_of_an_account_is_held(deployment, service, upstream)
+        await the_schema_is_too_old(deployment, service)
+        await nobody_publishes(deployment, service, upstream)
+        await partitions_are_lost(deployment, service, upstream)
+
+    await deployment.oracle().drained()
+    await eventually(lambda: shows(service, "ready", 1))
+    seen = await scraped(service)
+    assert set(seen.values("lag_messages")) == set(seen.values("lag_seconds")) == {0}
+    assert len(list(seen.values("lag_messages"))) == 9
+    assert seen.value("charges_total") == 5
+    assert seen.value("batch_retries_total") > 0  # type: ignore[operator]
+    assert seen.value("assigned_partitions") == 27
+    assert seen.value("published_events_total", topic="balance-changed") == 6
+    assert await service.terminate() == 0
+
+
+async def the_database_goes_away(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:
+    async with database_away(deployment.database_url):
+        await generate(upstream, "p1")
+        await eventually(lambda: says(service, "database", "does not answer"))
+        await eventually(lambda: says(service, "progress", "messages wait, and none was decided for more than 2 s"))
+        seen = await scraped(service)
+        assert seen.value("ready") == seen.value("database_up") == 0
+        assert seen.value("outbox_events") is None
+        assert seen.value("lag_messages", topic=TOPIC) == 1
+        assert seen.value("lag_seconds", topic=TOPIC) > 2  # type: ignore[operator]
+        assert seen.value("progress_age_seconds") > 2  # type: ignore[operator]
+    await service.ready()
+    await eventually(lambda: shows(service, "lag_messages", 0, topic=TOPIC))
+    await eventually(lambda: shows(service, "lag_seconds", 0, topic=TOPIC))
+    await eventually(lambda: shows(service, "outbox_events", 0))
+
+
+async def the_lock_of_an_account_is_held(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:
+    """The database answers, so that it shows what waits meanwhile."""
+    blocker = await asyncpg.connect(deployment.database_url)
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
+        await generate(upstream, "p2", "p3")
+        await eventually(lambda: shows(service, "lag_messages", 2, topic=TOPIC))
+        await eventually(lambda: says(service, "progress", "messages wait"))
+        seen = await scraped(service)
+        assert seen.value("lag_seconds", topic=TOPIC) > 0  # type: ignore[operator]
+        assert seen.value("lag_messages", topic="email-bounced") == 0
+        assert seen.value("database_up") == 1
+    await blocker.close()
+    await service.ready()
+    await eventually(lambda: shows(service, "lag_messages", 0, topic=TOPIC))
+
+
+async def the_schema_is_too_old(deployment: Deployment, service: ServiceProcess) -> None:
+    connection = await asyncpg.connect(deployment.database_url)
+    await connection.execute("DELETE FROM public.schema_migrations WHERE version = $1", newest_version())
+    await eventually(lambda: says(service, "schema", "run `credits migrate`"))
+    # A newer one is none of its concern: in a release the migration comes first.
+    await connection.execute(
+        "INSERT INTO public.schema_migrations (version) VALUES ($1), ('99990101000000')", newest_version()
+    )
+    await service.ready()
+    await connection.close()
+
+
+async def nobody_publishes(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:
+    """Another process has the relay's lock and does nothing with it."""
+    async with Clock.replacing(deployment.database_url, datetime.now(UTC)) as clock:
+        idle = await asyncpg.connect(deployment.database_url)
+        await idle.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::bigint",
+            LEADER_LOCK,
+        )
+        await idle.execute("SELECT pg_advisory_lock($1)", LEADER_LOCK)
+        await generate(upstream, "p4")
+        await eventually(lambda: shows(service, "outbox_events", 1))
+        assert await service.problems() == {}
+        await clock.set(datetime.now(UTC) + timedelta(seconds=90))
+        await eventually(lambda: says(service, "outbox", "events have waited in the outbox for more than 60 s"))
+        seen = await scraped(service)
+        assert seen.value("outbox_oldest_age_seconds") > 60  # type: ignore[operator]
+        assert seen.value("relay_leads") == 0
+        await idle.close()
+        await service.ready()
+        await eventually(lambda: shows(service, "relay_leads", 1))
+
+
+async def partitions_are_lost(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:
+    """The group throws the member out; what it reads then is read as before."""
+    await expire_members(deployment.kafka, deployment.group)
+    await eventually(lambda: service.logged("not ready") and service.logged("partitions opened")[1:])
+    await generate(upstream, "p5")
+    await deployment.oracle().drained()
+    await service.ready()
+
+
+async def test_who_is_stuck_ends_and_so_does_who_stands_still(deployment: Deployment) -> None:
+    """One waits for a lock that nobody gives back, though the database answers; one's event loop does not turn."""
+    await deployment.make_topics()
+    deployment.settings |= {"stuck_seconds_max": str(QUICKLY_STUCK_SECONDS), "shutdown_seconds": "4"}
+    still = await (await deployment.start(kafka_group_id=f"{deployment.group}-2")).ready()
+    still.freeze()
+    stuck = await (await deployment.start()).ready()
+    async with deployment.upstream() as upstream:
+        blocker = await asyncpg.connect(deployment.database_url)
+        async with blocker.transaction():
+            await blocker.execute("SELECT FROM credits.partition_offsets FOR UPDATE")
+            await upstream.send([PLAN])
+            async with living(stuck):
+                await eventually(lambda: says(stuck, "progress", "messages wait"))
+            assert await stuck.ended() == 1
+        await blocker.close()
+    assert stuck.logged("messages wait and nothing is decided, ending so that another start may help")
+    still.thaw()
+    assert await still.ended() == 1
+    assert "Timeout (0:00:10)!" in still.said()
