@@ -16,9 +16,9 @@ from credit_service.kafka.consumer import HandOverConsumer
 from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
+from credit_service.kafka.refusal import BrokerUnavailable
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
-from credit_service.kafka.refusal import BrokerUnavailable
 from credit_service.kafka.topics import partition_counts
 
 log = structlog.get_logger(__name__)
