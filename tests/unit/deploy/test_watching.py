@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from credit_service.application.backlog import Backlog
 
 from credit_contracts.topics import INCOMING_TOPICS
+from credit_service.application.sights import Backlog
 from credit_service.cli.main import app
 from credit_service.metrics.labels import POOLS, REASONS
 from credit_service.metrics.registry import Metrics
@@ -37,7 +37,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.standing = lambda: Standing(
         pools=[PoolUse(name, open=3, idle=1, most=6) for name in POOLS],
         lag={topic: TopicLag(messages=2, seconds=1.5) for topic in INCOMING_TOPICS},
-        backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7),
+        backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7, 8),
     )
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
