@@ -1,75 +1,58 @@
 """The README is what other teams build on: its examples run, and its tables are the code's."""
 
 import re
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from contextlib import closing
+from typing import Any, get_args
 
 import pytest
 
-from credit_contracts import INCOMING, OUTGOING, WRONG_EMAIL, Event, ProspectGenerated, decode
+from credit_contracts import INCOMING, OUTGOING, WRONG_EMAIL, Event, Place, Verdict, attempt_id, decode
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
-from credit_service.testing import CreditService
+from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
+from support.readme import README, programs, snippets
 
-README = (Path(__file__).parents[2] / "contracts" / "README.md").read_text("utf-8")
 
-
-def _example(number: int) -> dict[str, Any]:
+def test_first_snippet_is_read_by_the_service() -> None:
     namespace: dict[str, Any] = {}
-    exec(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number], namespace)  # noqa: S102
-    return namespace
+    exec(snippets()[0], namespace)  # noqa: S102 - it is what people run
+    record = namespace["record"]
+    event = decode(record.headers, record.value, topic_type="prospect-generated")
+    assert event == namespace["event"]
+    assert isinstance(event, Event)
+    assert event.id == attempt_id("prospect-generated", "acc_5f0c", "pro_91be", attempt=1)
 
 
-class Producer:
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-
-    async def send_and_wait(self, topic: str, value: bytes, **rest: Any) -> None:
-        self.sent.append({"topic": topic, "value": value, **rest})
+def test_programs_are_there_for_each_client_and_both_ways() -> None:
+    clients = ["aiokafka", "faststream", "confluent"]
+    assert programs().keys() == {"balances.py", *(f"{way}_{c}.py" for c in clients for way in ("send", "read"))}
 
 
-async def test_sending_as_the_readme_shows_is_read_by_the_service() -> None:
-    producer, now = Producer(), datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-    await _example(0)["report_prospect"](producer, "attempt-1", now)
-    [sent] = producer.sent
-    data = ProspectGenerated(account_id="acc_5f0c", prospect_id="pro_91be", campaign_id="cam_2d44")
-    assert decode(sent["headers"], sent["value"], topic_type=sent["topic"]) == Event(
-        "/campaigns", "attempt-1", "prospect-generated", now, data
-    )
-    assert sent["key"] == b"acc_5f0c"
-
-
-async def test_reading_as_the_readme_shows_takes_every_outgoing_example(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async def records() -> AsyncIterator[SimpleNamespace]:
-        for topic in OUTGOING:
-            for example in examples(topic):
-                yield SimpleNamespace(headers=tuple(example.headers), value=example.value)
-
-    await _example(1)["follow"](records())
+def test_balances_take_every_outgoing_example(capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, Any] = {}
+    exec(programs()["balances.py"], namespace)  # noqa: S102 - it is what people run
+    records = [example for topic in OUTGOING for example in examples(topic)]
+    balances = namespace["Balances"](":memory:")
+    with closing(balances.db):
+        for offset, record in enumerate(records):
+            balances.take(record.headers, record.value, Place(record.topic, 0, offset))
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == sum(len(examples(topic)) for topic in OUTGOING)
     assert "acc_5f0c has 999 credits (change 2)" in printed
     assert "acc_5f0c lacks 1 credits" in printed
 
 
-def test_testing_as_the_readme_shows_holds() -> None:
-    namespace = _example(2)
-    assert [message.topic for message in namespace["credits"].published] == [
-        *["balance-changed", "balance-changed", "insufficient-credits", "credit-service-dead-letters"],
-        "balance-changed",
-    ]
+def test_table_of_verdicts_is_the_code() -> None:
+    table = README[README.index("| verdict |") :].partition("\n\n")[0]
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(named) == sorted(verdict.__name__ for verdict in get_args(Verdict))
 
 
-def test_table_of_what_the_service_in_memory_can_is_the_code() -> None:
-    names = [name for name in vars(CreditService) if not name.startswith("_")]
-    table = README[README.index("| `CreditService(now)`") :].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)[(`]", table)) >= {*names, "published"}
+def test_bounds_of_the_guard_are_the_code() -> None:
+    words = " ".join(README.split())
+    assert f"Remembered are {MISSING_MAX} gaps" in words
+    assert f"the last {RECENT_MAX} changes and the last {RECENT_MAX} declines" in words
+    assert f"of a {MISSING_MAX + 1}th gap" in words
 
 
 @pytest.mark.parametrize(("topic", "model"), INCOMING.items())
