@@ -22,9 +22,11 @@ from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
 from credit_contracts.topics import PARTITIONS
 from credit_local_stack.ports import free_port
 from credit_local_stack.servers import CHOICE
+from credit_service.application.asyncapi import Deployed
 from credit_service.application.process import REFUSALS
 from credit_service.domain.refund import LateRefund
 from credit_service.http.accounts import account_routes
+from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.health import health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
@@ -262,7 +264,8 @@ def test_every_test_of_the_domain_holds_a_rule_and_every_rule_is_held() -> None:
 
 def test_the_paths_are_the_code() -> None:
     nothing = cast("Any", None)
-    routes = [*account_routes(nothing, nothing), openapi_route(), *health_routes(nothing, nothing, nothing)]
+    api = [*account_routes(nothing, nothing), openapi_route(), *asyncapi_routes(Deployed())]
+    routes = [*api, *health_routes(nothing, nothing, nothing)]
 
     assert [code(row[0]).partition("?")[0] for row in table("GET | answers")] == [route.path for route in routes]
 
