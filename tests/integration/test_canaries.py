@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from credit_contracts.envelope import Headers
+from credit_service.application.tokens import Scope, sha256_of
 from support.canaries import BIRD, email, flown, secret, tables
 from support.credits import run_credits
 from support.observed import CHANGES, DECLINES, INCOMING, Observed
@@ -28,6 +29,9 @@ from support.wait import eventually
 
 NOW = datetime.now(UTC)
 UNREADABLE_IN_A_ROW_MAX = 25
+TOKEN = f"credits_{secret('token-').ljust(43, 'x')}"
+TOKEN_HASH = sha256_of(TOKEN)
+TOKEN_KEPT = {"name": "canary", "sha256": TOKEN_HASH, "scopes": [*Scope]}
 Message = tuple[str, bytes | None, Headers]
 
 # Loaded by the service's Python as it starts: each of its parts fails once, in words that it must not repeat.
@@ -223,17 +227,20 @@ async def asked(service: ServiceProcess) -> dict[str, str]:
     )  # fmt: skip
     health = ("/livez", "/readyz", "/metrics", f"/{bird}", f"/metrics?{bird}={bird}")
     given = {
-        "Authorization": f"Bearer {secret('token')}",
+        "Connection": "close",
+        "Authorization": f"Bearer {TOKEN}",
         "Cookie": email("cookie"),
         "X-Request-Id": email("request-id"),
     }
     answers = {}
+    wrong = {"Authorization": f"Bearer {TOKEN[:-1]}y"}
     async with httpx.AsyncClient(headers=given) as client:
         for port, paths in ((service.http_port, api), (service.health_port, health)):
             for n, path in enumerate(paths):
-                for method in ("GET", "POST"):
-                    answer = await client.request(method, f"http://127.0.0.1:{port}{path}")
-                    answers[f"{method} {n} {path.replace(BIRD, '…')}"] = f"{answer.headers}\n{answer.text}"
+                for method, added in (("GET", {}), ("POST", {}), ("GET", wrong)):
+                    answer = await client.request(method, f"http://127.0.0.1:{port}{path}", headers=added)
+                    what = f"{method} {n} {path.replace(BIRD, '…')} {len(added)}"
+                    answers[what] = f"{answer.status_code} {answer.headers}\n{answer.text}"
     return answers
 
 
@@ -269,8 +276,12 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
     ):
         await send(upstream, decided())
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "faults"))
-        bounds = {"unreadable_in_a_row_max": str(UNREADABLE_IN_A_ROW_MAX)}
-        service = await deployment.start(database_url=url, log_level="debug", **bounds)
+        service = await deployment.start(
+            database_url=url,
+            log_level="debug",
+            unreadable_in_a_row_max=str(UNREADABLE_IN_A_ROW_MAX),
+            http_tokens=json.dumps([TOKEN_KEPT]),
+        )
         monkeypatch.delenv("PYTHONPATH")
         await oracle.drained()
         await send(upstream, refused())
@@ -296,6 +307,7 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
     assert len(flown(letters)) >= len(letters), "the search itself finds them where they may be"
     sinks = {"log": service.said(), **answers, **published(observed), **rows, **said}
     assert flown(sinks) == []
+    assert [name for name, content in sinks.items() if TOKEN_HASH in content] == []
     # The trigger's own words are not the service's.
     database = await server_log(deployment.database_url)
     assert flown({"the database's log": database}, but=["trigger"]) == []
@@ -347,3 +359,4 @@ def assert_all_ways_were_gone(service: ServiceProcess, observed: Observed, answe
     ):
         assert line in said, line
     assert any("the service failed to answer" in answer for answer in answers.values())
+    assert {answer[:3] for answer in answers.values()} >= {"200", "400", "401", "404", "405", "500"}
