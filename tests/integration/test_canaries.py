@@ -23,6 +23,7 @@ from credit_service.application.tokens import Scope, sha256_of
 from support.canaries import BIRD, email, flown, secret, tables
 from support.credits import run_credits
 from support.observed import CHANGES, DECLINES, INCOMING, Observed
+from support.secured import SecuredBroker
 from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream
 from support.wait import eventually
@@ -313,6 +314,81 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
     assert flown({"the database's log": database}, but=["trigger"]) == []
     assert not database or email("trigger") in database
     assert_all_ways_were_gone(service, observed, answers)
+
+
+# As it starts, it fails in words that have a password.
+FAULT_AT_THE_START = """
+from credit_service import bootstrap
+def build(settings, *_):
+    raise ValueError(settings.database_url.get_secret_value())
+bootstrap.build = build
+"""
+
+
+async def test_no_password_comes_out_however_the_start_fails(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAULT_AT_THE_START)
+    right = urlsplit(deployment.database_url)
+    wrong = right._replace(netloc=f"postgres:{secret('wrong')}@{right.netloc.rpartition('@')[2]}").geturl()
+    nowhere = f"postgresql://u:{secret('nowhere')}@127.0.0.1:1/credits"
+    not_for_dbmate = f"postgresql://u:{{{secret('before')}@127.0.0.1:1/credits?password={secret('after')}"
+    # Our broker takes no logins.
+    login = {
+        "kafka_security_protocol": "SASL_PLAINTEXT",
+        "kafka_sasl_username": "service",
+        "kafka_sasl_password": secret("login"),
+    }
+    for_commands = {"kafka_bootstrap_servers": deployment.kafka, "topic_prefix": deployment.prefix}
+
+    def command(line: str, **settings: str) -> str:
+        done = run_credits(*line.split(), folder=tmp_path, **{**for_commands, **settings})
+        assert done.returncode in (1, 2)
+        return done.stdout + done.stderr
+
+    await deployment.make_topics()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    crashes = await deployment.start(database_url=wrong)
+    assert await crashes.ended() == 1
+    monkeypatch.delenv("PYTHONPATH")
+    by_database = await deployment.start(database_url=wrong, log_level="debug")
+    by_kafka = await deployment.start(log_format="console", log_level="debug", **login)
+    said = {
+        "migrate": await asyncio.to_thread(command, "migrate", database_url=not_for_dbmate),
+        "doctor": await asyncio.to_thread(command, "doctor", database_url=nowhere, **login),
+        "resume": await asyncio.to_thread(command, "resume email-bounced", database_url=wrong),
+        "trigger": await asyncio.to_thread(
+            command, "trigger prospect-deleted acme --prospect p", database_url=nowhere, **login
+        ),
+    }
+    for service, part in ((by_database, "database"), (by_kafka, "kafka")):
+
+        async def says_so(service: ServiceProcess = service, part: str = part) -> bool:
+            return part in await service.problems()
+
+        await eventually(says_so, what=f"not ready for {part}")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}") as client:
+            said |= {f"{part}: {page}": (await client.get(page)).text for page in ("/readyz", "/metrics")}
+        assert await service.terminate() == 0
+        said[f"log of {part}"] = service.said()
+    said["log of the crash"] = crashes.said()
+
+    assert flown(said) == []
+    assert "ValueError" in said["log of the crash"]
+    assert "invalid userinfo" in said["migrate"]
+    assert "the password is wrong" in said["log of database"] + said["resume"]
+    assert "takes no logins" in said["log of kafka"] + said["trigger"]
+
+
+@pytest.mark.xdist_group("secured-kafka")
+def test_a_login_that_is_refused_is_told_without_its_password(secured_broker: SecuredBroker, tmp_path: Path) -> None:
+    settings = secured_broker.settings(password=secret("refused"))
+
+    done = run_credits("topics", "create", folder=tmp_path, database_url="postgresql://127.0.0.1:1/credits", **settings)
+
+    assert done.returncode == 1
+    assert "refuses the login" in done.stderr
+    assert flown({"stdout": done.stdout, "stderr": done.stderr}) == []
 
 
 def commands(url: str, deployment: Deployment, folder: Path) -> dict[str, str]:

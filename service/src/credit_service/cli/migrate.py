@@ -18,8 +18,7 @@ def migrate() -> None:
     try:
         said = run_migrations(url)
     except MigrationFailed as error:
-        # dbmate may quote an address that it cannot read.
-        lines = str(error).replace(url, "the database").splitlines()
+        lines = str(error).splitlines()
         raise Failed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None
     if said:
         say(said)

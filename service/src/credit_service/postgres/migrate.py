@@ -1,6 +1,7 @@
 """The schema: plain SQL migrations, run by dbmate."""
 
 import os
+import re
 import subprocess
 import sysconfig
 from importlib.resources import as_file, files
@@ -8,6 +9,9 @@ from pathlib import Path
 
 # One that writes all tables anew takes minutes for some ten million events.
 DBMATE_SECONDS_MAX = 4 * 3600
+
+# dbmate quotes one that it cannot read. It hides a password before the host, but not one among the parameters.
+_ADDRESS = re.compile(r'"?postgres(?:ql)?://\S+')
 
 
 class MigrationFailed(Exception):  # noqa: N818 - reads as what happened
@@ -41,7 +45,7 @@ def migrate(database_url: str) -> str:
             check=False,
         )
     if done.returncode:
-        raise MigrationFailed(done.stderr.strip() or done.stdout.strip())
+        raise MigrationFailed(_ADDRESS.sub("the database:", done.stderr.strip() or done.stdout.strip()))
     return done.stdout.strip()
 
 
