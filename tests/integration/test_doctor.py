@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
-    "settings database durability schema clock kafka topics topic-settings replication members lag offsets paused gaps "
-    "outbox claim parked timers dead-letters refund-requests operations"
+    "settings tokens database durability schema clock kafka topics topic-settings replication members lag offsets "
+    "paused gaps outbox claim parked timers dead-letters refund-requests operations"
 ).split()
 
 

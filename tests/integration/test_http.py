@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.responses import Response
 
 from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
+from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import CannotListen, HttpServer, serving
 from credit_service.kafka.status import Status
@@ -19,9 +23,12 @@ from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events
 from support.tokens import ACCESS, BEARER
+from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from starlette.types import Receive, Scope, Send
 
     from credit_contracts import IncomingData
 
@@ -206,6 +213,37 @@ async def test_the_server_leaves_signals_alone_and_frees_its_port() -> None:
             await HttpServer(app, "127.0.0.1", server.port).start()
     with socket.create_server(("127.0.0.1", server.port)):
         pass
+
+
+async def test_a_client_that_is_slow_to_ask_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", 0.2)
+    async with HttpServer(answers_at_length, "127.0.0.1", 0) as server:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(sent)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
+
+
+async def test_a_client_that_is_slow_to_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", 0.2)
+    async with HttpServer(answers_at_length, "127.0.0.1", 0) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await eventually(lambda: server.connections == 1, what="it is connected")
+            await eventually(lambda: server.connections == 0, what="it is cut off")
+
+
+async def answers_at_length(scope: Scope, receive: Receive, send: Send) -> None:
+    """More than the buffers of any system hold."""
+    await Response(b"a" * 64 * 1024 * 1024)(scope, receive, send)
+
+
+async def test_a_body_ends_the_connection(client: httpx.AsyncClient) -> None:
+    answer = await client.request("GET", "/v1/accounts/acme", content=b"{}")
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_server_that_was_never_started_can_be_stopped() -> None:

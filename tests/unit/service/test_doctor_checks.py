@@ -18,6 +18,7 @@ from credit_service.application.doctor_facts import (
     TopicFacts,
     WaitingLetters,
 )
+from credit_service.application.tokens import Scope, Token, sha256_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVER = ServerFacts("18.1", 180001, "on", "on", "on", is_standby=False)
@@ -165,3 +166,27 @@ def test_of_many_things_some_are_named() -> None:
 )
 def test_ages_are_told_shortly(seconds: float, told: str) -> None:
     assert checks.refund_requests(Backlog(1, seconds)).told == f"1 wait, the oldest for {told}"
+
+
+@pytest.mark.parametrize(
+    ("ends", "state", "told"),
+    [
+        ([], "ok", "none, so the read API answers nobody"),
+        ([None], "ok", "1 open the read API"),
+        ([None, timedelta(days=15)], "ok", "2 open the read API"),
+        ([None, timedelta(days=14)], "warning", "expired, or about to be within 14 days: token-1"),
+        ([timedelta(days=-1), None], "warning", "expired, or about to be within 14 days: token-0"),
+    ],
+)
+def test_tokens(ends: list[timedelta | None], state: str, told: str) -> None:
+    held = [
+        Token(
+            name=f"token-{number}",
+            sha256=sha256_of(str(number)),
+            scopes=frozenset(Scope),
+            expires_at=None if end is None else NOON + end,
+        )
+        for number, end in enumerate(ends)
+    ]
+    check = checks.tokens(held, NOON)
+    assert (check.state, check.told) == (state, told)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from credit_service.domain.refund import LateRefund
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.settings import Settings, SettingsError, load_settings
+from credit_service.settings import Settings, SettingsError, load_http_tokens, load_settings
 from support.secured import make_files
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def test_what_is_missing_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -
         ("TOPIC_PREFIX", "hunter2/"),
         ("HTTP_PORT", "hunter2"),
         ("HTTP_PORT", "65536"),
+        ("HTTP_TOKENS", "hunter2"),
+        ("HTTP_TOKENS", '{"hunter2": "hunter2"}'),
+        ("HTTP_TOKENS", '[{"name": "hunter2", "sha256": "hunter2", "scopes": ["hunter2"]}]'),
         ("BATCH_RECORDS_MAX", "0"),
         ("BATCH_RECORDS_MAX", "20001"),
         ("LATE_REFUND", "hunter2"),
@@ -257,3 +261,26 @@ def test_settings_of_kafka_that_do_not_go_together_are_one_line(
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == told
+
+
+# --- tokens
+
+
+TOKENS = json.dumps([{"name": "dashboard", "sha256": "0" * 64, "scopes": ["accounts:read"]}])
+
+
+def test_without_tokens_there_are_none() -> None:
+    assert (load_settings().http_tokens, load_http_tokens()) == ((), ())
+
+
+@pytest.mark.parametrize("name", ["CREDITS_HTTP_TOKENS", "credits_http_tokens"])
+def test_tokens_come_from_a_file_of_secrets(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / name).write_text(TOKENS + "\n")
+    monkeypatch.setenv("CREDITS_SECRETS_DIR", str(folder))
+    assert [token.name for token in load_settings().http_tokens] == ["dashboard"]
+
+
+def test_tokens_are_read_also_where_nothing_else_is_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDITS_DATABASE_URL")
+    (folder / ".env").write_text(f"CREDITS_HTTP_TOKENS='{TOKENS}'\n")
+    assert [token.name for token in load_http_tokens()] == ["dashboard"]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from credit_contracts.topics import TOPICS, TopicContract
@@ -19,6 +19,7 @@ from credit_service.application.doctor_facts import (
     WaitingLetters,
 )
 from credit_service.application.ports import TopicPartition
+from credit_service.application.tokens import Token
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -41,6 +42,7 @@ OPERATION_SECONDS_WARNING = 3_600.0
 RECENT_SECONDS = 30 * 24 * 3_600.0
 """What is recorded for good, gaps and operations that were killed, is told for so long."""
 DAY_MS = 86_400_000
+TOKEN_ENDS_WARNING = timedelta(days=14)
 NAMED_MAX = 5
 """So many things are named in a line; the rest is counted."""
 
@@ -58,6 +60,20 @@ class Check:
 def ok(name: str, told: str) -> Check:
     """All is well."""
     return Check(name, "ok", told)
+
+
+# --- the settings
+
+
+def tokens(held: Sequence[Token], now: datetime) -> Check:
+    """Whether the read API is open to anybody, and stays so."""
+    if not held:
+        return ok("tokens", "none, so the read API answers nobody")
+    ending = [token.name for token in held if token.expires_at and token.expires_at <= now + TOKEN_ENDS_WARNING]
+    if not ending:
+        return ok("tokens", f"{len(held)} open the read API")
+    told = f"expired, or about to be within {TOKEN_ENDS_WARNING.days} days: {_some(ending)}"
+    return Check("tokens", "warning", told, "see `credits tokens list`; make new ones, then take these out")
 
 
 # --- the database

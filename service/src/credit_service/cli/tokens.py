@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.application.tokens import TOKENS_MAX, Scope
+from credit_service.application.tokens import Scope
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put, say
@@ -107,7 +107,7 @@ def list_tokens(output: Output = Format.TEXT) -> None:
     elif found:
         _print(found, now)
     else:
-        say(f"{VARIABLE} has none: the API answers nobody (of {TOKENS_MAX} that may be)")
+        say(f"{VARIABLE} has none: the read API answers nobody")
 
 
 def _shown(token: "Token", now: datetime) -> dict[str, object]:

@@ -85,6 +85,11 @@ class HttpServer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.server_state.connections)
+
     async def start(self) -> None:
         """Binds and begins to answer; raises `CannotListen`."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
