@@ -127,7 +127,6 @@ def _channel(topic: TopicContract, deployed: Deployed) -> Json:
                 f"**Partitioner**: {PARTITIONER}",
             ]
         ),
-        "servers": [ref("servers", "kafka")],
         "messages": {m["name"]: ref("components", "messages", m["name"]) for m in messages_of(topic)},
         "bindings": {
             "kafka": {
