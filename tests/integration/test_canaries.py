@@ -411,8 +411,6 @@ def commands(url: str, deployment: Deployment, folder: Path) -> dict[str, str]:
         "replay --dry-run --each",
         "dead-letters list --each --output json",
         "explain acme --full",
-        "doctor",
-        "tail --from-beginning --max 4",
     ):
         done = run_credits(*line.split(), folder=folder, **settings)
         assert done.returncode in (0, 1, 2), done.stderr
