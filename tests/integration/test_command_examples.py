@@ -1,4 +1,4 @@
-"""The example in the help of every command works as it stands."""
+"""The example in the help of every command works as it stands, for users that may do what the page says and no more."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import typer
 
@@ -23,11 +24,12 @@ from credit_contracts import (
     ProspectStageChanged,
 )
 from credit_service.cli.main import app
+from support.access import logins
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, environment
 from support.traffic import event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from support.service import Deployment
 
@@ -44,6 +46,7 @@ ENDS_WITH = {
     'credits dead-letters retry 12 13 --reason "billing is mended"': 1,  # they still cannot be read
     'credits refunds reject acme 7 --reason "the address is right"': 1,  # it was approved
 }
+REPAIR = 'credits reconcile --repair --reason "after the restore" --yes'
 ASKING = ("adjust", "discard", "approve", "reject")
 
 
@@ -68,7 +71,15 @@ def test_every_command_has_an_example_of_its_own() -> None:
 
 
 @pytest.fixture
-async def played(deployment: Deployment) -> Deployment:
+async def played(deployment: Deployment) -> AsyncIterator[Deployment]:
+    """A deployment with a user for each role, after what the examples speak of."""
+    with logins(deployment.database_url) as users:
+        deployment.settings |= users.settings()
+        await play(deployment)
+        yield deployment
+
+
+async def play(deployment: Deployment) -> None:
     """What the examples speak of: charges up to number 7, which a person is asked about, and dead letters."""
     await deployment.make_topics()
     (deployment.folder / "customers.csv").write_text(CUSTOMERS)
@@ -87,7 +98,6 @@ async def played(deployment: Deployment) -> Deployment:
     service = await (await deployment.start()).ready()
     await deployment.oracle().drained()
     assert await service.terminate() == 0
-    return deployment
 
 
 def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
@@ -100,7 +110,7 @@ def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
     process = subprocess.Popen(
         [CREDITS, *words[1:]],
         env=environment(
-            database_url=deployment.database_url,
+            **deployment.settings,
             kafka_bootstrap_servers=deployment.kafka,
             kafka_group_id=deployment.group,
             topic_prefix=deployment.prefix,
@@ -123,5 +133,11 @@ def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
 
 async def test_the_examples_work(played: Deployment) -> None:
     ended = {one: await asyncio.to_thread(run_example, played, one) for one in EXAMPLES}
+    connection = await asyncpg.connect(played.database_url)
+    await connection.execute("UPDATE credits.accounts SET balance = balance + 1 WHERE account_id = 'acme'")
+    await connection.close()
+    repaired, said = await asyncio.to_thread(run_example, played, REPAIR)
+    assert repaired == 1, "dead letters are left for a person"
+    assert said.count("1  balances are made anew") == 2, "to be done, and done"
     assert {one: code for one, (code, _) in ended.items()} == {one: ENDS_WITH.get(one, 0) for one in EXAMPLES}
     assert [one for one, (_, said) in ended.items() if "Traceback" in said] == []

@@ -36,7 +36,7 @@ def run_servers() -> Iterator[Addresses]:
         finally:
             # For servers that stay when the run ends.
             with suppress(OSError, asyncpg.PostgresError):
-                _in_a_loop_of_its_own(lambda: _drop(running.addresses.database_url, _template_name()))
+                in_a_loop_of_its_own(lambda: _drop(running.addresses.database_url, _template_name()))
             del os.environ[_RUN]
 
 
@@ -50,7 +50,7 @@ def running_servers() -> Addresses | None:
 
 def make_template(database_url: str) -> str:
     """Make the migrated template, unless another worker has, and return its name."""
-    _in_a_loop_of_its_own(lambda: _make_template(database_url))
+    in_a_loop_of_its_own(lambda: _make_template(database_url))
     return _template_name()
 
 
@@ -58,11 +58,11 @@ def make_template(database_url: str) -> str:
 def fresh_database(database_url: str, template: str) -> Iterator[str]:
     """Yield the address of a new copy of the template, and drop it after."""
     name = f"credits_test_{secrets.token_hex(6)}"
-    _in_a_loop_of_its_own(lambda: _execute(database_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    in_a_loop_of_its_own(lambda: _execute(database_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
-        yield _with_database(database_url, name)
+        yield with_database(database_url, name)
     finally:
-        _in_a_loop_of_its_own(lambda: _drop(database_url, name))
+        in_a_loop_of_its_own(lambda: _drop(database_url, name))
 
 
 async def _make_template(database_url: str) -> None:
@@ -77,7 +77,7 @@ async def _make_template(database_url: str) -> None:
             return
         await connection.execute(f"DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")
         await connection.execute(f"CREATE DATABASE {unfinished}")
-        await asyncio.to_thread(migrate, _with_database(database_url, unfinished))
+        await asyncio.to_thread(migrate, with_database(database_url, unfinished))
         await connection.execute(f"ALTER DATABASE {unfinished} RENAME TO {template}")
     finally:
         await connection.close()
@@ -100,11 +100,11 @@ def _template_name() -> str:
     return f"credits_template_{json.loads(os.environ[_RUN])['name']}"
 
 
-def _with_database(database_url: str, name: str) -> str:
+def with_database(database_url: str, name: str) -> str:
     return urlsplit(database_url)._replace(path=f"/{name}").geturl()
 
 
-def _in_a_loop_of_its_own(work: Callable[[], Awaitable[T]]) -> T:
+def in_a_loop_of_its_own(work: Callable[[], Awaitable[T]]) -> T:
     """Run it in another thread, where no test's event loop is in the way."""
 
     async def run() -> T:
