@@ -442,6 +442,13 @@ async def test_what_is_denied_is_told_without_values(users: Logins) -> None:
     assert str(caught.value) == "permission denied for table accounts, SQLSTATE 42501"
 
 
+def test_a_migration_with_a_wrong_password_says_so_at_once(users: Logins, tmp_path: Path) -> None:
+    url = users.owner.replace("_migrations:", "_migrations:no")
+    denied = run_credits("migrate", folder=tmp_path, database_url=url, kafka_bootstrap_servers="127.0.0.1:1")
+    told = "credits: the database denies access: the password is wrong, SQLSTATE 28P01\n"
+    assert (denied.returncode, denied.stderr) == (1, told)
+
+
 def test_a_command_says_it_in_one_line(users: Logins, tmp_path: Path) -> None:
     settings = users.settings() | {"database_url": users.reader, "kafka_bootstrap_servers": "127.0.0.1:1"}
     denied = run_credits("resume", "email-bounced", folder=tmp_path, **settings)

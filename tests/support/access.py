@@ -53,7 +53,7 @@ class Logins:
 def logins(database_url: str) -> Iterator[Logins]:
     """Users of this database's own, for as long as this lasts; `database_url` is a superuser's."""
     name, password = f"access_{secrets.token_hex(6)}", secrets.token_hex(12)
-    statements = [line for line in _set_up(name, password) if line.startswith("CREATE ROLE")]
+    statements = _set_up(name, password, database_url.rpartition("/")[2], is_there=True)
     with _users(database_url, name, statements):
         yield _logins(database_url, name, password)
 
@@ -62,7 +62,7 @@ def logins(database_url: str) -> Iterator[Logins]:
 def database_of_its_own(superuser_url: str) -> Iterator[Logins]:
     """What the page's statements make: an empty database with its users."""
     name, password = f"access_{secrets.token_hex(6)}", secrets.token_hex(12)
-    statements = [line for line in _set_up(name, password) if line]
+    statements = _set_up(name, password, name, is_there=False)
     with _users(superuser_url, name, statements):
         try:
             yield _logins(with_database(superuser_url, name), name, password)
@@ -91,9 +91,11 @@ def _privileges(cell: str) -> set[Privilege]:
     return found
 
 
-def _set_up(name: str, password: str) -> list[str]:
-    text = re.sub(r"\bledger(?=\b|_)", name, _SET_UP_SQL).replace("change-me", password)
-    return [line for line in text.splitlines() if not line.startswith("--")]
+def _set_up(name: str, password: str, database: str, *, is_there: bool) -> list[str]:
+    made, owned = re.findall(r"((?:CREATE|ALTER) DATABASE ledger [^;]*;)", PAGE)
+    text = _SET_UP_SQL.replace(made, " ".join(owned.split())) if is_there else _SET_UP_SQL
+    text = text.replace("DATABASE ledger", f"DATABASE {database}").replace("ledger_", f"{name}_")
+    return [line for line in text.replace("change-me", password).splitlines() if not line.startswith("--")]
 
 
 def _logins(database_url: str, name: str, password: str) -> Logins:

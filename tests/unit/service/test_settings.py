@@ -46,6 +46,20 @@ def test_two_settings_are_enough() -> None:
     assert settings.late_refund == LateRefund("current-period")
 
 
+URLS = ("relay_database_url", "read_database_url", "migration_database_url")
+
+
+def test_one_database_url_is_enough_for_all_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {getattr(load_settings(), name).get_secret_value() for name in URLS} == {DATABASE_URL}
+
+    other = "postgresql://other:hunter2@db/credits"
+    for name in URLS:
+        monkeypatch.setenv(f"CREDITS_{name.upper()}", other)
+    settings = load_settings()
+    assert {getattr(settings, name).get_secret_value() for name in URLS} == {other}
+    assert settings.database_url.get_secret_value() == DATABASE_URL
+
+
 def test_what_is_missing_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDITS_DATABASE_URL")
     monkeypatch.setenv("CREDITS_KAFKA_BOOTSTRAP_SERVERS", "")
@@ -60,6 +74,9 @@ def test_what_is_missing_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -
         ("DATABASE_URL", "mysql://credits:hunter2@db/credits"),
         ("DATABASE_URL", "postgresql://credits:hunter2%@db/credits"),
         ("DATABASE_URL", "postgresql://credits:hunter2@db:hunter2/credits"),
+        ("RELAY_DATABASE_URL", "mysql://credits:hunter2@db/credits"),
+        ("READ_DATABASE_URL", "postgresql://credits:hunter2%@db/credits"),
+        ("MIGRATION_DATABASE_URL", "postgresql://credits:hunter2@db:hunter2/credits"),
         ("KAFKA_BOOTSTRAP_SERVERS", "hunter2"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092, hunter2:9092"),
         ("KAFKA_BOOTSTRAP_SERVERS", "PLAINTEXT://hunter2:9092"),
@@ -100,6 +117,8 @@ def test_what_is_wrong_is_one_line_that_names_the_variable_and_not_its_value(
         "postgresql://credits@%2Frun%2Fpostgresql/credits",
         "postgresql://credits:p%40ss@[::1]:5432/credits?sslmode=require",
         "postgresql://credits@db-1:5432,db-2:5432/credits",
+        "postgresql://credits:secret@db/credits?sslmode=verify-full&sslrootcert=/etc/credits/ca.pem",
+        "postgresql://credits@db/credits?sslmode=verify-full&sslrootcert=%2Fca.pem&sslcert=/c.pem&sslkey=/k.pem",
     ],
 )
 def test_every_way_to_name_a_database_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from credit_service.cli.faults import Failed
 from credit_service.cli.output import say
-from credit_service.cli.run import settings_or_exit
+from credit_service.cli.run import run, settings_or_exit
 
 
 def migrate() -> None:
@@ -11,10 +11,11 @@ def migrate() -> None:
     Example: [cyan]credits migrate[/]
     """
     settings = settings_or_exit()
-    from credit_service.postgres.migrate import MigrationFailed, newest_version
+    from credit_service.postgres.migrate import MigrationFailed, hold_to_access, newest_version
     from credit_service.postgres.migrate import migrate as run_migrations
 
     url = settings.migration_database_url.get_secret_value()
+    run(hold_to_access(url))
     try:
         said = run_migrations(url)
     except MigrationFailed as error:

@@ -4,11 +4,18 @@ import os
 import re
 import subprocess
 import sysconfig
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import asyncpg
+
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+
 # One that writes all tables anew takes minutes for some ten million events.
 DBMATE_SECONDS_MAX = 4 * 3600
+WAIT_SECONDS_MAX = 30
 
 # dbmate quotes one that it cannot read. It hides a password before the host, but not one among the parameters.
 _ADDRESS = re.compile(r'"?postgres(?:ql)?://\S+')
@@ -24,7 +31,22 @@ def newest_version() -> str:
     return max(name.partition("_")[0] for name in names if name.endswith(".sql"))
 
 
-def migrate(database_url: str) -> str:
+async def hold_to_access(database_url: str) -> None:
+    """Raises `AccessDenied` at once for what dbmate would try again until its wait is over, and tell in its own words.
+
+    A server that does not answer yet is waited for by dbmate, and a database that is missing is made.
+    """
+    try:
+        with faults_named(), suppress(asyncpg.InvalidCatalogNameError):
+            connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_SECONDS)
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+    except AccessDenied:
+        raise
+    except LedgerUnavailable:
+        return
+
+
+def migrate(database_url: str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> str:
     """Runs what is missing, forward only, and returns what dbmate said; raises `MigrationFailed`."""
     with as_file(files("credit_service.postgres") / "migrations") as folder:
         command = [
@@ -33,7 +55,7 @@ def migrate(database_url: str) -> str:
             "--migrations-table=schema_migrations",
             "--no-dump-schema",
             "--wait",
-            "--wait-timeout=30s",
+            f"--wait-timeout={wait_seconds_max}s",
             "up",
         ]
         done = subprocess.run(  # noqa: S603 - our own command; the URL goes by the environment
