@@ -18,6 +18,7 @@ from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
+from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.domain.decide import Rules
 from credit_service.failpoints import failpoint
 from credit_service.http.access import Access, kept_current
@@ -47,6 +48,7 @@ from credit_service.watch.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from credit_service.application.ports import Tell
     from credit_service.postgres.pool import Pool
@@ -71,7 +73,9 @@ class Service:
     watch: Watch
 
 
-def build(settings: Settings, pools: Mapping[str, Pool], status: Status, metrics: Metrics) -> Service:
+def build(
+    settings: Settings, pools: Mapping[str, Pool], status: Status, metrics: Metrics, tracing: Tracing = UNTRACED
+) -> Service:
     """Wires the parts; connects to nothing yet."""
     pool = pools["ledger"]
     rules = Rules(late_refund=settings.late_refund)
@@ -88,7 +92,7 @@ def build(settings: Settings, pools: Mapping[str, Pool], status: Status, metrics
 
     processor = Processor(ledger, rules, reach, tell=told_of("ledger"))
     outbox = PostgresOutbox(settings.relay_database_url.get_secret_value(), pool)
-    relay = Relay(connection, outbox, reach, told_of("relay"))
+    relay = Relay(connection, outbox, reach, told_of("relay"), tracing)
     doorbell = Doorbell(relay, outbox)
 
     def stored(report: Report) -> None:
@@ -106,6 +110,7 @@ def build(settings: Settings, pools: Mapping[str, Pool], status: Status, metrics
         status,
         stored,
         bounds,
+        tracing,
     )
     watch = Watch(PostgresSight(pools["watch"]), intake, status, settings.stuck_seconds_max)
     return Service(intake, relay, doorbell, watch)
@@ -150,10 +155,11 @@ async def serve(settings: Settings) -> int:
         open_pool(url) as pool,
         open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool,
         open_pool(url, WATCH_CONNECTIONS_MAX) as watch_pool,
+        traces(settings.otlp_endpoint) as tracing,
     ):
         pools = {"ledger": pool, "reads": reads_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
-        service = build(settings, pools, status, metrics)
+        service = build(settings, pools, status, metrics, tracing)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
@@ -175,6 +181,15 @@ async def serve(settings: Settings) -> int:
             opened.terminate()
     log.info("ended", exit_code=exit_code)
     return exit_code
+
+
+def traces(endpoint: str) -> AbstractAsyncContextManager[Tracing]:
+    """To the collector at `endpoint`; without one nothing is traced, and nothing of it is loaded."""
+    if not endpoint:
+        return contextlib.nullcontext(UNTRACED)
+    from credit_service.tracing.export import tracing_to
+
+    return tracing_to(endpoint)
 
 
 def collect_seldom() -> None:

@@ -1,8 +1,11 @@
 """The outbox rows of what was decided."""
 
+from collections.abc import Iterable
+
 from pydantic_core import to_json
 
 from credit_service.application.ports import WaitingEvent
+from credit_service.application.tracing import Traceparents
 from credit_service.domain.decision import Decided
 from credit_service.domain.published import Published, balance_changed, insufficient_credits
 
@@ -12,6 +15,14 @@ def outbox_rows(decided: Decided) -> list[WaitingEvent]:
     changes = [waiting(balance_changed(change)) for change in decided.changes]
     declines = [waiting(insufficient_credits(d)) for d in decided.decisions if d.outcome == "declined"]
     return changes + declines
+
+
+def trace(rows: Iterable[WaitingEvent], decided: Decided, traceparents: Traceparents) -> None:
+    """Lets each of the `outbox_rows` of `decided` go on in the trace of the event that caused it."""
+    causes = [(c.account_id, c.cause.source, c.cause.id) for c in decided.changes]
+    causes += [(d.account_id, d.source, d.id) for d in decided.decisions if d.outcome == "declined"]
+    for row, cause in zip(rows, causes, strict=True):
+        row.trace = traceparents.get(cause)
 
 
 def waiting(event: Published) -> WaitingEvent:

@@ -18,6 +18,7 @@ from credit_contracts.times import format_time
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers
+from credit_service.application.tracing import TRACEPARENT
 
 ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 
@@ -37,6 +38,8 @@ def outgoing_record(waiting: WaitingEvent | WaitingDeadLetter, partitions: int) 
     """The record of one outbox row, for a topic of so many partitions."""
     if isinstance(waiting, WaitingEvent):
         headers = binary_headers(SERVICE_SOURCE, waiting.event_id, waiting.topic, waiting.event_time)
+        if waiting.trace is not None:
+            headers.append((TRACEPARENT, waiting.trace.encode()))
         partition = account_partition(waiting.key, partitions)
         return OutgoingRecord(waiting.topic, partition, waiting.key, waiting.payload, headers)
     return _dead_letter(waiting, partitions)

@@ -41,18 +41,22 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class WaitingEvent:
-    """An event in the outbox: Kafka's topic is `topic` behind the deployment's prefix."""
+    """An event in the outbox: Kafka's topic is `topic` behind the deployment's prefix.
+
+    `trace`, where there is one, goes beside it as a header and is no part of it.
+    """
 
     topic: str
     key: bytes
     event_id: str
     event_time: datetime
     payload: bytes
+    trace: str | None = None
 
 
 @dataclass(slots=True)
 class ToStore:
-    """All that one transaction writes."""
+    """All that one transaction writes; `is_traced`: rows of the outbox may have a trace."""
 
     now: datetime
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -60,6 +64,7 @@ class ToStore:
     outbox: Sequence[WaitingEvent] = ()
     dead_letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
+    is_traced: bool = False
 
 
 class LedgerTransaction(Protocol):

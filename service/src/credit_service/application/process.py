@@ -12,7 +12,7 @@ import structlog
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, RefusedByLedger
-from credit_service.application.outgoing import outbox_rows
+from credit_service.application.outgoing import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
     Ledger,
@@ -26,6 +26,7 @@ from credit_service.application.ports import (
     tell_nobody,
 )
 from credit_service.application.record import Record
+from credit_service.application.tracing import UNTRACED, BatchTrace, Step
 from credit_service.domain.catch_up import early_inputs
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Place, Refused, Wake
@@ -162,6 +163,7 @@ class _Work:
     records: Sequence[Record] = ()
     letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
+    trace: BatchTrace = UNTRACED
 
 
 class Processor:
@@ -189,14 +191,14 @@ class Processor:
         self._tell = tell
         self._denied: dict[int, str] = {}
 
-    async def process(self, records: Sequence[Record], abandon: asyncio.Event) -> Report:
+    async def process(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace = UNTRACED) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
 
         Waits out a ledger that is away. What the ledger refuses is tried once more and then halved, until the one
         record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
         the ledger is not where this member believes it to be.
         """
-        work = _work_of(records, moves_offsets=self._moves_offsets)
+        work = _work_of(records, trace, moves_offsets=self._moves_offsets)
         for _ in range(2):
             try:
                 return await self._until_stored(work, abandon)
@@ -206,10 +208,10 @@ class Processor:
         if len(records) == 1:
             reason = reason_of(refusal)
             letter = DeadLetter(records[0], reason["reason"], reason["detail"])
-            return await self._until_stored(_Work([], letters=[letter], next_offsets=work.next_offsets), abandon)
+            return await self._until_stored(_Work([], (), [letter], work.next_offsets, trace), abandon)
         middle = len(records) // 2
-        report = await self.process(records[:middle], abandon)
-        report.add(await self.process(records[middle:], abandon))
+        report = await self.process(records[:middle], abandon, trace)
+        report.add(await self.process(records[middle:], abandon, trace))
         return report
 
     async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
@@ -264,13 +266,14 @@ class Processor:
 
     async def _store(self, work: _Work, report: Report) -> None:
         """One transaction; first others of their own for timers that are too many to come along."""
-        while not await self._store_once(work, report):
-            pass
+        is_stored = False
+        while not is_stored:
+            with work.trace.transaction() as traced:
+                is_stored = await self._store_once(work, _StepClock(report.seconds, traced), report)
         self.positions.update(work.next_offsets)
 
-    async def _store_once(self, work: _Work, report: Report) -> bool:
+    async def _store_once(self, work: _Work, clock: "_StepClock", report: Report) -> bool:
         self._reach("before-transaction")
-        clock = _StepClock(report.seconds)
         expected = {partition: self.positions[partition] for partition in work.next_offsets}
         async with self._ledger.transaction() as transaction:
             await transaction.lock_offsets(expected)
@@ -279,6 +282,9 @@ class Processor:
             if not folded.is_early:
                 what.dead_letters = [*work.letters, *_refused(what.decided.refused, work.records)]
                 what.next_offsets = work.next_offsets
+            if traceparents := work.trace.traceparents:
+                trace(what.outbox, what.decided, traceparents)
+                what.is_traced = True
             clock.step("decide")
             await transaction.store(what)
             clock.step("store")
@@ -290,19 +296,21 @@ class Processor:
 
 
 class _StepClock:
-    """Adds the time since the last step to `seconds`, by step."""
+    """Adds the time since the last step to `seconds`, by step, and tells the trace."""
 
-    def __init__(self, seconds: dict[str, float]) -> None:
+    def __init__(self, seconds: dict[str, float], traced: Step) -> None:
         self._seconds = seconds
+        self._traced = traced
         self._last = time.perf_counter()
 
     def step(self, name: str) -> None:
         now = time.perf_counter()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
         self._last = now
+        self._traced(name)
 
 
-def _work_of(records: Sequence[Record], *, moves_offsets: bool) -> _Work:
+def _work_of(records: Sequence[Record], trace: BatchTrace, *, moves_offsets: bool) -> _Work:
     inputs = [record.content for record in records if isinstance(record.content, Incoming)]
     letters = [
         DeadLetter(record, record.content.reason, record.content.detail)
@@ -310,7 +318,7 @@ def _work_of(records: Sequence[Record], *, moves_offsets: bool) -> _Work:
         if isinstance(record.content, Unreadable)
     ]
     next_offsets = {r.place[:2]: r.place.offset + 1 for r in records} if moves_offsets else {}
-    return _Work(inputs, records, letters, next_offsets)
+    return _Work(inputs, records, letters, next_offsets, trace)
 
 
 def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[DeadLetter]:

@@ -7,6 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
+from credit_service.application.record import Headers
+from credit_service.application.tracing import TRACEPARENT
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import partition_counts
 
@@ -61,11 +63,17 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
 
 async def _finds(consumer: AIOKafkaConsumer, partition: TopicPartition, record: OutgoingRecord) -> bool:
     """Whether the record is there: its headers name the event, or the place of the dead letter."""
+    name = _named(record.headers)
     first = (await consumer.beginning_offsets([partition]))[partition]
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, max(first, end - TAIL_OFFSETS))
     while await consumer.position(partition) < end:
         fetched = await consumer.getmany(partition, timeout_ms=500)
-        if any(list(found.headers) == list(record.headers) for found in fetched.get(partition, ())):
+        if any(_named(found.headers) == name for found in fetched.get(partition, ())):
             return True
     return False
+
+
+def _named(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """What names a record. Its trace does not: who published it may have known none."""
+    return [header for header in headers if header[0] != TRACEPARENT]

@@ -20,6 +20,7 @@ from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record, read_record
 from credit_service.application.sights import LaneSight
 from credit_service.application.timers import TimerSweep
+from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming, Place
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.lag import Lag, LagMeter
@@ -61,6 +62,7 @@ class Intake:
         status: Status,
         stored: Stored,
         bounds: IntakeBounds,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._connection = connection
         self._processor = processor
@@ -68,6 +70,7 @@ class Intake:
         self._status = status
         self._stored = stored
         self._bounds = bounds
+        self._tracing = tracing
         self._unreadable = UnreadableRuns(bounds.unreadable_in_a_row_max)
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -196,7 +199,8 @@ class Intake:
             if records:
                 lane.taken = records
                 try:
-                    await self._decide(lane, records)
+                    with self._tracing.batch(records) as trace:
+                        await self._decide(lane, records, trace)
                 finally:
                     lane.taken = ()
                 worked = True
@@ -207,10 +211,10 @@ class Intake:
             self._member.go_on_with_drained(lane)
             return worked
 
-    async def _decide(self, lane: Lane, records: list[Record]) -> None:
+    async def _decide(self, lane: Lane, records: list[Record], trace: BatchTrace) -> None:
         partitions = {TopicPartition(*partition) for partition in {r.place[:2] for r in records}}
         try:
-            report = await self._processor.process(records, self._abandon)
+            report = await self._processor.process(records, self._abandon, trace)
         except Abandoned:
             self._member.open_again(partitions)
             return

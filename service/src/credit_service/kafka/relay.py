@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
+from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 
@@ -44,7 +45,12 @@ class Relay:
     """
 
     def __init__(
-        self, connection: KafkaConnection, outbox: Outbox, reach: Reach = no_failpoints, tell: Tell = tell_nobody
+        self,
+        connection: KafkaConnection,
+        outbox: Outbox,
+        reach: Reach = no_failpoints,
+        tell: Tell = tell_nobody,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self.is_leading = False
         self.published: Counter[str] = Counter()
@@ -53,6 +59,7 @@ class Relay:
         self._outbox = outbox
         self._reach = reach
         self._tell = tell
+        self._tracing = tracing
         self._rung = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -145,12 +152,13 @@ class Relay:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._rung.wait()
             return True
-        async with asyncio.timeout(PUBLISH_SECONDS_MAX):
-            await self._publish(claim, producer)
-        self._reach("before-cleanup")
-        await session.published()
-        self.published.update(waiting.topic for waiting in claim.rows)
-        log.info("published", events=len(claim.rows))
+        with self._tracing.publication(claim.rows):
+            async with asyncio.timeout(PUBLISH_SECONDS_MAX):
+                await self._publish(claim, producer)
+            self._reach("before-cleanup")
+            await session.published()
+            self.published.update(waiting.topic for waiting in claim.rows)
+            log.info("published", events=len(claim.rows))
         return True
 
     async def _publish(self, claim: Claim, producer: AIOKafkaProducer) -> None:

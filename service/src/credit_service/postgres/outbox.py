@@ -90,7 +90,7 @@ def _claim(rows: "list[asyncpg.Record]") -> Claim | None:
 
 def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:
     if row["payload"] is not None:
-        return WaitingEvent(row["topic"], row["key"], row["event_id"], row["event_time"], row["payload"])
+        return WaitingEvent(row["topic"], row["key"], row["event_id"], row["event_time"], row["payload"], row["trace"])
     return WaitingDeadLetter(
         row["topic"],
         Place(row["origin_topic"], row["partition"], row["offset"]),

@@ -44,12 +44,7 @@ async def store(connection: "Connection", what: ToStore, loaded: Loaded) -> None
     await _store_adjustments(connection, what, numbers)
     await _store_parked(connection, what, numbers)
     await _store_accounts(connection, accounts, loaded.rows)
-    await _copy(
-        connection,
-        "outbox",
-        OUTBOX,
-        [(row.topic, row.key, row.event_id, row.event_time, row.payload) for row in what.outbox],
-    )
+    await _store_outbox(connection, what)
     await _store_dead_letters(connection, what.dead_letters)
     await _update(
         connection, "store_offsets", [(*partition, offset) for partition, offset in what.next_offsets.items()]
@@ -133,6 +128,15 @@ def _entries(number: int, change: Change) -> Iterable[tuple[object, ...]]:
 
 
 OUTBOX = ("topic", "key", "event_id", "event_time", "payload")
+
+
+async def _store_outbox(connection: "Connection", what: ToStore) -> None:
+    if what.is_traced:
+        traced = [(row.topic, row.key, row.event_id, row.event_time, row.payload, row.trace) for row in what.outbox]
+        await _copy(connection, "outbox", (*OUTBOX, "trace"), traced)
+    else:
+        rows = [(row.topic, row.key, row.event_id, row.event_time, row.payload) for row in what.outbox]
+        await _copy(connection, "outbox", OUTBOX, rows)
 
 
 async def _store_accounts(connection: "Connection", accounts: Iterable[Account], as_read: Mapping[str, Row]) -> None:

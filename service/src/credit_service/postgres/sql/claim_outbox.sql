@@ -2,7 +2,7 @@
 -- size and hash.
 WITH oldest AS MATERIALIZED (
     SELECT
-        o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.dead_letter_id,
+        o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace, o.dead_letter_id,
         coalesce(octet_length(o.payload), octet_length(d.value), 0) AS size
     FROM credits.outbox AS o
     LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
@@ -25,7 +25,7 @@ claim AS (
 )
 
 SELECT
-    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload,
+    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace,
     d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
     CASE WHEN octet_length(d.value) <= $4 THEN d.value END AS value,
     octet_length(d.value) AS value_bytes,

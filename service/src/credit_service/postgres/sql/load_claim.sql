@@ -1,6 +1,6 @@
 -- The claim and the rows that it names; one row without a topic if they are all gone.
 SELECT
-    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload,
+    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace,
     d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
     CASE WHEN octet_length(d.value) <= $1 THEN d.value END AS value,
     octet_length(d.value) AS value_bytes,

@@ -1,0 +1,179 @@
+"""The spans of a batch, of its events, of its transactions, and of what is published."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import default_setter
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
+from credit_service.application.record import Headers, Record
+from credit_service.application.tracing import TRACEPARENT, BatchTrace, Step
+from credit_service.domain.decision import Incoming
+
+LINKS_MAX = 64
+"""So many traces a batch or a publication is linked with, and so many events of a batch have a span of their own."""
+
+_w3c = TraceContextTextMapPropagator()
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """An event that came with a trace."""
+
+    incoming: Incoming
+    traceparent: str
+    context: Context
+
+    @property
+    def span_context(self) -> SpanContext:
+        return get_current_span(self.context).get_span_context()
+
+
+@dataclass(slots=True)
+class _BatchTrace:
+    """The application's `BatchTrace`."""
+
+    tracer: Tracer
+    traceparents: dict[tuple[str, str, str], str] = field(default_factory=dict)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Step]:
+        """See `application.tracing.BatchTrace`."""
+        with _span(self.tracer, "credits transaction", SpanKind.CLIENT) as span:
+            yield self._steps(set_span_in_context(span))
+
+    def _steps(self, context: Context) -> Step:
+        began = time.time_ns()
+
+        def step(name: str) -> None:
+            nonlocal began
+            now = time.time_ns()
+            self.tracer.start_span(name, context, start_time=began).end(now)
+            began = now
+
+        return step
+
+
+class OtelTracing:
+    """The application's `Tracing`.
+
+    A batch is a trace of its own, linked with those of its producers. In each producer's trace, the event has a span,
+    and what is published of it goes on from there. Of events that are not sampled, or beyond the bound, it goes on from
+    the producer's span.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    @contextmanager
+    def batch(self, records: Sequence[Record]) -> Iterator[BatchTrace]:
+        """See `application.tracing.Tracing`."""
+        heard = list(_heard(records))
+        sampled = [one for one in heard if one.span_context.trace_flags.sampled][:LINKS_MAX]
+        links = [Link(one.span_context) for one in sampled]
+        with _span(self._tracer, "credits batch", SpanKind.CONSUMER, links, len(records)) as span, _named_in_logs(span):
+            trace = _BatchTrace(self._tracer, {_key(one.incoming): one.traceparent for one in heard})
+            began = [self._begin(one, span, trace) for one in sampled]
+            try:
+                yield trace
+            finally:
+                for of_event in began:
+                    of_event.end()
+
+    def _begin(self, heard: _Heard, batch: Span, trace: _BatchTrace) -> Span:
+        """The span of one event, in its producer's trace."""
+        place = heard.incoming.place
+        span = self._tracer.start_span(
+            f"process {heard.incoming.type}",
+            heard.context,
+            SpanKind.CONSUMER,
+            links=[Link(batch.get_span_context())],
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": place.topic,
+                "messaging.destination.partition.id": str(place.partition),
+                "messaging.kafka.offset": place.offset,
+            },
+        )
+        carrier: dict[str, str] = {}
+        _w3c.inject(carrier, set_span_in_context(span), default_setter)
+        trace.traceparents[_key(heard.incoming)] = carrier[TRACEPARENT]
+        return span
+
+    @contextmanager
+    def publication(self, rows: Sequence[WaitingEvent | WaitingDeadLetter]) -> Iterator[None]:
+        """See `application.tracing.Tracing`."""
+        traces = dict.fromkeys(row.trace for row in rows if isinstance(row, WaitingEvent) and row.trace)
+        links = [Link(_span_context(trace)) for trace in list(traces)[:LINKS_MAX]]
+        with _span(self._tracer, "credits publish", SpanKind.PRODUCER, links, len(rows)) as span, _named_in_logs(span):
+            yield
+
+
+@contextmanager
+def _span(
+    tracer: Tracer, name: str, kind: SpanKind, links: Sequence[Link] = (), messages: int | None = None
+) -> Iterator[Span]:
+    """A span within what is current; of an error it has the kind alone, since messages may carry values."""
+    attributes: dict[str, str | int] = {}
+    if messages is not None:
+        attributes = {"messaging.system": "kafka", "messaging.batch.message_count": messages}
+    with tracer.start_as_current_span(
+        name, kind=kind, links=links, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
+
+
+@contextmanager
+def _named_in_logs(span: Span) -> Iterator[None]:
+    context = span.get_span_context()
+    with structlog.contextvars.bound_contextvars(
+        trace_id=f"{context.trace_id:032x}", span_id=f"{context.span_id:016x}"
+    ):
+        yield
+
+
+def _key(incoming: Incoming) -> tuple[str, str, str]:
+    return incoming.account_id, incoming.source, incoming.id
+
+
+def _heard(records: Iterable[Record]) -> Iterator[_Heard]:
+    """The events whose header names a trace that is whole; a broken one is as good as none."""
+    for record in records:
+        traceparent = _traceparent(record.headers)
+        if traceparent is None or not isinstance(record.content, Incoming):
+            continue
+        context = _w3c.extract({TRACEPARENT: traceparent})
+        if get_current_span(context) is not INVALID_SPAN:
+            yield _Heard(record.content, traceparent, context)
+
+
+def _traceparent(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name == TRACEPARENT and value is not None and value.isascii():
+            return value.decode()
+    return None
+
+
+def _span_context(traceparent: str) -> SpanContext:
+    return get_current_span(_w3c.extract({TRACEPARENT: traceparent})).get_span_context()
