@@ -429,7 +429,7 @@ async def test_kafka_is_away(well: Deployment) -> None:
 async def test_the_database_is_away(well: Deployment) -> None:
     examined = await doctor(well, database_url="postgresql://x:hunter2@127.0.0.1:1/x")
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong"})
-    assert list(examined.checks) == "settings database kafka topics topic-settings replication members".split()
+    assert list(examined.checks) == "settings tokens database kafka topics topic-settings replication members".split()
     assert "hunter2" not in json.dumps(examined.checks)
 
 
