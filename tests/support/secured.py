@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trustme
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
+from confluent_kafka.admin import (
+    AdminClient,
+)
+from confluent_kafka.admin._scram import (
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -14,9 +24,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from credit_local_stack import KafkaSecurity, Stack
+from credit_service.kafka.access import BITS
+from support.topics import admin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from credit_service.kafka.rights import Right
+
+KINDS = {"topic": 2, "group": 3, "transactional-id": 5}
+LITERAL, ALLOW = 3, 3
 
 ADMIN, ADMIN_PASSWORD = "admin", "admin-secret"
 SERVICE, SERVICE_PASSWORD = "credit-service", "service-hunter2"
@@ -77,6 +95,38 @@ class SecuredBroker:
             "kafka_sasl_password": password,
             "kafka_ssl_cafile": str(self.files.ca),
         }
+
+    @property
+    def for_anything(self) -> str:
+        """The address at which everybody may do anything, without a login."""
+        return f"127.0.0.1:{self.stack.kafka_internal_port}"
+
+    async def allow(self, user: str, rights: Iterable[Right]) -> None:
+        """Adds to what the user may do."""
+        await self._change(user, rights, CreateAclsRequest)
+
+    async def refuse(self, user: str, rights: Iterable[Right]) -> None:
+        """Takes that back."""
+        await self._change(user, rights, DeleteAclsRequest)
+
+    async def _change(self, user: str, rights: Iterable[Right], request: Any) -> None:
+        async with admin(self.for_anything) as client:
+            for kind, name, operation in rights:
+                chosen = (KINDS[kind], name, LITERAL, f"User:{user}", "*", BITS[operation], ALLOW)
+                answer = await client._send_to_controller(request(*chosen))
+                assert "error_code=0" in str(answer), answer
+
+    def set_password(self, user: str, password: str | None) -> None:
+        """None: nobody can log in as this user any more. Connections that are there stay."""
+        client = AdminClient({"bootstrap.servers": self.for_anything})
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        change = (
+            UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_512)
+            if password is None
+            else UserScramCredentialUpsertion(user, info, password.encode())
+        )
+        for done in client.alter_user_scram_credentials([change]).values():
+            done.result(10)
 
     def certificate_settings(self) -> dict[str, str]:
         """For a client that shows a certificate in place of a login."""

@@ -31,6 +31,7 @@ from credit_service.kafka.refusal import BrokerUnavailable, Refused, told
 from credit_service.kafka.relay import Relay
 from credit_service.kafka.status import Status
 from credit_service.kafka.topics import missing_or_uneven
+from credit_service.kafka.watch import AccessWatch
 from credit_service.logging import log_what_the_loop_meets
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
@@ -91,8 +92,9 @@ def build(
         return tell
 
     processor = Processor(ledger, rules, reach, tell=told_of("ledger"))
+    access = AccessWatch(connection, status)
     outbox = PostgresOutbox(settings.relay_database_url.get_secret_value(), pool)
-    relay = Relay(connection, outbox, reach, told_of("relay"), tracing)
+    relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)
     doorbell = Doorbell(relay, outbox)
 
     def stored(report: Report) -> None:
@@ -110,6 +112,7 @@ def build(
         status,
         stored,
         bounds,
+        access,
         tracing,
     )
     watch = Watch(PostgresSight(pools["watch"]), intake, status, settings.stuck_seconds_max)

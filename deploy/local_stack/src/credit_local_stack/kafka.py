@@ -66,7 +66,7 @@ class Kafka:
         self.port = 0
         self.certificates_port = 0
         self._security = security
-        self._internal_port = 0
+        self.internal_port = 0
         self._controller_port = 0
         self._advertised_port = advertised_port
         self._properties = data / "kafka.properties"
@@ -86,7 +86,7 @@ class Kafka:
 
     def choose_ports(self) -> None:
         """Take ports that are free now."""
-        self.port, self._internal_port, self._controller_port = free_port(), free_port(), free_port()
+        self.port, self.internal_port, self._controller_port = free_port(), free_port(), free_port()
         if self._security:
             self.certificates_port = free_port()
 
@@ -116,7 +116,7 @@ class Kafka:
     def answers(self, pid: int) -> bool:  # noqa: ARG002 - the cluster's id tells whose answer it is
         """Whether this cluster says that it has a broker for clients."""
         try:
-            answer = _ask(self._internal_port if self._security else self.port, _metadata_request())
+            answer = _ask(self.internal_port if self._security else self.port, _metadata_request())
         except OSError:
             return False
         correlation_throttle_brokers = struct.Struct("!iii")
@@ -126,7 +126,7 @@ class Kafka:
         return brokers == 1 and self._cluster_id_file.read_bytes() in answer
 
     def _write_properties(self) -> None:
-        client, internal, controller = self.port, self._internal_port, self._controller_port
+        client, internal, controller = self.port, self.internal_port, self._controller_port
         # The broker talks to itself past a proxy that tests may put before the clients' listener.
         settings = {
             **_SETTINGS,

@@ -64,6 +64,7 @@ class State:
     kafka_port: int
     kafka_pid: int | None
     kafka_certificates_port: int = 0
+    kafka_internal_port: int = 0
 
 
 def remove(folder: Path) -> None:

@@ -137,6 +137,11 @@ class Stack:
         return self._state.kafka_certificates_port
 
     @property
+    def kafka_internal_port(self) -> int:
+        """The port on which the broker talks to itself; of a secured one, whoever comes there may do anything."""
+        return self._state.kafka_internal_port
+
+    @property
     def postgres_data(self) -> Path:
         """The folder of the Postgres cluster, for a test that puts a backup in its place."""
         return postgres_folder(self.data)

@@ -116,6 +116,7 @@ class Supervisor:
             kafka_port=self._kafka.port,
             kafka_pid=self._processes["kafka"].pid,
             kafka_certificates_port=self._kafka.certificates_port,
+            kafka_internal_port=self._kafka.internal_port,
         )
 
     def end(self) -> None:

@@ -67,16 +67,16 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    import uvloop
     from aiokafka.errors import KafkaError
 
     from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
     from credit_service.kafka.refusal import Refused
+    from credit_service.loop import run_in_loop
 
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
     try:
-        return uvloop.run(work)
+        return run_in_loop(work)
     except AccessDenied as error:
         raise Failed(f"the database denies access: {error}") from None
     except LedgerUnavailable as error:
@@ -86,7 +86,7 @@ def _run(work: Coroutine[None, None, T]) -> T:
     except Refused as error:
         raise Failed(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise Failed(uvloop.run(_why(error))) from None
+        raise Failed(run_in_loop(_why(error))) from None
 
 
 async def _why(error: Exception) -> str:

@@ -11,15 +11,15 @@ def serve() -> int:
     """
     settings = settings_or_exit()
     import structlog
-    import uvloop
 
     from credit_service.bootstrap import serve as run_service
     from credit_service.http.server import CannotListen
     from credit_service.logging import configure_logging
+    from credit_service.loop import run_in_loop
 
     configure_logging(settings.log_format, settings.log_level)
     try:
-        return uvloop.run(run_service(settings))
+        return run_in_loop(run_service(settings))
     except CannotListen as error:
         raise Failed(str(error)) from None
     except Exception:  # a defect, for the log like any other

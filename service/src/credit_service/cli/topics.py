@@ -1,11 +1,12 @@
 """`credits topics`."""
 
 import json
+import shlex
 from typing import Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed
+from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.output import Format, Output, put
 from credit_service.cli.run import kafka_of, run, settings_or_exit
 
@@ -40,3 +41,32 @@ def create(
         return
     for topic in made:
         put(f"{'created' if topic.created else 'exists '}  {topic.name}")
+
+
+@app.command()
+def acls(
+    principal: Annotated[str, typer.Option(help="Who is to be allowed, as Kafka names it.")],
+    uses: Annotated[
+        list[str] | None, typer.Option("--for", help="The service (serve), or a command; may be repeated.")
+    ] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """List what Kafka has to allow, as calls of Kafka's own tool; nothing is asked of Kafka, and nothing changed.
+
+    Example: [cyan]credits topics acls --principal User:credit-service --for serve[/]
+    """
+    settings = settings_or_exit()
+    from credit_service.kafka.rights import USES, rights
+
+    connection = kafka_of(settings)
+    chosen = uses or ["serve"]
+    if unknown := [use for use in chosen if use not in USES]:
+        raise WrongUse(f"--for {unknown[0]}: is none of {', '.join(USES)}")
+    needed = dict.fromkeys(right for use in USES if use in chosen for right in rights(connection, use))
+    if output is Format.JSON:
+        put(json.dumps([{"principal": principal, **right._asdict()} for right in needed]))
+        return
+    tool = f"kafka-acls.sh --bootstrap-server {settings.kafka_bootstrap_servers} --add"
+    for right in needed:
+        operation = right.operation.title().replace("-", "")
+        put(f"{tool} --allow-principal {shlex.quote(principal)} --operation {operation} --{right.kind} {right.name}")

@@ -13,8 +13,8 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.protocol import GroupsRequest, TopicsRequest
-from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door
-from credit_service.kafka.rights import Operation, Right, named
+from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
+from credit_service.kafka.rights import Operation, Right
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -56,11 +56,6 @@ async def hold(connection: KafkaConnection, needed: Collection[Right]) -> dict[s
     if seen.refused:
         raise not_allowed(seen.refused)
     return seen.partitions
-
-
-def not_allowed(refused: Collection[Right]) -> Refused:
-    """What is to be raised where these are missing."""
-    return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
 async def _topics(broker: Any, needed: Collection[Right]) -> Seen:

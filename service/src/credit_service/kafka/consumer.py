@@ -1,16 +1,19 @@
 """aiokafka's consumer, knowing what it has handed out."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnsupportedCodecError
 
 OutOfRange = Callable[[Set[TopicPartition]], None]
+Broken = Callable[[KafkaError], None]
 
 END_KNOWN_MS_MAX = 5_000
 POLL_WAIT_MS_MIN = 500
+BROKEN_WAIT_SECONDS = 0.5
 
 
 class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -19,12 +22,14 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     A partition is opened once it was set to the ledger's offset; what aiokafka fetched before, from where Kafka's own
     offsets point, is dropped. The note tells a record that is on its way to the handler from one that is not there.
     Without a reset policy, aiokafka never moves a partition by itself: where the log no longer has what comes next,
-    `out_of_range` is called.
+    `out_of_range` is called. What else goes wrong, a topic or a group that is refused above all, `broken` is told of:
+    aiokafka says it once more at each poll, and its membership does not mend by itself.
     """
 
-    def __init__(self, *topics: str, out_of_range: OutOfRange, **options: Any) -> None:
+    def __init__(self, *topics: str, out_of_range: OutOfRange, broken: Broken, **options: Any) -> None:
         super().__init__(*topics, **options)
         self._out_of_range = out_of_range
+        self._broken = broken
         self._handed_out: dict[TopicPartition, int] = {}
 
     def open(self, partition: TopicPartition, offset: int) -> None:
@@ -61,6 +66,12 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
             return {}
         except NoOffsetForPartitionError:
             return {}  # not opened yet
+        except UnsupportedCodecError:
+            raise
+        except KafkaError as error:
+            self._broken(error)
+            await asyncio.sleep(BROKEN_WAIT_SECONDS)
+            return {}
         handed_out = {partition: records for partition, records in fetched.items() if partition in self._handed_out}
         for partition, records in handed_out.items():
             self._handed_out[partition] = records[-1].offset + 1

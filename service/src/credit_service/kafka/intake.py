@@ -28,6 +28,7 @@ from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.member import Member
 from credit_service.kafka.status import Status
 from credit_service.kafka.unreadable import UnreadableRuns
+from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Intake:
         status: Status,
         stored: Stored,
         bounds: IntakeBounds,
+        access: AccessWatch,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self._connection = connection
@@ -75,7 +77,9 @@ class Intake:
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
         self._lanes = Lanes(timers)
-        self._member = Member(connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status)
+        self._member = Member(
+            connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
+        )
         self._lag = LagMeter(offsets, processor.positions, self._member.received)
 
     @property
@@ -98,7 +102,8 @@ class Intake:
     async def measure_lag(self) -> None:
         """See `application.sights.IntakeSight`."""
         oldest_ms = {p: at for lane in self._lanes for p, at in lane.oldest_ms().items()}
-        await self._lag.measure(self._member.consumer, oldest_ms)
+        if self._member.is_in:
+            await self._lag.measure(self._member.consumer, oldest_ms)
 
     def lag(self) -> dict[str, Lag] | None:
         """How far each topic, as the contracts know it, is behind, where that is known."""
@@ -128,9 +133,14 @@ class Intake:
 
     async def run(self) -> None:
         """Takes turns until `stop` is called; ends between two batches."""
-        async with asyncio.TaskGroup() as lanes:
-            for lane in self._lanes:
-                lanes.create_task(self._run(lane))
+        staying = asyncio.create_task(self._member.stay_in())
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for lane in self._lanes:
+                    lanes.create_task(self._run(lane))
+        finally:
+            staying.cancel()
+            await asyncio.gather(staying, return_exceptions=True)
 
     async def _run(self, lane: Lane) -> None:
         while not self._stopping.is_set():
@@ -191,6 +201,8 @@ class Intake:
     async def _take_turn(self, lane: Lane) -> bool:
         """One batch of events or of timers; False if there was neither."""
         async with lane.in_hand:
+            if not self._member.is_in:
+                return False
             await self._member.read_pauses(lane)
             self._member.look_for_brokers()
             at_end = await self._member.read_to_their_ends(lane)

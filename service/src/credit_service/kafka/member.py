@@ -16,10 +16,11 @@ from credit_service.kafka.consumer import HandOverConsumer
 from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
-from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
 from credit_service.kafka.topics import partition_counts
+from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         positions: Positions,
         abandon: asyncio.Event,
         status: Status,
+        access: AccessWatch,
     ) -> None:
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
@@ -54,7 +56,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._positions = positions
         self._abandon = abandon
         self._status = status
-        self._subscriber = Subscriber(connection, feed, self, self._note_out_of_range)
+        self._feed = feed
+        self._access = access
+        self._subscriber: Subscriber | None = None
+        self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -63,12 +68,19 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     @property
     def consumer(self) -> HandOverConsumer:
         """The consumer of the running subscriber."""
+        if self._subscriber is None:
+            raise RuntimeError("the member is not in the group")
         return self._subscriber.consumer
 
     @property
     def assigned(self) -> int:
         """How many partitions this member has; none before it has joined."""
-        return len(self.consumer.assignment()) if self._subscriber.is_running else 0
+        return len(self.consumer.assignment()) if self.is_in else 0
+
+    @property
+    def is_in(self) -> bool:
+        """Whether it is in the group, or about to be; while it is not, there is nothing to do."""
+        return self._subscriber is not None and self._subscriber.is_running
 
     @property
     def is_opening(self) -> bool:
@@ -76,15 +88,82 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return bool(self._opening)
 
     async def join(self) -> None:
-        """Joins the group; raises aiokafka's KafkaError if no broker answers."""
+        """Joins the group; raises aiokafka's KafkaError if no broker answers, or it is not let in."""
         self._status.set("partitions", "no partitions are assigned yet")
-        await self._subscriber.start()
+        self._is_broken = False
+        self._subscriber = Subscriber(self._connection, self._feed, self, self._note_out_of_range, self._note_broken)
+        try:
+            await self._subscriber.start()
+        except BaseException:
+            await self._drop()
+            raise
 
     async def leave(self) -> None:
         """Commits what is stored, and leaves the group."""
         await self._cancel_opening()
-        await self.group_offsets.commit(self.consumer, at_once=True)
-        await self._subscriber.stop()
+        if self._subscriber is not None and self.is_in:
+            await self.group_offsets.commit(self.consumer, at_once=True)
+            await self._subscriber.stop()
+
+    # --- in the group, or not
+
+    async def stay_in(self) -> None:
+        """Leaves the group when Kafka refuses it, and joins again once that is mended, from what the ledger says.
+
+        Ends only when it is cancelled.
+        """
+        while True:
+            try:
+                await self._access.until_time()
+                await self._access.ask()
+                if self.is_in and (self._is_broken or (self._access.reading and self.hears_nothing)):
+                    await self._drop()
+                    log.warning("left the group")
+                    await asyncio.sleep(RETRY_SECONDS)
+                if not self.is_in and not self._access.reading:
+                    await self._join_again()
+            except Exception:  # a defect must not leave it out for good
+                log.exception("membership could not be looked after, trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    @property
+    def hears_nothing(self) -> bool:
+        """Whether no broker has answered lately, or partitions cannot be opened."""
+        return bool(self._opening) or self.consumer.hears_nothing()
+
+    async def _drop(self) -> None:
+        """Out of the group, with nothing buffered."""
+        self.is_rejoining = True
+        self._status.set("partitions", "out of the group, and trying to join again")
+        self._status.set("kafka", None)
+        self._abandon.set()
+        async with self._lanes.at_rest():
+            self._abandon.clear()
+            await self._cancel_opening()
+            if self.is_in:
+                buffered = {TopicPartition(*partition) for lane in self._lanes for partition in lane.merge.partitions}
+                self._forget(buffered | self._left_alone | self.consumer.assignment())
+            subscriber, self._subscriber = self._subscriber, None
+        # Not while lanes are held: a revoke that is under way would wait for them.
+        if subscriber is not None:
+            await subscriber.stop()
+
+    async def _join_again(self) -> None:
+        try:
+            await self.join()
+        except (KafkaError, TimeoutError, OSError) as error:
+            if self._status.set("partitions", f"the group could not be joined yet: {told(error)}"):
+                log.warning("the group could not be joined, trying again", cause=told(error))
+            await asyncio.sleep(RETRY_SECONDS)
+            self._access.suspect()
+        else:
+            log.info("joined the group again")
+
+    def _note_broken(self, error: KafkaError) -> None:
+        if not self._is_broken:
+            log.warning("the group was lost", cause=told(error))
+        self._is_broken = True
+        self._access.suspect()
 
     # --- partitions come and go
 
@@ -94,9 +173,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self.is_rejoining = True
         self._status.set("partitions", "partitions are being shared out anew")
         async with self._lanes.at_rest():
-            await self._cancel_opening()
-            await self.group_offsets.commit(self.consumer, at_once=True)
-            self._forget(revoked)
+            if self.is_in:
+                await self._cancel_opening()
+                await self.group_offsets.commit(self.consumer, at_once=True)
+                self._forget(revoked)
             self._abandon.clear()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -110,7 +190,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def assigned_to(self, lane: Lane) -> set[TopicPartition]:
         """What this member has of the lane's partitions."""
-        return {partition for partition in self.consumer.assignment() if self._lanes.of(partition) is lane}
+        assigned = self.consumer.assignment() if self.is_in else ()
+        return {partition for partition in assigned if self._lanes.of(partition) is lane}
 
     def read_by(self, lane: Lane) -> set[TopicPartition]:
         """Those of them that are not left alone."""
@@ -118,6 +199,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def open_again(self, partitions: Collection[TopicPartition]) -> None:
         """Drops what is known of the partitions, and reads on from what the ledger says."""
+        if not self.is_in:
+            return  # all is forgotten already
         self._forget(partitions)
         if not partitions:
             return
@@ -169,6 +252,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             why = f": {error}" if isinstance(error, AccessDenied) else ""
             self._status.set("partitions", f"partitions could not be opened yet{why}")
             log.warning("partitions could not be opened, trying again", cause=f"{type(error).__name__}{why}")
+            self._access.suspect()
             return False
         except IllegalStateError:
             return True  # taken away meanwhile; they are opened again when they come back
@@ -184,9 +268,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             for lane in self._lanes:
                 lane.timers.partitions = next(iter(counts.values()))
             return True
-        told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
-        if self._status.set("partitions", f"incoming topics have unequal partition counts: {told}"):
+        listed = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        if self._status.set("partitions", f"incoming topics have unequal partition counts: {listed}"):
             log.error("incoming topics have unequal partition counts", **counts)
+            # Also what looks like this: a topic that may not be read any more has no partitions.
+            self._access.suspect()
         return False
 
     # --- how far each has come
@@ -215,15 +301,18 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         silent = self.consumer.hears_nothing()
         if self._status.set("kafka", "no broker answers" if silent else None):
             log.warning("no broker answers" if silent else "brokers answer again")
+            self._access.suspect()
 
     async def excuse(self) -> str | None:
-        """Why nothing comes on, if that is not this member's fault: uneven topics, or no broker there.
+        """Why nothing comes on, if that is not this member's fault: it is refused, topics are uneven, no broker.
 
         A broker that this member does not hear, and that answers somebody else, is no excuse.
         """
+        if self._access.reading:
+            return "Kafka refuses what is needed to read"
         if self._counts_differ:
             return "incoming topics have unequal partition counts"
-        if not self.consumer.hears_nothing():
+        if self.is_in and not self.consumer.hears_nothing():
             return None
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):

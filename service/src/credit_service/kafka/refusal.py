@@ -1,11 +1,13 @@
 """What keeps this deployment out of Kafka, in plain words and without a secret."""
 
 import ssl
+from collections.abc import Collection
 from typing import Any
 
 from aiokafka import errors
 
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
+from credit_service.kafka.rights import Right, named
 
 PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
 # OpenSSL's reasons for not trusting a certificate.
@@ -14,11 +16,20 @@ HOST_MISMATCH, IP_MISMATCH = 62, 64
 
 
 class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
-    """No broker answered, or not in time."""
+    """No broker answered, or not in time; what kept it is the message."""
+
+    def __str__(self) -> str:
+        # Not as aiokafka's own, which begin with their type.
+        return RuntimeError.__str__(self)
 
 
 class Refused(BrokerUnavailable):
     """A broker answered, and does not let this deployment in, or do what it needs; the message is the whole line."""
+
+
+def not_allowed(refused: Collection[Right]) -> Refused:
+    """What is to be raised where these rights are missing."""
+    return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
 def at_the_door(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:

@@ -20,6 +20,8 @@ from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach
 from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
+from credit_service.kafka.refusal import REFUSALS, told
+from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +43,14 @@ DENIED_RETRY_SECONDS = 5.0
 class Relay:
     """Publishes while it leads, waits while another one does, until it is stopped.
 
-    `tell` hears that the outbox is denied to it, and that it is no more.
+    `tell` hears that the outbox is denied to it, or a topic, and that it is no more.
     """
 
     def __init__(
         self,
         connection: KafkaConnection,
         outbox: Outbox,
+        access: AccessWatch,
         reach: Reach = no_failpoints,
         tell: Tell = tell_nobody,
         tracing: Tracing = UNTRACED,
@@ -57,6 +60,7 @@ class Relay:
         self.restarts = 0
         self._connection = connection
         self._outbox = outbox
+        self._access = access
         self._reach = reach
         self._tell = tell
         self._tracing = tracing
@@ -82,8 +86,14 @@ class Relay:
                 self.restarts += 1
                 pause_seconds = DENIED_RETRY_SECONDS
                 self._tell(f"nothing is published: {error}")
+            except REFUSALS as error:
+                self.restarts += 1
+                pause_seconds = DENIED_RETRY_SECONDS
+                self._tell(f"nothing is published: {told(error)}")
+                self._access.suspect()
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
                 self.restarts += 1
+                self._access.suspect()
                 log.warning("relay begins anew", cause=type(error).__name__)
             except Exception:  # a defect must not end the relay for good; the outbox keeps what waits
                 self.restarts += 1
@@ -91,6 +101,8 @@ class Relay:
             finally:
                 self.is_leading = False
             await self._pause(pause_seconds)
+            while self._access.publishing and not self._stopping.is_set():
+                await self._pause(RETRY_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -144,8 +156,8 @@ class Relay:
         """One claim, or a wait for news; False once nothing waits and the relay is to end."""
         self._rung.clear()
         claim = await session.claim(CLAIM_ROWS_MAX, CLAIM_BYTES_MAX)
-        self._tell(None)
         if claim is None:
+            self._tell(None)
             if self._stopping.is_set():
                 return False
             with contextlib.suppress(TimeoutError):
@@ -157,6 +169,7 @@ class Relay:
                 await self._publish(claim, producer)
             self._reach("before-cleanup")
             await session.published()
+            self._tell(None)
             self.published.update(waiting.topic for waiting in claim.rows)
             log.info("published", events=len(claim.rows))
         return True

@@ -25,24 +25,17 @@ def rights(connection: KafkaConnection, use: Use) -> list[Right]:
     """All that `use` needs: the service, or the command of that name."""
     incoming = connection.incoming_topics
     outgoing = [connection.topic(name) for name in OUTGOING_TOPICS]
-    published = [*outgoing, connection.topic(DEAD_LETTER_TOPIC)]
-    everything = [*incoming, *published, connection.cursor_topic]
-    group, relay = connection.group_id, connection.relay_id
+    everything = [*incoming, *outgoing, connection.topic(DEAD_LETTER_TOPIC), connection.cursor_topic]
     match use:
         case "serve":
-            return [
-                *_of("topic", incoming, "read"),
-                Right("group", group, "read"),
-                # Read as well: whether a claim that was left over was published is looked up where it would lie.
-                *_of("topic", published, "write", "read"),
-                Right("transactional-id", relay, "write"),
-                Right("topic", connection.cursor_topic, "read"),
-                Right("group", relay, "read"),
-            ]
+            return [*reading(connection), *publishing(connection)]
         case "topics-create":
             return _of("topic", everything, "create", "describe")
         case "doctor":
-            return [*_of("topic", everything, "describe", "describe-configs"), Right("group", group, "describe")]
+            return [
+                *_of("topic", everything, "describe", "describe-configs"),
+                Right("group", connection.group_id, "describe"),
+            ]
         case "replay":
             return _of("topic", incoming, "read")
         case "reconcile":
@@ -51,6 +44,23 @@ def rights(connection: KafkaConnection, use: Use) -> list[Right]:
             return _of("topic", outgoing, "read")
         case "trigger":
             return _of("topic", incoming, "write")
+
+
+def reading(connection: KafkaConnection) -> list[Right]:
+    """What the service's members of the group need."""
+    return [*_of("topic", connection.incoming_topics, "read"), Right("group", connection.group_id, "read")]
+
+
+def publishing(connection: KafkaConnection) -> list[Right]:
+    """What the service's relay needs."""
+    published = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
+    return [
+        # Read as well: whether a claim that was left over was published is looked up where it would lie.
+        *_of("topic", published, "write", "read"),
+        Right("transactional-id", connection.relay_id, "write"),
+        Right("topic", connection.cursor_topic, "read"),
+        Right("group", connection.relay_id, "read"),
+    ]
 
 
 def on_topics(topics: Iterable[str], operation: Operation) -> list[Right]:

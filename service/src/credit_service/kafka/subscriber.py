@@ -1,18 +1,21 @@
 """The FastStream subscriber: one batch subscriber on all incoming topics, whose handler only feeds the buffers."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.consumer import HandOverConsumer, OutOfRange
+from credit_service.kafka.consumer import Broken, HandOverConsumer, OutOfRange
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber
@@ -28,6 +31,9 @@ SESSION_TIMEOUT_MS = 10_000
 # So soon partitions that were added, or a topic that was made anew, are noticed.
 METADATA_MS_MAX = 30_000
 REBALANCE_TIMEOUT_MS = 60_000
+# A group may need a rebalance's time to let a member in.
+START_SECONDS_MAX = 90
+STOP_SECONDS_MAX = 10
 # Larger than any outage: a member that waits for its database must not lose its partitions to one that waits too.
 POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 
@@ -35,13 +41,20 @@ POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 class Subscriber:
     """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here.
 
-    `out_of_range` gets partitions whose log no longer has what comes next.
+    `out_of_range` gets partitions whose log no longer has what comes next, `broken` what ends the membership. To be
+    started once; who wants to join again makes another.
     """
 
     def __init__(
-        self, connection: KafkaConnection, feed: Feed, listener: ConsumerRebalanceListener, out_of_range: OutOfRange
+        self,
+        connection: KafkaConnection,
+        feed: Feed,
+        listener: ConsumerRebalanceListener,
+        out_of_range: OutOfRange,
+        broken: Broken,
     ) -> None:
         self._out_of_range = out_of_range
+        self._broken = broken
         self._broker = KafkaBroker(
             connection.servers,
             security=_security(connection.security),
@@ -91,19 +104,28 @@ class Subscriber:
         return isinstance(self._subscriber.consumer, HandOverConsumer)
 
     async def start(self) -> None:
-        """Joins the group; raises aiokafka's KafkaConnectionError if no broker answers."""
-        await self._broker.connect()
-        config = self._broker.config.broker_config
-        config.builder = self._with_our_consumer(config.builder)
-        await self._broker.start()
+        """Joins the group; raises aiokafka's errors, and then nothing of it is left."""
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await self._broker.connect()
+                config = self._broker.config.broker_config
+                config.builder = self._with_our_consumer(config.builder)
+                await self._broker.start()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        """Leaves the group."""
-        await self._broker.stop()
+        """Leaves the group; what cannot be told to a broker any more is not waited for."""
+        with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await self._broker.stop()
 
     def _with_our_consumer(self, builder: Any) -> Any:
         """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
-        return partial(HandOverConsumer, *builder.args, out_of_range=self._out_of_range, **builder.keywords)
+        return partial(
+            HandOverConsumer, *builder.args, out_of_range=self._out_of_range, broken=self._broken, **builder.keywords
+        )
 
 
 def _security(security: KafkaSecurity) -> BaseSecurity:

@@ -9,9 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from credit_contracts.topics import TOPICS
-from credit_service.kafka.access import hold, look, not_allowed
+from credit_service.kafka.access import hold, look
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable, told
+from credit_service.kafka.refusal import BrokerUnavailable, not_allowed, told
 from credit_service.kafka.rights import Operation, on_topics, rights
 
 ANSWER_SECONDS_MAX = 20

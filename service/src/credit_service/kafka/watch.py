@@ -1,0 +1,75 @@
+"""Whether Kafka allows what the service needs: asked now and then, and at once when a part of it was refused."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from credit_service.kafka.access import look
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.refusal import BrokerUnavailable, Refused, not_allowed
+from credit_service.kafka.rights import Right, publishing, reading
+from credit_service.kafka.status import Status
+
+log = structlog.get_logger(__name__)
+
+ASK_EVERY_SECONDS = 10.0
+ASK_AGAIN_SECONDS = 1.0
+ASK_AGAIN_SECONDS_MAX = 10.0
+
+
+class AccessWatch:
+    """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused."""
+
+    def __init__(self, connection: KafkaConnection, status: Status) -> None:
+        self.reading = False
+        self.publishing = False
+        self._connection = connection
+        self._status = status
+        self._reading = reading(connection)
+        self._publishing = publishing(connection)
+        self._rung = asyncio.Event()
+        self._pause = ASK_AGAIN_SECONDS
+
+    def suspect(self) -> None:
+        """Says that something was refused, or that nothing is heard; what it is will be asked."""
+        self._rung.set()
+
+    async def until_time(self) -> None:
+        """Returns when it is time to ask: soon if something is refused, each time a little later."""
+        refused = self.reading or self.publishing
+        seconds = self._pause if refused else ASK_EVERY_SECONDS
+        self._pause = min(self._pause * 2, ASK_AGAIN_SECONDS_MAX) if refused else ASK_AGAIN_SECONDS
+        if refused:
+            await asyncio.sleep(seconds)
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._rung.wait()
+        self._rung.clear()
+
+    async def ask(self) -> None:
+        """Looks at all rights of the service. A broker that does not answer leaves open what is refused."""
+        try:
+            seen = await look(self._connection, [*self._reading, *self._publishing])
+        except Refused as error:
+            self.reading = self.publishing = True
+            self._tell(str(error))
+        except BrokerUnavailable:
+            return
+        else:
+            self.reading = _overlap(seen.refused, self._reading)
+            self.publishing = _overlap(seen.refused, self._publishing)
+            self._tell(str(not_allowed(seen.refused)) if seen.refused else None)
+
+    def _tell(self, problem: str | None) -> None:
+        if not self._status.set("access", problem):
+            return
+        if problem is None:
+            log.info("Kafka allows again what is needed")
+        else:
+            log.error("not ready", part="access", problem=problem)
+
+
+def _overlap(refused: list[Right], needed: list[Right]) -> bool:
+    return not set(refused).isdisjoint(needed)

@@ -1,0 +1,82 @@
+"""What Kafka allows: the service and the commands with just what is listed, and each right missed and told."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from credit_service.kafka.access import hold, look
+from credit_service.kafka.refusal import Refused
+from credit_service.kafka.rights import USES, Right, named, rights
+from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
+from support.secured_service import connection_of, each_is_told_and_taken_up_again, says, secured_deployment
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from credit_service.kafka.connection import KafkaConnection
+    from support.service import Deployment
+
+# One loop: aiokafka does not wait for the end of connections that were refused.
+pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def secured(
+    database_url: str, secured_broker: SecuredBroker, topic_prefix: str, tmp_path: Path
+) -> AsyncIterator[Deployment]:
+    async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
+        yield deployment
+
+
+async def test_of_all_rights_each_that_is_missing_is_named_alone(
+    secured: Deployment, secured_broker: SecuredBroker
+) -> None:
+    ops = connection_of(secured_broker, secured, OPS, OPS_PASSWORD)
+    for use in USES:
+        needed = [right for right in rights(ops, use) if right.operation != "create"]
+        await secured_broker.allow(OPS, needed)
+        await eventually(partial(_has_all, ops, needed), what=f"{use} allowed")
+        for right in {(r.kind, r.operation): r for r in needed}.values():
+            await secured_broker.refuse(OPS, [right])
+            # Of a topic that may not even be described, nothing else may be done either.
+            gone = [r for r in needed if r == right or (right.operation == "describe" and r[:2] == right[:2])]
+            told = f"Kafka does not allow: {named(gone)}; see `credits topics acls`"
+            await eventually(partial(_is_told, ops, needed, told), what=told)
+            await secured_broker.allow(OPS, [right])
+        await secured_broker.refuse(OPS, needed)
+
+
+async def _has_all(connection: KafkaConnection, needed: list[Right]) -> bool:
+    return not (await look(connection, needed)).refused
+
+
+async def _is_told(connection: KafkaConnection, needed: list[Right], told: str) -> bool:
+    try:
+        await hold(connection, needed)
+    except Refused as error:
+        return str(error) == told
+    return False
+
+
+async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowed(
+    secured: Deployment, secured_broker: SecuredBroker
+) -> None:
+    connection = connection_of(secured_broker, secured, SERVICE, SERVICE_PASSWORD)
+    service = await secured.start()
+    await says(service, "Kafka does not allow: read topic ")
+    await secured_broker.allow(SERVICE, rights(connection, "serve"))
+    await service.ready()
+    # One of each way in which it shows: to the group's member, to the relay, and to nobody but the broker.
+    missing = [
+        Right("topic", secured.topic("prospect-generated"), "read"),
+        Right("topic", secured.topic("balance-changed"), "write"),
+        Right("topic", connection.cursor_topic, "read"),
+    ]
+    await each_is_told_and_taken_up_again(secured, secured_broker, service, missing)
+    assert await service.terminate() == 0
