@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +15,11 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from credit_contracts import InOrder, Place, Repeat, SequenceGuard, Verdict, decode_outgoing
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData, PlanChanged, ProspectGenerated
 from credit_local_stack.postgres import postgres_binaries
-from support.observed import CHANGES
+from support.observed import CHANGES, DECLINES, Message, Observed
 from support.oracle import violations
 from support.service import Deployment
 from support.topics import delete_records, make_topic, remove_topics
@@ -98,7 +100,29 @@ async def test_events_since_the_backup_are_decided_again_and_published_again(
         assert [_said(d, "decided_at") for d in after.decisions] == [_said(d, "decided_at") for d in before.decisions]
         assert [_said(e, "recorded_at") for e in after.entries] == [_said(e, "recorded_at") for e in before.entries]
         assert len(after.outgoing[CHANGES]) > len(before.outgoing[CHANGES])
+        told = said_by_guards(after)
+        assert told.keys() == {InOrder, Repeat}
+        assert told[InOrder] == len({(message.key, message.header("ce_id")) for message in published(after)})
         assert await again.terminate() == 0
+
+
+def said_by_guards(observed: Observed) -> Counter[type[Verdict]]:
+    """How often the contracts' guards say what, to a consumer that reads all that was published."""
+    guards: dict[str, SequenceGuard] = {}
+    told: Counter[type[Verdict]] = Counter()
+    for message in published(observed):
+        event = decode_outgoing(message.headers, message.value)
+        assert isinstance(event, Event)
+        name = event.data.account_id
+        at = Place(*message.place)
+        verdict, guards[name] = guards.get(name, SequenceGuard(account_id=name)).take(event, at)
+        told[type(verdict)] += 1
+    assert all(not guard.missing for guard in guards.values())
+    return told
+
+
+def published(observed: Observed) -> list[Message]:
+    return [*observed.outgoing[CHANGES], *observed.outgoing[DECLINES]]
 
 
 def _said(row: dict[str, object], but: str) -> dict[str, object]:
