@@ -234,7 +234,8 @@ class AccountMachine(RuleBasedStateMachine):
         event_id, kind, at, fields = self.told[-1 - number % len(self.told)]
         if is_other:
             kind, fields = "generated", {"prospect": "somebody else"}
-        self._tell(kind, at if late is None else self.at - late * DAY, event_id=event_id, **fields)
+        again_at = at if late is None else self.at - late * DAY
+        self._tell(kind, again_at if _may_be_said(fields, again_at) else at, event_id=event_id, **fields)
 
     # What people order.
 
@@ -354,6 +355,13 @@ class AccountMachine(RuleBasedStateMachine):
         while (turn := turn_of_month(anchor, zone, number)) <= at:
             number += 1
         return turn
+
+
+def _may_be_said(fields: dict[str, Any], at: datetime) -> bool:
+    """Whether it could be read, told of that time: credits expire later, and plans take effect within five years."""
+    expires = fields.get("expires")
+    near = [fields[name] for name in ("effective", "anchor") if fields.get(name)]
+    return (expires is None or expires > at) and all(abs(at - moment) < 4 * 365 * DAY for moment in near)
 
 
 def data_of(account_id: str, kind: str, **fields: Any) -> IncomingData:

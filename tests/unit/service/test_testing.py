@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from credit_contracts import Event, ProspectGenerated
+from credit_contracts import Event, IncomingData, ProspectGenerated
+from credit_service.application import process
+from credit_service.domain.decide import decide
 from credit_service.testing import CreditService, ParkedEvent
 from support.in_memory import play
 from support.scenarios import BEGINNING, Scenario, in_short, scenarios
+from support.traffic import event
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda s: s.account_id)
@@ -27,6 +31,29 @@ async def test_it_is_used_inside_a_running_event_loop_too() -> None:
     (given_up,) = service.move_clock(BEGINNING + timedelta(hours=25))
     assert given_up.reason == "parked-too-long"
     assert service.dead_letters == [given_up] == service.published
+
+
+def test_an_event_on_which_the_rules_fail_changes_nothing_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(accounts: Any, inputs: Any, *rest: Any) -> Any:
+        decided = decide(accounts, inputs, *rest)
+        if any(getattr(one, "id", "") == "fails" for one in inputs):
+            raise ZeroDivisionError
+        return decided
+
+    service, story = CreditService(BEGINNING), Scenario("acme", BEGINNING)
+    service.send(
+        *[event(data, BEGINNING) for data in (story.plan(5), story.purchased(2, "p-1"), story.generated("ann"))]
+    )
+    before = service.account("acme")
+    monkeypatch.setattr(process, "decide", failing)
+    told: list[IncomingData] = [story.bounced("ann"), story.purchased(3, "p-2"), story.deleted("ann")]
+    for data in told:
+        (refused,) = service.send(event(data, BEGINNING, "fails"))
+        assert refused.reason == "undecidable"
+        assert service.account("acme") == before
+    story.expect("refund +1", "purchase +3")
+    published = [m for data in told for m in service.send(event(data, BEGINNING))]
+    assert [in_short(m.topic, m.value, m.headers) for m in published] == story.published
 
 
 def test_wrong_use_is_told() -> None:

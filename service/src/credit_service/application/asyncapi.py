@@ -10,8 +10,9 @@ from credit_service.application.asyncapi_messages import BINDING, Json, messages
 
 ASYNCAPI: Final = "3.0.0"
 GROUP_ID_DEFAULT: Final = "credit-service"
-PARTITIONER: Final = (
-    "murmur2 of the key, as Java and aiokafka do by default; librdkafka needs partitioner=murmur2_random. "
+PARTITIONER: Final = "murmur2 of the key, as Java and aiokafka do by default"
+PARTITIONER_NEEDED: Final = (
+    f"{PARTITIONER}; librdkafka needs partitioner=murmur2_random. "
     "An account must be on the same partition number in every incoming topic."
 )
 
@@ -124,7 +125,7 @@ def _channel(topic: TopicContract, deployed: Deployed) -> Json:
                 f"**Order**: {topic.ordering}",
                 f"**Delivery**: {topic.delivery}",
                 f"**Compatibility**: {topic.compatibility}",
-                f"**Partitioner**: {PARTITIONER}",
+                f"**Partitioner**: {PARTITIONER_NEEDED if topic.direction == 'in' else PARTITIONER + '.'}",
             ]
         ),
         "messages": {m["name"]: ref("components", "messages", m["name"]) for m in messages_of(topic)},

@@ -34,7 +34,7 @@ async function show() {
     named(schema.components.schemas, "x-parser-schema-id");
     schema["x-parser-spec-parsed"] = true;
     schema["x-parser-api-version"] = 3;
-    AsyncApiStandalone.render({ schema, config: { show: { sidebar: true, errors: false } } }, place);
+    AsyncApiStandalone.render({ schema, config: { show: { sidebar: true, errors: false }, expand: { messageExamples: true } } }, place);
   } catch (error) {
     place.textContent = `The document could not be shown: ${error.message}`;
   }
