@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +19,7 @@ from credit_contracts.schemas import assertions, schema
 from credit_service.application.asyncapi import Deployed, asyncapi, rendered
 from credit_service.application.asyncapi_messages import REASONS_NOT_DECIDED
 from credit_service.application.process import REASONS_OF_FAULTS, REFUSALS
+from credit_service.settings import load_settings
 from credit_service.testing import CreditService
 from support.in_memory import play
 from support.scenarios import BEGINNING, scenarios
@@ -180,8 +182,22 @@ def test_every_reason_of_a_dead_letter_is_told() -> None:
         assert f"- `{reason}`: " in told
 
 
-def test_a_login_is_named_and_nothing_of_it_is_told() -> None:
-    document = asyncapi(Deployed("eu-", "credits-eu", "SASL_SSL", "SCRAM-SHA-256"))
+def test_a_login_is_named_and_nothing_of_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {
+        "database_url": "postgresql://nobody:ghost-1@127.0.0.1/credits",
+        "kafka_bootstrap_servers": "broker.internal:9093",
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "SCRAM-SHA-256",
+        "kafka_sasl_username": "ghost-2",
+        "kafka_sasl_password": "ghost-3",
+        "topic_prefix": "eu-",
+    }
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"CREDITS_{name.upper()}", value)
+    document = asyncapi(Deployed.of(load_settings()))
+    told = rendered(document)
+    assert not re.search(r"ghost-|broker\.internal", told)
+    assert document["channels"]["balance-changed"]["address"] == "eu-balance-changed"
     assert document["servers"]["kafka"]["protocol"] == "kafka-secure"
     assert document["servers"]["kafka"]["security"] == [{"$ref": "#/components/securitySchemes/login"}]
     assert document["components"]["securitySchemes"]["login"]["type"] == "scramSha256"

@@ -28,6 +28,14 @@ class Chosen(Protocol):
     def kafka_group_id(self) -> str:
         """The group that reads."""
 
+    @property
+    def kafka_security_protocol(self) -> str:
+        """How brokers are reached."""
+
+    @property
+    def kafka_sasl_mechanism(self) -> str:
+        """How to log in, where there is a login."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
@@ -41,7 +49,12 @@ class Deployed:
     @classmethod
     def of(cls, settings: Chosen) -> "Deployed":
         """As the settings say."""
-        return cls(settings.topic_prefix, settings.kafka_group_id)
+        return cls(
+            settings.topic_prefix,
+            settings.kafka_group_id,
+            settings.kafka_security_protocol,
+            settings.kafka_sasl_mechanism,
+        )
 
 
 def asyncapi(deployed: Deployed | None = None) -> Json:

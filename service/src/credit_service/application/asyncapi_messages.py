@@ -13,6 +13,7 @@ from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.schemas import schema
 from credit_contracts.topics import TopicContract
 from credit_service.application.process import REFUSALS
+from credit_service.application.tracing import TRACEPARENT
 
 BINDING: Final = "0.5.0"
 NO_CONTROL_CHARACTERS: Final = r"^[^\u0000-\u001f\u007f-\u009f]*$"
@@ -90,7 +91,9 @@ def _binary_headers(topic: TopicContract) -> Json:
     if topic.direction == "out":
         content_type = {"type": "string", "const": "application/json"}
     needed = [*attributes, *(["content-type"] if topic.direction == "out" else [])]
-    return {"type": "object", "properties": attributes | {"content-type": content_type}, "required": needed}
+    traceparent = {"type": "string", "description": "W3C trace context, where there is a trace; no part of the event."}
+    properties = attributes | {"content-type": content_type, TRACEPARENT: traceparent}
+    return {"type": "object", "properties": properties, "required": needed}
 
 
 def _structured_headers() -> Json:
