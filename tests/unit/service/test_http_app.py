@@ -245,6 +245,7 @@ async def test_without_a_valid_token_all_is_the_same_401_and_nobody_is_asked(
         (OF_ENTRIES, "/v1/accounts/acme"),
         (OF_ENTRIES, "/v1/accounts/nobody/decisions"),
     ],
+    ids=range(6),  # tokens are new each time, and what a test is called must not be
 )
 async def test_what_a_token_does_not_open_is_the_same_403_whatever_there_is(
     token: str, path: str, stranger: httpx.AsyncClient, sources: Sources
