@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from support.access import ROLES, Logins, database_of_its_own, expected, logins
 from support.credits import decide_events, run_credits
 from support.service import Deployment, ServiceProcess
 from support.stack import with_database
+from support.tokens import ALL, BEARER
 from support.traffic import event
 from support.wait import eventually
 
@@ -474,7 +476,8 @@ async def without(connection: Connection, privilege: str, role: str) -> AsyncIte
 async def test_what_is_denied_is_waited_for_and_no_dead_letter(deployment: Deployment) -> None:
     await deployment.make_topics()
     with logins(deployment.database_url) as users:
-        service = await (await deployment.start(**users.settings())).ready()
+        token = json.dumps([ALL.entry()])
+        service = await (await deployment.start(**users.settings(), http_tokens=token)).ready()
         async with deployment.upstream() as upstream, connected(deployment.database_url) as superuser:
             await upstream.send([event(PlanChanged(account_id="a", plan_id="p", monthly_credits=9), BEGAN)])
             await deployment.oracle().drained()
@@ -491,7 +494,7 @@ async def test_what_is_denied_is_waited_for_and_no_dead_letter(deployment: Deplo
             await deployment.oracle().drained()
 
             async with without(superuser, "SELECT ON credits.accounts", "credits_reader"):
-                async with httpx.AsyncClient() as client:
+                async with httpx.AsyncClient(headers=BEARER) as client:
                     answer = await client.get(f"http://127.0.0.1:{service.http_port}/v1/accounts/a")
                 assert (answer.status_code, answer.json()["detail"]) == (503, "the database denies access")
 

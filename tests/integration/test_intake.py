@@ -37,7 +37,7 @@ async def test_what_is_missing_at_the_start_is_said_and_waited_for(deployment: D
     connection = await asyncpg.connect(admin_url)
     service = await deployment.start()
     try:
-        await eventually(lambda: says(service, "database does not answer"))
+        await eventually(lambda: says(service, "there is no database of this name"))
         await connection.execute(f"CREATE DATABASE {name}")
         await eventually(lambda: says(service, "credits migrate"))
         await asyncio.to_thread(migrate, deployment.database_url)
