@@ -7,7 +7,7 @@ reason is kept, which is what it is for.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 from credit_contracts.envelope import Headers
 from credit_service.application.tokens import Scope, sha256_of
 from support.canaries import BIRD, email, flown, secret, tables
+from support.collector import Collector, collecting
 from support.credits import run_credits
 from support.observed import CHANGES, DECLINES, INCOMING, Observed
 from support.secured import SecuredBroker
@@ -102,7 +103,8 @@ def headers(event_type: str, event_id: str, **changed: str | bytes | None) -> He
         "ce_type": event_type,
         "ce_time": (NOW - timedelta(hours=1)).isoformat(),
         "ce_subject": email("header"),
-        "traceparent": email("traceparent"),
+        "traceparent": traceparent(event_id),
+        "tracestate": f"canary={email('tracestate')}",
         f"ce_{email('header-name')}": "",
         email("header-name"): email("header"),
     }
@@ -110,6 +112,12 @@ def headers(event_type: str, event_id: str, **changed: str | bytes | None) -> He
         name: value for name, value in (good | {f"ce_{n}": v for n, v in changed.items()}).items() if value is not None
     }
     return [(name, value if isinstance(value, bytes) else value.encode()) for name, value in told.items()]
+
+
+def traceparent(event_id: str) -> str:
+    """A trace, sampled or not, of a later version than is known, which may say more; or something else."""
+    sampled = {"g-1": "01", "x-1": "00", "declined": "00"}.get(event_id)
+    return f"01-{'1' * 32}-{'2' * 16}-{sampled}-{email('trace')}" if sampled else email("traceparent")
 
 
 def message(event_type: str, event_id: str, fields: dict[str, Any], **changed: str | bytes | None) -> Message:
@@ -216,6 +224,12 @@ async def role(database_url: str, name: str) -> AsyncIterator[str]:
         await connection.close()
 
 
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
 async def asked(service: ServiceProcess) -> dict[str, str]:
     """All that it answers over HTTP, to what is well and to what is not."""
     bird = quote(email("path"))
@@ -265,7 +279,7 @@ def published(observed: Observed) -> dict[str, str]:
 
 
 async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
-    deployment: Deployment, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, topic_prefix: str, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "faults").mkdir()
     (tmp_path / "faults" / "sitecustomize.py").write_text(FAULTS)
@@ -282,6 +296,7 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
             log_level="debug",
             unreadable_in_a_row_max=str(UNREADABLE_IN_A_ROW_MAX),
             http_tokens=json.dumps([TOKEN_KEPT]),
+            otlp_endpoint=collector.url,
         )
         monkeypatch.delenv("PYTHONPATH")
         await oracle.drained()
@@ -306,7 +321,8 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
 
     letters = {str(row["offset"]): f"{row['value']!r} {row['key']!r} {row['headers']}" for row in observed.dead_letters}
     assert len(flown(letters)) >= len(letters), "the search itself finds them where they may be"
-    sinks = {"log": service.said(), **answers, **published(observed), **rows, **said}
+    traces = "\n".join(map(str, collector.spans))
+    sinks = {"log": service.said(), "traces": traces, **answers, **published(observed), **rows, **said}
     assert flown(sinks) == []
     assert [name for name, content in sinks.items() if TOKEN_HASH in content] == []
     # The trigger's own words are not the service's.
@@ -314,6 +330,9 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
     assert flown({"the database's log": database}, but=["trigger"]) == []
     assert not database or email("trigger") in database
     assert_all_ways_were_gone(service, observed, answers)
+    assert all(word in traces for word in ("credits batch", "credits publish", "Undecidable"))
+    changes = [message.header("traceparent") or "" for message in observed.outgoing[CHANGES]]
+    assert any(trace.startswith(f"00-{'1' * 32}-{'2' * 16}-00") for trace in changes), "one that is not sampled"
 
 
 # As it starts, it fails in words that have a password.

@@ -112,9 +112,7 @@ class OtelTracing:
                 "messaging.kafka.offset": place.offset,
             },
         )
-        carrier: dict[str, str] = {}
-        _w3c.inject(carrier, set_span_in_context(span), default_setter)
-        trace.traceparents[_key(heard.incoming)] = carrier[TRACEPARENT]
+        trace.traceparents[_key(heard.incoming)] = _traceparent_of(set_span_in_context(span))
         return span
 
     @contextmanager
@@ -165,7 +163,8 @@ def _heard(records: Iterable[Record]) -> Iterator[_Heard]:
             continue
         context = _w3c.extract({TRACEPARENT: traceparent})
         if get_current_span(context) is not INVALID_SPAN:
-            yield _Heard(record.content, traceparent, context)
+            # Formed anew: behind what is read of it there may be anything, and it is published.
+            yield _Heard(record.content, _traceparent_of(context), context)
 
 
 def _traceparent(headers: Headers) -> str | None:
@@ -173,6 +172,12 @@ def _traceparent(headers: Headers) -> str | None:
         if name == TRACEPARENT and value is not None and value.isascii():
             return value.decode()
     return None
+
+
+def _traceparent_of(context: Context) -> str:
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier, context, default_setter)
+    return carrier[TRACEPARENT]
 
 
 def _span_context(traceparent: str) -> SpanContext:
