@@ -183,6 +183,8 @@ async def test_all_who_connect_check_the_certificate(door: str, tmp_path: Path) 
     url = f"{door}?sslmode=verify-full&sslrootcert={tmp_path}/ca.pem"
 
     assert "Applying" not in await asyncio.to_thread(migrate, url)
+    # Where nothing is said of TLS, it is taken where it is offered: this door opens to nothing else.
+    assert "Applying" not in await asyncio.to_thread(migrate, door, 1)
     async with open_pool(url, 1) as pool, PostgresOutbox(url, pool).lead(lambda: None) as leader:
         assert leader is not None
         assert await schema_problem(pool) is None
