@@ -87,7 +87,10 @@ def build(
     def told_of(part: str) -> Tell:
         def tell(problem: str | None) -> None:
             if status.set(part, problem):
-                log.warning("not ready" if problem else "well again", part=part, problem=problem)
+                if problem:
+                    log.warning("not ready", part=part, problem=problem)
+                else:
+                    log.info("well again", part=part)
 
         return tell
 
