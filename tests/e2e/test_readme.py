@@ -107,6 +107,7 @@ SAYS = {
 }
 
 
+@pytest.mark.timeout(600)
 def test_the_commands_run_in_the_order_in_which_they_stand(environment: dict[str, str], tmp_path: Path) -> None:
     assert set(SAYS) <= set(OF_CREDITS)
     serve = OF_CREDITS.index("credits serve")
