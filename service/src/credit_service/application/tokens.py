@@ -10,26 +10,18 @@ import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from credit_contracts.ids import AccountId
 from credit_contracts.times import Instant
+from credit_service.application.scopes import Scope as Scope
 
 TOKENS_MAX: Final = 100
 # The prefix is for those who search for secrets where none should be.
 _PREFIX: Final = "credits_"
 _TOKEN = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
-
-
-class Scope(StrEnum):
-    """What a token may open, named after what it reads."""
-
-    ACCOUNTS = "accounts:read"
-    ENTRIES = "entries:read"
-    DECISIONS = "decisions:read"
 
 
 class Token(BaseModel):

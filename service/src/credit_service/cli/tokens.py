@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.application.tokens import Scope
+from credit_service.application.scopes import Scope
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put, say
