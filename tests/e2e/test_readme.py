@@ -36,7 +36,13 @@ from support.wait import eventually
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CREDITS = Path(sys.executable).with_name("credits")
-DOCUMENTS = ["README.md", "deploy/POSTGRES_ACCESS.md", "CHANGELOG.md", "service/ARCHITECTURE.md"]
+DOCUMENTS = [
+    "README.md",
+    "deploy/POSTGRES_ACCESS.md",
+    "deploy/KAFKA_ACCESS.md",
+    "CHANGELOG.md",
+    "service/ARCHITECTURE.md",
+]
 COMMANDS = [
     line.removeprefix("$ ").partition("  #")[0].strip()
     for block in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
-    "settings tokens database durability schema clock kafka topics topic-settings replication members lag offsets "
-    "paused gaps outbox claim parked timers dead-letters refund-requests operations"
+    "settings tokens database durability schema clock kafka topics topic-settings replication access members lag "
+    "offsets paused gaps outbox claim parked timers dead-letters refund-requests operations"
 ).split()
 
 
@@ -422,14 +422,17 @@ async def test_kafka_is_away(well: Deployment) -> None:
     examined = await doctor(well, kafka_bootstrap_servers="127.0.0.1:1")
     assert (examined.exit_code, examined.unwell) == (1, {"kafka": "wrong"})
     assert examined.told("kafka").startswith("no answer: ")
-    of_kafka = {"topics", "topic-settings", "replication", "members", "lag", "offsets"}
+    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets"}
     assert set(NAMES) - set(examined.checks) == of_kafka
 
 
 async def test_the_database_is_away(well: Deployment) -> None:
     examined = await doctor(well, database_url="postgresql://x:hunter2@127.0.0.1:1/x")
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong"})
-    assert list(examined.checks) == "settings tokens database kafka topics topic-settings replication members".split()
+    assert (
+        list(examined.checks)
+        == "settings tokens database kafka topics topic-settings replication access members".split()
+    )
     assert "hunter2" not in json.dumps(examined.checks)
 
 

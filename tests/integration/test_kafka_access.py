@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,8 @@ import pytest_asyncio
 
 from credit_service.kafka.access import hold, look
 from credit_service.kafka.refusal import Refused
-from credit_service.kafka.rights import USES, Right, named, rights
+from credit_service.kafka.rights import USES, Right, Use, named, rights
+from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import connection_of, each_is_told_and_taken_up_again, says, secured_deployment
 from support.wait import eventually
@@ -24,6 +28,15 @@ if TYPE_CHECKING:
 
 # One loop: aiokafka does not wait for the end of connections that were refused.
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+
+COMMANDS: tuple[tuple[Use, str, str], ...] = (
+    ("topics-create", "topics create", "describe"),
+    ("trigger", "trigger prospect-generated acme --prospect p-9", "write"),
+    ("tail", "tail --from-beginning --max 1", "read"),
+    ("replay", "replay --reason why --yes", "read"),
+    ("doctor", "doctor --output json", "describe"),
+    ("reconcile", "reconcile", "read"),
+)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -68,10 +81,16 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
     secured: Deployment, secured_broker: SecuredBroker
 ) -> None:
     connection = connection_of(secured_broker, secured, SERVICE, SERVICE_PASSWORD)
-    service = await secured.start()
+    service = await secured.start(kill_at="before-cleanup:1")
     await says(service, "Kafka does not allow: read topic ")
     await secured_broker.allow(SERVICE, rights(connection, "serve"))
     await service.ready()
+    async with secured.upstream() as upstream:
+        await upstream.send_raw("plan-changed", b"not json")
+    assert await service.ended() != 0
+    await secured.forget_members()
+    service = await (await secured.start()).ready()
+    await eventually(lambda: service.logged("claim left over, it was published"), what="the claim is asked for")
     # One of each way in which it shows: to the group's member, to the relay, and to nobody but the broker.
     missing = [
         Right("topic", secured.topic("prospect-generated"), "read"),
@@ -79,4 +98,36 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
         Right("topic", connection.cursor_topic, "read"),
     ]
     await each_is_told_and_taken_up_again(secured, secured_broker, service, missing)
+    await commands_run_with_their_rights_alone(secured, secured_broker)
     assert await service.terminate() == 0
+
+
+async def commands_run_with_their_rights_alone(secured: Deployment, broker: SecuredBroker) -> None:
+    as_ops = broker.settings(OPS, OPS_PASSWORD) | {
+        "database_url": secured.database_url,
+        "kafka_group_id": secured.group,
+        "topic_prefix": secured.prefix,
+    }
+
+    async def run(command: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(run_credits, *command.split(), folder=secured.folder, **as_ops)
+
+    for use, command, told in COMMANDS:
+        refused = await run(command)
+        assert refused.returncode == 1, refused
+        said = refused.stderr if use != "doctor" else refused.stdout
+        assert f"Kafka does not allow: {told} topic {secured.prefix}" in said, refused
+        assert "Traceback" not in refused.stderr
+        listed = json.loads((await run(f"topics acls --principal User:{OPS} --for {use} --output json")).stdout)
+        await broker.allow(OPS, [Right(one["kind"], one["name"], one["operation"]) for one in listed])
+        done = await run(command)
+        if use == "doctor":
+            # What is wrong then is that the topics are not as the contracts say.
+            states = {check["name"]: check["state"] for check in json.loads(done.stdout)["checks"]}
+            names = ("kafka", "access", "members", "offsets", "lag")
+            assert [states[name] for name in names] == ["ok", "warning", "ok", "ok", "ok"], done
+        elif use == "reconcile":
+            assert done.stdout.endswith("5 published events.\n       2  dead-letter-waiting\n"), done
+        else:
+            assert done.returncode == 0, done
+        await broker.refuse(OPS, [Right(one["kind"], one["name"], one["operation"]) for one in listed])

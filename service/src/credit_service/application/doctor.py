@@ -66,6 +66,7 @@ class Doctor:
             yield checks.topics(cluster, self._deployment.topics, self._deployment.cursor_topic)
             yield checks.topic_settings(cluster, self._deployment.topics)
             yield checks.replication(cluster)
+            yield await _asked("access", self._access)
             yield await _asked("members", self._members)
         if has_schema and not isinstance(cluster, Check):
             for check in await self._reading(cluster):
@@ -86,6 +87,9 @@ class Doctor:
         after = self._here()
         half = (after - before) / 2
         return checks.clock(before + half, ledger, half.total_seconds())
+
+    async def _access(self) -> Check:
+        return checks.access(await self._kafka.missed_by_service())
 
     async def _members(self) -> Check:
         return checks.members(await self._kafka.members(), self._deployment.group_id)
@@ -165,8 +169,7 @@ async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
             return await look()
     except Denied as error:
-        to_do = "see that CREDITS_READ_DATABASE_URL names a member of credits_reader, and with the right password"
-        return Check(name, "wrong", f"access is denied: {error}", to_do)
+        return Check(name, "wrong", f"access is denied: {error}", error.what_to_do)
     except Unreachable as error:
         told = f"no answer: {error}"
     except TimeoutError:

@@ -157,6 +157,14 @@ def _settings_problems(topic: TopicFacts, contract: TopicContract) -> list[str]:
     return found
 
 
+def access(missed: str | None) -> Check:
+    """Whether Kafka allows what the service needs, as far as it logs in as this command does."""
+    if missed is None:
+        return ok("access", "Kafka allows all that the service needs")
+    to_do = "`credits topics acls` lists what the service needs; nothing is amiss if it has a login of its own"
+    return Check("access", "warning", f"a service with this login would not be allowed: {missed}", to_do)
+
+
 def replication(cluster: ClusterFacts) -> Check:
     """Whether a broker may be lost without losing messages."""
     wrong = [

@@ -13,7 +13,11 @@ class Unreachable(Exception):  # noqa: N818 - reads as the condition that it rep
 
 
 class Denied(Unreachable):
-    """The database answers, and does not let this role in, or not see this."""
+    """A server answers, and does not let this login in, or not see this."""
+
+    def __init__(self, told: str, what_to_do: str) -> None:
+        super().__init__(told)
+        self.what_to_do = what_to_do
 
 
 class ServerFacts(NamedTuple):
@@ -142,6 +146,9 @@ class KafkaFacts(Protocol):
 
     async def cluster(self) -> ClusterFacts:
         """Brokers and topics."""
+
+    async def missed_by_service(self) -> str | None:
+        """What a service with this login would not be allowed, or None."""
 
     async def members(self) -> int:
         """How many members the service's group has."""

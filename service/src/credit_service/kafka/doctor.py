@@ -12,11 +12,15 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 
 from credit_contracts.topics import TOPICS
 from credit_service.application import ports
-from credit_service.application.doctor_facts import Bounds, ClusterFacts, TopicFacts, Unreachable
+from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, TopicFacts, Unreachable
 from credit_service.application.ports import Positions
+from credit_service.kafka.access import hold, look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
+from credit_service.kafka.refusal import REFUSALS, told
+from credit_service.kafka.rights import named, rights
 
+ALLOW = "see the login (CREDITS_KAFKA_SASL_…), and what it needs: `credits topics acls --for doctor`"
 ANSWER_SECONDS_MAX = 15
 REQUEST_SECONDS_MAX = 10
 COORDINATOR_POLL_SECONDS = 0.2
@@ -32,6 +36,8 @@ class KafkaExamination:
     async def cluster(self) -> ClusterFacts:
         """See `application.doctor_facts.KafkaFacts`."""
         known = [*(self._connection.topic(contract.name) for contract in TOPICS), self._connection.cursor_topic]
+        with _unreachable():
+            await hold(self._connection, rights(self._connection, "doctor"))
         async with self._admin() as admin:
             brokers = (await admin.describe_cluster())["brokers"]
             # All of them: asking for one by its name would make a broker that creates topics by itself create it.
@@ -48,6 +54,12 @@ class KafkaExamination:
             for name in there
         }
         return ClusterFacts(len(brokers), topics)
+
+    async def missed_by_service(self) -> str | None:
+        """See `application.doctor_facts.KafkaFacts`."""
+        with _unreachable():
+            refused = (await look(self._connection, rights(self._connection, "serve"))).refused
+        return named(refused) if refused else None
 
     async def members(self) -> int:
         """See `application.doctor_facts.KafkaFacts`."""
@@ -114,5 +126,7 @@ async def _settings(admin: Any, names: Collection[str]) -> dict[str, dict[str, s
 def _unreachable() -> Iterator[None]:
     try:
         yield
+    except REFUSALS as error:
+        raise Denied(told(error), ALLOW) from None
     except (KafkaError, OSError, TimeoutError) as error:
-        raise Unreachable(type(error).__name__) from None
+        raise Unreachable(told(error)) from None

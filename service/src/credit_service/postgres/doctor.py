@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from credit_service.postgres.pool import Pool
 
 ROWS_MAX = 100
+GRANT = "see that CREDITS_READ_DATABASE_URL names a member of credits_reader, and with the right password"
 
 
 class PostgresFacts:
@@ -107,6 +108,6 @@ def _unreachable() -> Iterator[None]:
     try:
         yield
     except AccessDenied as error:
-        raise Denied(str(error)) from None
+        raise Denied(str(error), GRANT) from None
     except LedgerUnavailable as error:
         raise Unreachable(str(error)) from None
