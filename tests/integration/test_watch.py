@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STUCK_SECONDS = 20
 QUICKLY_STUCK_SECONDS = 10
+STANDS_BY = "stands by, the other members have all partitions"
 AT = datetime.now(UTC) - timedelta(minutes=2)
 TOPIC = "prospect-generated"
 PLAN = event(PlanChanged(account_id="a", plan_id="p", monthly_credits=50), AT)
@@ -193,12 +194,31 @@ async def nobody_publishes(deployment: Deployment, service: ServiceProcess, upst
 
 
 async def partitions_are_lost(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:
-    """The group throws the member out; what it reads then is read as before."""
-    await expire_members(deployment.kafka, deployment.group)
-    await eventually(lambda: service.logged("not ready") and service.logged("partitions opened")[1:])
+    """The group throws the member out; what it gets back it cannot open before it can ask from where."""
+    blocker = await asyncpg.connect(deployment.database_url)
+    async with blocker.transaction():
+        await blocker.execute("LOCK credits.partition_offsets IN ACCESS EXCLUSIVE MODE")
+        await expire_members(deployment.kafka, deployment.group)
+        await eventually(lambda: says(service, "partitions", "partitions are being shared out anew"))
+    await blocker.close()
     await generate(upstream, "p5")
     await deployment.oracle().drained()
     await service.ready()
+
+
+async def test_a_member_for_whom_no_partitions_are_left_is_ready_and_takes_over(deployment: Deployment) -> None:
+    await deployment.make_topics(partitions=1)
+    first = await (await deployment.start()).ready()
+    second = await (await deployment.start()).ready()
+    await first.ready()
+    assert sorted([(await scraped(s)).value("assigned_partitions") or 0 for s in (first, second)]) == [0, 9]
+
+    (has_all, stands_by) = (first, second) if not first.logged(STANDS_BY) else (second, first)
+    assert stands_by.logged(STANDS_BY)
+    assert await has_all.terminate() == 0
+    await eventually(lambda: shows(stands_by, "assigned_partitions", 9))
+    await stands_by.ready()
+    assert await stands_by.terminate() == 0
 
 
 async def test_who_is_stuck_ends_and_so_does_who_stands_still(deployment: Deployment) -> None:

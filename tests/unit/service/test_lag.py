@@ -1,0 +1,159 @@
+"""How far the ledger is behind Kafka: what counts as waiting, how old it is, and when nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.kafka.lag import Lag, LagMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from credit_service.application.ports import Positions
+
+HERE, THERE = TopicPartition("bounced", 0), TopicPartition("bounced", 1)
+NOW = 1_000_000.0
+
+
+class Kafka:
+    """Stands in for the consumer and for the stored offsets."""
+
+    def __init__(self) -> None:
+        self.ends: Positions = {HERE: 100}
+        self.reached: Positions = {}
+        self.handed_out: Positions = {}
+        self.stored: Positions = {}
+        self.kafka_is_away = self.ledger_is_away = False
+
+    def assignment(self) -> set[Any]:
+        return set(self.ends)
+
+    async def end_offsets(self, _: Iterable[Any]) -> Positions:
+        if self.kafka_is_away:
+            raise KafkaConnectionError
+        return self.ends
+
+    async def beginning_offsets(self, partitions: Iterable[Any]) -> Positions:
+        return dict.fromkeys(partitions, 40)
+
+    def has_handed_out(self, partition: Any, offset: int) -> bool:
+        return self.handed_out.get(partition) == offset
+
+    async def position(self, partition: Any) -> int:
+        return self.reached[partition]
+
+    async def load(self, partitions: Iterable[Any]) -> Positions:
+        if self.ledger_is_away:
+            raise LedgerUnavailable
+        return {p: self.stored[p] for p in partitions if p in self.stored}
+
+
+class Measured:
+    """A meter with what it goes by."""
+
+    def __init__(self) -> None:
+        self.kafka = Kafka()
+        self.positions: Positions = {}
+        self.received: Positions = {}
+        self.meter = LagMeter(cast("Any", self.kafka), self.positions, self.received)
+
+    async def lag(self, oldest_ms: dict[Any, int] | None = None) -> Lag | None:
+        await self.meter.measure(cast("Any", self.kafka), oldest_ms or {})
+        of_topics = self.meter.by_topic()
+        return None if of_topics is None else of_topics.get("bounced")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time by both clocks."""
+    now = [NOW]
+    monkeypatch.setattr("credit_service.kafka.lag.time.time", lambda: now[0])
+    monkeypatch.setattr("credit_service.kafka.lag.time.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def measured(clock: list[float]) -> Measured:
+    assert clock
+    return Measured()
+
+
+async def test_nothing_waits_where_all_is_decided(measured: Measured) -> None:
+    measured.positions[HERE] = 100
+    assert await measured.lag() == Lag(0, 0)
+    assert not measured.meter.is_behind([HERE])
+
+
+async def test_what_waits_is_as_old_as_its_oldest_message(measured: Measured) -> None:
+    measured.positions[HERE] = 90
+    assert await measured.lag({HERE: int(NOW - 30) * 1000}) == Lag(10, 30)
+    assert measured.meter.is_behind([HERE])
+    assert not measured.meter.is_behind([THERE])
+
+
+async def test_what_has_not_arrived_is_as_old_as_the_time_since_it_was_missed(
+    measured: Measured, clock: list[float]
+) -> None:
+    measured.positions[HERE] = 90
+    assert await measured.lag() == Lag(10, 0)
+    clock[0] += 7
+    assert await measured.lag() == Lag(10, 7)
+    measured.positions[HERE] = 95
+    assert await measured.lag() == Lag(5, 0)
+
+
+async def test_markers_behind_the_last_message_are_none(measured: Measured) -> None:
+    measured.positions[HERE] = measured.received[HERE] = measured.kafka.handed_out[HERE] = 98
+    measured.kafka.reached[HERE] = 100
+    assert await measured.lag() == Lag(0, 0)
+
+
+@pytest.mark.parametrize("is_received", [False, True])
+async def test_a_message_on_its_way_through_is_no_marker(is_received: bool, measured: Measured) -> None:
+    measured.positions[HERE] = 98
+    measured.received[HERE] = 99 if is_received else 98
+    measured.kafka.handed_out[HERE] = 99
+    measured.kafka.reached[HERE] = 100
+    assert await measured.lag() == Lag(2, 0)
+
+
+async def test_of_partitions_that_are_not_read_the_stored_offsets_count(measured: Measured) -> None:
+    """And the log's beginning where nothing was ever read."""
+    measured.kafka.ends = {HERE: 100, THERE: 100}
+    measured.kafka.stored = {HERE: 99}
+    assert await measured.lag() == Lag(1 + 60, 0)
+
+
+async def test_while_the_ledger_is_away_nothing_moves_and_what_was_never_known_is_not_told(measured: Measured) -> None:
+    measured.kafka.stored = {HERE: 90}
+    assert await measured.lag() == Lag(10, 0)
+    measured.kafka.ledger_is_away = True
+    measured.kafka.ends[HERE] = 105
+    assert await measured.lag() == Lag(15, 0)
+    measured.kafka.ends[THERE] = 5
+    assert await measured.lag() is None
+
+
+async def test_while_kafka_is_away_the_last_measurement_stands_for_a_while(
+    measured: Measured, clock: list[float]
+) -> None:
+    measured.positions[HERE] = 90
+    await measured.lag()
+    measured.kafka.kafka_is_away = True
+    clock[0] += 15
+    assert await measured.lag() == Lag(10, 0)
+    clock[0] += 15
+    assert await measured.lag() is None
+
+
+async def test_what_is_not_had_any_more_is_forgotten(measured: Measured) -> None:
+    measured.positions[HERE] = 90
+    await measured.lag()
+    measured.kafka.ends = {}
+    assert await measured.lag() is None
+    assert not measured.meter.is_behind([HERE])
