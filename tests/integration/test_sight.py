@@ -1,0 +1,53 @@
+"""What the watch is told of the database is what lies in it, up to a limit."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from credit_service.application.sights import Backlog
+from credit_service.postgres.backlog import PostgresSight
+from credit_service.postgres.pool import open_pool
+
+# Each as often as no other.
+WAITS = """
+INSERT INTO credits.accounts (account_id, partition_hash, anchor_at, time_zone, period_number, period_starts_at,
+    period_ends_at, next_timer_at)
+SELECT 'a' || n, n, now(), 'UTC', 0, now(), now() + interval '1 month',
+    now() + interval '30 s' - n * interval '1 minute'
+FROM generate_series(0, 8) AS n;
+INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
+SELECT 'balance-changed', 'a', n::text, now() - interval '90 s', '{}' FROM generate_series(1, 6) AS n;
+INSERT INTO credits.parked_events (account_no, key, content, source, id, type, occurred_at, type_rank, data,
+    partition, "offset", parked_at)
+SELECT (SELECT min(account_no) FROM credits.accounts), decode(md5(n::text), 'hex'), decode(md5('c'), 'hex'), '/s',
+    n::text, 'prospect-generated', now(), 3, '{}', 0, n, now()
+FROM generate_series(1, 5) AS n;
+INSERT INTO credits.dead_letters (topic, partition, "offset", digest, reason, detail, headers, timestamp_ms, created_at)
+SELECT 't', 0, n, decode(md5('d'), 'hex'), 'r', 'd', '[]', 0, now() FROM generate_series(1, 4) AS n;
+INSERT INTO credits.refund_requests (account_no, charge_sequence, prospect_id, position, requested_at)
+SELECT account_no, 1, 'p', 1, now() FROM credits.accounts ORDER BY account_no LIMIT 3;
+INSERT INTO credits.offset_gaps (topic, partition, expected_offset, resumed_offset, log_end_offset, noticed_at)
+SELECT 't', n, 0, 1, 2, now() FROM generate_series(1, 2) AS n;
+INSERT INTO credits.paused_topics (topic, reason, paused_at) VALUES ('t', 'r', now());
+"""
+
+
+async def test_the_backlog_is_what_lies_there_up_to_the_limit(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_pool(database_url) as pool:
+        sight = PostgresSight(pool)
+        assert await sight.backlog() == Backlog(0, 0.0, 0, 0, 0, 0, 0, 0)
+
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(WAITS)
+        await connection.close()
+        found = await sight.backlog()
+        assert 90 <= found.outbox_oldest_seconds < 600
+        assert found == Backlog(6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7)
+
+        monkeypatch.setattr("credit_service.postgres.backlog.COUNTED_MAX", 1)
+        bounded = await sight.backlog()
+        assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1)
+        assert await sight.schema_problem() is None
