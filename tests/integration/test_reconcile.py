@@ -216,7 +216,8 @@ async def test_of_two_repairs_at_once_one_is_refused(small: Deployment) -> None:
 
 async def test_an_event_that_never_left_the_outbox_is_published_by_a_repair(small: Deployment, connection: Any) -> None:
     async with small.upstream() as upstream:
-        await upstream.send([generated("acme", "cy"), generated("acme", "dee"), generated("bolt", "eve")])
+        # Of one account: two may be decided by batches of their own, and then only the first is.
+        await upstream.send([generated("acme", "cy"), generated("acme", "dee")])
     service = await small.start(kill_at="after-commit:1")
     assert await service.ended() == -signal.SIGKILL
     waiting = await reconcile(small)
