@@ -5,7 +5,6 @@ Each run prints its seed; CHAOS_SEED=seed plays it again. The long form is `make
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import signal
@@ -63,9 +62,8 @@ async def killed_at_a_point(deployment: Deployment, point: str, rounds: int) -> 
     rng = seeded(point)
     await passed_over(deployment, rng, events=max(300, rounds * 120))
     for _ in range(rounds):
-        process = await start_replay(deployment, "--rate", str(RATE), kill_at=f"{point}:{rng.randint(1, 2)}")
-        await process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process = start_replay(deployment, "--rate", str(RATE), kill_at=f"{point}:{rng.randint(1, 2)}")
+        assert await process.wait() == -signal.SIGKILL
     await settle(deployment)
 
 
@@ -80,12 +78,10 @@ async def killed_at_random(deployment: Deployment, rounds: int) -> None:
             async def has_decided(at_least: int = enough) -> bool:
                 return bool(await connection.fetchval(DECIDED) >= at_least)
 
-            process = await start_replay(deployment, "--rate", str(RATE))
-            ending = asyncio.create_task(process.communicate())
+            process = start_replay(deployment, "--rate", str(RATE))
             await eventually(has_decided)
-            process.kill()
-            await ending
-            assert process.returncode == -signal.SIGKILL
+            process.send_signal(signal.SIGKILL)
+            assert await process.wait() == -signal.SIGKILL
     finally:
         await connection.close()
     await settle(deployment)

@@ -27,6 +27,9 @@ from support.wait import eventually
 COMMAND_SECONDS_MAX = 60
 USER = 10_001
 
+# Its environment is made once.
+pytestmark = pytest.mark.xdist_group("image")
+
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Path]:

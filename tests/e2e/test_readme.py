@@ -30,12 +30,12 @@ from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.health import health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
+from support.credits import CREDITS, run_credits
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-CREDITS = Path(sys.executable).with_name("credits")
 DOCUMENTS = [
     "README.md",
     "deploy/POSTGRES_ACCESS.md",
@@ -190,9 +190,9 @@ def _is_ready(url: str) -> bool:
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`credits ([a-z-]+(?: [a-z-]+)?)", README))))
-def test_credits_knows(command: str) -> None:
-    for words in (command.split(), command.split()[:1]):
-        helped = subprocess.run([CREDITS, *words, "--help"], capture_output=True, text=True, check=False)
+def test_credits_knows(command: str, tmp_path: Path) -> None:
+    for words in {tuple(command.split()), tuple(command.split()[:1])}:
+        helped = run_credits(*words, "--help", folder=tmp_path)
 
         assert helped.returncode == 0, helped.stderr
 

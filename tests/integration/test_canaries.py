@@ -279,10 +279,8 @@ def published(observed: Observed) -> dict[str, str]:
 
 
 async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
-    deployment: Deployment, topic_prefix: str, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, topic_prefix: str, collector: Collector, tmp_path: Path
 ) -> None:
-    (tmp_path / "faults").mkdir()
-    (tmp_path / "faults" / "sitecustomize.py").write_text(FAULTS)
     await deployment.make_topics(partitions=1)
     oracle = deployment.oracle()
     async with (
@@ -290,15 +288,14 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
         deployment.upstream() as upstream,
     ):
         await send(upstream, decided())
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "faults"))
         service = await deployment.start(
+            faults=FAULTS,
             database_url=url,
             log_level="debug",
             unreadable_in_a_row_max=str(UNREADABLE_IN_A_ROW_MAX),
             http_tokens=json.dumps([TOKEN_KEPT]),
             otlp_endpoint=collector.url,
         )
-        monkeypatch.delenv("PYTHONPATH")
         await oracle.drained()
         await send(upstream, refused())
         await send(upstream, unreadable())
@@ -344,10 +341,7 @@ bootstrap.build = build
 """
 
 
-async def test_no_password_comes_out_however_the_start_fails(
-    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(FAULT_AT_THE_START)
+async def test_no_password_comes_out_however_the_start_fails(deployment: Deployment, tmp_path: Path) -> None:
     right = urlsplit(deployment.database_url)
     wrong = right._replace(netloc=f"postgres:{secret('wrong')}@{right.netloc.rpartition('@')[2]}").geturl()
     nowhere = f"postgresql://u:{secret('nowhere')}@127.0.0.1:1/credits"
@@ -366,10 +360,8 @@ async def test_no_password_comes_out_however_the_start_fails(
         return done.stdout + done.stderr
 
     await deployment.make_topics()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    crashes = await deployment.start(database_url=wrong)
+    crashes = await deployment.start(faults=FAULT_AT_THE_START, database_url=wrong)
     assert await crashes.ended() == 1
-    monkeypatch.delenv("PYTHONPATH")
     by_database = await deployment.start(database_url=wrong, log_level="debug")
     by_kafka = await deployment.start(log_format="console", log_level="debug", **login)
     said = {

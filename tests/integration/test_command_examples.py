@@ -131,6 +131,8 @@ def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
     return process.returncode, said
 
 
+# Some seventy programs, started from nothing.
+@pytest.mark.timeout(600)
 async def test_the_examples_work(played: Deployment) -> None:
     ended = {one: await asyncio.to_thread(run_example, played, one) for one in EXAMPLES}
     connection = await asyncpg.connect(played.database_url)

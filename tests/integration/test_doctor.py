@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -287,13 +288,25 @@ async def test_much_is_counted_up_to_a_bound(well: Deployment, connection: Any) 
 # --- Kafka
 
 
+TOPICS_OWN = 1
+"""Where a setting is from, in Kafka's protocol: of the topic itself, and no default."""
+
+
 async def configure(deployment: Deployment, topic: str, **settings: str) -> None:
     """Sets these, and all others of the topic back to the broker's."""
     name = deployment.topic(topic)
     dotted = {key.replace("_", "."): value for key, value in settings.items()}
     async with admin(deployment.kafka) as client:
         answers = await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dotted)])
-    assert [resource[0] for answer in answers for resource in answer.resources] == [0]
+        assert [resource[0] for answer in answers for resource in answer.resources] == [0]
+
+        async def is_in_force() -> bool:
+            (described,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+            (_, _, _, _, entries) = described.resources[0]
+            return {key: value for key, value, _, source, *_ in entries if source == TOPICS_OWN} == dotted
+
+        # The broker answers before it has heard of it from its controller.
+        await eventually(is_in_force)
 
 
 DAYS_30 = str(30 * 86_400_000)
@@ -488,11 +501,11 @@ async def test_nothing_is_written(well: Deployment, connection: Any) -> None:
 
 
 async def test_a_replay_that_was_killed_is_told_after_a_while(well: Deployment, connection: Any) -> None:
-    process = await start_replay(well, "--rate", "1")
+    process = start_replay(well, "--rate", "1")
     begun = "SELECT count(*) FROM operations"
     await eventually(lambda: connection.fetchval(begun))
-    process.kill()
-    await process.communicate()
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
     assert (await doctor(well)).unwell == {}
     await connection.execute("UPDATE operations SET started_at = started_at - interval '2 h'")
     assert (await doctor(well)).told("operations") == "never ended: replay 1 of lee, begun 2 h ago"

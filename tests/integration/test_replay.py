@@ -432,9 +432,8 @@ async def test_it_is_recorded_with_who_why_what_and_the_result(small: Deployment
 async def test_one_that_is_killed_has_a_beginning_and_no_end(small: Deployment, connection: Any) -> None:
     async with small.upstream() as upstream:
         await pass_over(small, await upstream.send([generated("acme", "cy")]))
-    process = await start_replay(small, kill_at="inside-transaction:1")
-    await process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process = start_replay(small, kill_at="inside-transaction:1")
+    assert await process.wait() == -signal.SIGKILL
     assert await connection.fetchval("SELECT count(*) FROM credits.operations WHERE ended_at IS NULL") == 1
     assert (await replay(small, *WHY)).summary["outcomes"] == {"charged": 1}
 
@@ -452,27 +451,25 @@ async def test_ctrl_c_ends_it_after_the_batch_in_hand(small: Deployment, connect
     await pass_over(small, sent)
     locking = await asyncpg.connect(small.database_url)
     await locking.execute(f"BEGIN; {LOCK}")
-    process = await start_replay(small, "--rate", "1", "--topic", "prospect-generated")
+    process = start_replay(small, "--rate", "1", "--topic", "prospect-generated")
     await eventually(lambda: connection.fetchval(WAITING), what="it decides something")
     process.send_signal(signal.SIGINT)
     await locking.close()
-    out, err = await process.communicate()
-    assert process.returncode == 130
-    assert err.decode().endswith("Interrupted; it may safely be run again.\n")
-    summary = json.loads(out)
+    assert await process.wait() == 130
+    assert process.stderr.read_text().endswith("Interrupted; it may safely be run again.\n")
+    summary = json.loads(process.stdout.read_text())
     assert (summary["interrupted"], summary["outcomes"]) == (True, {"charged": 1})
     assert await connection.fetchval("SELECT ended_as FROM credits.operations") == "interrupted"
     assert (await replay(small, *WHY)).summary["outcomes"] == {"charged": 4}
 
 
 async def test_ctrl_c_while_it_waits_for_its_pace(small: Deployment, connection: Any) -> None:
-    process = await start_replay(small, "--rate", "1")
+    process = start_replay(small, "--rate", "1")
     begun = "SELECT count(*) FROM credits.operations"
     await eventually(lambda: connection.fetchval(begun), what="it has begun")
     process.send_signal(signal.SIGINT)
-    _, err = await process.communicate()
-    assert process.returncode == 130
-    assert "Traceback" not in err.decode()
+    assert await process.wait() == 130
+    assert "Traceback" not in process.stderr.read_text()
 
 
 async def test_a_pipe_that_is_closed_ends_it_without_a_word(small: Deployment, connection: Any) -> None:

@@ -224,7 +224,8 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(deployment: Deployme
     await eventually(lambda: _made(deployment.kafka, name))
     async with deployment.upstream() as upstream:
         sent = await upstream.send(charges("a", 5, begin=20))
-    service = await deployment.start()
+    # Until the broker's word of the new topic is out, there seems to be nothing to read.
+    service = await (await deployment.start()).ready()
     oracle = deployment.oracle()
     await oracle.drained()
     observed = await oracle.observe()

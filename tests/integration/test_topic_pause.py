@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime, timedelta
 
 import httpx
 
 from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectGenerated
-from support.service import CREDITS, Deployment, ServiceProcess
+from support.credits import run_credits
+from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream, event
 from support.wait import eventually
 
@@ -22,20 +22,15 @@ async def send_unreadable(upstream: Upstream, count: int) -> None:
 
 
 async def resume(deployment: Deployment, topic: str) -> int:
-    process = await asyncio.create_subprocess_exec(
-        CREDITS,
-        "resume",
-        topic,
-        stdout=asyncio.subprocess.DEVNULL,
-        cwd=deployment.folder,
-        env=os.environ
-        | {
-            "CREDITS_DATABASE_URL": deployment.database_url,
-            "CREDITS_KAFKA_BOOTSTRAP_SERVERS": deployment.kafka,
-            "CREDITS_TOPIC_PREFIX": deployment.prefix,
-        },
+    done = await asyncio.to_thread(
+        run_credits,
+        *("resume", topic),
+        folder=deployment.folder,
+        database_url=deployment.database_url,
+        kafka_bootstrap_servers=deployment.kafka,
+        topic_prefix=deployment.prefix,
     )
-    return await process.wait()
+    return done.returncode
 
 
 async def says_paused(service: ServiceProcess) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from credit_contracts import encode
@@ -18,11 +20,14 @@ from credit_service.domain.decision import Place
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
+from support.forked import Forked
 
 if TYPE_CHECKING:
     from credit_contracts import Event, IncomingData
 
 CREDITS = Path(sys.executable).with_name("credits")
+"""The installed script, for what only a program started from nothing shows."""
+
 COMMAND_SECONDS_MAX = 60
 COLUMNS = "120"
 
@@ -34,16 +39,16 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def run_credits(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
-    """One command, run to its end in `folder`."""
-    return subprocess.run(
-        [CREDITS, *arguments],
-        env=environment(**settings),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS_MAX,
-        check=False,
-    )
+    """One command, run to its end in `folder`, with nothing to read on its standard input."""
+    with TemporaryDirectory() as outputs:
+        stdout, stderr = Path(outputs, "stdout"), Path(outputs, "stderr")
+        command = Forked(*arguments, environment=environment(**settings), folder=folder, stdout=stdout, stderr=stderr)
+        exit_code = command.wait_blocking(COMMAND_SECONDS_MAX)
+        if exit_code is None:
+            command.send_signal(signal.SIGKILL)
+            command.wait_blocking(COMMAND_SECONDS_MAX)
+            raise subprocess.TimeoutExpired(arguments, COMMAND_SECONDS_MAX)
+        return subprocess.CompletedProcess(arguments, exit_code, stdout.read_text(), stderr.read_text())
 
 
 async def decide_events(database_url: str, *events: Event[IncomingData]) -> None:

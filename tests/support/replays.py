@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from support.credits import CREDITS, environment, run_credits
+from support.credits import environment, run_credits
+from support.forked import Forked
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Iterable
 
     from support.service import Deployment
@@ -54,15 +55,14 @@ async def replay(deployment: Deployment, *arguments: str, **settings: object) ->
     return Replayed(done.returncode, lines, summary, done.stderr)
 
 
-async def start_replay(deployment: Deployment, *arguments: str, **settings: object) -> Process:
-    return await asyncio.create_subprocess_exec(
-        CREDITS,
+def start_replay(deployment: Deployment, *arguments: str, **settings: object) -> Forked:
+    outputs = deployment.folder / f"replay-{secrets.token_hex(4)}"
+    return Forked(
         *("replay", "--output", "json", *WHY, *arguments),
-        env=environment(**settings_of(deployment) | settings),
-        cwd=deployment.folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        environment=environment(**settings_of(deployment) | settings),
+        folder=deployment.folder,
+        stdout=outputs.with_suffix(".out"),
+        stderr=outputs.with_suffix(".err"),
     )
 
 

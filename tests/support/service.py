@@ -8,22 +8,19 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from credit_local_stack.ports import free_port
-from credit_local_stack.process import die_with_parent
+from support.forked import Forked
 from support.oracle import Oracle
 from support.topics import expire_members, make_topics, remove_topics, topics_of
 from support.traffic import Upstream
 from support.wait import eventually
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-
-CREDITS = Path(sys.executable).with_name("credits")
+    from pathlib import Path
 
 _READY_SECONDS_MAX = 60
 _END_SECONDS_MAX = 40
@@ -33,7 +30,7 @@ _LOG_BYTES_SHOWN = 6_000
 class ServiceProcess:
     """One `credits serve`."""
 
-    def __init__(self, process: Process, http_port: int, health_port: int, log: Path) -> None:
+    def __init__(self, process: Forked, http_port: int, health_port: int, log: Path) -> None:
         self._process = process
         self.http_port = http_port
         self.health_port = health_port
@@ -141,8 +138,11 @@ class Deployment:
     def topic(self, name: str) -> str:
         return self.prefix + name
 
-    async def start(self, *, kill_at: str = "", **settings: str) -> ServiceProcess:
-        """Starts one service; settings are named as behind `CREDITS_`, in small letters."""
+    async def start(self, *, kill_at: str = "", faults: str = "", **settings: str) -> ServiceProcess:
+        """Starts one service, settings named as behind `CREDITS_`, in small letters.
+
+        `faults` is Python that breaks some of its parts before it begins.
+        """
         http_port, health_port = free_port(), free_port()
         log = self.folder / f"service-{len(self.processes)}.log"
         chosen = {
@@ -157,17 +157,14 @@ class Deployment:
             **self.settings,
             **settings,
         }
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                CREDITS,
-                "serve",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                env=_environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()},
-                preexec_fn=die_with_parent(signal.SIGKILL),
-            )
+        process = Forked(
+            "serve",
+            environment=_environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()},
+            folder=self.folder,
+            stdout=log,
+            stderr=log,
+            first=faults,
+        )
         started = ServiceProcess(process, http_port, health_port, log)
         self.processes.append(started)
         return started

@@ -156,12 +156,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """Return what a child runs before its program, so that Linux signals it when its parent dies."""
+def die_with_parent(death_signal: signal.Signals, *, parent: int | None = None) -> Callable[[], None] | None:
+    """Return what a child runs before its program, so that Linux signals it when its parent dies.
+
+    The parent is this process, unless its id is given.
+    """
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
+    parent = parent or os.getpid()
 
     def in_child() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
