@@ -50,7 +50,7 @@ stack: $(READY) ## Run Postgres and Kafka in the foreground, their addresses in 
 
 .PHONY: test
 test: $(READY) ## Run every test, on a local stack of its own
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 .PHONY: chaos
 chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does

@@ -67,26 +67,44 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    from aiokafka.errors import KafkaError
-
-    from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
-    from credit_service.kafka.refusal import Refused
     from credit_service.loop import run_in_loop
 
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
     try:
         return run_in_loop(work)
-    except AccessDenied as error:
-        raise Failed(f"the database denies access: {error}") from None
-    except LedgerUnavailable as error:
-        raise Failed(f"the database does not answer: {error}") from None
-    except RefusedByLedger as error:
-        raise Failed(f"the database refuses this: SQLSTATE {error.sqlstate}") from None
-    except Refused as error:
-        raise Failed(str(error)) from None
-    except (KafkaError, TimeoutError) as error:
-        raise Failed(run_in_loop(_why(error))) from None
+    except (Failed, WrongUse):
+        raise
+    except Exception as error:
+        if problem := _problem(error):
+            raise Failed(problem) from None
+        raise
+
+
+def _problem(error: Exception) -> str | None:
+    """What a server that fails did, as one line; None if it was no server's doing.
+
+    Only here are the clients imported, which most commands need one of.
+    """
+    from aiokafka.errors import KafkaError
+
+    from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
+    from credit_service.kafka.refusal import Refused
+    from credit_service.loop import run_in_loop
+
+    match error:
+        case AccessDenied():
+            return f"the database denies access: {error}"
+        case LedgerUnavailable():
+            return f"the database does not answer: {error}"
+        case RefusedByLedger():
+            return f"the database refuses this: SQLSTATE {error.sqlstate}"
+        case Refused():
+            return str(error)
+        case KafkaError() | TimeoutError():
+            return run_in_loop(_why(error))
+        case _:
+            return None
 
 
 async def _why(error: Exception) -> str:

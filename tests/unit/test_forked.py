@@ -1,0 +1,56 @@
+"""A forked command does as the installed one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from support.credits import CREDITS, environment, run_credits
+from support.forked import Forked
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("account", "show", "--help"), ("frobnicate",), ("explain", "acme")]
+)
+def test_it_says_and_returns_what_the_installed_one_does(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    settings = {"database_url": "postgresql://u@127.0.0.1:1/credits"}
+    installed = subprocess.run(
+        [CREDITS, *arguments], env=environment(**settings), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    forked = run_credits(*arguments, folder=tmp_path, **settings)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (
+        installed.returncode,
+        installed.stdout,
+        installed.stderr,
+    )
+
+
+def start(folder: Path, first: str) -> Forked:
+    out = folder / "out"
+    return Forked("--help", environment={"GIVEN": "yes"}, folder=folder, stdout=out, stderr=out, first=first)
+
+
+def test_it_has_the_environment_that_it_is_given_and_no_other(tmp_path: Path) -> None:
+    assert start(tmp_path, "import os; raise SystemExit(str(dict(os.environ)))").wait_blocking(60) == 1
+    assert (tmp_path / "out").read_text() == "{'GIVEN': 'yes'}\n"
+
+
+async def test_a_signal_that_ended_it_is_told(tmp_path: Path) -> None:
+    forked = start(tmp_path, "import signal; signal.pause()")
+    assert forked.returncode is None
+    assert forked.wait_blocking(0) is None
+    forked.send_signal(signal.SIGTERM)
+    assert await forked.wait() == -signal.SIGTERM
+    forked.send_signal(signal.SIGTERM)  # has ended, and its number may be another's
+
+
+def test_many_at_once_from_many_threads_each_have_their_own_end(tmp_path: Path) -> None:
+    def ended(code: int) -> int | None:
+        return start(tmp_path, f"raise SystemExit({code})").wait_blocking(60)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ended, range(40))) == list(range(40))
