@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from credit_service.log_repeats import Repeats
 from credit_service.tracebacks import named, told
 
 log = structlog.get_logger(__name__)
@@ -32,11 +33,12 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["repeated"])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(to_people)],
         )
     )
     handler.addFilter(_exceptions_named)
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

@@ -59,6 +59,21 @@ for name in ("aiokafka.consumer", "faststream", "uvicorn.error", "somebody.else"
     assert {line["level"] for line in lines} == {"warning"}
 
 
+def test_what_a_library_says_again_and_again_is_a_line_and_then_a_number() -> None:
+    code = """
+from credit_service import log_repeats
+def said():
+    logging.getLogger("aiokafka").warning("no node %s", 1)
+    log.warning("not ready")
+said(), said(), said()
+log_repeats.SECONDS_BETWEEN = 0
+said()
+"""
+    lines = [json.loads(line) for line in logged("json", "info", code).splitlines()]
+    assert [line["event"] for line in lines if line["event"] == "not ready"] == ["not ready"] * 4
+    assert [line.get("repeated") for line in lines if line["event"] == "no node 1"] == [None, 2]
+
+
 CANARY = "canary@example.com"
 # What goes wrong in a process in every way that Python, asyncio and the libraries have words for.
 FAULTS = {

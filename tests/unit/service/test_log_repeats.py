@@ -1,0 +1,74 @@
+"""A library's line is written once in a while; how many were not, the next one tells."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from credit_service.log_repeats import SAYINGS_MAX, SECONDS_BETWEEN, Repeats
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def repeats(clock: Clock) -> Repeats:
+    return Repeats(clock)
+
+
+def line(name: str = "aiokafka", node: int = 1) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, "", 0, "Unable connect to node with id %s", (node,), None)
+
+
+def test_the_first_is_written_and_the_next_is_not(repeats: Repeats) -> None:
+    first = line()
+    assert repeats.filter(first)
+    assert not hasattr(first, "repeated")
+    assert not repeats.filter(line())
+
+
+def test_after_a_while_it_is_written_with_how_many_were_not(repeats: Repeats, clock: Clock) -> None:
+    for _ in range(1 + 7):
+        repeats.filter(line())
+    clock.now += SECONDS_BETWEEN
+    again = line()
+    assert repeats.filter(again)
+    assert again.repeated == 7  # type: ignore[attr-defined] # set by the filter
+    clock.now += SECONDS_BETWEEN
+    alone = line()
+    assert repeats.filter(alone)
+    assert not hasattr(alone, "repeated")
+
+
+def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock) -> None:
+    written = 0
+    for _ in range(100):
+        written += repeats.filter(line())
+        clock.now += 1
+    assert written == 100 / SECONDS_BETWEEN
+
+
+def test_another_saying_is_another(repeats: Repeats) -> None:
+    assert all(repeats.filter(other) for other in (line(), line(node=2), line("aiokafka.consumer")))
+
+
+def test_the_services_own_are_all_written(repeats: Repeats) -> None:
+    assert all(repeats.filter(line("credit_service.kafka.intake")) for _ in range(3))
+    assert repeats.filter(line("credit_services"))
+    assert not repeats.filter(line("credit_services"))
+
+
+def test_the_memory_is_bounded(repeats: Repeats) -> None:
+    assert all(repeats.filter(line(node=n)) for n in range(SAYINGS_MAX + 1))
+    assert not repeats.filter(line(node=SAYINGS_MAX))
+    assert repeats.filter(line(node=0))  # forgotten
