@@ -174,7 +174,8 @@ async def serve(settings: Settings) -> int:
                 await PostgresReads(pool).ping()
 
         access = Access(settings.http_tokens)
-        api = HttpServer(create_api(reads, access, Deployed.of(settings)), settings.http_host, settings.http_port)
+        read_api = create_api(reads, access, Deployed.of(settings), metrics.registry)
+        api = HttpServer(read_api, settings.http_host, settings.http_port)
         health_app = create_health_app(status, ping, metrics.registry)
         health = HttpServer(health_app, settings.health_host, settings.health_port)
         async with (

@@ -13,13 +13,10 @@ import pytest
 import typer
 import yaml
 
-from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.sights import Backlog
 from credit_service.cli.main import app
-from credit_service.metrics.labels import POOLS, REASONS
-from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
+from credit_service.metrics.labels import REASONS
 from support.deployed import ALERTS, DASHBOARD, DEPLOY, alerts, grouped_by, run_tool, selected
+from support.exposed import KNOWN, metrics_of_a_service
 
 SOURCES = DEPLOY.parent / "service" / "src" / "credit_service"
 RUNBOOK = DEPLOY / "runbook"
@@ -27,18 +24,14 @@ CASES = DEPLOY / "prometheus" / "alerts.test.yaml"
 PAGES = sorted(page for page in RUNBOOK.glob("*.md") if page.name != "README.md")
 OF_PROMETHEUS = {"namespace", "instance"}
 """Labels that the scrape adds."""
-PANELS_MAX = 16
+PANELS_MAX = 20
 
 
 @pytest.fixture(scope="module")
 def exposed() -> dict[str, set[str]]:
     """The labels of every series that a member shows."""
-    metrics = Metrics(lambda topic: topic, "20260101000001")
-    metrics.standing = lambda: Standing(
-        pools=[PoolUse(name, open=3, idle=1, most=6) for name in POOLS],
-        lag={topic: TopicLag(messages=2, seconds=1.5) for topic in INCOMING_TOPICS},
-        backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7, 8),
-    )
+    metrics = metrics_of_a_service()
+    metrics.standing = lambda: KNOWN
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
@@ -152,7 +145,7 @@ def test_the_dashboard_is_small_and_each_panel_says_what_it_answers() -> None:
         for alert in re.findall(r"\bCredits\w+", panel["description"]):
             assert alert in {rule["alert"] for rule in alerts()}, panel["title"]
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Is it behind?", "Is it declining?", "Is it stuck?", "Is it losing?"]
+    assert rows == ["Is it behind?", "Is it declining?", "Is it stuck?", "Is it losing?", "Is it answering?"]
 
 
 def test_no_two_panels_lie_on_each_other() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import AccountSnapshot, CurrentPeriod, DecidedEvent, EntriesPage, ParkedEvent
@@ -68,8 +69,13 @@ def sources() -> Sources:
 
 
 @pytest.fixture
-async def client(sources: Sources) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_api(sources, ACCESS)
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def client(sources: Sources, registry: CollectorRegistry) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_api(sources, ACCESS, registry=registry)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=BEARER) as client:
         yield client
@@ -348,3 +354,71 @@ async def test_no_answer_is_kept_sniffed_or_embedded(path: str, client: httpx.As
 async def test_a_defect_is_not_kept_either(client: httpx.AsyncClient, sources: Sources) -> None:
     sources.away = RuntimeError()
     assert (await client.get("/v1/accounts/acme")).headers["cache-control"] == "no-store"
+
+
+# --- what is counted
+
+
+def answers(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    """By operation and status, those that there were."""
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    return {
+        (sample.labels["operation"], sample.labels["status"]): sample.value
+        for sample in samples
+        if sample.name == "credits_http_answers_total" and sample.value
+    }
+
+
+async def test_answers_are_counted_by_operation_and_status(
+    client: httpx.AsyncClient, sources: Sources, registry: CollectorRegistry
+) -> None:
+    for path in ("/v1/accounts/acme", "/v1/accounts/acme", "/v1/accounts/nobody", "/v1/accounts/%00"):
+        await client.get(path)
+    await client.get("/v1/accounts/acme/entries")
+    await client.get("/v1/accounts/acme/decisions?source=/a&id=b")
+    await client.get("/v1/accounts/acme/entries", headers={"Authorization": "Bearer guessed"})
+    await client.post("/v1/accounts/acme/entries")
+    await client.get("/v1/nothing-here")
+    await client.get("/openapi.json")
+    await client.get("/v1/accounts/" + "a" * TARGET_BYTES_MAX)
+    sources.away = LedgerUnavailable("away")
+    await client.get("/v1/accounts/acme")
+    sources.away = ValueError("a defect")
+    await client.get("/v1/accounts/acme")
+
+    assert answers(registry) == {
+        ("readAccount", "200"): 2,
+        ("readAccount", "404"): 1,
+        ("readAccount", "400"): 1,
+        ("readAccount", "503"): 1,
+        ("readAccount", "500"): 1,
+        ("readEntries", "200"): 1,
+        ("readEntries", "401"): 1,
+        ("readEntries", "405"): 1,
+        ("readDecision", "404"): 1,
+        ("other", "404"): 1,
+        ("other", "200"): 1,
+        ("other", "414"): 1,
+    }
+    assert registry.get_sample_value("credits_http_answer_seconds_count", {"operation": "readAccount"}) == 6
+    shown = generate_latest(registry).decode()
+    assert not any(word in shown for word in ("acme", "nobody", "nothing-here", "guessed"))
+
+
+async def test_what_is_counted_is_there_from_the_start(client: httpx.AsyncClient, registry: CollectorRegistry) -> None:
+    before = registry.get_sample_value("credits_http_answers_total", {"operation": "readEntries", "status": "401"})
+    assert before == 0
+    series = generate_latest(registry).decode().count("\n")
+    await client.get("/v1/accounts/acme")
+    assert generate_latest(registry).decode().count("\n") == series
+
+
+async def test_who_goes_away_before_an_answer_is_not_counted(registry: CollectorRegistry, sources: Sources) -> None:
+    sources.may_answer.clear()
+    transport = httpx.ASGITransport(create_api(sources, ACCESS, registry=registry))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=BEARER) as client:
+        asking = asyncio.create_task(client.get("/v1/accounts/acme"))
+        await eventually(lambda: sources.waiting)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert answers(registry) == {}

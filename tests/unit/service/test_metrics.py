@@ -13,28 +13,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.process import Report
-from credit_service.application.sights import Backlog
-from credit_service.metrics.labels import OUTCOMES, POOLS, REASONS
+from credit_service.metrics.labels import OUTCOMES, REASONS
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
+from credit_service.metrics.standing import Standing
+from support.exposed import KNOWN, metrics_of_a_service
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 DOCUMENT = (Path(__file__).parents[3] / "deploy" / "METRICS.md").read_text()
 
-KNOWN = Standing(
-    is_ready=True,
-    pools=[PoolUse(name, open=3, idle=1, most=6) for name in POOLS],
-    lag={topic: TopicLag(messages=2, seconds=1.5) for topic in INCOMING_TOPICS},
-    database_answers=True,
-    backlog=Backlog(1, 2.5, 3, 4, 5, 6, 7, 8),
-)
-
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(lambda topic: topic.removeprefix("stage-"), "20260101000001")
+    return metrics_of_a_service()
 
 
 def shown(metrics: Metrics) -> dict[str, Metric]:

@@ -110,12 +110,12 @@ OPERATIONS = (
 
 def account_routes(reads: Reads, access: Access) -> list[Route]:
     """A route an operation."""
-    return [get(operation.path, _endpoint(operation, reads, access)) for operation in OPERATIONS]
+    return [get(operation.path, _endpoint(operation, reads, access), operation.name) for operation in OPERATIONS]
 
 
-def get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+def get(path: str, endpoint: Callable[[Request], Awaitable[Response]], name: str | None = None) -> Route:
     """A route that answers GET and nothing else; Starlette would add HEAD."""
-    route = Route(path, endpoint)
+    route = Route(path, endpoint, name=name)
     route.methods = {"GET"}
     return route
 

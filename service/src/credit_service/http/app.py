@@ -13,17 +13,22 @@ from credit_service.application.read import Reads
 from credit_service.http.access import Access
 from credit_service.http.accounts import account_routes
 from credit_service.http.asyncapi import asyncapi_routes
+from credit_service.http.counted import Counted
 from credit_service.http.guard import Guard
 from credit_service.http.health import Ping, ReportsProblems, health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.http.problems import database_away, defect, refused
 
 
-def create_api(reads: Reads, access: Access, deployed: Deployed | None = None) -> ASGIApp:
+def create_api(
+    reads: Reads, access: Access, deployed: Deployed | None = None, registry: CollectorRegistry | None = None
+) -> ASGIApp:
     """The read API for those with a token, and for all its document and that of the topics; run it with
-    `http.server.HttpServer`.
+    `http.server.HttpServer`. Its answers are counted in `registry`.
     """
-    return _app([*account_routes(reads, access), openapi_route(), *asyncapi_routes(deployed or Deployed())])
+    operations = account_routes(reads, access)
+    app = _app([*operations, openapi_route(), *asyncapi_routes(deployed or Deployed())])
+    return Counted(app, {route.endpoint: route.name for route in operations}, registry or CollectorRegistry())
 
 
 def create_health_app(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> ASGIApp:
