@@ -80,13 +80,17 @@ def test_the_bill_of_materials_is_valid_and_whole(tmp_path: Path) -> None:
     parts = {part["name"]: part for part in bill["components"]}
     assert {"aiokafka", "asyncpg", "credit-contracts", "pydantic-core"} <= parts.keys()
     assert not {"pytest", "jgo", "credit-local-stack", "testcontainers"} & parts.keys()
+    page = parts.pop("react-component")
+    assert page["purl"] == "pkg:npm/%40asyncapi/react-component@3.2.1"
+    assert [file["name"] for file in page["components"]] == ["asyncapi.min.css", "asyncapi.min.js"]
     for name, part in parts.items():
         assert part["version"] == version(name)
         assert part["licenses"]
         assert name == "credit-contracts" or part["externalReferences"][0]["hashes"]
     needs = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
     assert "aiokafka" in needs["credit-service"]
-    assert needs.keys() == parts.keys() | {"credit-service"}
+    assert page["bom-ref"] in needs["credit-service"]
+    assert needs.keys() == parts.keys() | {"credit-service", page["bom-ref"]}
 
 
 def test_every_licence_is_allowed() -> None:
