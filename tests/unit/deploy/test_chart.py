@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import trustme
 import yaml
 
-from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
-from support.deployed import CHART, DASHBOARD, alerts, run_tool
+from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings, load_settings
+from support.deployed import CHART, DASHBOARD, REQUIRED, alerts, run_tool
 
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 KUBERNETES = ("1.31", "1.37")
@@ -37,6 +39,14 @@ OF_THE_CHART = {
     "kafka_ssl_keyfile",
     "kill_at",
 }
+EXAMPLES = {
+    **{f"credits_{name}database_url": f"postgresql://{name}user:x@postgres/ledger" for name in ("", "relay_", "read_")},
+    "credits_migration_database_url": "postgresql://owner:x@postgres/ledger",
+    "credits_kafka_sasl_username": "credit-service",
+    "credits_kafka_sasl_password": "x",
+    "credits_http_tokens": "[]",
+}
+README = (CHART / "README.md").read_text("utf-8")
 OF_OTHERS = ("keda.sh/", "monitoring.coreos.com/")
 
 
@@ -75,6 +85,49 @@ def environment(pod: dict[str, Any]) -> dict[str, Any]:
     return {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
 
 
+def secret_at(pod: dict[str, Any], folder: str) -> tuple[str, set[str] | None]:
+    """The Secret that is mounted there, and which of its keys are; None: all."""
+    [mount] = [m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == folder]
+    [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    if "secret" in volume:
+        return volume["secret"]["secretName"], None
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    [name] = {source["name"] for source in sources}
+    return name, {item["path"] for source in sources for item in source["items"]}
+
+
+def secret_value(values: Path, secret: str) -> str:
+    """The value that names this Secret, as the README calls it."""
+    given = yaml.safe_load(values.read_text("utf-8"))
+    for job in ("migration", "topics"):
+        if given.get(job, {}).get("existingSecret") == secret:
+            return f"{job}.existingSecret"
+    assert secret == given.get("existingSecret", "credit-service")
+    return "existingSecret"
+
+
+def keys_of(value: str, *, with_login: bool, every: bool) -> set[str]:
+    """The keys that the README says such a Secret holds."""
+    table = re.findall(r"^\| `(\S*existingSecret)` \|([^|]+)\|([^|]+)\|([^|]+)\|$", README, re.MULTILINE)
+    [(needed, login, others)] = [columns for name, *columns in table if name == value]
+    return set(re.findall(r"`(\w+)`", needed + login * with_login + others * every))
+
+
+def tls_files(folder: Path) -> None:
+    """What `kafka.tlsSecret` holds."""
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    certificate = authority.issue_cert("credit-service")
+    certificate.cert_chain_pems[0].write_to_path(folder / "tls.crt")
+    certificate.private_key_pem.write_to_path(folder / "tls.key")
+
+
+def moved(value: str, secrets: Path, kafka: Path) -> str:
+    """Paths of a pod as they are here."""
+    return value.replace("/etc/credits/secrets", str(secrets)).replace("/etc/credits/kafka", str(kafka))
+
+
 def test_the_schema_has_the_settings_that_there_are_and_no_secret_among_them() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     secret = {name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
@@ -87,8 +140,7 @@ def test_the_schema_has_the_settings_that_there_are_and_no_secret_among_them() -
 
 
 def test_every_value_stands_in_the_readme_with_its_default() -> None:
-    readme = (CHART / "README.md").read_text("utf-8")
-    told = dict(re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", readme, re.MULTILINE))
+    told = dict(re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", README.partition("## Values")[2], re.MULTILINE))
 
     def flat(values: dict[str, Any], path: str = "") -> dict[str, str]:
         found: dict[str, str] = {}
@@ -122,7 +174,8 @@ def test_the_settings_of_all_processes_are_settings(rendered: Any) -> None:
 
     for pod in pods(rendered("everything")):
         assert set(environment(pod)) <= known
-        assert environment(pod)["CREDITS_BATCH_RECORDS_MAX"] == "20000"
+        if pod["containers"][0]["name"] != "migrate":
+            assert environment(pod)["CREDITS_BATCH_RECORDS_MAX"] == "20000"
 
 
 def test_no_secret_is_in_what_is_rendered_but_by_its_name(rendered: Any) -> None:
@@ -133,14 +186,49 @@ def test_no_secret_is_in_what_is_rendered_but_by_its_name(rendered: Any) -> None
     for pod in pods(documents):
         assert not secret & set(environment(pod))
         folder = environment(pod)[SECRETS_DIR_VARIABLE]
-        [mount] = [m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == folder]
-        [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
-        assert mount["readOnly"]
-        assert volume["secret"]["secretName"] in ("credits", "credits-owner", "credits-topics")
-    assert (
-        one(documents, "Job", "migrate")["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"]
-        == "credits-owner"
-    )
+        assert all(m["readOnly"] for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == folder)
+        named = {"service": "credits", "migrate": "credits-owner", "topics": "credits-topics"}
+        assert secret_at(pod, folder)[0] == named[pod["containers"][0]["name"]]
+
+
+@pytest.mark.parametrize("keys", ["needed", "all"])
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_each_process_starts_with_what_its_secret_is_said_to_hold(
+    values: Path, keys: str, rendered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [name for name in os.environ if name.startswith(PREFIX) and name != REQUIRED]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    tls_files(tmp_path / "kafka")
+    has_login = "SASL" in values.read_text("utf-8")
+    for number, pod in enumerate(pods(rendered(values.stem.removesuffix("-values")))):
+        variables, name = environment(pod), pod["containers"][0]["name"]
+        secret, taken = secret_at(pod, variables[SECRETS_DIR_VARIABLE])
+        held = keys_of(secret_value(values, secret), with_login=has_login, every=keys == "all")
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for key in held if taken is None else held & taken:
+            (folder / key).write_text(EXAMPLES[key])
+        with monkeypatch.context() as environ:
+            for variable, value in variables.items():
+                environ.setenv(variable, moved(value, folder, tmp_path / "kafka"))
+
+            settings = load_settings()
+
+        assert settings.database_url.get_secret_value() == EXAMPLES["credits_database_url"], name
+        assert (settings.kafka_sasl_password is not None) is (has_login and name != "migrate"), name
+
+
+def test_each_process_has_a_folder_that_it_can_write_and_that_has_a_bound(rendered: Any) -> None:
+    """Dry runs and replays note what they have seen in temporary files."""
+    for values in VALUES:
+        for pod in pods(rendered(values.stem.removesuffix("-values"))):
+            for container in pod["containers"]:
+                assert container["securityContext"]["readOnlyRootFilesystem"]
+                [mount] = [m for m in container["volumeMounts"] if m["mountPath"] == "/tmp"]  # noqa: S108 - of a pod
+                [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+                assert not mount.get("readOnly")
+                assert volume["emptyDir"]["sizeLimit"] == "1Gi"
 
 
 def test_every_process_has_few_rights_and_bounds(rendered: Any) -> None:

@@ -58,16 +58,27 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* Of a job that asks Kafka nothing: where Kafka is has to be told all the same, how to log in there has not. */}}
+{{- define "credit-service.envWithoutKafka" -}}
+- name: CREDITS_SECRETS_DIR
+  value: /etc/credits/secrets
+- name: CREDITS_KAFKA_BOOTSTRAP_SERVERS
+  value: {{ .Values.settings.kafka_bootstrap_servers | quote }}
+{{- end }}
+
+{{/* The temporary folder is all that can be written: dry runs and reports of commands go there. */}}
 {{- define "credit-service.mounts" -}}
 - name: secrets
   mountPath: /etc/credits/secrets
   readOnly: true
-{{- if .Values.kafka.tlsSecret }}
+- name: tmp
+  mountPath: /tmp
+{{- if and .root.Values.kafka.tlsSecret (not .only) }}
 - name: kafka-tls
   mountPath: /etc/credits/kafka
   readOnly: true
 {{- end }}
-{{- with .Values.extraVolumeMounts }}
+{{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -75,10 +86,27 @@ capabilities:
 {{/* Not at /run/secrets: clusters and their injectors mount tokens below it, which a mount of ours would hide. */}}
 {{- define "credit-service.volumes" -}}
 - name: secrets
+  {{- if .only }}
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $key, $isNeeded := .only }}
+      - secret:
+          name: {{ $.secret }}
+          items:
+            - key: {{ $key }}
+              path: {{ $key }}
+          optional: {{ not $isNeeded }}
+      {{- end }}
+  {{- else }}
   secret:
     secretName: {{ .secret }}
     defaultMode: 0440
-{{- if .root.Values.kafka.tlsSecret }}
+  {{- end }}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .root.Values.temporaryFolder.sizeLimit }}
+{{- if and .root.Values.kafka.tlsSecret (not .only) }}
 - name: kafka-tls
   secret:
     secretName: {{ .root.Values.kafka.tlsSecret }}
@@ -89,7 +117,10 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* A job that has to be done before the rollout. It cannot use what the rollout brings, hence no account of its own. */}}
+{{/*
+A job that has to be done before the rollout. It cannot use what the rollout brings, hence no account of its own.
+With `only`, it is told nothing of Kafka's login, and mounts those keys of its Secret alone; true: it needs the key.
+*/}}
 {{- define "credit-service.job" -}}
 apiVersion: batch/v1
 kind: Job
@@ -131,7 +162,7 @@ spec:
           image: {{ include "credit-service.image" .root }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
           args: {{ toJson .args }}
-          env: {{- include "credit-service.env" .root | nindent 12 }}
+          env: {{- include (ternary "credit-service.envWithoutKafka" "credit-service.env" (hasKey . "only")) .root | nindent 12 }}
           securityContext: {{- include "credit-service.containerSecurity" .root | nindent 12 }}
           resources:
             requests:
@@ -139,6 +170,6 @@ spec:
               memory: 128Mi
             limits:
               memory: 256Mi
-          volumeMounts: {{- include "credit-service.mounts" .root | nindent 12 }}
-      volumes: {{- include "credit-service.volumes" (dict "root" .root "secret" (.secret | default .root.Values.existingSecret)) | nindent 8 }}
+          volumeMounts: {{- include "credit-service.mounts" (dict "root" .root "only" .only) | nindent 12 }}
+      volumes: {{- include "credit-service.volumes" (dict "root" .root "secret" (.secret | default .root.Values.existingSecret) "only" .only) | nindent 8 }}
 {{- end }}
