@@ -6,10 +6,11 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -342,6 +343,26 @@ async def test_whoever_only_looks_cannot_write_whatever_is_granted(stack: Addres
         for session in (pool, connection):
             with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
                 await session.execute("DELETE FROM credits.paused_topics")
+
+
+# --- several ledgers on one server
+
+
+async def test_the_users_of_one_ledger_are_not_let_into_another(users: Logins, stack: Addresses) -> None:
+    database = users.owner.rpartition("/")[2]
+    with database_of_its_own(stack.database_url) as others:
+        for url in (others.owner, others.service, others.relay, others.reader):
+            async with connected(url) as connection:
+                # An owner could let itself in. Who may do something else of the database is only warned.
+                with suppress(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO CURRENT_USER")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+                await asyncpg.connect(with_database(url, database))
+    async with connected(stack.database_url) as superuser:
+        let_in = await superuser.fetch(
+            "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND has_database_privilege(oid, $1, 'CONNECT')", database
+        )
+    assert {row[0] for row in let_in} == {urlsplit(url).username for url in users.settings().values()}
 
 
 # --- names that are found first

@@ -114,7 +114,11 @@ def _users(superuser_url: str, name: str, statements: list[str]) -> Iterator[Non
         yield
     finally:
         users = ", ".join(f"{name}_{user}" for user in ("migrations", "service", "relay", "reader"))
-        _run(superuser_url, [f"DROP ROLE {users}"])
+        # The database may outlive them.
+        _run(
+            superuser_url,
+            [f"REASSIGN OWNED BY {users} TO CURRENT_USER", f"DROP OWNED BY {users}", f"DROP ROLE {users}"],
+        )
 
 
 def _run(database_url: str, statements: list[str], *, may_be_there: bool = False) -> None:

@@ -120,6 +120,18 @@ def test_the_users_of_the_addresses_are_those_that_are_made() -> None:
     }
 
 
+def test_they_may_do_what_the_page_of_access_has_them_do() -> None:
+    page = "".join(
+        re.findall(r"^```sql\n(.*?)^```", (DEPLOY / "POSTGRES_ACCESS.md").read_text(), re.DOTALL | re.MULTILINE)
+    )
+    written, local = (
+        [line for line in text.splitlines() if not line.startswith("--")]
+        for text in (page.replace("change-me", "local-only"), (PARTS / "roles.sql").read_text())
+    )
+
+    assert local == written
+
+
 def test_the_token_that_is_told_is_the_one_that_opens() -> None:
     [token] = re.findall(r"^    (credits_\S+)$", (LOCAL / "README.md").read_text("utf-8"), re.MULTILINE)
     [kept] = json.loads((LOCAL / "credits_http_tokens").read_text("utf-8"))
