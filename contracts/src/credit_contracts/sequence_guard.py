@@ -94,13 +94,18 @@ Verdict: TypeAlias = InOrder | Repeat | Joined | Gap | Late | Rewritten
 
 
 class Track(BaseModel):
-    """The numbers that were taken of one kind of event: the newest, its place, and what the last few said."""
+    """The numbers that were taken of one kind of event: the newest, its place, and what the last few said.
+
+    Since a rewriting, what lies up to `void_until` under the number `void_from` or a higher one holds no more.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     newest: int = 0
     at: Place | None = None
     recent: dict[int, str] = {}
+    void_from: int = 0
+    void_until: Place | None = None
 
     def taken(self, number: int, said: str, at: Place) -> "Track":
         """Return the track with one more."""
@@ -108,24 +113,32 @@ class Track(BaseModel):
         if len(recent) > RECENT_MAX:
             del recent[min(recent)]
         if number < self.newest:
-            return Track(newest=self.newest, at=self.at, recent=recent)
-        return Track(newest=number, at=at, recent=recent)
+            return self._with(recent=recent)
+        return self._with(newest=number, at=at, recent=recent)
 
-    def until(self, number: int) -> "Track":
-        """Return the track without this number and those behind it."""
-        recent = {known: said for known, said in self.recent.items() if known < number}
-        return Track(newest=number - 1, at=self.at, recent=recent)
+    def rewritten(self, number: int, said: str, at: Place) -> "Track":
+        """Return the track with this number anew, and without those behind it."""
+        recent = {known: before for known, before in self.recent.items() if known < number}
+        return self._with(newest=number, at=at, recent=recent | {number: said}, void_from=number, void_until=at)
 
     def is_ahead(self, number: int, at: Place) -> bool:
-        """Whether a number is beyond the newest, and its record too: before it lies only what is void by now."""
+        """Whether a number is beyond the newest, and does not come from what is void."""
         return number > self.newest and not self._lies_behind(at)
 
     def says_otherwise(self, number: int, said: str, at: Place) -> bool:
         """Whether a number now stands for something else; a record read again says only what was so then."""
         return self.recent.get(number, said) != said and not self._lies_behind(at)
 
+    def is_void(self, number: int, at: Place) -> bool:
+        """Whether a record, if it was not taken before, is of the history that holds no more."""
+        return number >= self.void_from and self._lies_behind(at)
+
     def _lies_behind(self, at: Place) -> bool:
-        return self.at is not None and at.is_before(self.at)
+        # Only a rewriting makes earlier places void: offsets alone begin anew with a topic that is made anew.
+        return self.void_until is not None and at.is_before(self.void_until)
+
+    def _with(self, **changes: object) -> "Track":
+        return self.model_copy(update=changes)
 
 
 class SequenceGuard(BaseModel):
@@ -155,11 +168,12 @@ class SequenceGuard(BaseModel):
     def _change(self, sequence: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
         if self.changes.is_ahead(sequence, at):
             return self._ahead(sequence, said, at)
-        if any(gap.first <= sequence <= gap.last for gap in self.missing):
+        is_missing = any(gap.first <= sequence <= gap.last for gap in self.missing)
+        if is_missing and not self.changes.is_void(sequence, at):
             missing, forgotten = _bounded(rest for gap in self.missing for rest in _without(gap, sequence))
             return Late(forgotten), self._with(changes=self.changes.taken(sequence, said, at), missing=missing)
         if self.changes.says_otherwise(sequence, said, at):
-            changes = self.changes.until(sequence).taken(sequence, said, at)
+            changes = self.changes.rewritten(sequence, said, at)
             missing = tuple(gap for gap in self.missing if gap.last < sequence)
             return Rewritten(self.changes.newest - sequence + 1), self._with(changes=changes, missing=missing)
         return Repeat(), self
@@ -180,9 +194,10 @@ class SequenceGuard(BaseModel):
             return InOrder(), self._with(declines=declines.taken(position, said, at))
         if declines.says_otherwise(position, said, at):
             void = sum(known >= position for known in declines.recent)
-            return Rewritten(void), self._with(declines=declines.until(position).taken(position, said, at))
+            return Rewritten(void), self._with(declines=declines.rewritten(position, said, at))
         is_remembered = len(declines.recent) < RECENT_MAX or position > min(declines.recent)
-        if position < declines.newest and position not in declines.recent and is_remembered:
+        is_new = position not in declines.recent and not declines.is_void(position, at)
+        if position < declines.newest and is_new and is_remembered:
             return Late(None), self._with(declines=declines.taken(position, said, at))
         return Repeat(), self
 

@@ -52,9 +52,9 @@ def change(sequence: int, says: str = "", account_id: str = "a") -> Event[Outgoi
     return Event(SERVICE_SOURCE, balance_changed_id(account_id, sequence), "balance-changed", AT, data)
 
 
-def decline(position: int, says: str = "") -> Event[OutgoingData]:
+def decline(position: int, says: str = "", account_id: str = "a") -> Event[OutgoingData]:
     data = InsufficientCredits(
-        account_id="a",
+        account_id=account_id,
         required=1,
         available=0,
         shortfall=1,
@@ -64,7 +64,7 @@ def decline(position: int, says: str = "") -> Event[OutgoingData]:
         occurred_at=AT,
         recorded_at=AT,
     )
-    return Event(SERVICE_SOURCE, insufficient_credits_id("a", position), "insufficient-credits", AT, data)
+    return Event(SERVICE_SOURCE, insufficient_credits_id(account_id, position), "insufficient-credits", AT, data)
 
 
 def at(offset: int) -> Place:
@@ -182,6 +182,52 @@ def test_the_old_history_read_again_does_not_come_back() -> None:
     assert reader.take(change(3, "and another"), offset=5) == InOrder()
 
 
+def test_offsets_that_begin_anew_hide_nothing() -> None:
+    """The topic was made anew, or lies in another Kafka."""
+    reader = Reader(offset=5_000)
+    reader.read(*range(1, 51))
+    assert [reader.take(change(n), offset=n - 51) for n in (51, 52, 53)] == [InOrder()] * 3
+    assert reader.take(change(55), offset=3) == Gap(Missing(54, 54, at(2)), None)
+    assert reader.take(change(55), offset=3) == Repeat()
+    reader.take(decline(60), offset=900)
+    assert reader.take(decline(61), offset=0) == InOrder()
+
+
+def test_the_old_history_does_not_fill_a_gap_of_the_new() -> None:
+    reader = Reader()
+    reader.read(1, 2, 3, 4, 5)
+    assert reader.take(change(2, "another")) == Rewritten(4)
+    assert isinstance(reader.take(change(5, "another"), offset=9), Gap)
+    assert [reader.take(change(n), offset=n) for n in (3, 4, 5)] == [Repeat()] * 3
+    assert [reader.take(change(n, "another"), offset=n + 4) for n in (3, 4, 5)] == [Late(None), Late(None), Repeat()]
+    assert reader.guard.missing == ()
+
+
+def test_what_was_missing_before_the_histories_part_still_comes() -> None:
+    reader = Reader()
+    for number, offset in ((1, 1), (3, 3), (4, 4)):
+        reader.take(change(number), offset)
+    reader.take(decline(10), offset=3)
+    assert reader.take(change(4, "another"), offset=5) == Rewritten(1)
+    assert reader.take(decline(10, "another"), offset=5) == Rewritten(1)
+    assert reader.take(change(2), offset=2) == Late(None)
+    assert reader.take(decline(8), offset=2) == Late(None)
+
+
+def test_a_restored_history_out_of_order_makes_too_much_void() -> None:
+    """As the README says: which of the two came of the same restore cannot be told."""
+    reader = Reader()
+    reader.read(*range(1, 9))
+    assert reader.take(change(7, "another")) == Rewritten(2)
+    assert reader.take(change(6, "another")) == Rewritten(2)
+    assert reader.take(change(8, "another")) == Gap(Missing(7, 7, at(10)), None)
+
+
+def test_a_guard_that_was_kept_by_an_older_version_is_read() -> None:
+    reader = Reader('{"account_id":"a","changes":{"newest":1,"at":{"topic":"t","partition":0,"offset":1},"recent":{}}}')
+    assert reader.take(change(2)) == InOrder()
+
+
 def test_declines_have_no_gaps_but_repeats() -> None:
     reader = Reader()
     taken = [reader.take(decline(position)) for position in (7, 19, 19, 7, 30)]
@@ -208,6 +254,8 @@ def test_a_decline_of_another_history_is_told() -> None:
     assert reader.take(decline(19, "another")) == Rewritten(2)
     assert reader.take(decline(30), offset=3) == Repeat()
     assert reader.take(decline(40), offset=5) == InOrder()
+    assert reader.take(decline(30), offset=3) == Repeat()
+    assert reader.take(decline(8), offset=2) == Late(None)
     assert reader.take(decline(30), offset=6) == Late(None)
 
 
@@ -244,22 +292,25 @@ _logs = st.lists(st.integers(1, 12), min_size=1, max_size=25)
 _steps = st.lists(st.integers(-8, 0), max_size=10)
 
 
-def walk(log: list[int], steps: list[int]) -> list[int]:
-    """The offsets in the order in which they are read: the log once, with steps back."""
-    read, offset, back = [], 0, list(steps)
-    while offset < len(log):
-        read.append(offset)
+def walk(length: int, steps: list[int], start: int = 0, anew: int = 0) -> list[int]:
+    """Where a log is read: once to its end, with steps back, and past `anew` none before that."""
+    read, where, back = list[int](), start, list(steps)
+    while where < length:
+        read.append(where)
         step = back.pop() if back else 0
-        offset = max(0, offset + 1 + step)
+        where = max(anew if max(read) >= anew else 0, where + 1 + step)
     return read
 
 
-@given(log=_logs, steps=_steps)
-def test_each_change_is_new_once_and_all_that_is_missing_is_in_view(log: list[int], steps: list[int]) -> None:
+@given(log=_logs, steps=_steps, anew=st.integers(0, 25))
+def test_each_change_is_new_once_and_all_that_is_missing_is_in_view(
+    log: list[int], steps: list[int], anew: int
+) -> None:
+    """Also if the topic is made anew on the way, and its offsets with it."""
     reader = Reader()
     taken: dict[int, Place] = {}
-    for offset in walk(log, steps):
-        sequence = log[offset]
+    for where in walk(len(log), steps, anew=anew):
+        sequence, offset = log[where], where if where < anew else where - anew
         newest = max(taken, default=0)
         verdict = reader.take(change(sequence), offset)
         due: Verdict
@@ -300,16 +351,17 @@ def test_whoever_reads_again_where_a_gap_says_has_all_in_the_end(order: list[int
     kept=st.integers(0, 20),
     then=st.lists(st.sampled_from("xyz"), max_size=20),
     steps=_steps,
+    start=st.integers(0, 20),
 )
 def test_after_a_restore_what_counts_is_the_history_as_it_is_now(
-    first: list[str], kept: int, then: list[str], steps: list[int]
+    first: list[str], kept: int, then: list[str], steps: list[int], start: int
 ) -> None:
     """Whoever takes what is new, and drops what is void, has the second history, as far as it goes."""
     second = first[:kept] + then
     again = min(kept, len(first)) // 2
     log = [*enumerate(first, 1), *list(enumerate(second, 1))[again:]]
     reader, held = Reader(), dict[int, str]()
-    for offset in walk(list(range(len(log))), steps):
+    for offset in walk(len(log), steps, start):
         sequence, says = log[offset]
         verdict = reader.take(change(sequence, says), offset)
         if isinstance(verdict, Rewritten):
@@ -317,14 +369,45 @@ def test_after_a_restore_what_counts_is_the_history_as_it_is_now(
             assert reader.guard.changes.newest == sequence
         if verdict != Repeat():
             held[sequence] = says
-    assert [held[n] for n in sorted(held)][: len(second)] == second
+    assert start or [held[n] for n in sorted(held)][: len(second)] == second
+    assert all(held[n] == second[n - 1] for n in held if n <= len(second))
+
+
+@given(
+    first=st.integers(2, 5),
+    kept=st.integers(0, 4),
+    then=st.integers(1, 5),
+    lost=st.sets(st.integers(0, 9)),
+    steps=st.lists(st.integers(-8, 0), min_size=10, max_size=15),
+)
+def test_after_a_rewriting_nothing_void_is_new_and_nothing_new_is_a_repeat(
+    first: int, kept: int, then: int, lost: set[int], steps: list[int]
+) -> None:
+    """Whatever else was skipped, and whatever is read again."""
+    kept = min(kept, first - 1)
+    log = [*((n, "before") for n in range(1, first + 1)), *((n, "after") for n in range(kept + 1, kept + then + 1))]
+    reader, is_rewritten, taken = Reader(), False, set[tuple[int, str]]()
+    for offset in walk(len(log), steps):
+        if offset in lost - {kept, first}:  # where the histories part is read, on both sides
+            lost = lost - {offset}
+            continue
+        verdict = reader.take(change(*log[offset]), offset)
+        is_rewritten |= isinstance(verdict, Rewritten)
+        is_void = kept <= offset < first
+        if is_rewritten:
+            assert (verdict == Repeat()) == (is_void or log[offset] in taken)
+        taken |= {log[offset]}
 
 
 @given(steps=st.lists(st.sampled_from([1, 1, 2, 10**6]), min_size=100, max_size=150))
 def test_a_guard_does_not_grow_beyond_its_bound(steps: list[int]) -> None:
     guard = SequenceGuard(account_id="a" * 128)
     for offset, sequence in enumerate(accumulate(steps)):
-        _, guard = guard.take(change(sequence, account_id=guard.account_id), Place("t" * 249, 10**4, 10**12 + offset))
-    assert len(guard.changes.recent) == RECENT_MAX
+        place = Place("t" * 249, 10**4, 10**12 + offset)
+        for says in ("", "another"):
+            _, guard = guard.take(change(sequence, says, guard.account_id), place)
+            _, guard = guard.take(decline(sequence, says, guard.account_id), place)
+    assert guard.changes.void_until == guard.declines.void_until == place
+    assert len(guard.changes.recent) == len(guard.declines.recent) == RECENT_MAX
     assert len(guard.missing) <= MISSING_MAX
     assert len(guard.model_dump_json()) < GUARD_BYTES_MAX
