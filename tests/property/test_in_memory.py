@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -11,8 +12,11 @@ from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
 from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import BalanceChanged
+from credit_service.application.obey import obey
 from credit_service.application.timers import TIMER_GRACE
-from credit_service.domain.command import CommandData
+from credit_service.domain.command import Adjust, CommandData, DecideRefund
+from credit_service.domain.decide import Rules
+from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
@@ -50,8 +54,14 @@ class AccountInMemory:
 
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
         self._reach(at)
-        outcome, _ = self._service.order(self.account_id, data, command_id)
-        return outcome
+        if isinstance(data, Adjust | DecideRefund) and self._service.account(self.account_id) is not None:
+            outcome, _ = self._service.order(self.account_id, data, command_id)
+            return outcome
+        # It brings no customers in, and does nothing for an account that is not there.
+        command = command_of(self.account_id, data, command_id)
+        (answer,) = asyncio.run(obey(self._service._ledger, Rules(self.late_refund), [command]))
+        self._reach(at)
+        return answer.outcome
 
     def wait(self, until: datetime) -> None:
         self._reach(until + TIMER_GRACE)

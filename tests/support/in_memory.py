@@ -20,8 +20,16 @@ def play(service: CreditService, scenario: Scenario) -> list[Message]:
                 service.send(event)
             case Lies(topic=topic, key=key, value=value, headers=headers):
                 service.send_record(topic, value, headers=headers, key=key)
-            case Ordered(account_id=account_id, what=what, command_id=command_id):
-                service.order(account_id, what, command_id)
+            case Ordered():
+                assert _answer(service, step) == step.answer
             case Passes():
                 pass
     return [m for m in service.published[before:] if m.key == scenario.account_id.encode()]
+
+
+def _answer(service: CreditService, ordered: Ordered) -> str:
+    try:
+        answer, _ = service.order(ordered.account_id, ordered.what, ordered.command_id)
+    except ValueError as error:
+        return str(error)
+    return answer

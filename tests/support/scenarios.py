@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from credit_contracts.envelope import Event, Headers, encode_structured
@@ -21,7 +21,7 @@ from credit_contracts.incoming import (
     ProspectStageChanged,
     ProspectTransferred,
 )
-from credit_service.domain.command import Adjust, CommandData, DecideRefund
+from credit_service.domain.command import Adjust, DecideRefund
 from support.traffic import event, month_of_traffic
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ class Lies:
 
 @dataclass(frozen=True)
 class Ordered:
-    """What a person orders."""
+    """What a person orders, and the answer: an outcome, or why it is wrong use."""
 
     at: datetime
     account_id: str
-    what: CommandData
+    what: Adjust | DecideRefund
     command_id: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class Scenario:
         self.now += timedelta(minutes=1)
         self.steps.append(Lies(self.now, topic, self.account_id.encode(), value, headers))
 
-    def order(self, what: CommandData, command_id: str) -> None:
+    def order(self, what: Adjust | DecideRefund, command_id: str, answer: str) -> None:
         self.now += timedelta(minutes=1)
-        self.steps.append(Ordered(self.now, self.account_id, what, command_id))
+        self.steps.append(Ordered(self.now, self.account_id, what, command_id, answer))
 
     def plan(self, credits_a_month: int | None, effective_at: datetime | None = None) -> PlanChanged:
         return PlanChanged(
@@ -309,10 +310,60 @@ def ordered_by_people(s: Scenario) -> None:
     s.tell(s.generated("ann"))
     s.tell(s.wrong_email("ann"))
     for _ in range(2):
-        s.order(DecideRefund(2, is_approved=True, operator="ops", reason="seen"), "ticket-1")
-    s.order(Adjust(5, None, "ops", "sorry"), "ticket-2")
-    s.order(Adjust(-9, None, "ops", "too much"), "ticket-3")
+        s.order(DecideRefund(2, is_approved=True, operator="ops", reason="seen"), "ticket-1", "refunded")
+    s.order(Adjust(5, None, "ops", "sorry"), "ticket-2", "adjusted")
+    s.order(Adjust(-9, None, "ops", "too much"), "ticket-3", "below-zero")
     s.expect("plan_change +2", "charge -1", "refund +1", "adjustment +5")
+
+
+def ordered_wrongly(s: Scenario) -> None:
+    s.tell(s.plan(2))
+    later = s.now + DAY
+    wrong: list[tuple[Adjust | DecideRefund, str, str]] = [
+        (Adjust(1, None, "ops", "sorry"), "", "command id: between 1 and 128 printable characters"),
+        (Adjust(1, None, " ", "sorry"), "w", "operator: between 1 and 200 printable characters"),
+        (Adjust(1, None, "ops", ""), "w", "reason: between 1 and 1000 printable characters"),
+        (Adjust(0, None, "ops", "sorry"), "w", "amount: between 1 and 1,000,000,000 credits, given or taken"),
+        (Adjust(10**15, None, "ops", "sorry"), "w", "amount: between 1 and 1,000,000,000 credits, given or taken"),
+        (Adjust(-1, later, "ops", "sorry"), "w", "expiry: what is taken does not expire"),
+        (Adjust(1, later.replace(tzinfo=None), "ops", "sorry"), "w", "expiry: a time needs its zone"),
+        (DecideRefund(2, True, "ops", "seen"), "x" * 129, "command id: between 1 and 128 printable characters"),
+        (DecideRefund(2, True, "", "seen"), "w", "operator: between 1 and 200 printable characters"),
+        (DecideRefund(2, True, "ops", "r" * 1_001), "w", "reason: between 1 and 1000 printable characters"),
+    ]
+    for what, command_id, answer in wrong:
+        s.order(what, command_id, answer)
+    s.expect("plan_change +2")
+
+
+def ordered_in_vain(s: Scenario) -> None:
+    s.tell(s.plan(2))
+    s.tell(s.generated("ann"))
+    s.tell(s.wrong_email("ann"))
+    later = s.now + DAY
+    s.order(Adjust(1, s.now - DAY, "ops", "sorry"), "a-1", "expired")
+    s.order(Adjust(5, later, "ops", "sorry"), "a-1", "adjusted")
+    s.order(Adjust(5, later.astimezone(timezone(timedelta(hours=2))), "ops", "sorry"), "a-1", "adjusted")
+    s.order(Adjust(3, later, "ops", "sorry"), "a-1", "conflict")
+    s.order(DecideRefund(1, True, "ops", "seen"), "r-1", "unknown-request")
+    s.order(DecideRefund(2, False, "ops", "seen"), "r-1", "rejected")
+    s.order(DecideRefund(2, True, "ops", "seen"), "r-2", "already-decided")
+    s.expect("plan_change +2", "charge -1", "adjustment +5")
+
+
+def ordered_for_nobody(s: Scenario) -> None:
+    s.order(Adjust(5, None, "ops", "sorry"), "a-1", "unknown-account")
+    s.order(DecideRefund(2, True, "ops", "seen"), "r-1", "unknown-account")
+
+
+def ordered_before_the_first_plan(s: Scenario) -> None:
+    s.order(Adjust(5, None, "ops", "sorry"), "a-1", "unknown-account")
+    s.tell(s.generated("ann"))
+    s.order(Adjust(5, None, "ops", "sorry"), "a-1", "not-open")
+    s.order(DecideRefund(2, True, "ops", "seen"), "r-1", "unknown-request")
+    s.tell(s.plan(2), late=DAY)
+    s.order(Adjust(5, None, "ops", "sorry"), "a-1", "adjusted")
+    s.expect("plan_change +2", "charge -1", "adjustment +5")
 
 
 STORIES: list[Callable[[Scenario], None]] = [
@@ -334,6 +385,10 @@ STORIES: list[Callable[[Scenario], None]] = [
     parked,
     parked_for_too_long,
     ordered_by_people,
+    ordered_wrongly,
+    ordered_in_vain,
+    ordered_for_nobody,
+    ordered_before_the_first_plan,
 ]
 
 

@@ -1,6 +1,6 @@
 """Adjustments: people give or take credits of one account, through this one call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol, cast
 
@@ -15,7 +15,7 @@ from credit_service.application.words import (
     hold_to_bound,
 )
 from credit_service.domain.adjustment import CREDITS_MAX
-from credit_service.domain.command import Adjust
+from credit_service.domain.command import Adjust, Command
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
@@ -57,6 +57,27 @@ class Adjustments(Protocol):
         """What the adjustment of that idempotency key changed; None if there is none."""
 
 
+def adjustment_command(account_id: str, asked: Adjust, command_id: str) -> Command:
+    """The command to do what is asked.
+
+    Raises `ValueError` on an amount of 0 or out of bounds, on an expiry of what is taken or without a zone, and on an
+    empty or overlong text.
+    """
+    hold_to_bound("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
+    hold_to_bound("reason", asked.reason, REASON_CHARACTERS_MAX)
+    hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+    if not 0 < abs(asked.amount) <= CREDITS_MAX:
+        raise ValueError(f"amount: between 1 and {CREDITS_MAX:,} credits, given or taken")
+    if asked.expires_at is None:
+        return command_of(account_id, asked, command_id)
+    if asked.amount < 0:
+        raise ValueError("expiry: what is taken does not expire")
+    if asked.expires_at.tzinfo is None:
+        raise ValueError("expiry: a time needs its zone")
+    # One instant has one text, which is part of what a repeat is held against.
+    return command_of(account_id, replace(asked, expires_at=asked.expires_at.astimezone(UTC)), command_id)
+
+
 @dataclass(frozen=True, slots=True)
 class AdjustmentDesk:
     """Adjusts accounts in `ledger`; `reads` and `kept` tell what is there."""
@@ -79,23 +100,14 @@ class AdjustmentDesk:
         """Gives (`amount` above zero) or takes credits; who and why are kept with it.
 
         What is given ends at `expires_at`; None: it does not. With the same `command_id` once more the answer is the
-        same again, without a second effect. Raises `ValueError` on an amount of 0 or out of bounds, on an expiry of
-        what is taken, and on an empty or overlong text; `LedgerUnavailable` if the ledger is away for longer than a few
-        attempts: what became of it is then not known, and the same id may be given again.
+        same again, without a second effect. Raises `ValueError` as `adjustment_command` does; `LedgerUnavailable` if
+        the ledger is away for longer than a few attempts: what became of it is then not known, and the same id may be
+        given again.
         """
-        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
-        hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
-        if not 0 < abs(amount) <= CREDITS_MAX:
-            raise ValueError(f"amount: between 1 and {CREDITS_MAX:,} credits, given or taken")
-        if expires_at is not None and amount < 0:
-            raise ValueError("expiry: what is taken does not expire")
+        command = adjustment_command(account_id, Adjust(amount, expires_at, operator, reason), command_id)
         # To ask about an account must not open it.
         if await self.reads.account(account_id) is None:
             return _answer(account_id, command_id, "unknown-account")
-        # One instant has one text, which is part of what a repeat is held against.
-        until = expires_at.astimezone(UTC) if expires_at else None
-        command = command_of(account_id, Adjust(amount, until, operator, reason), command_id)
         (answer,) = await obey(self.ledger, self.rules, [command])
         found = await self.reads.account(account_id)
         balance = found.balance if found else None

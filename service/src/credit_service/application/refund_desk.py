@@ -17,7 +17,7 @@ from credit_service.application.words import (
     REASON_CHARACTERS_MAX,
     hold_to_bound,
 )
-from credit_service.domain.command import Answer, DecideRefund
+from credit_service.domain.command import Answer, Command, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
@@ -28,6 +28,14 @@ RequestFate = Literal[
 ]
 
 WITH_EFFECT = {"refunded", "forfeited", "rejected"}
+
+
+def refund_command(account_id: str, asked: DecideRefund, command_id: str) -> Command:
+    """The command to do what is asked; raises `ValueError` on an empty or overlong text."""
+    hold_to_bound("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
+    hold_to_bound("reason", asked.reason, REASON_CHARACTERS_MAX)
+    hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+    return command_of(account_id, asked, command_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +53,11 @@ class RefundDesk:
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
         `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
         says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, or `conflict` (the id
-        was used before for something else). Raises `ValueError` on an empty or overlong text and
-        `LedgerUnavailable` if the ledger is away for longer than a few attempts.
+        was used before for something else). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if
+        the ledger is away for longer than a few attempts.
         """
-        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
-        hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
-        data = DecideRefund(charge_sequence, approve, operator, reason)
-        (answer,) = await obey(self.ledger, self.rules, [command_of(account_id, data, command_id)])
+        command = refund_command(account_id, DecideRefund(charge_sequence, approve, operator, reason), command_id)
+        (answer,) = await obey(self.ledger, self.rules, [command])
         return answer
 
 

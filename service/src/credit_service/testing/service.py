@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import merge
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from credit_contracts.envelope import Event, Headers, encode
 from credit_contracts.incoming import INCOMING, IncomingData
 from credit_contracts.topics import PARTITIONS
+from credit_service.application.adjust import adjustment_command
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.obey import obey
 from credit_service.application.outgoing_record import outgoing_record
@@ -17,12 +18,12 @@ from credit_service.application.partitions import account_partition
 from credit_service.application.process import Processor
 from credit_service.application.read import AccountSnapshot, DecidedEvent, ParkedEvent
 from credit_service.application.record import Record, read_record
+from credit_service.application.refund_desk import refund_command
 from credit_service.application.timers import ACCOUNTS_PER_SWEEP_MAX, NO_TIMERS
 from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
-from credit_service.domain.command import CommandData, CommandRefusal
+from credit_service.domain.command import Adjust, CommandRefusal, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Outcome, Place, Wake
-from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing.memory import MemoryLedger
 from credit_service.testing.message import Message
@@ -102,13 +103,23 @@ class CreditService:
         return self._take([self._record(topic, value, headers, key)])
 
     def order(
-        self, account_id: str, what: CommandData, command_id: str = ""
-    ) -> tuple[Outcome | CommandRefusal, list[Message]]:
-        """Does what a person orders, `DecideRefund` or `Adjust`: the answer, and what was published.
+        self, account_id: str, what: Adjust | DecideRefund, command_id: str
+    ) -> tuple[Outcome | CommandRefusal | Literal["unknown-account"], list[Message]]:
+        """Does what a person orders with `credits adjust` or `credits refunds`: the answer, and what was published.
 
-        The same `command_id` once more gives the same answer, without a second effect.
+        `command_id` names the order, and what is published bears it: with the same one once more the answer is the
+        same again, without a second effect, or `conflict` if something else is ordered. Raises `ValueError` as the
+        real ones do, on an amount of 0 or out of bounds, on an expiry of what is taken, and on an empty or overlong
+        text.
         """
-        (answer,) = _at_once(obey(self._ledger, self._rules, [command_of(account_id, what, command_id)]))
+        if isinstance(what, Adjust):
+            command = adjustment_command(account_id, what, command_id)
+        else:
+            command = refund_command(account_id, what, command_id)
+        # To ask about an account must not open it.
+        if account_id not in self._ledger.accounts:
+            return "unknown-account", []
+        (answer,) = _at_once(obey(self._ledger, self._rules, [command]))
         return answer.outcome, self._settled()
 
     def account(self, account_id: str) -> AccountSnapshot | None:
