@@ -1,4 +1,4 @@
-"""The wheel is all that another team needs: installed alone, with pydantic and what that needs."""
+"""The wheel is all that another team needs: installed alone, with what it asks for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that has the wheel, pydantic, and what that needs; nothing was fetched."""
+    """The interpreter of an environment that has the wheel and what it needs; nothing was fetched."""
     folder = tmp_path_factory.mktemp("alone")
     source = shutil.copytree(CONTRACTS, folder / "source")
     run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder), folder=source)
@@ -49,7 +49,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     python = folder / "venv" / "bin" / "python"
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    for name in needed("pydantic"):
+    for name in needed("credit-contracts") - {"credit-contracts"}:
         for file in distribution(name).files or ():
             if file.suffix != ".pyc" and ".." not in file.parts:
                 (packages / file).parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_wheel_is_installed_with_pydantic_alone_and_all_its_names_are_there(python: Path, tmp_path: Path) -> None:
+def test_wheel_is_installed_with_what_it_needs_alone_and_all_its_names_are_there(python: Path, tmp_path: Path) -> None:
     asked = """
 import credit_contracts, sys
 from importlib.metadata import distributions
@@ -91,7 +91,21 @@ print(*sorted(found.name for found in distributions()))
 """
     names, installed = run(str(python), "-I", "-c", asked, folder=tmp_path).splitlines()
     assert names.split()[:-2] == sorted(credit_contracts.__all__)
-    assert {name.replace("_", "-") for name in installed.split()} == {"credit-contracts", *needed("pydantic")}
+    assert {name.replace("_", "-") for name in installed.split()} == {"credit-contracts", "tzdata", *needed("pydantic")}
+
+
+def test_time_zones_are_known_where_the_system_has_none(python: Path, tmp_path: Path) -> None:
+    asked = """
+import zoneinfo
+from datetime import UTC, datetime
+from credit_contracts import PlanChanged, build, decode, encode
+assert zoneinfo.TZPATH == ()
+plan = {"account_id": "a", "plan_id": "p", "monthly_credits": 1, "time_zone": "Europe/Berlin"}
+event = build(PlanChanged, "/billing", "1", datetime(2026, 3, 2, tzinfo=UTC), **plan)
+record = encode(event)
+assert decode(record.headers, record.value) == event
+"""
+    run("env", "PYTHONTZPATH=", str(python), "-c", asked, folder=tmp_path)
 
 
 def test_strict_type_checker_knows_what_is_right_and_what_is_wrong(python: Path, tmp_path: Path) -> None:
