@@ -64,6 +64,11 @@ def test_table_of_fields_is_the_code(topic: str, model: Any) -> None:
     assert row.replace("|  |", "| |") in README
 
 
+def test_table_of_attempts_has_every_topic() -> None:
+    table = README[README.index("| topic | names for `attempt_id`") :].partition("\n\n")[0]
+    assert re.findall(r"^\| `([\w-]+)` \| [^|]+ \| [^|]+ \|$", table, re.MULTILINE) == list(INCOMING)
+
+
 def test_limits_are_the_code() -> None:
     assert f"Amounts are at most {AMOUNT_MAX:,}," in README
     assert f"A `stage` has 1 to {STAGE_CHARACTERS_MAX} characters." in README

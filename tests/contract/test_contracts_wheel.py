@@ -21,16 +21,16 @@ from datetime import UTC, datetime
 from credit_contracts import Encoded, Event, PlanChanged, attempt_id, build, encode
 
 
-def plan(account_id: str, monthly_credits: int | None) -> Event[PlanChanged]:
-    event_id = attempt_id("plan-changed", account_id, "growth", attempt=1)
+def plan(account_id: str, change_id: str, monthly_credits: int | None) -> Event[PlanChanged]:
+    event_id = attempt_id("plan-changed", account_id, change_id, attempt=1)
     return build(
         PlanChanged, "/billing", event_id, datetime.now(UTC),
         account_id=account_id, plan_id="growth", monthly_credits=monthly_credits,
     )
 
 
-def record(account_id: str) -> Encoded:
-    return encode(plan(account_id, None))
+def record(account_id: str, change_id: str) -> Encoded:
+    return encode(plan(account_id, change_id, None))
 """
 WRONG = {
     "a field that lacks": ('account_id="a"', 'Missing named argument "prospect_id"'),
@@ -128,3 +128,13 @@ def test_strict_type_checker_knows_what_is_right_and_what_is_wrong(python: Path,
     for file, (_, due) in zip(sorted(told), WRONG.values(), strict=True):
         (line,) = (line for line in told[file] if ": error: " in line)
         assert due in line
+
+
+def test_programs_of_the_readme_pass_a_strict_type_checker(tmp_path: Path) -> None:
+    """Here the clients are installed as well; aiokafka has no types."""
+    for name, text in programs().items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n[mypy-aiokafka.*]\nignore_missing_imports = true\n")
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", *sorted(programs())]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+    assert (done.stdout, done.stderr) == ("", "")

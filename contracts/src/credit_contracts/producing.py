@@ -49,11 +49,17 @@ def build(
 def attempt_id(event_type: str, account_id: str, *names: str, attempt: int) -> str:
     """Return the id of an attempt, always the same for the same attempt.
 
-    An attempt is one wish for one effect. `names` say what is wished for, as your own data name it: a prospect, an
-    import and its row, an invoice. `attempt` counts the wishes, from 1. Asking again because no answer came, or after
-    a crash, is a retry: the same number. After a decline, or once the prospect was deleted, it is a new attempt: the
-    next number, which you keep beside what it is about.
+    An attempt is one wish for one effect. `names` say which, as your own data name it; the README has a table: of a
+    charge the prospect, of all else what happened (a change of plan, a bounce, a deletion), which may happen again and
+    say the same. The same id with the same content is dropped without a word, and `time` is no content.
+    `attempt` counts the wishes under these names, from 1. Asking again because no answer came, or after a crash, is a
+    retry: the same number. A charge after a decline, or once the prospect was deleted, is a new attempt: the next
+    number, which you keep beside what it is about.
     """
+    if not all(isinstance(name, str) for name in (event_type, account_id, *names)):
+        raise TypeError("event_type, account_id and names: each a str")
+    if type(attempt) is not int:
+        raise TypeError("attempt: an int")
     if event_type not in INCOMING:
         raise ValueError("event_type: not one of " + ", ".join(INCOMING))
     if attempt < 1:

@@ -166,3 +166,21 @@ def test_what_is_named_otherwise_is_another_attempt() -> None:
 def test_an_attempt_without_a_name_is_refused(arguments: tuple[str, ...], attempt: int, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         attempt_id(*arguments, attempt=attempt)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attempt", "told"),
+    [
+        (("prospect-generated", "a", 7), 1, "names"),
+        (("prospect-generated", "a", "p", None), 1, "names"),
+        (("prospect-generated", 7, "p"), 1, "account_id"),
+        ((["prospect-generated"], "a", "p"), 1, "event_type"),
+        (("prospect-generated", "a", "p"), True, "attempt"),
+        (("prospect-generated", "a", "p"), 1.0, "attempt"),
+        (("prospect-generated", "a", "p"), "1", "attempt"),
+    ],
+)
+def test_a_name_of_another_type_is_refused(arguments: Any, attempt: Any, told: str) -> None:
+    """7 and "7" would be two attempts, and True would be the first or not, as JSON writes it."""
+    with pytest.raises(TypeError, match=told):
+        attempt_id(*arguments, attempt=attempt)
