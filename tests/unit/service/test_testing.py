@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from credit_contracts import Event, IncomingData, ProspectGenerated
+from credit_contracts import Event, Gap, IncomingData, Late, Missing, ProspectGenerated, SequenceGuard, partition_for
 from credit_service.application import process
 from credit_service.domain.decide import decide
 from credit_service.testing import CreditService, ParkedEvent
@@ -54,6 +55,36 @@ def test_an_event_on_which_the_rules_fail_changes_nothing_and_holds_up_nobody(mo
     story.expect("refund +1", "purchase +3")
     published = [m for data in told for m in service.send(event(data, BEGINNING))]
     assert [in_short(m.topic, m.value, m.headers) for m in published] == story.published
+
+
+def test_messages_lie_one_after_the_other_in_the_partitions_of_their_topics() -> None:
+    service = CreditService(BEGINNING, topic_prefix="eu-", partitions=2)
+    for name in ("acme", "globex", "hooli", "initech"):
+        story = Scenario(name, BEGINNING)
+        service.send(event(story.plan(1), BEGINNING), event(story.generated("a"), BEGINNING))
+        service.send(event(story.generated("b"), BEGINNING))
+    service.send_record("plan-changed", None, key=b"acme")
+    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for message in service.published:
+        assert message.place.topic == f"eu-{message.topic}"
+        assert message.place.partition == message.partition == partition_for(message.key or b"", 2)
+        offsets[message.topic, message.partition].append(message.place.offset)
+    assert len(offsets) == 5
+    assert all(found == list(range(len(found))) for found in offsets.values())
+
+
+def test_a_guard_that_misses_a_message_says_to_read_again_from_the_one_before() -> None:
+    service, story = CreditService(BEGINNING), Scenario("acme", BEGINNING)
+    first, missed, last = service.send(
+        *(event(data, BEGINNING) for data in (story.plan(2), story.generated("ann"), story.generated("bob")))
+    )
+    guard = SequenceGuard(account_id="acme")
+    _, guard = guard.take(first.event, first.place)
+    gap, guard = guard.take(last.event, last.place)
+    assert gap == Gap(Missing(2, 2, first.place), None)
+    late, guard = guard.take(missed.event, missed.place)
+    assert late == Late(None)
+    assert not guard.missing
 
 
 def test_wrong_use_is_told() -> None:

@@ -5,19 +5,29 @@ from dataclasses import dataclass
 from credit_contracts.dead_letters import REASON_HEADER
 from credit_contracts.envelope import Event, Unreadable, decode_outgoing
 from credit_contracts.outgoing import OUTGOING, OutgoingData
+from credit_contracts.sequence_guard import Place
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service.application.record import Headers
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One outgoing record; `topic` as the contracts name it. Key, value and headers are the bytes that Kafka gets."""
+    """One outgoing record; `topic` as the contracts name it. Key, value and headers are the bytes that Kafka gets.
+
+    `place` is where a consumer reads it, for `SequenceGuard.take`. Offsets count from 0 in each partition of a topic,
+    without the holes that transactions leave in Kafka.
+    """
 
     topic: str
-    partition: int
+    place: Place
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+        return self.place.partition
 
     @property
     def is_dead_letter(self) -> bool:

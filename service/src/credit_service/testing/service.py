@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar
 
 from credit_contracts.envelope import Event, Headers, encode
 from credit_contracts.incoming import INCOMING, IncomingData
+from credit_contracts.sequence_guard import Place as PublishedAt
 from credit_contracts.topics import PARTITIONS
 from credit_service.application.adjust import adjustment_command
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.obey import obey
-from credit_service.application.outgoing_record import outgoing_record
+from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.partitions import account_partition
 from credit_service.application.process import Processor
 from credit_service.application.read import AccountSnapshot, DecidedEvent, ParkedEvent
@@ -150,8 +151,7 @@ class CreditService:
             raise ValueError(f"{topic!r} is not a topic that the service reads: {', '.join(INCOMING)}")
         number = 0 if key is None else account_partition(key, self._partitions)
         name = self._topic_prefix + topic
-        place = Place(name, number, self._offsets[name, number])
-        self._offsets[name, number] += 1
+        place = Place(name, number, self._next_offset(name, number))
         timestamp_ms = (self.now - EARLIEST) // timedelta(milliseconds=1)
         return read_record(place, topic, key, value, headers, timestamp_ms)
 
@@ -170,10 +170,19 @@ class CreditService:
             before = standing
             _at_once(self._processor.wake(wakes, asyncio.Event()))
         waiting, self._ledger.outbox = self._ledger.outbox, []
-        records = [outgoing_record(row, self._partitions) for row in waiting]
-        messages = [Message(r.topic, r.partition, r.key, r.value, r.headers) for r in records]
+        messages = [self._message(outgoing_record(row, self._partitions)) for row in waiting]
         self.published += messages
         return messages
+
+    def _message(self, record: OutgoingRecord) -> Message:
+        name, number = self._topic_prefix + record.topic, record.partition
+        offset = self._next_offset(name, number)
+        return Message(record.topic, PublishedAt(name, number, offset), record.key, record.value, record.headers)
+
+    def _next_offset(self, topic: str, partition: int) -> int:
+        offset = self._offsets[topic, partition]
+        self._offsets[topic, partition] += 1
+        return offset
 
     def _wakes(self) -> list[Wake]:
         due = _at_once(self._ledger.accounts_with_due_timers({}, self._partitions, ACCOUNTS_PER_SWEEP_MAX))
