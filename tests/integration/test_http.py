@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 from contextlib import suppress
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
 from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
+from credit_service.http.guard import ANSWER_HEADERS, Guard
 from credit_service.http.server import CannotListen, HttpServer, serving
 from credit_service.kafka.status import Status
 from credit_service.postgres.pool import open_pool
@@ -233,6 +235,67 @@ async def test_a_client_that_is_slow_to_read_is_cut_off(monkeypatch: pytest.Monk
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await eventually(lambda: server.connections == 1, what="it is connected")
             await eventually(lambda: server.connections == 0, what="it is cut off")
+
+
+async def test_a_client_who_does_not_read_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it asked for next waits for it longer than an answer may take."""
+    monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", 0.4)
+    async with HttpServer(Guard(answers_at_length, answer_seconds_max=0.05), "127.0.0.1", 0) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+            await eventually(lambda: server.connections == 1, what="it is connected")
+            await eventually(lambda: server.connections == 0, what="it is cut off")
+    assert caplog.messages == []
+
+
+async def test_more_connections_than_there_may_be_are_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 3)
+    async with HttpServer(answers_at_length, "127.0.0.1", 0) as server:
+        kept = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+        await eventually(lambda: server.connections == 3)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+        assert server.connections == 3
+        # The last of those that may be is answered, and one that goes makes room for another.
+        kept[-1][1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await kept[-1][0].readline() == b"HTTP/1.1 200 OK\r\n"
+        kept[0][1].close()
+        await eventually(lambda: server.connections == 2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        for _, other in (*kept, (reader, writer)):
+            other.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 64 * 1024,
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    ],
+    ids=["no request", "no host", "a long head", "a broken body"],
+)
+async def test_what_is_no_http_is_a_problem_too(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with HttpServer(Guard(answers_at_length), "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        writer.close()
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert (headers["content-type"], headers["connection"]) == ("application/problem+json", "close")
+    assert {name: headers[name.lower()] for name in ANSWER_HEADERS} == dict(ANSWER_HEADERS)
+    assert json.loads(body) == {"title": "Bad Request", "status": 400, "detail": "this cannot be read as HTTP"}
+    assert caplog.messages == ["Invalid HTTP request received."]
 
 
 async def answers_at_length(scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,13 +16,16 @@ from credit_service.application.read import AccountSnapshot, CurrentPeriod, Deci
 from credit_service.application.tokens import Scope, Token, new_token, sha256_of
 from credit_service.http.access import Access
 from credit_service.http.app import create_api
-from credit_service.http.guard import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, UNDER_WAY_MAX, Guard
+from credit_service.http.guard import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, Guard
 from credit_service.http.openapi import rendered
+from credit_service.http.questions import UNDER_WAY_MAX
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from starlette.types import Message
 
 SNAPSHOT = AccountSnapshot(
     account_id="acme",
@@ -161,7 +164,17 @@ async def test_a_bad_parameter_is_a_400_that_names_it_and_asks_nobody(
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
-@pytest.mark.parametrize("path", ["/v1/accounts/acme", "/v1/accounts/acme/entries", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/accounts/acme",
+        "/v1/accounts/acme/entries",
+        "/openapi.json",
+        "/asyncapi",
+        "/asyncapi/page.css",
+        "/asyncapi.json",
+    ],
+)
 async def test_whatever_is_no_get_is_a_405_that_says_what_is_allowed(
     method: str, path: str, client: httpx.AsyncClient, sources: Sources
 ) -> None:
@@ -332,6 +345,39 @@ async def test_more_than_can_be_answered_at_the_same_time_are_sent_away(
     sources.may_answer.set()
     assert {(await one).status_code for one in waiting} == {200}
     assert (await client.get("/v1/accounts/acme")).status_code == 200
+
+
+async def test_who_may_not_ask_keeps_nobody_out(sources: Sources) -> None:
+    """However many of them there are, and however slowly they read."""
+    app = create_api(sources, ACCESS)
+    begun, may_end = 0, asyncio.Event()
+
+    async def slow(message: Message) -> None:
+        nonlocal begun
+        begun += message["type"] == "http.response.start"
+        await may_end.wait()
+
+    given: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": [], "path": "/"}
+    paths = [b"/asyncapi/asyncapi.min.js", b"/openapi.json", b"/v1/accounts/acme", b"/nowhere"] * UNDER_WAY_MAX
+    reading = [asyncio.ensure_future(app({**given, "raw_path": path}, no_body, slow)) for path in paths]
+    await eventually(lambda: begun == len(paths))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=BEARER) as client:
+        assert (await client.get("/v1/accounts/acme")).status_code == 200
+    may_end.set()
+    await asyncio.gather(*reading)
+
+
+async def no_body() -> Message:
+    return {"type": "http.request"}
+
+
+async def test_a_time_that_is_not_the_guards_is_a_defect(sources: Sources) -> None:
+    sources.away = TimeoutError()
+    transport = httpx.ASGITransport(create_api(sources, ACCESS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=BEARER) as client:
+        with pytest.raises(TimeoutError):
+            await client.get("/v1/accounts/acme")
 
 
 async def test_an_answer_that_takes_too_long_is_given_up(sources: Sources) -> None:

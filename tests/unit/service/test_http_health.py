@@ -92,3 +92,10 @@ async def test_metrics_are_those_of_the_registry(client: httpx.AsyncClient, regi
     answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert "credits_things_total 3.0" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_whatever_is_no_get_is_a_405(path: str, client: httpx.AsyncClient) -> None:
+    for method in ("HEAD", "POST", "OPTIONS"):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET"), method

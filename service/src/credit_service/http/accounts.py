@@ -23,6 +23,8 @@ from credit_service.application.read import (
 )
 from credit_service.application.tokens import Scope
 from credit_service.http.access import Access
+from credit_service.http.questions import Questions
+from credit_service.http.routes import get
 
 ENTRIES_LIMIT_DEFAULT = 100
 SEQUENCE_MAX = 2**63 - 1 - ENTRIES_LIMIT_MAX
@@ -110,24 +112,24 @@ OPERATIONS = (
 
 def account_routes(reads: Reads, access: Access) -> list[Route]:
     """A route an operation."""
-    return [get(operation.path, _endpoint(operation, reads, access), operation.name) for operation in OPERATIONS]
+    questions = Questions()
+    return [
+        get(operation.path, _endpoint(operation, reads, access, questions), operation.name) for operation in OPERATIONS
+    ]
 
 
-def get(path: str, endpoint: Callable[[Request], Awaitable[Response]], name: str | None = None) -> Route:
-    """A route that answers GET and nothing else; Starlette would add HEAD."""
-    route = Route(path, endpoint, name=name)
-    route.methods = {"GET"}
-    return route
-
-
-def _endpoint(operation: Operation, reads: Reads, access: Access) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    operation: Operation, reads: Reads, access: Access, questions: Questions
+) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         account_id = _decoded(request.path_params["account_id"])
         access.check(request, operation.scope, account_id)
         if account_id is None:
             raise HTTPException(400, "account_id: not UTF-8")
         account_id = _read(ACCOUNT_ID, account_id, "account_id")
-        found = await operation.ask(reads, account_id, _given(operation, request))
+        given = _given(operation, request)
+        with questions.one():
+            found = await operation.ask(reads, account_id, given)
         if found is None:
             raise HTTPException(404, operation.otherwise)
         return Response(found.model_dump_json(), media_type="application/json")

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.application.asyncapi import Deployed, asyncapi, rendered
+from credit_service.http.routes import get
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
@@ -54,7 +55,7 @@ def asyncapi_routes(deployed: Deployed) -> list[Route]:
     async def whole(_: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    return [Route("/asyncapi", page), Route("/asyncapi/{file}", file), Route("/asyncapi.json", whole)]
+    return [get("/asyncapi", page), get("/asyncapi/{file}", file), get("/asyncapi.json", whole)]
 
 
 @cache

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.http.routes import get
 
 PING_SECONDS_MAX = 1.0
 
@@ -43,7 +44,7 @@ def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegist
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return [get("/livez", livez), get("/readyz", readyz), get("/metrics", metrics)]
 
 
 async def _database_problem(ping: Ping) -> str | None:

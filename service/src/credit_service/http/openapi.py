@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.application.read import AccountSnapshot, DecidedEvent, EntriesPage, ParkedEvent
-from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, Operation, get
+from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, Operation
 from credit_service.http.examples import ANSWERS, PARAMETERS
 from credit_service.http.problems import ProblemResponse
+from credit_service.http.routes import get
 
 MODELS = (AccountSnapshot, EntriesPage, DecidedEvent, ParkedEvent)
 DESCRIPTION = """\

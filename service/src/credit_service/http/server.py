@@ -6,11 +6,16 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Self
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from credit_service.http.guard import ANSWER_HEADERS
+from credit_service.http.problems import ProblemResponse
+
 END_SECONDS_MAX = 3.0
+# Each is a file of the process, whether or not anything is asked over it.
 CONNECTIONS_MAX = 500
 # More than `http.guard` allows, so that it is the guard who refuses, in words.
 HEAD_BYTES_MAX = 32 * 1024
@@ -23,13 +28,20 @@ class CannotListen(OSError):  # noqa: N818 - reads as the condition that it repo
 
 
 class QuickProtocol(H11Protocol):
-    """A connection whose client has to be quick; uvicorn itself would wait for ever for the rest of a request."""
+    """A connection whose client has to be quick; uvicorn itself would wait for ever for the rest of a request.
+
+    It is one of `CONNECTIONS_MAX`: uvicorn itself would keep any number open, and only refuse what is asked over them.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """The time runs from here."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            self.logger.warning("a client is hung up on: %d are connected", CONNECTIONS_MAX)
+            transport.abort()
+            return
         self._set_deadline()
 
     def on_response_complete(self) -> None:
@@ -41,6 +53,25 @@ class QuickProtocol(H11Protocol):
         """It has ended."""
         self._cancel_deadline()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Answers what is no HTTP as all else is answered, and hangs up; where an answer has begun, it ends there."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # What is being made of the request's beginning has nobody to go to.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        problem = ProblemResponse(400, "this cannot be read as HTTP", {**ANSWER_HEADERS, "Connection": "close"})
+        headers = [*self.server_state.default_headers, *problem.raw_headers]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _set_deadline(self) -> None:
         self._cancel_deadline()
@@ -71,7 +102,6 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            limit_concurrency=CONNECTIONS_MAX,
             h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
         self._server = uvicorn.Server(self._config)
