@@ -246,6 +246,38 @@ def test_model_that_has_grown_makes_a_version_beside_those_published(edit: Calla
     assert run(folder, "check").returncode == 0
 
 
+UNJUDGED = """labels: dict[str, str] | None = None
+    tags: set[str] | None = None
+    step: Annotated[int, Field(multiple_of=5)] = 5
+    paid: Annotated[Paid | Billed, Field(discriminator="how")] | None = None"""
+KINDS = """class Paid(BaseModel):
+    how: Literal["paid"]
+
+
+class Billed(BaseModel):
+    how: Literal["billed"]
+
+
+"""
+
+
+def test_keyword_that_nobody_can_judge_is_not_published(edit: Callable[[str, str], Path]) -> None:
+    """Once there it would be held against itself, and could neither stay nor go."""
+    edit("class PlanChanged", f"{KINDS}class PlanChanged")
+    folder = edit(OPTIONAL_SEATS, f"{OPTIONAL_SEATS}\n    {UNJUDGED}")
+    done = run(folder)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "plan-changed: labels: additionalProperties cannot be judged",
+            "plan-changed: tags: uniqueItems cannot be judged",
+            "plan-changed: step: multipleOf cannot be judged",
+            "plan-changed: paid: discriminator, oneOf cannot be judged",
+        ],
+    )
+    assert not (folder / "credit_contracts/schemas/plan-changed.v2.json").exists()
+
+
 def test_command_of_ci_is_content_with_what_is_committed() -> None:
     done = run(Path(credit_contracts.__file__).parents[1], "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
