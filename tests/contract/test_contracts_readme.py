@@ -2,15 +2,35 @@
 
 import re
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
 
-from credit_contracts import INCOMING, OUTGOING, WRONG_EMAIL, Event, Place, Verdict, attempt_id, decode
+from credit_contracts import (
+    INCOMING,
+    OUTGOING,
+    SERVICE_SOURCE,
+    WRONG_EMAIL,
+    Cause,
+    Event,
+    InvalidEvent,
+    Place,
+    PlanChanged,
+    ProspectDeleted,
+    Verdict,
+    attempt_id,
+    build,
+    decode,
+)
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
+from credit_service.application.process import REASONS_OF_FAULTS, REFUSALS
+from credit_service.domain.command import CommandType
+from credit_service.domain.recompute import TIMERS
+from credit_service.testing import CreditService
 from support.readme import README, programs, snippets
 
 
@@ -53,6 +73,8 @@ def test_bounds_of_the_guard_are_the_code() -> None:
     assert f"Remembered are {MISSING_MAX} gaps" in words
     assert f"the last {RECENT_MAX} changes and the last {RECENT_MAX} declines" in words
     assert f"of a {MISSING_MAX + 1}th gap" in words
+    assert f"the first difference among the last {RECENT_MAX} changes is `Rewritten`" in words
+    assert f"A restore that reaches farther back than {RECENT_MAX} changes" in words
 
 
 @pytest.mark.parametrize(("topic", "model"), INCOMING.items())
@@ -67,6 +89,41 @@ def test_table_of_fields_is_the_code(topic: str, model: Any) -> None:
 def test_table_of_attempts_has_every_topic() -> None:
     table = README[README.index("| topic | names for `attempt_id`") :].partition("\n\n")[0]
     assert re.findall(r"^\| `([\w-]+)` \| [^|]+ \| [^|]+ \|$", table, re.MULTILINE) == list(INCOMING)
+
+
+def test_causes_of_the_services_own_are_the_code() -> None:
+    due = {*TIMERS, *get_args(CommandType)} - {"refund-rejected"}  # changes no balance
+    told = README[README.index("one of its own: ") :].partition(". A decline")[0]
+    assert set(re.findall(r"`([\w-]+)`", told)) == due
+    assert all(name in str(Cause.model_fields["type"].description) for name in due)
+
+
+def test_what_build_cannot_see_is_the_code() -> None:
+    told = README[README.index("What it cannot see becomes a dead letter later") :].partition("\n\n")[0]
+    unseen = {*REFUSALS, *REASONS_OF_FAULTS} - {"reserved-source", "before-1970"}
+    assert set(re.findall(r"`([\w-]+)`", told)) == {"time", *unseen}
+
+
+@pytest.mark.parametrize(("source", "year"), [(SERVICE_SOURCE, 2026), ("/campaigns", 1969)])
+def test_what_build_can_see_is_refused(source: str, year: int) -> None:
+    """`reserved-source` and `before-1970`."""
+    with pytest.raises(InvalidEvent):
+        build(ProspectDeleted, source, "1", datetime(year, 3, 2, tzinfo=UTC), account_id="a", prospect_id="p")
+
+
+def test_the_same_id_with_the_same_content_is_dropped_whatever_its_time() -> None:
+    """A plan that is gone back to: under the name of the plan, and as the table says."""
+    for names, due in ((["A", "B", "A"], "B"), (["change 1", "change 2", "change 3"], "A")):
+        service = CreditService(datetime(2026, 3, 2, tzinfo=UTC))
+        for name, plan, monthly in zip(names, ["A", "B", "A"], [10, 20, 10], strict=True):
+            event_id = attempt_id("plan-changed", "a", name, attempt=1)
+            fields: dict[str, Any] = {"account_id": "a", "plan_id": plan, "monthly_credits": monthly}
+            service.send(build(PlanChanged, "/billing", event_id, service.now, **fields))
+            service.move_clock(service.now + timedelta(hours=1))
+        account = service.account("a")
+        assert account is not None
+        assert account.plan is not None
+        assert (account.plan.plan_id, service.dead_letters) == (due, [])
 
 
 def test_limits_are_the_code() -> None:

@@ -31,7 +31,10 @@ class Cause(Outgoing):
 
     source: EventSource
     id: EventId
-    type: Annotated[EventSource, Field(description="The cause's ce_type, or renewal, expiry, refund-approved, …")]
+    type: Annotated[
+        EventSource,
+        Field(description="The cause's ce_type, or renewal, expiry, opening, adjustment, refund-approved, …"),
+    ]
 
 
 class BalanceChanged(Outgoing):

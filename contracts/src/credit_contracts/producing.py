@@ -24,7 +24,7 @@ _ATTEMPTS: Final = UUID("29b449f9-a279-5a26-bbfd-37eecb4c59a1")
 
 
 class InvalidEvent(ValueError):  # noqa: N818 - reads as the condition that it reports
-    """What would be refused. The message names fields and what is wrong with them, and never repeats a value."""
+    """What could not be read. The message names fields and what is wrong with them, and never repeats a value."""
 
 
 def build(
@@ -70,7 +70,7 @@ def attempt_id(event_type: str, account_id: str, *names: str, attempt: int) -> s
 
 
 def _check(event: Event[IncomingData]) -> None:
-    """What the service would say of it is said here."""
+    """What the service would say of it is said here, as far as that needs neither its clock nor what it has."""
     if event.source == SERVICE_SOURCE:
         raise InvalidEvent("source: that of the credit service's own events")
     if event.time < _EPOCH:

@@ -223,6 +223,13 @@ def test_a_restored_history_out_of_order_makes_too_much_void() -> None:
     assert reader.take(change(8, "another")) == Gap(Missing(7, 7, at(10)), None)
 
 
+def test_a_restore_that_reaches_farther_back_than_is_remembered_is_told_late_or_never() -> None:
+    reader = Reader()
+    reader.read(*range(1, RECENT_MAX + 4))
+    assert [reader.take(change(n, "another")) for n in (2, 3)] == [Repeat()] * 2
+    assert reader.take(change(4, "another")) == Rewritten(RECENT_MAX)
+
+
 def test_a_guard_that_was_kept_by_an_older_version_is_read() -> None:
     reader = Reader('{"account_id":"a","changes":{"newest":1,"at":{"topic":"t","partition":0,"offset":1},"recent":{}}}')
     assert reader.take(change(2)) == InOrder()
