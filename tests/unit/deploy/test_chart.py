@@ -316,6 +316,25 @@ def test_what_scales_it_ends_at_the_partitions(rendered: Any, tmp_path: Path) ->
         assert "13 members for 12 partitions" in done.stderr
 
 
+def test_keda_asks_for_this_release_alone_unless_it_is_told_what_to_ask(rendered: Any, tmp_path: Path) -> None:
+    values = CHART / "ci" / "everything-values.yaml"
+    told = render(tmp_path, "--values", values, "--set", "autoscaling.query=up")
+    queries = [
+        one(d, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"] for d in (rendered("everything"), told)
+    ]
+
+    assert queries == ['sum(credits_lag_messages{namespace="prod"})', "up"]
+
+
+def test_old_members_wait_for_new_ones_unless_it_is_told_otherwise(rendered: Any, tmp_path: Path) -> None:
+    values = CHART / "ci" / "smallest-values.yaml"
+    told = render(tmp_path, "--values", values, "--set", "rollout.maxUnavailable=100%")
+    rollouts = [one(d, "Deployment")["spec"]["strategy"]["rollingUpdate"] for d in (rendered("smallest"), told)]
+
+    assert rollouts == [{"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 1, "maxUnavailable": "100%"}]
+    kubernetes_validate.validate(one(told, "Deployment"), KUBERNETES[-1], strict=True)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -325,6 +344,8 @@ def test_what_scales_it_ends_at_the_partitions(rendered: Any, tmp_path: Path) ->
         ("settings.kafka_bootstrap_servers=null", "kafka_bootstrap_servers"),
         ("existingSecret=", "existingSecret"),
         ("image.digest=latest", "digest"),
+        ("rollout.maxUnavailable=all", "maxUnavailable"),
+        ("temporaryFolder.sizeLimit=much", "sizeLimit"),
     ],
 )
 def test_a_value_that_is_wrong_is_refused_by_its_name(setting: str, said: str, tmp_path: Path) -> None:

@@ -39,9 +39,27 @@ def test_compose_reads_it_and_finds_what_it_names(compose: dict[str, Any]) -> No
     for secret in compose["secrets"].values():
         assert Path(secret["file"]).parent == LOCAL
         assert Path(secret["file"]).is_file()
-    build = compose["services"]["service"]["build"]
+    build = compose["services"]["migrate"]["build"]
     assert Path(build["context"]) == ROOT
     assert (ROOT / build["dockerfile"]).is_file()
+
+
+def test_our_image_is_built_once_and_never_pulled(compose: dict[str, Any]) -> None:
+    """Several builds of one tag, which compose runs at the same time, get in each other's way."""
+    ours = {name: compose["services"][name] for name in OURS}
+
+    assert {service["image"] for service in ours.values()} == {"credit-service:local"}
+    assert [name for name, service in compose["services"].items() if "build" in service] == ["migrate"]
+    assert [service.get("pull_policy") for service in ours.values()] == [None, "never", "never"]
+
+
+def test_what_has_to_be_readable_by_others_is_said_of_all_that_is_mounted(compose: dict[str, Any]) -> None:
+    [told] = re.findall(r"`chmod -R o\+rX ([^`]+)`", " ".join((DEPLOY / "README.md").read_text("utf-8").split()))
+    folders = [ROOT / folder for folder in told.split()]
+    mounted = [v["source"] for s in compose["services"].values() for v in s.get("volumes", []) if v["type"] == "bind"]
+
+    for path in [*mounted, *(secret["file"] for secret in compose["secrets"].values())]:
+        assert any(folder in Path(path).parents for folder in folders), path
 
 
 def test_every_port_is_on_loopback() -> None:
@@ -89,6 +107,7 @@ def test_our_own_run_as_in_a_cluster_with_the_secrets_that_each_needs(compose: d
     for name in OURS:
         service = compose["services"][name]
         assert (service["read_only"], service["init"], service["cap_drop"]) == (True, True, ["ALL"])
+        assert service["tmpfs"] == ["/tmp:size=256m"]  # noqa: S108 - of a container
         assert set(service["environment"]) <= {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
 
     assert secrets["migrate"] == secrets["topics"] == ["credits_database_url"]
