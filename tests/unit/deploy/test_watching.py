@@ -129,6 +129,21 @@ def test_a_command_of_a_page_is_one_that_there_is(page: str, command: str) -> No
     group.make_context(command, words, parent=context)
 
 
+@pytest.mark.parametrize("page", [*PAGES, RUNBOOK / "README.md"], ids=lambda page: page.stem)
+def test_a_page_leads_nobody_where_a_member_cannot_go(page: Path) -> None:
+    """Its root cannot be written, its roles neither own the schema nor make topics, and it may not be ready."""
+    blocks = re.findall(r"^ *```console\n(.*?)^ *```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+
+    assert not [line for line in lines if "rollout restart" in line], "waits for a new member to be ready"
+    assert not [line for line in lines if "credits migrate" in line], "as a role that may not"
+    for line in lines:
+        if "credits topics create" in line:
+            assert "--replication-factor" in line
+            assert "not inside a member" in line
+        assert "--report" not in line or "--report /tmp/" in line
+
+
 def test_no_query_of_the_dashboard_mixes_deployments() -> None:
     for panel, target in ((p, t) for p in panels() for t in p["targets"]):
         for metric, matchers in selected(target["expr"].replace("$__rate_interval", "5m")):
