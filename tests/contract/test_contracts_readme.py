@@ -1,8 +1,13 @@
 """The README is what other teams build on: its examples run, and its tables are the code's."""
 
+import os
 import re
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from inspect import signature
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -28,10 +33,18 @@ from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
 from credit_service.application.process import REASONS_OF_FAULTS, REFUSALS
+from credit_service.application.timers import TIMER_GRACE
 from credit_service.domain.command import CommandType
+from credit_service.domain.decide import AHEAD_MAX
 from credit_service.domain.recompute import TIMERS
 from credit_service.testing import CreditService
 from support.readme import README, programs, snippets
+
+RUNS_ON = (
+    *("aiokafka", "asyncpg", "faststream", "opentelemetry", "prometheus_client"),
+    *("pydantic_settings", "starlette", "typer", "uvicorn", "uvloop"),
+)
+"""What the real service needs besides, as modules."""
 
 
 def test_first_snippet_is_read_by_the_service() -> None:
@@ -46,7 +59,8 @@ def test_first_snippet_is_read_by_the_service() -> None:
 
 def test_programs_are_there_for_each_client_and_both_ways() -> None:
     clients = ["aiokafka", "faststream", "confluent"]
-    assert programs().keys() == {"balances.py", *(f"{way}_{c}.py" for c in clients for way in ("send", "read"))}
+    with_balances = {"balances.py", "test_balances.py"}
+    assert programs().keys() == {*with_balances, *(f"{way}_{c}.py" for c in clients for way in ("send", "read"))}
 
 
 def test_balances_take_every_outgoing_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +74,24 @@ def test_balances_take_every_outgoing_example(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out.splitlines()
     assert "acc_5f0c has 999 credits (change 2)" in printed
     assert "acc_5f0c lacks 1 credits" in printed
+
+
+def test_its_test_on_the_service_in_memory_passes_and_loads_no_client_of_a_server(tmp_path: Path) -> None:
+    for name in ("balances.py", "test_balances.py"):
+        (tmp_path / name).write_text(programs()[name])
+    run = f"import pytest, sys; sys.modules.update(dict.fromkeys({RUNS_ON})); sys.exit(pytest.main(['-qWerror']))"
+    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", run]
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1][:8]) == (0, "1 passed"), done.stdout + done.stderr
+
+
+def test_what_is_said_of_time_in_memory_is_the_code() -> None:
+    words = " ".join(README.split())
+    assert f"has to be past by {TIMER_GRACE.seconds} seconds" in words
+    assert f"more than {AHEAD_MAX.seconds // 60} minutes ahead of the clock" in words
+    hours = signature(CreditService).parameters["parked_hours_max"].default
+    assert f"waited for a first plan for longer than {hours} hours" in words
 
 
 def test_table_of_verdicts_is_the_code() -> None:
