@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.outbox import LEADER_LOCK
 from support.clock import Clock
 from support.service import Deployment, ServiceProcess
+from support.tokens import ALL, BEARER
 from support.topics import expire_members
 from support.traffic import Upstream, event
 from support.wait import eventually
@@ -101,12 +103,14 @@ async def database_away(database_url: str) -> AsyncIterator[None]:
 
 async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on(deployment: Deployment) -> None:
     await deployment.make_topics()
-    service = await (await deployment.start(stuck_seconds_max=str(STUCK_SECONDS))).ready()
+    chosen = {"stuck_seconds_max": str(STUCK_SECONDS), "http_tokens": json.dumps([ALL.entry()])}
+    service = await (await deployment.start(**chosen)).ready()
     async with deployment.upstream() as upstream, living(service):
         await upstream.send([PLAN])
         await deployment.oracle().drained()
         await eventually(lambda: shows(service, "lag_messages", 0, topic=TOPIC))
 
+        await readers_wait_for_each_other(deployment, service)
         await the_database_goes_away(deployment, service, upstream)
         await the_lock_of_an_account_is_held(deployment, service, upstream)
         await the_schema_is_too_old(deployment, service)
@@ -123,6 +127,23 @@ async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on
     assert seen.value("assigned_partitions") == 27
     assert seen.value("published_events_total", topic="balance-changed") == 6
     assert await service.terminate() == 0
+
+
+async def readers_wait_for_each_other(deployment: Deployment, service: ServiceProcess) -> None:
+    """More are read than there are connections to read over: that is no fault of the database."""
+    connection = await asyncpg.connect(deployment.database_url)
+    lock = connection.transaction()
+    await lock.start()
+    await connection.execute("LOCK TABLE credits.grants IN ACCESS EXCLUSIVE MODE")
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{service.http_port}", timeout=30, headers=BEARER
+    ) as client:
+        reading = [asyncio.create_task(client.get("/v1/accounts/a")) for _ in range(5)]
+        await eventually(lambda: shows(service, "pool_connections", 2, pool="reads", state="used"))
+        assert await service.problems() == {}
+        await lock.rollback()
+        await connection.close()
+        assert {(await one).status_code for one in reading} == {200}
 
 
 async def the_database_goes_away(deployment: Deployment, service: ServiceProcess, upstream: Upstream) -> None:

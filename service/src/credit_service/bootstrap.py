@@ -60,6 +60,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 # Of their own, so that those who look never wait in front of those who decide.
 READ_CONNECTIONS_MAX = 2
+PROBE_CONNECTIONS_MAX = 1
 WATCH_CONNECTIONS_MAX = 1
 NEW_OBJECTS_PER_COLLECTION = 300_000
 
@@ -160,16 +161,17 @@ async def serve(settings: Settings) -> int:
         guarded(settings.stuck_seconds_max),
         open_pool(url) as pool,
         open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool,
+        open_pool(read_url, PROBE_CONNECTIONS_MAX, is_read_only=True) as probe_pool,
         open_pool(url, WATCH_CONNECTIONS_MAX) as watch_pool,
         traces(settings.otlp_endpoint) as tracing,
     ):
-        pools = {"ledger": pool, "reads": reads_pool, "watch": watch_pool}
+        pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
         service = build(settings, pools, status, metrics, tracing)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
-            await reads.ping()
+            await PostgresReads(probe_pool).ping()
             if url != read_url:
                 await PostgresReads(pool).ping()
 

@@ -17,5 +17,5 @@ _OF_ITSELF = {"renewed", "expired", "rejected", "opened", "adjusted"}
 OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "duplicate", "parked", DEAD_LETTER)
 REASONS: Final = (*UNREADABLE_REASONS, *REFUSALS, *REASONS_OF_FAULTS)
 STEP: Final = STEPS
-POOLS: Final = ("ledger", "reads", "watch")
+POOLS: Final = ("ledger", "reads", "probe", "watch")
 POOL_STATES: Final = ("idle", "used")
