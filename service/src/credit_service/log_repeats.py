@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from credit_service.tracebacks import OUR_OWN, origin
+
 SECONDS_BETWEEN = 10.0
 SAYINGS_MAX = 200
-OUR_OWN = "credit_service"
 
 
 @dataclass(slots=True)
@@ -19,20 +20,20 @@ class _Said:
 class Repeats(logging.Filter):
     """Lets each line of a library through once in `SECONDS_BETWEEN`, then with `repeated`: how many were withheld.
 
-    Lines of this service pass: they are written to be counted. At most `SAYINGS_MAX` sayings are remembered; of more,
-    the memory begins anew.
+    The same words over another error are another line. Lines of this service pass: they are written to be counted. At
+    most `SAYINGS_MAX` sayings are remembered; of more, the memory begins anew.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[tuple[str, str], _Said] = {}
+        self._said: dict[tuple[str, ...], _Said] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is to be written."""
         if record.name.split(".", 1)[0] == OUR_OWN:
             return True
-        now, saying = self._clock(), (record.name, record.getMessage())
+        now, saying = self._clock(), _saying(record)
         said = self._said.get(saying)
         if said and now - said.at < SECONDS_BETWEEN:
             said.withheld += 1
@@ -43,3 +44,12 @@ class Repeats(logging.Filter):
             self._said.clear()
         self._said[saying] = _Said(now)
         return True
+
+
+def _saying(record: logging.LogRecord) -> tuple[str, ...]:
+    try:
+        words = record.getMessage()
+    except Exception:  # the library's own mistake, which may not become an error of what it was doing
+        words = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return (record.name, words, *(origin(error) if error else ()))

@@ -4,6 +4,7 @@ What an exception says is no part of them: only its type, and where it was raise
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -30,7 +31,7 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["repeated"])],
@@ -63,6 +64,22 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
     threading.excepthook = lambda fault: _uncaught(fault.exc_type, fault.exc_value, fault.exc_traceback)
 
 
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes a line; where its call was wrong, without what it was called with."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Logging's own would print all that it was called with."""
+        error = sys.exc_info()[1]
+        words = record.msg if isinstance(record.msg, str) else "a line"
+        left = logging.LogRecord(
+            record.name, record.levelno, "", 0, "%s (not written whole: %s)", (words, error and named(error)), None
+        )
+        # What cannot be written to at all is told nothing.
+        with contextlib.suppress(Exception):
+            self.stream.write(self.format(left) + self.terminator)
+            self.flush()
+
+
 def log_what_the_loop_meets(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """A loop's exception handler: the one that loops have shows what callbacks were called with."""
     message = str(context.get("message", "")).partition(" in callback ")[0]
@@ -80,10 +97,17 @@ def _written(out: TextIO, raised: structlog.typing.ExcInfo) -> None:
 
 
 def _exceptions_named(record: logging.LogRecord) -> bool:
-    """Has libraries that print an exception into their message print its type."""
+    """Has libraries that print an exception into their message, or as their message, print its type."""
+    record.msg = _named(record.msg)
     if isinstance(record.args, tuple):
-        record.args = tuple(named(each) if isinstance(each, BaseException) else each for each in record.args)
+        record.args = tuple(map(_named, record.args))
+    elif isinstance(record.args, Mapping):
+        record.args = {name: _named(each) for name, each in record.args.items()}
     return True
+
+
+def _named(each: Any) -> Any:
+    return named(each) if isinstance(each, BaseException) else each
 
 
 def _uncaught(kind: type[BaseException], raised: BaseException | None, trace: TracebackType | None) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
 from credit_service.log_repeats import SAYINGS_MAX, SECONDS_BETWEEN, Repeats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock:
@@ -60,6 +64,56 @@ def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock
 
 def test_another_saying_is_another(repeats: Repeats) -> None:
     assert all(repeats.filter(other) for other in (line(), line(node=2), line("aiokafka.consumer")))
+
+
+def defect(error: Exception, raised_by: Callable[[Exception], None]) -> logging.LogRecord:
+    try:
+        raised_by(error)
+    except Exception as raised:
+        info = (type(raised), raised, raised.__traceback__)
+        return logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application\n", None, info)
+    raise AssertionError("nothing was raised")
+
+
+def reads(error: Exception) -> None:
+    raise error
+
+
+def lists(error: Exception) -> None:
+    raise error
+
+
+def explains(error: Exception) -> None:
+    try:
+        raise error
+    except Exception as cause:
+        raise KeyError from cause
+
+
+def test_another_defect_in_the_same_words_is_another(repeats: Repeats) -> None:
+    """Its traceback is all that there is of it."""
+    again = KeyError()
+    assert repeats.filter(defect(again, reads))
+    assert repeats.filter(defect(KeyError(), lists))
+    assert repeats.filter(defect(ValueError(), reads))
+    assert repeats.filter(defect(ValueError(), explains))
+    assert repeats.filter(defect(TypeError(), explains))
+    assert not repeats.filter(defect(KeyError("of another request"), reads))
+    assert not repeats.filter(defect(again, reads))  # its traceback is longer now
+    assert not repeats.filter(defect(TypeError(), explains))
+
+
+@pytest.mark.parametrize("words", ["%s of %d", object()])
+def test_a_librarys_call_that_is_wrong_is_no_error_in_the_library(words: object, repeats: Repeats) -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise ValueError
+
+    def wrong() -> logging.LogRecord:
+        return logging.LogRecord("aiokafka", logging.ERROR, "", 0, words, (Unspeakable(),), None)
+
+    assert repeats.filter(wrong())
+    assert not repeats.filter(wrong())
 
 
 def test_the_services_own_are_all_written(repeats: Repeats) -> None:

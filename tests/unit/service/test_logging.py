@@ -107,6 +107,18 @@ except ValueError as error:
     logging.getLogger("aiokafka.consumer").exception("fetch of %s failed: %s", "a topic", error)
     logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
 """,
+    "as a library's message": """
+try:
+    raise ValueError(CANARY)
+except ValueError as error:
+    logging.getLogger("faststream").error(error, exc_info=error)
+""",
+    "by name in a library's message": """
+try:
+    raise ValueError(CANARY)
+except ValueError as error:
+    logging.getLogger("faststream").error("failed: %(error)s", {"error": error}, exc_info=error)
+""",
     "uncaught": """
 raise ValueError(CANARY)
 """,
@@ -168,6 +180,26 @@ for n in range({len(FAULTS)}):
     for name, told in zip(FAULTS, text.split("fault ")[1:], strict=True):
         assert "ValueError" in told, name
         assert ", line " in told, name
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_line_whose_call_is_wrong_is_written_without_what_it_was_called_with(log_format: str) -> None:
+    code = f"""
+class Unspeakable:
+    def __str__(self):
+        raise ValueError("{CANARY}")
+library = logging.getLogger("aiokafka")
+library.warning("fetched %d of %s", "{CANARY}")
+library.warning("%s left", Unspeakable())
+library.warning(Unspeakable())
+library.warning("and goes on")
+"""
+    lines = logged(log_format, "info", code).splitlines()
+    assert CANARY not in "".join(lines)
+    told = ["fetched %d of %s (not written whole: TypeError)", "%s left (not written whole: ValueError)"]
+    told += ["a line (not written whole: ValueError)", "and goes on"]
+    assert len(lines) == len(told)
+    assert all(words in line and "aiokafka" in line for words, line in zip(told, lines, strict=True)), lines
 
 
 def test_what_the_system_or_the_database_calls_it_is_told() -> None:
