@@ -37,7 +37,7 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
-from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits
+from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits, run_credits_after
 from support.stack import fresh_database
 from support.wait import eventually
 
@@ -109,8 +109,8 @@ class Customers:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
         return name
 
-    def open(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_credits("open", *arguments, folder=self.folder, **self.settings())
+    def open(self, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
+        return run_credits_after(first, "open", *arguments, folder=self.folder, **self.settings())
 
     def told(self, *arguments: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
         """The exit code, what was refused, and the sums."""
@@ -477,6 +477,17 @@ async def test_a_dry_run_speaks_of_what_would_be(customers: Customers) -> None:
     assert done.stderr.startswith("Nothing was written. It would have come to:\n")
     assert "opened                   3           2           4\n" in done.stderr
     assert await customers.count("accounts") == 0
+
+
+def test_a_dry_run_without_room_for_what_it_has_seen_says_so_in_a_line(customers: Customers) -> None:
+    # Enough for what it prints, and not for its temporary file.
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, resource.RLIM_INFINITY))"
+
+    done = customers.open(customers.write(many(3, 2 * BATCH_ROWS_MAX)), "--dry-run", first=full)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("credits: no room in the temporary folder (")
+    assert "the same command may safely be run again" in done.stderr
 
 
 # --- what is no file of customers

@@ -301,6 +301,13 @@ async def test_the_report_has_everything_and_is_whole(small: Deployment, connect
     assert {f.name for f in small.folder.iterdir() if f.suffix == ".part"} == set()
 
 
+async def test_a_report_that_there_is_no_room_for_is_one_line(small: Deployment) -> None:
+    (small.folder / ".found.json.part").symlink_to("/dev/full")
+    run = await reconcile(small, "--report", "found.json")
+    assert (run.exit_code, run.said) == (1, "credits: --report found.json: No space left on device\n")
+    assert {f.name for f in small.folder.iterdir() if "found.json" in f.name} == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

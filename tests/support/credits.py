@@ -40,9 +40,18 @@ def environment(**settings: object) -> dict[str, str]:
 
 def run_credits(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     """One command, run to its end in `folder`, with nothing to read on its standard input."""
+    return run_credits_after("", *arguments, folder=folder, **settings)
+
+
+def run_credits_after(
+    first: str, /, *arguments: str, folder: Path, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """As `run_credits`; `first` is Python that the process executes before the command begins."""
     with TemporaryDirectory() as outputs:
         stdout, stderr = Path(outputs, "stdout"), Path(outputs, "stderr")
-        command = Forked(*arguments, environment=environment(**settings), folder=folder, stdout=stdout, stderr=stderr)
+        command = Forked(
+            *arguments, environment=environment(**settings), folder=folder, stdout=stdout, stderr=stderr, first=first
+        )
         exit_code = command.wait_blocking(COMMAND_SECONDS_MAX)
         if exit_code is None:
             command.send_signal(signal.SIGKILL)

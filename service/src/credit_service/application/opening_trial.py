@@ -4,11 +4,15 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from credit_service.application.temporary import temporary_room
 from credit_service.domain.command import Command
 
 
 class TrialMemory:
-    """Keys and contents of what was opened and rolled back, in a temporary file: a customer base may be large."""
+    """Keys and contents of what was opened and rolled back, in a temporary file: a customer base may be large.
+
+    Raises `NoTemporaryRoom`.
+    """
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -17,16 +21,17 @@ class TrialMemory:
     def contents_of(self, commands: Sequence[Command]) -> list[bytes | None]:
         """The content that each command's key was opened with before; None if it was not."""
         select = "SELECT content FROM opened WHERE key = ?"
-        rows = [self._database.execute(select, (_key(command),)).fetchone() for command in commands]
+        with temporary_room():
+            rows = [self._database.execute(select, (_key(command),)).fetchone() for command in commands]
         return [row and row[0] for row in rows]
 
     def note(self, commands: Iterable[Command]) -> None:
         """Remembers that these were opened."""
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "INSERT OR IGNORE INTO opened VALUES (?, ?)", ((_key(command), command.content) for command in commands)
-        )
-        self._database.execute("COMMIT")
+        insert = "INSERT OR IGNORE INTO opened VALUES (?, ?)"
+        with temporary_room():
+            self._database.execute("BEGIN")
+            self._database.executemany(insert, ((_key(command), command.content) for command in commands))
+            self._database.execute("COMMIT")
 
     def close(self) -> None:
         """Forgets everything."""

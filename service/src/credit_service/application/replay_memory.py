@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 from credit_service.application.fate import Fate
 from credit_service.application.record import Record
+from credit_service.application.temporary import temporary_room
 from credit_service.domain.decision import Incoming
 
 
@@ -21,12 +22,14 @@ class ReplayMemory:
         """For each record what it repeats of those before it: the same, or other content; None if it repeats nothing.
 
         What is new is noted. So a dry run counts as the real run does, which finds the first one in the ledger.
+        Raises `NoTemporaryRoom`.
         """
         if self._is_empty and "new" not in fates:
             return [None] * len(records)
-        self._database.execute("BEGIN")
-        found = [self._repeat(record, fate) for record, fate in zip(records, fates, strict=True)]
-        self._database.execute("COMMIT")
+        with temporary_room():
+            self._database.execute("BEGIN")
+            found = [self._repeat(record, fate) for record, fate in zip(records, fates, strict=True)]
+            self._database.execute("COMMIT")
         return found
 
     def close(self) -> None:

@@ -188,6 +188,7 @@ async def _bring_in(
     from credit_service.application.opening import Opening
     from credit_service.application.opening_rows import read_rows
     from credit_service.application.opening_trial import TrialMemory
+    from credit_service.application.temporary import NoTemporaryRoom
     from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
 
@@ -204,6 +205,8 @@ async def _bring_in(
                         moved()
         except _Interrupted:
             pass
+        except NoTemporaryRoom as error:
+            raise Failed(f"{error}; {_stopped_at(told)}") from None
         except LedgerUnavailable as error:
             raise Failed(f"the database does not answer: {error}; {_stopped_at(told)}") from None
     told.sum_up()

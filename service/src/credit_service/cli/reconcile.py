@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -84,13 +84,23 @@ class _Told:
                 self._file = self._beside.open("w", encoding="utf-8")
             except OSError as error:
                 raise WrongUse(f"--report {self._report}: {error.strerror}") from None
-            self._file.write('{"findings": [')
+            with self._writing():
+                self._file.write('{"findings": [')
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            # What ended the command is told; a disk that is full would be told in its place.
+            with suppress(OSError):
+                self._file.close()
             self._beside.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> "Iterator[None]":
+        try:
+            yield
+        except OSError as error:
+            raise Failed(f"--report {self._report}: {error.strerror}") from None
 
     @property
     def _beside(self) -> Path:
@@ -102,7 +112,8 @@ class _Told:
         """One disagreement."""
         line = json.dumps(_as_json(finding))
         if self._file is not None:
-            self._file.write(("\n" if not self._shown.total() else ",\n") + line)
+            with self._writing():
+                self._file.write(("\n" if not self._shown.total() else ",\n") + line)
         self._shown[finding.kind] += 1
         if self._output is Format.JSON:
             put(line)
@@ -125,10 +136,11 @@ class _Told:
             "could_not_tell": findings.unknown,
         }
         if self._file is not None and self._report is not None:
-            self._file.write(f'\n], "summary": {json.dumps(summary)}}}\n')
-            self._file.close()
+            with self._writing():
+                self._file.write(f'\n], "summary": {json.dumps(summary)}}}\n')
+                self._file.close()
+                self._beside.replace(self._report)
             self._file = None
-            self._beside.replace(self._report)
         if self._output is Format.JSON:
             put(json.dumps({"summary": summary}))
             return

@@ -185,6 +185,7 @@ async def _replay(
     from credit_service.application.faults import LedgerUnavailable
     from credit_service.application.process import Processor
     from credit_service.application.replay import Replay
+    from credit_service.application.temporary import NoTemporaryRoom
     from credit_service.bootstrap import collect_seldom
     from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
@@ -207,7 +208,7 @@ async def _replay(
             again = Replay(PostgresLookup(pool, settings.topic_prefix), processor, PostgresOperationLog(pool))
             with _progress(sum(len(one) for one in ranges)) as moved:
                 await again.run(source, wanted, person, arguments, ending, told.batch, moved, replayed)
-    except RangeStalled as error:
+    except (RangeStalled, NoTemporaryRoom) as error:
         raise Failed(f"{error}; {_stopped(replayed)}") from None
     except (KafkaError, TimeoutError) as error:
         raise Failed(f"Kafka does not answer: {error or type(error).__name__}; {_stopped(replayed)}") from None
