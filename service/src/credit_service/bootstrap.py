@@ -215,7 +215,7 @@ def collect_seldom() -> None:
 async def _run(settings: Settings, service: Service, pool: Pool, status: Status, ending: asyncio.Event) -> int:
     connection = KafkaConnection.of(settings)
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
-        ("database", lambda: _schema(pool)),
+        ("database", lambda: _schema(pool, service.watch)),
         ("kafka", lambda: _topics(connection)),
         ("kafka", lambda: _join(service.intake)),
     ]
@@ -277,7 +277,15 @@ async def _until_well(
 ) -> bool:
     """Repeats `step` until it has no complaint; each new one is said once. False if the service is to end first."""
     while not ending.is_set():
-        problem = await step()
+        taken = asyncio.ensure_future(step())
+        ended = asyncio.create_task(ending.wait())
+        await asyncio.wait({taken, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not taken.done():
+            taken.cancel()
+            await asyncio.gather(taken, return_exceptions=True)
+            return False
+        problem = await taken
         if status.set(part, problem) and problem:
             log.warning("not ready", part=part, problem=problem)
         if problem is None:
@@ -287,13 +295,15 @@ async def _until_well(
     return False
 
 
-async def _schema(pool: Pool) -> str | None:
+async def _schema(pool: Pool, watch: Watch) -> str | None:
+    """What is wrong with the database. That it is away the watch is told, which has not begun to look itself."""
     try:
-        return await schema_problem(pool)
-    except AccessDenied as error:
-        return f"the database denies access: {error}"
+        problem = await schema_problem(pool)
     except LedgerUnavailable as error:
-        return f"the database does not answer: {error}"
+        watch.database_answers = False
+        return f"the database {'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}"
+    watch.database_answers = None
+    return problem
 
 
 async def _topics(connection: KafkaConnection) -> str | None:

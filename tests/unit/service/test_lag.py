@@ -29,14 +29,16 @@ class Kafka:
         self.handed_out: Positions = {}
         self.stored: Positions = {}
         self.kafka_is_away = self.ledger_is_away = False
+        self.leaderless: set[Any] = set()
 
     def assignment(self) -> set[Any]:
         return set(self.ends)
 
-    async def end_offsets(self, _: Iterable[Any]) -> Positions:
-        if self.kafka_is_away:
+    async def end_offsets(self, partitions: Iterable[Any]) -> Positions:
+        """Of all or, as the client has it, of none."""
+        if self.kafka_is_away or self.leaderless & set(partitions):
             raise KafkaConnectionError
-        return self.ends
+        return {p: self.ends[p] for p in partitions}
 
     async def beginning_offsets(self, partitions: Iterable[Any]) -> Positions:
         return dict.fromkeys(partitions, 40)
@@ -157,3 +159,25 @@ async def test_what_is_not_had_any_more_is_forgotten(measured: Measured) -> None
     measured.kafka.ends = {}
     assert await measured.lag() is None
     assert not measured.meter.is_behind([HERE])
+
+
+async def test_one_without_a_leader_hides_none_but_itself(measured: Measured) -> None:
+    measured.kafka.ends = {HERE: 100, THERE: 100}
+    measured.positions |= {HERE: 90, THERE: 80}
+    assert await measured.lag() == Lag(30, 0)
+    assert measured.meter.untold == set()
+    measured.kafka.leaderless = {HERE}
+    measured.kafka.ends[THERE] = 101
+    assert await measured.lag() == Lag(21, 0)
+    assert measured.meter.untold == {HERE}
+    assert not measured.meter.is_behind([HERE])
+    assert measured.meter.is_behind([THERE])
+
+
+async def test_where_none_has_a_leader_what_was_known_stands(measured: Measured, clock: list[float]) -> None:
+    measured.positions[HERE] = 90
+    await measured.lag()
+    measured.kafka.leaderless = {HERE}
+    clock[0] += 5
+    assert await measured.lag() == Lag(10, 0)
+    assert measured.meter.is_behind([HERE])

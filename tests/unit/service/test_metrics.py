@@ -125,5 +125,8 @@ def test_what_nobody_knows_is_left_out_and_not_zero(metrics: Metrics) -> None:
     metrics.standing = Standing
     assert value(metrics, "credits_outbox_events") is None
     assert value(metrics, "credits_lag_seconds", topic="email-bounced") is None
-    assert value(metrics, "credits_database_up") == 0
+    assert value(metrics, "credits_database_up") is None
     assert value(metrics, "credits_ready") == 0
+
+    metrics.standing = lambda: Standing(database_answers=False)
+    assert value(metrics, "credits_database_up") == 0

@@ -63,10 +63,13 @@ class Parts:
         self.ledger_is_away: Exception | None = None
         self.schema: str | None = None
         self.now = NOTHING
+        self.counting: Exception | None = None
         self.lane = LaneSight(waits=False, decided_at=0.0)
         self.kafka: str | None = None
 
     async def backlog(self) -> Backlog:
+        if self.counting:
+            raise self.counting
         return self.now
 
     async def schema_problem(self) -> str | None:
@@ -148,6 +151,17 @@ async def test_nor_is_it_while_the_schema_or_the_brokers_are_missing(part: str, 
     assert not any(await looks(watch, 50))
     setattr(parts, part, None)
     assert any(await looks(watch, 50))
+
+
+async def test_before_the_first_look_nothing_is_known_of_the_database(watch: Watch) -> None:
+    assert watch.database_answers is None
+
+
+async def test_a_database_that_takes_long_to_count_has_answered(watch: Watch, parts: Parts, status: Status) -> None:
+    parts.counting = TimeoutError()
+    assert await looks(watch, 1) == [False]
+    assert (watch.backlog, watch.database_answers) == (None, True)
+    assert status.problems == {}
 
 
 async def test_an_outbox_that_grows_old_is_said(watch: Watch, parts: Parts, status: Status) -> None:

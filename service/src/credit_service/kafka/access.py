@@ -18,19 +18,23 @@ from credit_service.kafka.rights import Operation, Right
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
+ONE_OF_SEVERAL_SECONDS_MAX = 3
+"""So that a server that is silent leaves time for the others."""
 CLOSE_SECONDS_MAX = 1
 GROUP, TRANSACTION = 0, 1
 BITS: dict[Operation, int] = {"read": 3, "write": 4, "create": 5, "describe": 8, "describe-configs": 10}
 GROUP_REFUSED, TRANSACTION_REFUSED = 30, 53
+NO_LEADER = -1
 NOT_TOLD = -(2**31)
 """A broker that says nothing of what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The partition counts of topics that are there, and the rights that are missing."""
+    """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights."""
 
     partitions: dict[str, int] = field(default_factory=dict)
+    leaderless: list[str] = field(default_factory=list)
     refused: list[Right] = field(default_factory=list)
 
 
@@ -68,6 +72,8 @@ async def _topics(broker: Any, needed: Collection[Right]) -> Seen:
         allowed[name] = 0 if is_hidden else NOT_TOLD if error_code else operations
         if not error_code:
             seen.partitions[name] = len(partitions)
+            if any(leader == NO_LEADER for _, _, leader, *_ in partitions):
+                seen.leaderless.append(name)
     seen.refused.extend(right for right in asked if not _may(allowed.get(right.name, NOT_TOLD), right.operation))
     return seen
 
@@ -94,10 +100,11 @@ async def _is_refused(connection: KafkaConnection, broker: Any, right: Right) ->
 async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
     """The first that answers; a refusal of one of them says more than the silence of another."""
     errors: list[BrokerUnavailable] = []
+    seconds = ONE_OF_SEVERAL_SECONDS_MAX if len(connection.servers) > 1 else REQUEST_SECONDS_MAX
     for server in connection.servers:
         host, _, port = server.rpartition(":")
         try:
-            conn = await _connected(connection, host.strip("[]"), int(port))
+            conn = await _connected(connection, host.strip("[]"), int(port), seconds)
         except BrokerUnavailable as error:
             errors.append(error)
             continue
@@ -114,9 +121,11 @@ async def _broker(connection: KafkaConnection, host: str, port: int) -> AsyncIte
         yield conn
 
 
-async def _connected(connection: KafkaConnection, host: str, port: int) -> Any:
+async def _connected(
+    connection: KafkaConnection, host: str, port: int, answer_seconds_max: int = REQUEST_SECONDS_MAX
+) -> Any:
     try:
-        return await create_conn(host, port, request_timeout_ms=REQUEST_SECONDS_MAX * 1000, **connection.login)
+        return await create_conn(host, port, request_timeout_ms=answer_seconds_max * 1000, **connection.login)
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
         raise at_the_door(error, connection, host, port) from None
 

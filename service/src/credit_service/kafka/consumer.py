@@ -95,9 +95,14 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         end = self.last_stable_offset(partition)
         return end is not None and end >= 0 and bool(await self.position(partition) >= end)
 
+    @property
+    def fetches(self) -> list[TopicPartition]:
+        """The partitions that are fetched from, and of which brokers have told before."""
+        return [p for p in self.assignment() - self.paused() if self.last_poll_timestamp(p) is not None]
+
     def hears_nothing(self) -> bool:
         """Whether the brokers, which have answered before, did not for any partition that is fetched from lately."""
-        fetched = [p for p in self.assignment() - self.paused() if self.last_poll_timestamp(p) is not None]
+        fetched = self.fetches
         return bool(fetched) and not any(map(self._was_heard_of, fetched))
 
     def _was_heard_of(self, partition: TopicPartition) -> bool:

@@ -123,7 +123,7 @@ class Intake:
 
     async def excuse(self) -> str | None:
         """See `application.sights.IntakeSight`."""
-        return await self._member.excuse()
+        return await self._member.excuse(is_told_of_all=not self._lag.untold)
 
     # --- the life of it
 
@@ -243,10 +243,9 @@ class Intake:
         self._tell(report)
 
     async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
-        if self._member.is_opening:
-            return False  # what lies in a partition that takes no part yet is not known
-        merge = lane.merge
-        numbers = merge.numbers()
+        merge, opening = lane.merge, self._member.opening
+        # What lies in a partition that takes no part yet is not known.
+        numbers = [number for number in merge.numbers() if number not in opening]
         waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}
         try:
             report = await lane.timers.sweep(numbers, set(numbers) - waits, self._abandon)

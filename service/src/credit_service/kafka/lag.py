@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
@@ -34,11 +34,13 @@ class LagMeter:
 
     The fetcher's own notion of an end is not asked: it grows old while a partition is held. `positions` are the
     ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
+    `untold` are those of which Kafka did not say the end when it was last asked.
     """
 
     def __init__(
         self, offsets: OffsetStore, positions: Positions, received: Mapping[ports.TopicPartition, int]
     ) -> None:
+        self.untold: Set[ports.TopicPartition] = frozenset()
         self._offsets = offsets
         self._positions = positions
         self._received = received
@@ -63,16 +65,18 @@ class LagMeter:
     async def measure(self, consumer: HandOverConsumer, oldest_ms: Mapping[ports.TopicPartition, int]) -> None:
         """One measurement; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
 
-        If Kafka does not answer, what was measured last stands until it is too old.
+        If Kafka does not answer, what was measured last stands until it is too old. A partition of which it does not
+        tell the end, for want of a leader, is left out.
         """
         try:
+            assigned = consumer.assignment()
+            ends = await _ends(consumer, assigned) if assigned else {}
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                assigned = consumer.assignment()
-                ends = await consumer.end_offsets(assigned) if assigned else {}
-                self._following = await self._find_following(consumer, assigned)
+                self._following = await self._find_following(consumer, ends)
                 lags = {tp: await self._lag(consumer, tp, end, oldest_ms) for tp, end in ends.items()}
         except (KafkaError, IllegalStateError, TimeoutError):
             return
+        self.untold = assigned - ends.keys()
         self._lags, self._measured_at = lags, time.monotonic()
         self._behind_since = {tp: since for tp, since in self._behind_since.items() if tp in lags}
 
@@ -120,6 +124,31 @@ class LagMeter:
         if position is None or position != self._received.get(partition):
             return False
         return consumer.has_handed_out(partition, position) and bool(await consumer.position(partition) >= end)
+
+
+async def _ends(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:
+    """The ends of the logs; raises KafkaError or TimeoutError if none is told."""
+    try:
+        return await _asked(consumer, partitions)
+    except (KafkaError, TimeoutError):
+        # The client tells of none if one of them has no leader.
+        numbers: dict[int, list[TopicPartition]] = defaultdict(list)
+        for partition in partitions:
+            numbers[partition.partition].append(partition)
+        told = await asyncio.gather(*(_asked(consumer, of) for of in numbers.values()), return_exceptions=True)
+        ends: Positions = {}
+        for each in told:
+            if not isinstance(each, BaseException):
+                ends |= each
+        if not ends:
+            raise
+        return ends
+
+
+async def _asked(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:
+    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        ends: Positions = await consumer.end_offsets(partitions)
+        return ends
 
 
 def _summed(lags: Collection[Lag | None]) -> Lag | None:

@@ -11,21 +11,22 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from credit_service.application import ports
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
+from credit_service.kafka.access import look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import HandOverConsumer
 from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.refusal import BrokerUnavailable, told
+from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
-from credit_service.kafka.topics import partition_counts
 from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-ANSWER_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 10.0
 PAUSES_READ_EVERY_SECONDS = 2.0
 
 
@@ -62,7 +63,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], Set[int]] = {}
         self._counts_differ = False
 
     @property
@@ -83,9 +84,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return self._subscriber is not None and self._subscriber.is_running
 
     @property
-    def is_opening(self) -> bool:
-        """Whether there are partitions of which it is not known yet what lies in them."""
-        return bool(self._opening)
+    def opening(self) -> set[int]:
+        """The partition numbers of which it is not known yet what lies in them."""
+        return {number for numbers in self._opening.values() for number in numbers}
 
     async def join(self) -> None:
         """Joins the group; raises aiokafka's KafkaError if no broker answers, or it is not let in."""
@@ -202,11 +203,13 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if not self.is_in:
             return  # all is forgotten already
         self._forget(partitions)
-        if not partitions:
-            return
-        task = asyncio.create_task(self._open(set(partitions)))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        if partitions:
+            self._begin_to_open(set(partitions))
+
+    def _begin_to_open(self, partitions: set[TopicPartition]) -> None:
+        task = asyncio.create_task(self._open(partitions))
+        self._opening[task] = {partition.partition for partition in partitions}
+        task.add_done_callback(self._opening.pop)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
@@ -227,13 +230,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self, partitions: set[TopicPartition]) -> None:
-        while not await self._try_to_open(partitions):  # noqa: ASYNC110 - no event tells that a server is back
+        # No event tells that a server is back.
+        while not (self._partition_counts_are_equal() and await self._try_to_open(partitions)):  # noqa: ASYNC110
             await asyncio.sleep(RETRY_SECONDS)
+        if len(self._opening) == 1 and not self.is_rejoining:
+            self._status.set("partitions", None)
 
     async def _try_to_open(self, partitions: set[TopicPartition]) -> bool:
+        """Whether nothing is left to be done for these by who asks."""
         consumer = self.consumer
-        if not self._partition_counts_are_equal():
-            return False
         try:
             paused = await self._offsets.paused_topics()
             self._leave_alone({p for p in partitions if p.topic in paused})
@@ -248,16 +253,32 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 self._lanes.of(partition).merge.add(partition)
             # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
             self.group_offsets.note_moved(partitions)
-        except (KafkaError, LedgerUnavailable, TimeoutError) as error:
-            why = f": {error}" if isinstance(error, AccessDenied) else ""
-            self._status.set("partitions", f"partitions could not be opened yet{why}")
-            log.warning("partitions could not be opened, trying again", cause=f"{type(error).__name__}{why}")
-            self._access.suspect()
+        except LedgerUnavailable as error:
+            self._tell_unopened(error, f": {error}" if isinstance(error, AccessDenied) else "")
             return False
+        except (KafkaError, TimeoutError) as error:
+            self._tell_unopened(error)
+            self._access.suspect()
+            return self._take_apart(partitions)
         except IllegalStateError:
             return True  # taken away meanwhile; they are opened again when they come back
-        self._status.set("partitions", None)
         log.info("partitions opened", partitions=len(partitions))
+        return True
+
+    def _tell_unopened(self, error: Exception, why: str = "") -> None:
+        self._status.set("partitions", f"partitions could not be opened yet{why}")
+        log.warning("partitions could not be opened, trying again", cause=f"{type(error).__name__}{why}")
+
+    def _take_apart(self, partitions: set[TopicPartition]) -> bool:
+        """Each number by itself from now on, so that one without a leader does not hold up the others.
+
+        False for one alone: it is to be tried again.
+        """
+        numbers = {partition.partition for partition in partitions}
+        if len(numbers) <= 1:
+            return False
+        for number in numbers:
+            self._begin_to_open({partition for partition in partitions if partition.partition == number})
         return True
 
     def _partition_counts_are_equal(self) -> bool:
@@ -298,28 +319,30 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def look_for_brokers(self) -> None:
         """Says so when no broker answers any more, and when one does again."""
-        silent = self.consumer.hears_nothing()
+        # Who stands by fetches nothing that could go unanswered.
+        silent = self.consumer.hears_nothing() or not (self._access.is_answered or self.consumer.fetches)
         if self._status.set("kafka", "no broker answers" if silent else None):
             log.warning("no broker answers" if silent else "brokers answer again")
             self._access.suspect()
 
-    async def excuse(self) -> str | None:
-        """Why nothing comes on, if that is not this member's fault: it is refused, topics are uneven, no broker.
+    async def excuse(self, is_told_of_all: bool) -> str | None:
+        """Why nothing comes on, if that is no fault of this member: refused, topics uneven, no broker, no leader.
 
-        A broker that this member does not hear, and that answers somebody else, is no excuse.
+        A broker that this member does not hear, and that answers somebody else, is no excuse. `is_told_of_all`: Kafka
+        says of each partition how far it goes.
         """
         if self._access.reading:
             return "Kafka refuses what is needed to read"
         if self._counts_differ:
             return "incoming topics have unequal partition counts"
-        if self.is_in and not self.consumer.hears_nothing():
+        if is_told_of_all and self.is_in and not self.consumer.hears_nothing():
             return None
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                await partition_counts(self._connection, self._connection.incoming_topics)
+                seen = await look(self._connection, on_topics(self._connection.incoming_topics, "describe"))
         except (BrokerUnavailable, TimeoutError) as error:
             return str(error) or "no broker answers"
-        return None
+        return f"partitions have no leader: {', '.join(seen.leaderless)}" if seen.leaderless else None
 
     def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
         self._out_of_range |= partitions

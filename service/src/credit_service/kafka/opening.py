@@ -1,5 +1,6 @@
 """Where a partition is read from when it comes to this member: the ledger's offset, not Kafka's."""
 
+import asyncio
 from collections.abc import Collection
 
 import structlog
@@ -10,6 +11,9 @@ from credit_service.kafka.consumer import HandOverConsumer
 
 log = structlog.get_logger(__name__)
 
+# The client itself would try for 40 seconds, and for all if one has no leader.
+ANSWER_SECONDS_MAX = 10.0
+
 
 async def opening_positions(
     consumer: HandOverConsumer, offsets: OffsetStore, partitions: Collection[TopicPartition]
@@ -17,11 +21,13 @@ async def opening_positions(
     """The stored offset of each partition; the log's start where there is none yet.
 
     An offset that retention has overtaken, or that lies beyond the log's end, is a recorded gap, and reading goes on
-    at the log's start: what comes twice is recognised, what is skipped would be lost.
+    at the log's start: what comes twice is recognised, what is skipped would be lost. Raises KafkaError or TimeoutError
+    if Kafka does not tell of one of them, and `LedgerUnavailable`.
     """
     stored = await offsets.load(partitions)
-    first = await consumer.beginning_offsets(partitions)
-    end = await consumer.end_offsets(partitions)
+    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        first = await consumer.beginning_offsets(partitions)
+        end = await consumer.end_offsets(partitions)
     await offsets.open({(tp.topic, tp.partition): first[tp] for tp in partitions if tp not in stored})
     for partition in partitions:
         expected = stored.get(partition)

@@ -93,7 +93,8 @@ class Relay:
                 self._access.suspect()
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
                 self.restarts += 1
-                self._access.suspect()
+                if not isinstance(error, LedgerUnavailable | RefusedByLedger):
+                    self._access.suspect()
                 log.warning("relay begins anew", cause=type(error).__name__)
             except Exception:  # a defect must not end the relay for good; the outbox keeps what waits
                 self.restarts += 1

@@ -19,11 +19,15 @@ ASK_AGAIN_SECONDS_MAX = 10.0
 
 
 class AccessWatch:
-    """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused."""
+    """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused.
+
+    `is_answered`: a broker has answered when last asked.
+    """
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
         self.reading = False
         self.publishing = False
+        self.is_answered = True
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
@@ -56,11 +60,13 @@ class AccessWatch:
             self.reading = self.publishing = True
             self._tell(str(error))
         except BrokerUnavailable:
+            self.is_answered = False
             return
         else:
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = _overlap(seen.refused, self._publishing)
             self._tell(str(not_allowed(seen.refused)) if seen.refused else None)
+        self.is_answered = True
 
     def _tell(self, problem: str | None) -> None:
         if not self._status.set("access", problem):

@@ -44,7 +44,7 @@ class Standing:
     published: Mapping[str, int] = field(default_factory=dict)
     pools: Sequence[PoolUse] = ()
     lag: Mapping[str, TopicLag] | None = None
-    database_answers: bool = False
+    database_answers: bool | None = None
     backlog: Backlog | None = None
 
 

@@ -36,12 +36,13 @@ class Status(Protocol):
 class Watch:
     """Watches until the service is stuck: messages have waited for `stuck_seconds_max`, though all was there.
 
-    A tenth of that is when it says so. `backlog` is as the last look found it; None if the database did not answer.
+    A tenth of that is when it says so. `backlog` is as the last look found it; None if the database did not answer, or
+    not in time. `database_answers` is None before the first look.
     """
 
     def __init__(self, ledger: LedgerSight, intake: IntakeSight, status: Status, stuck_seconds_max: float) -> None:
         self.backlog: Backlog | None = None
-        self.database_answers = False
+        self.database_answers: bool | None = None
         self._ledger = ledger
         self._intake = intake
         self._status = status
@@ -92,8 +93,8 @@ class Watch:
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 schema = await self._ledger.schema_problem()
-                if schema is None:
-                    self.backlog = await self._ledger.backlog()
+            if schema is None:
+                self.backlog = await self._counted()
         except TimeoutError:
             self.database_answers = False
             return f"no answer within {ANSWER_SECONDS_MAX:.0f} seconds", None
@@ -102,6 +103,15 @@ class Watch:
             return f"{'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}", None
         self.database_answers = True
         return None, schema
+
+    async def _counted(self) -> Backlog | None:
+        """What waits. A database that takes long to count has answered all the same."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                return await self._ledger.backlog()
+        except TimeoutError:
+            log.warning("what waits could not be counted in time", seconds=ANSWER_SECONDS_MAX)
+            return None
 
     def _outbox_problem(self) -> str | None:
         if self.backlog is None or self.backlog.outbox_oldest_seconds < OUTBOX_SECONDS_MAX:

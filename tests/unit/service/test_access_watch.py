@@ -1,0 +1,98 @@
+"""When Kafka is asked what it allows, and what is made of an answer that does not come."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.kafka.access import NOT_TOLD, Seen, _topics, look
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.refusal import BrokerUnavailable, Refused
+from credit_service.kafka.relay import Relay
+from credit_service.kafka.rights import on_topics
+from credit_service.kafka.status import Status
+from credit_service.kafka.watch import AccessWatch
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CONNECTION = KafkaConnection("127.0.0.1:1", "group")
+
+
+async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Seen | Exception] = [
+        BrokerUnavailable("gone"),
+        Refused("the login"),
+        BrokerUnavailable("gone"),
+        Seen(),
+    ]
+
+    async def asked(*_: object) -> Seen:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("credit_service.kafka.watch.look", asked)
+    watch = AccessWatch(CONNECTION, Status({}))
+    seen = []
+    for _ in range(4):
+        await watch.ask()
+        seen.append((watch.is_answered, watch.reading))
+    assert seen == [(False, False), (True, True), (False, True), (True, False)]
+
+
+async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:
+    class Broker:
+        """Answers as Kafka does: error, number, leader, and what else there is of each partition."""
+
+        async def send(self, _: object) -> SimpleNamespace:
+            led, leaderless = (0, 0, 1, 5), (5, 1, -1, 5)
+            topics = [(0, "led", False, [led], NOT_TOLD), (0, "half", False, [led, leaderless], NOT_TOLD)]
+            return SimpleNamespace(topics=topics)
+
+    seen = await _topics(Broker(), on_topics(["led", "half"], "describe"))
+    assert (seen.partitions, seen.leaderless, seen.refused) == ({"led": 1, "half": 2}, ["half"], [])
+
+
+async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credit_service.kafka.access.ONE_OF_SEVERAL_SECONDS_MAX", 1)
+    # Their connections are made by the kernel, and nobody answers.
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        servers = ",".join(f"127.0.0.1:{silent.getsockname()[1]}" for silent in (first, second))
+        with pytest.raises(BrokerUnavailable):
+            await look(KafkaConnection(servers, "group"), [])
+        for silent in (first, second):
+            silent.settimeout(1)
+            silent.accept()[0].close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_kafkas"), [(LedgerUnavailable("gone"), False), (BrokerUnavailable("gone"), True)]
+)
+async def test_while_the_ledger_is_away_the_relay_does_not_suspect_kafka(
+    fault: Exception, is_kafkas: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_service.kafka.relay.RETRY_SECONDS", 0.01)
+    suspicions = []
+
+    class Outbox:
+        @asynccontextmanager
+        async def lead(self, _: object) -> AsyncIterator[None]:
+            raise fault
+            yield
+
+    watch = AccessWatch(CONNECTION, Status({}))
+    monkeypatch.setattr(watch, "suspect", lambda: suspicions.append(True))
+    relay = Relay(CONNECTION, cast("Any", Outbox()), watch)
+    running = asyncio.create_task(relay.run())
+    await eventually(lambda: relay.restarts > 2)
+    running.cancel()
+    assert bool(suspicions) == is_kafkas

@@ -1,0 +1,189 @@
+"""How a member opens its partitions, and what it says meanwhile, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+
+from credit_service.application.faults import LedgerUnavailable
+from credit_service.kafka.access import Seen
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.lane import Lanes
+from credit_service.kafka.member import Member
+from credit_service.kafka.status import Status
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from credit_service.application.ports import Positions
+
+TOPIC = "prospect-generated"
+ZERO, ONE, TWO = (TopicPartition(TOPIC, number) for number in range(3))
+
+
+class Surroundings:
+    """Stands in for the timers, the subscriber, its consumer, the stored offsets, and the watch of the access."""
+
+    def __init__(self) -> None:
+        self.partitions = 0
+        self.is_running = True
+        self.consumer = self
+        self.assigned = {ZERO, ONE, TWO}
+        self.leaderless: set[Any] = set()
+        self.ledger_is_away = False
+        self.is_answered = True
+        self.reading = False
+        self.silent = False
+        self.fetches: list[Any] = []
+        self.suspicions = 0
+        self.tries = 0
+
+    def forget(self, _: int) -> None: ...
+    def close_partitions(self, _: Any) -> None: ...
+    def leave_alone(self, _: Any) -> None: ...
+    def open(self, *_: Any) -> None: ...
+    def resume(self, *_: Any) -> None: ...
+
+    def assignment(self) -> set[Any]:
+        return self.assigned
+
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return {0, 1, 2}
+
+    def hears_nothing(self) -> bool:
+        return self.silent
+
+    def suspect(self) -> None:
+        self.suspicions += 1
+
+    async def paused_topics(self) -> set[str]:
+        return set()
+
+    async def opening_positions(self, _: Any, __: Any, partitions: Collection[Any]) -> Positions:
+        self.tries += 1
+        if self.ledger_is_away:
+            raise LedgerUnavailable("gone")
+        if self.leaderless & set(partitions):
+            raise KafkaTimeoutError
+        return dict.fromkeys(map(tuple, partitions), 7)
+
+
+@pytest.fixture
+def around(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    around = Surroundings()
+    monkeypatch.setattr("credit_service.kafka.member.opening_positions", around.opening_positions)
+    monkeypatch.setattr("credit_service.kafka.member.RETRY_SECONDS", 0.01)
+    return around
+
+
+@pytest.fixture
+def status() -> Status:
+    return Status({})
+
+
+@pytest.fixture
+async def member(around: Surroundings, status: Status) -> AsyncIterator[Member]:
+    of_all = cast("Any", around)
+    lanes = Lanes(lambda: of_all)
+    member = Member(KafkaConnection("h:1", "g"), lambda _: None, lanes, of_all, {}, asyncio.Event(), status, of_all)
+    member._subscriber = of_all
+    yield member
+    await member._cancel_opening()
+
+
+def opened(member: Member) -> set[Any]:
+    return set(member.received)
+
+
+async def test_all_are_opened_at_once(member: Member, around: Surroundings, status: Status) -> None:
+    await member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not member.opening)
+    assert opened(member) == {ZERO, ONE, TWO}
+    assert around.tries == 1
+    assert status.problems == {}
+
+
+async def test_one_without_a_leader_does_not_hold_up_the_others(
+    member: Member, around: Surroundings, status: Status
+) -> None:
+    around.leaderless = {ZERO}
+    await member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: member.opening == {0})
+    assert opened(member) == {ONE, TWO}
+    assert status.problems == {"partitions": "partitions could not be opened yet"}
+
+    around.leaderless = set()
+    await eventually(lambda: not member.opening)
+    assert opened(member) == {ZERO, ONE, TWO}
+    assert status.problems == {}
+
+
+async def test_another_that_is_opened_does_not_make_it_ready(
+    member: Member, around: Surroundings, status: Status
+) -> None:
+    around.leaderless = {ZERO}
+    member.open_again({ZERO})
+    await eventually(lambda: status.problems)
+    member.open_again({ONE})
+    await eventually(lambda: opened(member) == {ONE})
+    await eventually(lambda: member.opening == {0})
+    assert status.problems
+
+
+async def test_nor_does_one_that_ends_while_partitions_are_shared_out(
+    member: Member, around: Surroundings, status: Status
+) -> None:
+    around.leaderless = {ZERO}
+    member.open_again({ZERO})
+    await eventually(lambda: status.problems)
+    member.is_rejoining = True
+    around.leaderless = set()
+    await eventually(lambda: not member.opening)
+    assert status.problems
+
+
+async def test_while_the_ledger_is_away_they_stay_together_and_kafka_is_not_suspected(
+    member: Member, around: Surroundings, status: Status
+) -> None:
+    around.ledger_is_away = True
+    await member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: around.tries > 2)
+    assert len(member._opening) == 1
+    assert around.suspicions == 0
+    around.ledger_is_away = False
+    await eventually(lambda: not member.opening)
+    assert status.problems == {}
+
+
+async def test_who_stands_by_hears_by_asking(member: Member, around: Surroundings, status: Status) -> None:
+    member.look_for_brokers()
+    assert status.problems == {}
+    around.is_answered = False
+    member.look_for_brokers()
+    assert status.problems == {"kafka": "no broker answers"}
+    around.fetches = [ONE]  # which has been heard of
+    member.look_for_brokers()
+    assert status.problems == {}
+
+
+@pytest.mark.parametrize(
+    ("is_told_of_all", "leaderless", "excuse"),
+    [
+        (True, [TOPIC], None),
+        (False, [TOPIC], f"partitions have no leader: {TOPIC}"),
+        (False, [], None),
+    ],
+)
+async def test_a_partition_that_nobody_leads_is_an_excuse(
+    is_told_of_all: bool, leaderless: list[str], excuse: str | None, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(*_: object) -> Seen:
+        return Seen(leaderless=leaderless)
+
+    monkeypatch.setattr("credit_service.kafka.member.look", look)
+    assert await member.excuse(is_told_of_all=is_told_of_all) == excuse
