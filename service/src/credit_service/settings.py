@@ -164,6 +164,18 @@ def load_http_tokens() -> tuple[Token, ...]:
     return _load(HttpTokens).http_tokens
 
 
+def secret_file_of_http_tokens() -> Path | None:
+    """The file of secrets that has the tokens, if one has; raises `SettingsError` if the folder cannot be read."""
+    folder = _secrets_dir()
+    if folder is None:
+        return None
+    wanted = _variables(("http_tokens",))
+    try:
+        return next((file for file in folder.iterdir() if file.name.upper() == wanted and file.stat().st_size), None)
+    except OSError as error:
+        raise SettingsError(f"{SECRETS_DIR_VARIABLE}: cannot be read: {error.strerror}") from None
+
+
 def _load(kind: type[S]) -> S:
     try:
         # Files of secrets are named like the variables, in either case; a container mounts them at the default.

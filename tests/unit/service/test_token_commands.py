@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,76 @@ def test_a_file_of_variables_gets_it_beside_what_it_has(run: Callable[..., tuple
         assert out.strip() not in (folder / ".env").read_text()
     assert [token.name for token in load_http_tokens()] == ["me", "you"]
     assert (folder / ".env").read_text().startswith("CREDITS_TOPIC_PREFIX=eu-\n")
+
+
+@pytest.mark.parametrize("account", ["${HOME}", "$HOME", "a\\b", "it's", '"', "\\u0024", "#1 ${X:-y}", "\U0001f98a"])
+def test_what_is_read_from_the_file_is_the_account_that_was_given(
+    account: str, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X", "another")
+    for name in ("me", "you"):
+        assert run(*NEW, name, "--account", account, "--env-file", ".env")[0] == 0
+    assert [token.account_id for token in load_http_tokens()] == [account, account]
+
+
+def test_the_file_stays_whose_and_where_it_is(run: Callable[..., tuple[int, str, str]], folder: Path) -> None:
+    kept = folder / "kept"
+    kept.mkdir()
+    (kept / "env").write_text("CREDITS_TOPIC_PREFIX=eu-\n")
+    (kept / "env").chmod(0o640)
+    (folder / ".env").symlink_to("kept/env")
+    assert run(*NEW, "me", "--env-file", ".env")[0] == 0
+    assert (folder / ".env").is_symlink()
+    assert stat.S_IMODE((kept / "env").stat().st_mode) == 0o640
+    assert [token.name for token in load_http_tokens()] == ["me"]
+    assert sorted(path.name for path in kept.iterdir()) == ["env"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes files of others")
+def test_the_file_stays_its_owners(run: Callable[..., tuple[int, str, str]], folder: Path) -> None:
+    (folder / ".env").touch(mode=0o600)
+    os.chown(folder / ".env", 4711, 4712)
+    assert run(*NEW, "me", "--env-file", ".env")[0] == 0
+    found = (folder / ".env").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4711, 4712, 0o600)
+
+
+def test_a_file_that_cannot_stay_its_owners_is_left_alone(
+    run: Callable[..., tuple[int, str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError
+
+    real = os.stat
+
+    def anothers(path: object, **how: bool) -> os.stat_result:
+        found = real(path, **how)  # type: ignore[arg-type] # as it came
+        return os.stat_result((*found[:4], 4711, *found[5:])) if str(path) == str(folder / ".env") else found
+
+    (folder / ".env").write_text("CREDITS_TOPIC_PREFIX=eu-\n")
+    monkeypatch.setattr(os, "stat", anothers)
+    monkeypatch.setattr(os, "chown", denied)
+    told = "credits: --env-file .env: it is another user's or group's, and would become this user's\n"
+    assert run(*NEW, "me", "--env-file", ".env") == (2, "", told)
+    assert (folder / ".env").read_text() == "CREDITS_TOPIC_PREFIX=eu-\n"
+    assert sorted(path.name for path in folder.iterdir()) == [".env"]
+
+
+def test_tokens_among_the_secrets_are_not_closed_by_a_file(
+    run: Callable[..., tuple[int, str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = json.loads(run(*NEW, "held", "--output", "json")[1])["entry"]
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "credits_http_tokens").write_text(json.dumps([entry]))
+    monkeypatch.setenv("CREDITS_SECRETS_DIR", str(folder / "secrets"))
+    code, out, said = run(*NEW, "me", "--env-file", ".env")
+    assert (code, out, said.count("\n")) == (2, "", 1)
+    assert f"it would win over {folder}/secrets/credits_http_tokens, and close all tokens there" in said
+    assert [token.name for token in load_http_tokens()] == ["held"]
+    # Where it has won already, nobody is locked out.
+    (folder / ".env").write_text(f"CREDITS_HTTP_TOKENS='{json.dumps([entry])}'\n")
+    assert run(*NEW, "me", "--env-file", ".env")[0] == 0
+    assert [token.name for token in load_http_tokens()] == ["held", "me"]
 
 
 def test_what_is_in_the_environment_wins_and_that_is_said(

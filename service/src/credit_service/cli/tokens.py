@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.application.scopes import Scope
+from credit_service.cli.env_file import read_variable, write_variable
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from credit_service.application.tokens import Token
 
@@ -71,15 +72,15 @@ def new(
 
 
 def _put_in_force(made: "Token", env_file: Path) -> None:
-    from dotenv import dotenv_values, set_key
-
     from credit_service.application.tokens import read_tokens
 
     try:
-        held = read_tokens(dotenv_values(env_file).get(VARIABLE) or "[]")
-        text = json.dumps([token.entry() for token in (*held, made)])
+        held = read_variable(env_file, VARIABLE)
+        if not held:
+            _hold_to_secrets(env_file)
+        text = _written([*read_tokens(held or "[]"), made])
         read_tokens(text)
-        set_key(env_file, VARIABLE, text)
+        write_variable(env_file, VARIABLE, text)
     except ValueError as error:
         raise WrongUse(f"{env_file}, {VARIABLE}: {error}") from None
     except OSError as error:
@@ -87,6 +88,25 @@ def _put_in_force(made: "Token", env_file: Path) -> None:
     say(f"{env_file} has it now; a service that reads this file opens to it within seconds")
     if os.environ.get(VARIABLE):
         say(f"but {VARIABLE} is also in the environment, which wins")
+
+
+def _hold_to_secrets(env_file: Path) -> None:
+    """Refused, because it cannot be undone by whoever is locked out: all tokens of the file of secrets would close."""
+    from credit_service.settings import SettingsError, secret_file_of_http_tokens
+
+    try:
+        secrets = secret_file_of_http_tokens()
+    except SettingsError as error:
+        raise WrongUse(str(error)) from None
+    if secrets:
+        raise WrongUse(
+            f"--env-file {env_file}: it would win over {secrets}, and close all tokens there; add it to those"
+        )
+
+
+def _written(tokens: "Iterable[Token]") -> str:
+    """As JSON without `$`: in a file of variables, `${X}` is what X has."""
+    return json.dumps([token.entry() for token in tokens]).replace("$", "\\u0024")
 
 
 @app.command("list")
