@@ -141,7 +141,7 @@ def test_tokens_among_the_secrets_are_not_closed_by_a_file(
     monkeypatch.setenv("CREDITS_SECRETS_DIR", str(folder / "secrets"))
     code, out, said = run(*NEW, "me", "--env-file", ".env")
     assert (code, out, said.count("\n")) == (2, "", 1)
-    assert f"it would win over {folder}/secrets/credits_http_tokens, and close all tokens there" in said
+    assert f"would win over that of {folder}/secrets/credits_http_tokens, and close all its tokens" in said
     assert [token.name for token in load_http_tokens()] == ["held"]
     # Where it has won already, nobody is locked out.
     (folder / ".env").write_text(f"CREDITS_HTTP_TOKENS='{json.dumps([entry])}'\n")

@@ -100,7 +100,8 @@ def _hold_to_secrets(env_file: Path) -> None:
         raise WrongUse(str(error)) from None
     if secrets:
         raise WrongUse(
-            f"--env-file {env_file}: it would win over {secrets}, and close all tokens there; add it to those"
+            f"--env-file {env_file}: the list there would win over that of {secrets}, and close all its tokens; "
+            "leave it out, and add the entry to that list"
         )
 
 
