@@ -96,7 +96,7 @@ Verdict: TypeAlias = InOrder | Repeat | Joined | Gap | Late | Rewritten
 class Track(BaseModel):
     """The numbers that were taken of one kind of event: the newest, its place, and what the last few said.
 
-    Since a rewriting, what lies up to `void_until` under the number `void_from` or a higher one holds no more.
+    Since a rewriting, what lies up to `void_until` under the numbers `void_first` to `void_last` holds no more.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -104,7 +104,8 @@ class Track(BaseModel):
     newest: int = 0
     at: Place | None = None
     recent: dict[int, str] = {}
-    void_from: int = 0
+    void_first: int = 0
+    void_last: int = 0
     void_until: Place | None = None
 
     def taken(self, number: int, said: str, at: Place) -> "Track":
@@ -118,24 +119,25 @@ class Track(BaseModel):
 
     def rewritten(self, number: int, said: str, at: Place) -> "Track":
         """Return the track with this number anew, and without those behind it."""
-        recent = {known: before for known, before in self.recent.items() if known < number}
-        return self._with(newest=number, at=at, recent=recent | {number: said}, void_from=number, void_until=at)
+        recent = {known: before for known, before in self.recent.items() if known < number} | {number: said}
+        last = max(self.newest, self.void_last)
+        return self._with(newest=number, at=at, recent=recent, void_first=number, void_last=last, void_until=at)
 
     def is_ahead(self, number: int, at: Place) -> bool:
         """Whether a number is beyond the newest, and does not come from what is void."""
-        return number > self.newest and not self._lies_behind(at)
+        return number > self.newest and not self._lies_behind(number, at)
 
     def says_otherwise(self, number: int, said: str, at: Place) -> bool:
         """Whether a number now stands for something else; a record read again says only what was so then."""
-        return self.recent.get(number, said) != said and not self._lies_behind(at)
+        return self.recent.get(number, said) != said and not self._lies_behind(number, at)
 
     def is_void(self, number: int, at: Place) -> bool:
         """Whether a record, if it was not taken before, is of the history that holds no more."""
-        return number >= self.void_from and self._lies_behind(at)
+        return number >= self.void_first and self._lies_behind(number, at)
 
-    def _lies_behind(self, at: Place) -> bool:
-        # Only a rewriting makes earlier places void: offsets alone begin anew with a topic that is made anew.
-        return self.void_until is not None and at.is_before(self.void_until)
+    def _lies_behind(self, number: int, at: Place) -> bool:
+        # Only a rewriting makes places void, and of its numbers alone: offsets begin anew with a topic made anew.
+        return self.void_until is not None and number <= self.void_last and at.is_before(self.void_until)
 
     def _with(self, **changes: object) -> "Track":
         return self.model_copy(update=changes)

@@ -193,6 +193,29 @@ def test_offsets_that_begin_anew_hide_nothing() -> None:
     assert reader.take(decline(61), offset=0) == InOrder()
 
 
+def test_what_two_restores_made_void_does_not_come_back() -> None:
+    reader = Reader()
+    reader.read(*range(1, 9))
+    assert reader.take(change(3, "another")) == Rewritten(6)
+    assert reader.take(change(4, "another")) == InOrder()
+    assert reader.take(change(4, "and another")) == Rewritten(1)
+    assert [reader.take(change(n), offset=n) for n in (3, 5, 8)] == [Repeat()] * 3
+    assert reader.take(change(5, "and another"), offset=12) == InOrder()
+
+
+def test_offsets_that_begin_anew_hide_nothing_once_the_new_history_is_longer_than_the_old() -> None:
+    reader = Reader(offset=5_000)
+    reader.read(1, 2, 3, 4)
+    assert reader.take(change(3, "another")) == Rewritten(2)
+    assert [reader.take(change(4), offset=n) for n in (0, 5_004)] == [Repeat()] * 2
+    assert [reader.take(change(n), offset=n - 5) for n in (4, 5, 6)] == [
+        Repeat(),
+        Gap(Missing(4, 4, at(5_005)), None),
+        InOrder(),
+    ]
+    assert reader.take(change(4), offset=6_000) == Late(None)
+
+
 def test_the_old_history_does_not_fill_a_gap_of_the_new() -> None:
     reader = Reader()
     reader.read(1, 2, 3, 4, 5)
@@ -353,20 +376,24 @@ def test_whoever_reads_again_where_a_gap_says_has_all_in_the_end(order: list[int
     assert reader.guard.missing == ()
 
 
+_tails = st.lists(st.sampled_from("xyz"), max_size=10)
+
+
 @given(
-    first=st.lists(st.sampled_from("xyz"), min_size=1, max_size=20),
-    kept=st.integers(0, 20),
-    then=st.lists(st.sampled_from("xyz"), max_size=20),
+    first=st.lists(st.sampled_from("xyz"), min_size=1, max_size=10),
+    restores=st.lists(st.tuples(st.integers(0, 20), _tails), min_size=1, max_size=3),
     steps=_steps,
     start=st.integers(0, 20),
 )
-def test_after_a_restore_what_counts_is_the_history_as_it_is_now(
-    first: list[str], kept: int, then: list[str], steps: list[int], start: int
+def test_after_restores_what_counts_is_the_history_as_it_is_now(
+    first: list[str], restores: list[tuple[int, list[str]]], steps: list[int], start: int
 ) -> None:
-    """Whoever takes what is new, and drops what is void, has the second history, as far as it goes."""
-    second = first[:kept] + then
-    again = min(kept, len(first)) // 2
-    log = [*enumerate(first, 1), *list(enumerate(second, 1))[again:]]
+    """Whoever takes what is new, and drops what is void, has the last history, as far as it goes."""
+    history, log = first, list(enumerate(first, 1))
+    for kept, then in restores:
+        again = min(kept, len(history)) // 2
+        history = history[:kept] + then
+        log += list(enumerate(history, 1))[again:]
     reader, held = Reader(), dict[int, str]()
     for offset in walk(len(log), steps, start):
         sequence, says = log[offset]
@@ -376,8 +403,8 @@ def test_after_a_restore_what_counts_is_the_history_as_it_is_now(
             assert reader.guard.changes.newest == sequence
         if verdict != Repeat():
             held[sequence] = says
-    assert start or [held[n] for n in sorted(held)][: len(second)] == second
-    assert all(held[n] == second[n - 1] for n in held if n <= len(second))
+    assert start or [held[n] for n in sorted(held)][: len(history)] == history
+    assert all(held[n] == history[n - 1] for n in held if n <= len(history))
 
 
 @given(
@@ -395,7 +422,7 @@ def test_after_a_rewriting_nothing_void_is_new_and_nothing_new_is_a_repeat(
     log = [*((n, "before") for n in range(1, first + 1)), *((n, "after") for n in range(kept + 1, kept + then + 1))]
     reader, is_rewritten, taken = Reader(), False, set[tuple[int, str]]()
     for offset in walk(len(log), steps):
-        if offset in lost - {kept, first}:  # where the histories part is read, on both sides
+        if offset in lost - {kept, first - 1, first}:  # where the histories part is read, and the end of the old
             lost = lost - {offset}
             continue
         verdict = reader.take(change(*log[offset]), offset)
