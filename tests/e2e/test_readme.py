@@ -277,12 +277,21 @@ def test_the_paths_are_the_code() -> None:
     assert [code(row[0]).partition("?")[0] for row in table("GET | answers")] == [route.path for route in routes]
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [*DOCUMENTS, "contracts/README.md", "deploy/runbook/README.md"])
 def test_links_lead_somewhere(name: str) -> None:
     document = ROOT / name
     links = re.findall(r"\]\(([^)]+)\)", document.read_text())
 
-    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+    assert [link for link in links if "://" not in link and not leads_somewhere(document, link)] == []
+
+
+def leads_somewhere(document: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = document.parent / path if path else document
+    if not anchor or not target.is_file():
+        return target.exists() and not anchor
+    headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+    return anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
