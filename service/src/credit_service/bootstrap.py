@@ -119,7 +119,8 @@ def build(
         access,
         tracing,
     )
-    watch = Watch(PostgresSight(pools["watch"]), intake, status, settings.stuck_seconds_max)
+    sight, probe = PostgresSight(pools["watch"]), PostgresReads(pools["probe"])
+    watch = Watch(sight, probe, intake, status, settings.stuck_seconds_max)
     return Service(intake, relay, doorbell, watch)
 
 

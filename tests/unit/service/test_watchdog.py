@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.sights import Backlog, LaneSight
 from credit_service.kafka.status import Status
 from credit_service.watch.watch import Watch
@@ -61,6 +61,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.ledger_is_away: Exception | None = None
+        self.readers_are_out: Exception | None = None
         self.schema: str | None = None
         self.now = NOTHING
         self.counting: Exception | None = None
@@ -71,6 +72,10 @@ class Parts:
         if self.counting:
             raise self.counting
         return self.now
+
+    async def ping(self) -> None:
+        if self.readers_are_out:
+            raise self.readers_are_out
 
     async def schema_problem(self) -> str | None:
         if self.ledger_is_away:
@@ -102,7 +107,7 @@ def watch(parts: Parts, status: Status, monkeypatch: pytest.MonkeyPatch) -> Watc
     """Each look comes ten seconds after the last."""
     moments = iter(range(0, 10_000, 10))
     monkeypatch.setattr("credit_service.watch.watch.time.monotonic", lambda: float(next(moments)))
-    return Watch(parts, parts, status, stuck_seconds_max=60)
+    return Watch(parts, parts, parts, status, stuck_seconds_max=60)
 
 
 async def looks(watch: Watch, count: int) -> list[bool]:
@@ -162,6 +167,27 @@ async def test_a_database_that_takes_long_to_count_has_answered(watch: Watch, pa
     assert await looks(watch, 1) == [False]
     assert (watch.backlog, watch.database_answers) == (None, True)
     assert status.problems == {}
+
+
+async def test_one_that_goes_away_while_it_counts_does_not_answer(watch: Watch, parts: Parts, status: Status) -> None:
+    parts.counting = LedgerUnavailable("gone")
+    await watch.look()
+    assert (watch.backlog, watch.database_answers) == (None, False)
+    assert status.problems == {"database": "does not answer: gone"}
+
+
+async def test_who_reads_on_a_way_of_their_own_that_is_closed_is_said(
+    watch: Watch, parts: Parts, status: Status
+) -> None:
+    parts.readers_are_out = AccessDenied("the password is wrong")
+    parts.lane = LaneSight(waits=True, decided_at=0.0)
+    assert any(await looks(watch, 50)), "no excuse for those who decide"
+    assert status.problems["reads"] == "denies access: the password is wrong"
+    assert "database" not in status.problems
+    assert watch.database_answers
+    parts.readers_are_out = None
+    await watch.look()
+    assert "reads" not in status.problems
 
 
 async def test_an_outbox_that_grows_old_is_said(watch: Watch, parts: Parts, status: Status) -> None:

@@ -31,6 +31,13 @@ class LedgerSight(Protocol):
         """What is wrong with the schema, in a sentence."""
 
 
+class ReadsSight(Protocol):
+    """What is asked of the way to the database that readers go. Raises `LedgerUnavailable`."""
+
+    async def ping(self) -> None:
+        """Returns if the database answers there."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaneSight:
     """Whether messages wait for a lane, and when, on the monotonic clock, it last decided some."""

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Protocol
 
 import structlog
 
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
-from credit_service.application.sights import Backlog, IntakeSight, LedgerSight
+from credit_service.application.sights import Backlog, IntakeSight, LedgerSight, ReadsSight
 from credit_service.watch.watchdog import Look, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -40,10 +40,13 @@ class Watch:
     not in time. `database_answers` is None before the first look.
     """
 
-    def __init__(self, ledger: LedgerSight, intake: IntakeSight, status: Status, stuck_seconds_max: float) -> None:
+    def __init__(
+        self, ledger: LedgerSight, reads: ReadsSight, intake: IntakeSight, status: Status, stuck_seconds_max: float
+    ) -> None:
         self.backlog: Backlog | None = None
         self.database_answers: bool | None = None
         self._ledger = ledger
+        self._reads = reads
         self._intake = intake
         self._status = status
         self._stuck_seconds_max = stuck_seconds_max
@@ -82,6 +85,7 @@ class Watch:
             dog = self._dogs.setdefault(name, Watchdog(2 * self._every_seconds))
             dog.look(Look(now, lane.decided_at, lane.waits, excuse is not None))
         self._tell("database", database)
+        self._tell("reads", await _problem_of(self._reads.ping()))
         self._tell("schema", schema)
         self._tell("outbox", self._outbox_problem())
         self._tell("progress", self._progress_problem())
@@ -90,28 +94,24 @@ class Watch:
     async def _look_at_ledger(self) -> tuple[str | None, str | None]:
         """What is wrong with the database, and with its schema."""
         self.backlog, schema = None, None
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                schema = await self._ledger.schema_problem()
-            if schema is None:
-                self.backlog = await self._counted()
-        except TimeoutError:
-            self.database_answers = False
-            return f"no answer within {ANSWER_SECONDS_MAX:.0f} seconds", None
-        except LedgerUnavailable as error:
-            self.database_answers = False
-            return f"{'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}", None
-        self.database_answers = True
-        return None, schema
 
-    async def _counted(self) -> Backlog | None:
-        """What waits. A database that takes long to count has answered all the same."""
+        async def ask() -> None:
+            nonlocal schema
+            schema = await self._ledger.schema_problem()
+
+        database = await _problem_of(ask())
+        if database is None and schema is None:
+            database = await _problem_of(self._count(), seconds_max=None)
+        self.database_answers = database is None
+        return database, schema
+
+    async def _count(self) -> None:
+        """Counts what waits. A database that takes long for it has answered all the same."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                return await self._ledger.backlog()
+                self.backlog = await self._ledger.backlog()
         except TimeoutError:
             log.warning("what waits could not be counted in time", seconds=ANSWER_SECONDS_MAX)
-            return None
 
     def _outbox_problem(self) -> str | None:
         if self.backlog is None or self.backlog.outbox_oldest_seconds < OUTBOX_SECONDS_MAX:
@@ -130,3 +130,17 @@ class Watch:
             log.info("well again", part=part)
         else:
             log.warning("not ready", part=part, problem=problem)
+
+
+async def _problem_of(
+    asking: Coroutine[None, None, None], *, seconds_max: float | None = ANSWER_SECONDS_MAX
+) -> str | None:
+    """Why there is no answer, if there is none."""
+    try:
+        async with asyncio.timeout(seconds_max):
+            await asking
+    except TimeoutError:
+        return f"no answer within {ANSWER_SECONDS_MAX:.0f} seconds"
+    except LedgerUnavailable as error:
+        return f"{'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}"
+    return None
