@@ -1,4 +1,4 @@
-"""What the image is made of works: its steps run here, and what they make serves with nowhere to write."""
+"""What the image is made of works: its steps run here, and what they make serves with nowhere to write but `/tmp`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -26,6 +25,21 @@ from support.wait import eventually
 
 COMMAND_SECONDS_MAX = 60
 USER = 10_001
+READ_ONLY = """
+mount --bind "$1" /mnt
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$1"
+mount --bind /mnt "$1"
+mount -o remount,bind,ro "$1"
+[ -n "$2" ] || mount -o remount,ro /tmp
+mount --bind /var/tmp /var/tmp
+mount -o remount,bind,ro /var/tmp
+mount -o remount,bind,ro /
+shift 2
+exec "$@"
+"""
+# More than a dry run keeps in memory.
+PROSPECTS = 5_000
 
 # Its environment is made once.
 pytestmark = pytest.mark.xdist_group("image")
@@ -38,8 +52,12 @@ def image() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="credits-image-"))
     folder.chmod(0o755)
     try:
-        yield build_below(folder)
+        built = build_below(folder)
+        built.chmod(0o555)
+        yield built
     finally:
+        for path in (folder / "opt").glob("*"):
+            path.chmod(0o755)
         shutil.rmtree(folder)
 
 
@@ -62,24 +80,36 @@ def environment(image: Path, database_url: str, kafka: str, topic_prefix: str) -
     }
 
 
-@pytest.fixture
-def nobody(image: Path) -> Iterator[dict[str, Any]]:
-    """How a process is started: as the image's user, if this one may choose, in a folder that it cannot write."""
-    image.chmod(0o555)
-    try:
-        may_choose = os.geteuid() == 0 and reached_by_others(Path(sys.executable).resolve())
-        yield {"cwd": image} | ({"user": USER, "group": USER, "extra_groups": []} if may_choose else {})
-    finally:
-        image.chmod(0o755)
+def confined(image: Path, *, has_tmp: bool = True) -> list[str]:
+    """What a command is put behind: to run as the image's user, on a root that is read-only, with or without `/tmp`.
+
+    Of that as much as this process may have.
+    """
+    if os.geteuid() != 0 or not shutil.which("setpriv") or not reached_by_others(Path(sys.executable).resolve()):
+        return []
+    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    in_there = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(image.parent), "yes" * has_tmp, *as_user]
+    python = Path(sys.executable).resolve()  # which may lie where it is hidden there
+    tried = [*in_there, str(python), "-c", ""]
+    may_mount = subprocess.run(tried, capture_output=True, check=False, timeout=COMMAND_SECONDS_MAX)
+    return as_user if may_mount.returncode else in_there
 
 
 def reached_by_others(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.parents)
 
 
-def run(*command: str, environment: dict[str, str], nobody: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, image: Path, environment: dict[str, str], has_tmp: bool = True
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS_MAX, **nobody
+        [*confined(image, has_tmp=has_tmp), *command],
+        cwd=image,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_SECONDS_MAX,
     )
 
 
@@ -107,14 +137,16 @@ def test_it_holds_what_the_bill_of_materials_says_and_nothing_else(image: Path) 
 
 
 async def test_it_serves_with_nowhere_to_write_and_ends_when_asked(
-    environment: dict[str, str], nobody: dict[str, Any], kafka: str, topic_prefix: str
+    image: Path, environment: dict[str, str], kafka: str, topic_prefix: str
 ) -> None:
     for command in (["--help"], ["migrate"], ["topics", "create"]):
-        done = run("credits", *command, environment=environment, nobody=nobody)
+        done = run("credits", *command, image=image, environment=environment, has_tmp=False)
         assert done.returncode == 0, done.stderr
     health = next(one.value for one in stages()[-1] if one.name == "HEALTHCHECK").partition(" CMD ")[2]
     ask = json.loads(health)
-    service = await asyncio.create_subprocess_exec("credits", "serve", env=environment, stderr=PIPE, **nobody)
+    service = await asyncio.create_subprocess_exec(
+        *confined(image, has_tmp=False), "credits", "serve", cwd=image, env=environment, stderr=PIPE
+    )
 
     async def is_ready() -> bool:
         async with httpx.AsyncClient() as client:
@@ -123,14 +155,37 @@ async def test_it_serves_with_nowhere_to_write_and_ends_when_asked(
 
     try:
         await eventually(is_ready, within_seconds=COMMAND_SECONDS_MAX)
-        asked = run(*ask, environment=environment, nobody=nobody)
+        asked = run(*ask, image=image, environment=environment, has_tmp=False)
         service.terminate()
         async with asyncio.timeout(COMMAND_SECONDS_MAX):
             _, said = await service.communicate()
         assert (service.returncode, asked.returncode) == (0, 0), said.decode() + asked.stderr
-        assert run(*ask, environment=environment, nobody=nobody).returncode != 0
+        assert run(*ask, image=image, environment=environment).returncode != 0
+        commands_write_to_tmp_alone(image, environment)
     finally:
         if service.returncode is None:
             service.kill()
             await service.wait()
         await remove_topics(kafka, await topics_of(kafka, topic_prefix))
+
+
+def commands_write_to_tmp_alone(image: Path, environment: dict[str, str]) -> None:
+    """What they note is put there, a report may be, and without it they say what they miss."""
+    rows = image.parent / "customers.jsonl"
+    plan = {"plan_id": "pro", "monthly_credits": 500, "billing_anchor_at": "2026-01-01T00:00:00Z"}
+    account = {"record": "account", "account_id": "a", **plan}
+    owned = {"record": "prospect", "account_id": "a", "origin": "imported"}
+    prospects = [owned | {"prospect_id": f"p{number}"} for number in range(PROSPECTS)]
+    rows.write_text("\n".join(map(json.dumps, [account, *prospects])))
+    tried = ["credits", "open", str(rows), "--dry-run"]
+    report = ["credits", "reconcile", "--report", "/tmp/found.json"]  # noqa: S108 - of a container
+
+    for command in (tried, report):
+        done = run(*command, image=image, environment=environment)
+        assert done.returncode == 0, done.stderr
+    if "unshare" in confined(image):
+        for command, said in ((tried, "no room in the temporary folder"), (report, "Read-only file system")):
+            done = run(*command, image=image, environment=environment, has_tmp=False)
+            assert done.returncode != 0
+            assert said in done.stderr
+            assert done.stderr.count("\n") == 1
