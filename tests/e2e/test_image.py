@@ -81,18 +81,18 @@ def environment(image: Path, database_url: str, kafka: str, topic_prefix: str) -
 
 
 def confined(image: Path, *, has_tmp: bool = True) -> list[str]:
-    """What a command is put behind: to run as the image's user, on a root that is read-only, with or without `/tmp`.
+    """What a command is put behind: to run on a root that is read-only, with or without `/tmp`, as the image's user.
 
     Of that as much as this process may have.
     """
-    if os.geteuid() != 0 or not shutil.which("setpriv") or not reached_by_others(Path(sys.executable).resolve()):
+    if os.geteuid() != 0:
         return []
-    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    python = Path(sys.executable).resolve()
+    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if reached_by_others(python) else []
     in_there = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(image.parent), "yes" * has_tmp, *as_user]
-    python = Path(sys.executable).resolve()  # which may lie where it is hidden there
     tried = [*in_there, str(python), "-c", ""]
-    may_mount = subprocess.run(tried, capture_output=True, check=False, timeout=COMMAND_SECONDS_MAX)
-    return as_user if may_mount.returncode else in_there
+    may_mount = subprocess.run(tried, capture_output=True, check=False, timeout=COMMAND_SECONDS_MAX).returncode == 0
+    return in_there if may_mount else as_user
 
 
 def reached_by_others(path: Path) -> bool:
