@@ -9,6 +9,7 @@ import httpx
 
 from credit_contracts.incoming import EmailBounced, PlanChanged, ProspectGenerated
 from support.credits import run_credits
+from support.replays import settings_of
 from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream, event
 from support.wait import eventually
@@ -22,14 +23,7 @@ async def send_unreadable(upstream: Upstream, count: int) -> None:
 
 
 async def resume(deployment: Deployment, topic: str) -> int:
-    done = await asyncio.to_thread(
-        run_credits,
-        *("resume", topic),
-        folder=deployment.folder,
-        database_url=deployment.database_url,
-        kafka_bootstrap_servers=deployment.kafka,
-        topic_prefix=deployment.prefix,
-    )
+    done = await asyncio.to_thread(run_credits, "resume", topic, folder=deployment.folder, **settings_of(deployment))
     return done.returncode
 
 
