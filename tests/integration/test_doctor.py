@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts import PlanChanged, ProspectGenerated
@@ -22,7 +21,7 @@ from support.clock import Clock
 from support.credits import run_credits
 from support.replays import settings_of, start_replay
 from support.stack import fresh_database
-from support.topics import admin, delete_records, remove_topics
+from support.topics import add_partitions, admin, delete_records, remove_topics
 from support.traffic import event
 from support.wait import eventually
 
@@ -347,32 +346,20 @@ async def test_a_topic_that_is_set_otherwise_is_named_and_nothing_else(well: Dep
         await configure(well, topic, retention_ms=DAYS_30)
 
 
-async def add_partitions(deployment: Deployment, topic: str, count: int) -> None:
-    async with admin(deployment.kafka) as client:
-        await client.create_partitions({deployment.topic(topic): NewPartitions(count)})
-
-
 async def test_unequal_partitions(well: Deployment) -> None:
-    await add_partitions(well, "email-bounced", 13)
-
-    async def is_seen() -> bool:
-        examined = await doctor(well)
-        return examined.unwell == {"topics": "wrong"} and examined.told("topics") == (
-            f"incoming topics have 12 partitions, but {well.topic('email-bounced')} 13"
-        )
-
-    await eventually(is_seen)
+    bounced = well.topic("email-bounced")
+    await add_partitions(well.kafka, [bounced], 13)
+    examined = await doctor(well)
+    assert examined.unwell == {"topics": "wrong"}
+    assert examined.told("topics") == f"incoming topics have 12 partitions, but {bounced} 13"
 
 
 async def test_a_cursor_of_two_partitions(well: Deployment) -> None:
-    await add_partitions(well, "credit-service-relay-cursor", 2)
-    await eventually(lambda: _names_the_cursor(well))
-
-
-async def _names_the_cursor(deployment: Deployment) -> bool:
-    examined = await doctor(deployment)
-    told = f"{deployment.topic('credit-service-relay-cursor')} has 2 partitions and must have 1"
-    return (examined.unwell, examined.told("topics")) == ({"topics": "wrong"}, told)
+    cursor = well.topic("credit-service-relay-cursor")
+    await add_partitions(well.kafka, [cursor], 2)
+    examined = await doctor(well)
+    assert examined.unwell == {"topics": "wrong"}
+    assert examined.told("topics") == f"{cursor} has 2 partitions and must have 1"
 
 
 async def test_topics_that_are_missing(well: Deployment) -> None:

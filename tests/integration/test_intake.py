@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
-from aiokafka.admin import NewPartitions
 
 from credit_contracts.envelope import encode_structured
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
@@ -16,7 +15,7 @@ from credit_local_stack.ports import free_port
 from credit_service.postgres.migrate import migrate
 from support.observed import INCOMING
 from support.service import Deployment, ServiceProcess
-from support.topics import admin, make_topic, remove_topics
+from support.topics import add_partitions, make_topic, remove_topics
 from support.traffic import event
 from support.wait import eventually
 
@@ -130,12 +129,11 @@ async def test_partitions_that_are_added_while_it_runs_are_read_after_a_restart(
     async with deployment.upstream() as upstream:
         await upstream.send([event(PlanChanged(account_id="a", plan_id="p", monthly_credits=5), NOW)])
         await deployment.oracle().check()
-    async with admin(deployment.kafka) as client:
-        await client.create_partitions({deployment.topic(n): NewPartitions(4) for n in INCOMING})
+    await add_partitions(deployment.kafka, [deployment.topic(name) for name in INCOMING], 4)
     async with deployment.upstream() as upstream:
         for partition in range(4):
             charge = ProspectGenerated(account_id="a", prospect_id=f"p{partition}")
-            await eventually(lambda at=partition, one=charge: upstream.send([event(one, NOW, f"e{at}")], partition=at))  # type: ignore[misc]
+            await upstream.send([event(charge, NOW, f"e{partition}")], partition=partition)
     assert await service.terminate() == 0
     service = await deployment.start()
     observed = await deployment.oracle().check()

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-
 from credit_contracts import INCOMING_TOPICS
 from support.reconciled import reconcile
+from support.topics import add_partitions
 from support.traffic import random_traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from support.service import Deployment
 
 BEFORE, AFTER = 3, 5
-
-
-async def give(deployment: Deployment, topics: Sequence[str], partitions: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=deployment.kafka)
-    await admin.start()
-    try:
-        await admin.create_partitions({deployment.topic(name): NewPartitions(partitions) for name in topics})
-    finally:
-        await admin.close()
 
 
 async def test_all_topics_get_more_partitions_once_nothing_is_on_its_way(deployment: Deployment) -> None:
@@ -35,7 +23,7 @@ async def test_all_topics_get_more_partitions_once_nothing_is_on_its_way(deploym
     await deployment.oracle().check()
 
     assert await service.terminate() == 0
-    await give(deployment, INCOMING_TOPICS, AFTER)
+    await add_partitions(deployment.kafka, [deployment.topic(name) for name in INCOMING_TOPICS], AFTER)
     service = await deployment.start()
     async with deployment.upstream() as upstream:
         await upstream.send(random_traffic(67, events=300))

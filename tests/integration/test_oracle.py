@@ -5,15 +5,26 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from credit_contracts.envelope import Event
+from credit_contracts.incoming import (
+    WRONG_EMAIL,
+    EmailBounced,
+    IncomingData,
+    PlanChanged,
+    ProspectGenerated,
+    ProspectStageChanged,
+)
 from support.observed import CHANGES, DEAD_LETTERS, DECLINES, Message, Observed
 from support.oracle import violations
 from support.service import Deployment
-from support.traffic import random_traffic
+from support.traffic import event, random_traffic
 
 Tamper = Callable[[Observed], object]
 
@@ -270,12 +281,26 @@ TAMPERED: dict[str, list[Tamper]] = {
 }
 
 
+def overtaken() -> list[Event[IncomingData]]:
+    """A request for a refund, which the mailer's word then overtakes; in random traffic it may not come to that."""
+    prospect: dict[str, Any] = {"account_id": "overtaken", "prospect_id": "p"}
+    told: list[IncomingData] = [
+        PlanChanged(account_id="overtaken", plan_id="p", monthly_credits=5),
+        ProspectGenerated(**prospect),
+        ProspectStageChanged(**prospect, stage=WRONG_EMAIL),
+        EmailBounced(**prospect),
+    ]
+    began = datetime.now(UTC) - timedelta(hours=1)
+    return [event(data, began + timedelta(minutes=number)) for number, data in enumerate(told)]
+
+
 @pytest.fixture
 async def played(deployment: Deployment) -> Deployment:
     """A deployment that has decided some traffic, and is left alone."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
         await upstream.send(random_traffic(4, events=600))
+        await upstream.send(overtaken())
         await upstream.send_raw("email-bounced", b"not json")
     service = await deployment.start()
     await deployment.oracle().check()

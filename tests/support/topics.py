@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
@@ -14,7 +14,7 @@ from credit_contracts.topics import TOPICS
 from support.wait import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
 PARTITIONS = 3
 CURSOR_TOPIC = "credit-service-relay-cursor"
@@ -54,6 +54,20 @@ async def make_topic(kafka: str, name: str, *, partitions: int = PARTITIONS) -> 
     async with admin(kafka) as client:
         answer = await client.create_topics([NewTopic(name, partitions, 1)])
     assert not answer.topic_errors[0][1], answer
+
+
+async def add_partitions(kafka: str, names: Collection[str], count: int) -> None:
+    """Gives each topic so many, and waits until brokers tell of them: a client that is told of fewer does not ask again
+    for minutes.
+    """
+    async with admin(kafka) as client:
+        await client.create_partitions({name: NewPartitions(count) for name in names})
+
+        async def are_told() -> bool:
+            topics = await client.describe_topics(list(names))
+            return [len(topic["partitions"]) for topic in topics] == [count] * len(names)
+
+        await eventually(are_told)
 
 
 async def topics_of(kafka: str, prefix: str) -> list[str]:
