@@ -174,6 +174,23 @@ async def test_one_without_a_leader_hides_none_but_itself(measured: Measured) ->
     assert measured.meter.is_behind([THERE])
 
 
+async def test_a_defect_is_not_taken_for_a_partition_without_a_leader(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured.kafka.ends = {HERE: 100, THERE: 100}
+    measured.kafka.leaderless = {HERE}
+    tells = measured.kafka.end_offsets
+
+    async def end_offsets(partitions: Iterable[Any]) -> Positions:
+        if list(partitions) == [THERE]:
+            raise ZeroDivisionError
+        return await tells(partitions)
+
+    monkeypatch.setattr(measured.kafka, "end_offsets", end_offsets)
+    with pytest.raises(ZeroDivisionError):
+        await measured.lag()
+
+
 async def test_where_none_has_a_leader_what_was_known_stands(measured: Measured, clock: list[float]) -> None:
     measured.positions[HERE] = 90
     await measured.lag()

@@ -135,6 +135,14 @@ async def test_another_that_is_opened_does_not_make_it_ready(
     assert status.problems
 
 
+async def test_two_that_end_in_the_same_turn_of_the_loop_make_it_ready(member: Member, status: Status) -> None:
+    status.set("partitions", "no partitions are assigned yet")
+    member.open_again({ZERO})
+    member.open_again({ONE})
+    await eventually(lambda: not member.opening)
+    assert status.problems == {}
+
+
 async def test_nor_does_one_that_ends_while_partitions_are_shared_out(
     member: Member, around: Surroundings, status: Status
 ) -> None:

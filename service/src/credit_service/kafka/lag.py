@@ -140,6 +140,8 @@ async def _ends(consumer: HandOverConsumer, partitions: Collection[TopicPartitio
         for each in told:
             if not isinstance(each, BaseException):
                 ends |= each
+            elif not isinstance(each, KafkaError | TimeoutError):
+                raise each from None
         if not ends:
             raise
         return ends

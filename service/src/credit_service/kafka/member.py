@@ -209,7 +209,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     def _begin_to_open(self, partitions: set[TopicPartition]) -> None:
         task = asyncio.create_task(self._open(partitions))
         self._opening[task] = {partition.partition for partition in partitions}
-        task.add_done_callback(self._opening.pop)
+        task.add_done_callback(self._no_longer_opening)
+
+    def _no_longer_opening(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            self._opening.pop(task, None)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
@@ -233,7 +237,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         # No event tells that a server is back.
         while not (self._partition_counts_are_equal() and await self._try_to_open(partitions)):  # noqa: ASYNC110
             await asyncio.sleep(RETRY_SECONDS)
-        if len(self._opening) == 1 and not self.is_rejoining:
+        # Not only once it is done: another may end in the same turn of the loop, and each would wait for the other.
+        self._no_longer_opening(asyncio.current_task())
+        if not self._opening and not self.is_rejoining:
             self._status.set("partitions", None)
 
     async def _try_to_open(self, partitions: set[TopicPartition]) -> bool:
