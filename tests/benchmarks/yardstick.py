@@ -11,12 +11,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.contenders import OPENED
 from benchmarks.deployment import Deployment
 from credit_contracts.topics import INCOMING_TOPICS, PARTITIONS
+from credit_service.loop import run_in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -97,4 +97,4 @@ def run_until_sigterm(work: Coroutine[None, None, None]) -> None:
         with suppress(asyncio.CancelledError):
             await task
 
-    uvloop.run(run())
+    run_in_loop(run())

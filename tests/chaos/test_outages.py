@@ -1,9 +1,14 @@
-"""Postgres and the broker killed and started again under load, on servers of this test's own."""
+"""Postgres and the broker killed and started again under load, on servers of this test's own.
+
+The broker dies once; the long form is `make chaos`, for CHAOS_ROUNDS rounds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +26,8 @@ TRANSACTIONS_OF_THE_SERVICE = """
     SELECT count(*) FROM pg_stat_activity
     WHERE application_name = 'credit-service' AND xact_start IS NOT NULL AND wait_event_type = 'Lock'
 """
+
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 
 pytestmark = pytest.mark.local_stack
 
@@ -72,7 +79,7 @@ async def test_postgres_killed_inside_a_transaction(own_stack: Stack, deployment
     service = await (await deployment.start(batch_records_max="20")).ready()
     async with deployment.upstream() as upstream:
         sending = asyncio.create_task(send_slowly(upstream, 31, 600))
-        await eventually(lambda: len(service.logged("batch")) > 3)
+        await eventually(lambda: has_decided(service, 4))
         blocker = await asyncpg.connect(deployment.database_url)
         await blocker.execute("BEGIN; LOCK credits.decisions IN ACCESS EXCLUSIVE MODE")
         await eventually(lambda: transactions_that_wait(blocker), what="inside a transaction")
@@ -87,17 +94,34 @@ async def test_postgres_killed_inside_a_transaction(own_stack: Stack, deployment
     assert await service.terminate() == 0
 
 
-@pytest.mark.xdist_group("own_stack")
-async def test_broker_killed_under_load(own_stack: Stack, deployment: Deployment) -> None:
+def has_decided(service: ServiceProcess, batches: int) -> bool:
+    return len(service.logged("batch")) >= batches
+
+
+async def killed_under_load(own_stack: Stack, deployment: Deployment, rounds: int) -> None:
+    """What is told at the end has to hold after each: what a kill has broken may be mended by the next."""
     await deployment.make_topics()
     service = await (await deployment.start(batch_records_max="20")).ready()
     async with deployment.upstream() as upstream:
-        sending = asyncio.create_task(send_slowly(upstream, 37, 900))
-        await eventually(lambda: len(service.logged("batch")) > 3)
-        await asyncio.to_thread(own_stack.kill_kafka)
-        await eventually(lambda: says_that_kafka_is_away(service), what="the service to say so")
-        await asyncio.to_thread(own_stack.start_kafka)
-        await sending
-    await has_settled(deployment.oracle())
+        for round_ in range(rounds):
+            more_batches = partial(has_decided, service, len(service.logged("batch")) + 4)
+            sending = asyncio.create_task(send_slowly(upstream, 37 + round_, 900))
+            await eventually(more_batches)
+            await asyncio.to_thread(own_stack.kill_kafka)
+            await eventually(lambda: says_that_kafka_is_away(service), what="the service to say so")
+            await asyncio.to_thread(own_stack.start_kafka)
+            await sending
+            await has_settled(deployment.oracle())
     assert await service.problems() == {}
     assert await service.terminate() == 0
+
+
+@pytest.mark.xdist_group("own_stack")
+async def test_broker_killed_under_load(own_stack: Stack, deployment: Deployment) -> None:
+    await killed_under_load(own_stack, deployment, rounds=1)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+async def test_broker_killed_under_load_many_times(own_stack: Stack, deployment: Deployment) -> None:
+    await killed_under_load(own_stack, deployment, ROUNDS)

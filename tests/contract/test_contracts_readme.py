@@ -42,7 +42,7 @@ from support.readme import README, programs, snippets
 
 RUNS_ON = (
     *("aiokafka", "asyncpg", "faststream", "opentelemetry", "prometheus_client"),
-    *("pydantic_settings", "starlette", "typer", "uvicorn", "uvloop"),
+    *("pydantic_settings", "starlette", "typer", "uvicorn"),
 )
 """What the real service needs besides, as modules."""
 
