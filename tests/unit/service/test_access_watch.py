@@ -32,6 +32,8 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
         Refused("the login"),
         BrokerUnavailable("gone"),
         Seen(),
+        BrokerUnavailable("gone"),
+        Seen(uncoordinated=["group"]),
     ]
 
     async def asked(*_: object) -> Seen:
@@ -43,10 +45,17 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
     monkeypatch.setattr("credit_service.kafka.watch.look", asked)
     watch = AccessWatch(CONNECTION, Status({}))
     seen = []
-    for _ in range(4):
+    for _ in range(6):
         await watch.ask()
-        seen.append((watch.is_answered, watch.reading))
-    assert seen == [(False, False), (True, True), (False, True), (True, False)]
+        seen.append((watch.is_answered, watch.reading, watch.is_coordinated))
+    assert seen == [
+        (False, False, False),
+        (True, True, False),
+        (False, True, False),
+        (True, False, True),
+        (False, False, False),
+        (True, False, False),
+    ]
 
 
 async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:

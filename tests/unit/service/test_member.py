@@ -37,7 +37,10 @@ class Surroundings:
         self.leaderless: set[Any] = set()
         self.ledger_is_away = False
         self.is_answered = True
+        self.is_coordinated = True
         self.reading = False
+        self.takes_offsets = True
+        self.stopped = 0
         self.silent = False
         self.fetches: list[Any] = []
         self.suspicions = 0
@@ -57,6 +60,20 @@ class Surroundings:
 
     def hears_nothing(self) -> bool:
         return self.silent
+
+    async def start(self) -> None: ...
+    async def ask(self) -> None: ...
+
+    async def until_time(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        self.stopped += 1
+        self.is_running = self.takes_offsets = True
+
+    async def commit(self, _: Any) -> None:
+        if not self.takes_offsets:
+            raise KafkaTimeoutError
 
     def suspect(self) -> None:
         self.suspicions += 1
@@ -195,3 +212,32 @@ async def test_a_partition_that_nobody_leads_is_an_excuse(
 
     monkeypatch.setattr("credit_service.kafka.member.look", look)
     assert await member.excuse(is_told_of_all=is_told_of_all) == excuse
+
+
+@pytest.mark.parametrize("is_well", [True, False])
+async def test_who_can_commit_no_more_joins_again_if_the_group_is_well_without_it(
+    is_well: bool, member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_service.kafka.member.CUT_OFF_SECONDS", 0.05)
+    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.member.Subscriber", lambda *_: around)
+    await member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not member.opening)
+    around.takes_offsets, around.is_coordinated = False, is_well
+    looking_after = [asyncio.create_task(member.stay_in()), asyncio.create_task(member.keep_group_offsets())]
+    try:
+        await eventually(lambda: around.stopped or (not is_well and member.group_offsets.failing_seconds > 0.2))
+        assert around.stopped == is_well
+        assert member.is_in
+        assert bool(member.group_offsets.failing_seconds) is not is_well
+    finally:
+        for task in looking_after:
+            task.cancel()
+        await asyncio.gather(*looking_after, return_exceptions=True)
+
+
+async def test_who_is_cut_off_waits_while_partitions_are_shared_out_anew(member: Member) -> None:
+    member.group_offsets._failing_since = 0.0
+    assert member.is_cut_off
+    member.is_rejoining = True
+    assert not member.is_cut_off

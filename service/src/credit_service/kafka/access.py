@@ -31,11 +31,15 @@ NOT_TOLD = -(2**31)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights."""
+    """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
+
+    `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well.
+    """
 
     partitions: dict[str, int] = field(default_factory=dict)
     leaderless: list[str] = field(default_factory=list)
     refused: list[Right] = field(default_factory=list)
+    uncoordinated: list[str] = field(default_factory=list)
 
 
 async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
@@ -47,8 +51,8 @@ async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
         async with asyncio.timeout(LOOK_SECONDS_MAX), _any_broker(connection) as broker:
             seen = await _topics(broker, needed)
             for right in needed:
-                if right.kind != "topic" and await _is_refused(connection, broker, right):
-                    seen.refused.append(right)
+                if right.kind != "topic":
+                    await _ask_coordinator(connection, broker, right, seen)
     except TimeoutError:
         raise BrokerUnavailable(f"no answer within {LOOK_SECONDS_MAX} s") from None
     return seen
@@ -82,18 +86,19 @@ def _may(operations: int, operation: Operation) -> bool:
     return operations == NOT_TOLD or bool(operations >> BITS[operation] & 1)
 
 
-async def _is_refused(connection: KafkaConnection, broker: Any, right: Right) -> bool:
+async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Right, seen: Seen) -> None:
     kind = GROUP if right.kind == "group" else TRANSACTION
     found = await broker.send(FindCoordinatorRequest(right.name, kind))
-    if found.error_code:
-        # Any other error passes: a broker that has just started has no coordinator yet.
-        return bool(found.error_code in (GROUP_REFUSED, TRANSACTION_REFUSED))
-    if kind == TRANSACTION:
-        return False
-    async with _broker(connection, found.host, found.port) as coordinator:
-        answer = await coordinator.send(GroupsRequest([right.name]))
-    (error_code, *_, operations), *_ = answer.groups
-    return error_code == GROUP_REFUSED or (not error_code and not _may(operations, right.operation))
+    error_code, operations = found.error_code, NOT_TOLD
+    if not error_code and kind == GROUP:
+        async with _broker(connection, found.host, found.port) as coordinator:
+            answer = await coordinator.send(GroupsRequest([right.name]))
+        (error_code, *_, operations), *_ = answer.groups
+    if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
+        seen.refused.append(right)
+    elif error_code:
+        # A broker that has just started has no coordinator yet, or one that still loads.
+        seen.uncoordinated.append(right.name)
 
 
 @asynccontextmanager

@@ -133,14 +133,18 @@ class Intake:
 
     async def run(self) -> None:
         """Takes turns until `stop` is called; ends between two batches."""
-        staying = asyncio.create_task(self._member.stay_in())
+        membership = [
+            asyncio.create_task(self._member.stay_in()),
+            asyncio.create_task(self._member.keep_group_offsets()),
+        ]
         try:
             async with asyncio.TaskGroup() as lanes:
                 for lane in self._lanes:
                     lanes.create_task(self._run(lane))
         finally:
-            staying.cancel()
-            await asyncio.gather(staying, return_exceptions=True)
+            for task in membership:
+                task.cancel()
+            await asyncio.gather(*membership, return_exceptions=True)
 
     async def _run(self, lane: Lane) -> None:
         while not self._stopping.is_set():
@@ -219,7 +223,6 @@ class Intake:
             if lane.timers.is_time():
                 worked |= await self._sweep(lane, at_end)
             self._member.open_out_of_range(lane)
-            await self._member.group_offsets.commit(self._member.consumer)
             self._member.go_on_with_drained(lane)
             return worked
 

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 ANSWER_SECONDS_MAX = 10.0
 PAUSES_READ_EVERY_SECONDS = 2.0
+# Longer than Kafka gives a member that is not heard of, and than a rebalance.
+CUT_OFF_SECONDS = 60.0
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -103,8 +105,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """Commits what is stored, and leaves the group."""
         await self._cancel_opening()
         if self._subscriber is not None and self.is_in:
-            await self.group_offsets.commit(self.consumer, at_once=True)
+            await self.group_offsets.commit(self.consumer)
             await self._subscriber.stop()
+
+    async def keep_group_offsets(self) -> None:
+        """Lets Kafka know how far the ledger has come. Ends only when it is cancelled."""
+        while True:
+            try:
+                await self.group_offsets.keep_up(lambda: self.consumer if self.is_in else None)
+            except Exception:  # a defect must not leave lag monitors blind for good
+                log.exception("Kafka's offsets could not be looked after, trying again")
+                await asyncio.sleep(RETRY_SECONDS)
 
     # --- in the group, or not
 
@@ -117,7 +128,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             try:
                 await self._access.until_time()
                 await self._access.ask()
-                if self.is_in and (self._is_broken or (self._access.reading and self.hears_nothing)):
+                is_refused = self._access.reading and self.hears_nothing
+                if self.is_in and (self._is_broken or is_refused or self.is_cut_off):
                     await self._drop()
                     log.warning("left the group")
                     await asyncio.sleep(RETRY_SECONDS)
@@ -132,6 +144,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """Whether no broker has answered lately, or partitions cannot be opened."""
         return bool(self._opening) or self.consumer.hears_nothing()
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the group, whose coordinator answers others, has taken nothing from this member for long.
+
+        It would read on from partitions that Kafka gave to others, and never hear of new ones.
+        """
+        is_failing = not self.is_rejoining and self.group_offsets.failing_seconds > CUT_OFF_SECONDS
+        return is_failing and self._access.is_coordinated
+
     async def _drop(self) -> None:
         """Out of the group, with nothing buffered."""
         self.is_rejoining = True
@@ -144,6 +165,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             if self.is_in:
                 buffered = {TopicPartition(*partition) for lane in self._lanes for partition in lane.merge.partitions}
                 self._forget(buffered | self._left_alone | self.consumer.assignment())
+                self.group_offsets.begin_anew()
             subscriber, self._subscriber = self._subscriber, None
         # Not while lanes are held: a revoke that is under way would wait for them.
         if subscriber is not None:
@@ -176,8 +198,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         async with self._lanes.at_rest():
             if self.is_in:
                 await self._cancel_opening()
-                await self.group_offsets.commit(self.consumer, at_once=True)
+                await self.group_offsets.commit(self.consumer)
                 self._forget(revoked)
+                self.group_offsets.begin_anew()
             self._abandon.clear()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:

@@ -21,13 +21,14 @@ ASK_AGAIN_SECONDS_MAX = 10.0
 class AccessWatch:
     """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused.
 
-    `is_answered`: a broker has answered when last asked.
+    `is_answered`: a broker has answered when last asked. `is_coordinated`: so has the one that looks after the group.
     """
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
         self.reading = False
         self.publishing = False
         self.is_answered = True
+        self.is_coordinated = False
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
@@ -54,6 +55,7 @@ class AccessWatch:
 
     async def ask(self) -> None:
         """Looks at all rights of the service. A broker that does not answer leaves open what is refused."""
+        self.is_coordinated = False
         try:
             seen = await look(self._connection, [*self._reading, *self._publishing])
         except Refused as error:
@@ -65,6 +67,7 @@ class AccessWatch:
         else:
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = _overlap(seen.refused, self._publishing)
+            self.is_coordinated = self._connection.group_id not in seen.uncoordinated
             self._tell(str(not_allowed(seen.refused)) if seen.refused else None)
         self.is_answered = True
 
