@@ -6,7 +6,6 @@ import asyncio
 import re
 import shlex
 import signal
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,10 @@ from credit_contracts import (
 )
 from credit_service.cli.main import app
 from support.access import logins
-from support.credits import COMMAND_SECONDS_MAX, CREDITS, environment
+from support.credits import COMMAND_SECONDS_MAX, environment
+from support.forked import Forked
 from support.traffic import event
+from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -100,16 +101,18 @@ async def play(deployment: Deployment) -> None:
     assert await service.terminate() == 0
 
 
-def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
+async def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
     """Exit code and stderr; commands that never end are ended by Ctrl-C."""
     words = shlex.split(example)
     while "=" in words[0]:
         words.pop(0)  # the port of the example may be taken
     if set(words) & set(ASKING) and "--yes" not in words:
         words.append("--yes")  # there is nobody to ask
-    process = subprocess.Popen(
-        [CREDITS, *words[1:]],
-        env=environment(
+    out, said = deployment.folder / "out", deployment.folder / "said"
+    said.write_text("")
+    command = Forked(
+        *words[1:],
+        environment=environment(
             **deployment.settings,
             kafka_bootstrap_servers=deployment.kafka,
             kafka_group_id=deployment.group,
@@ -117,28 +120,25 @@ def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
             http_port=0,
             health_port=0,
         ),
-        cwd=deployment.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        folder=deployment.folder,
+        stdout=out,
+        stderr=said,
     )
     if example.endswith("credits serve") or example.startswith("credits tail"):
-        assert process.stderr is not None
-        process.stderr.readline()  # it has begun
-        process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=COMMAND_SECONDS_MAX)
-    return process.returncode, said
+        await eventually(lambda: "\n" in said.read_text(), what="it has begun")
+        command.send_signal(signal.SIGINT)
+    async with asyncio.timeout(COMMAND_SECONDS_MAX):
+        return await command.wait(), said.read_text()
 
 
-# Some seventy programs, started from nothing.
+# Some seventy commands, one after the other.
 @pytest.mark.timeout(600)
 async def test_the_examples_work(played: Deployment) -> None:
-    ended = {one: await asyncio.to_thread(run_example, played, one) for one in EXAMPLES}
+    ended = {one: await run_example(played, one) for one in EXAMPLES}
     connection = await asyncpg.connect(played.database_url)
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1 WHERE account_id = 'acme'")
     await connection.close()
-    repaired, said = await asyncio.to_thread(run_example, played, REPAIR)
+    repaired, said = await run_example(played, REPAIR)
     assert repaired == 1, "dead letters are left for a person"
     assert said.count("1  balances are made anew") == 2, "to be done, and done"
     assert {one: code for one, (code, _) in ended.items()} == {one: ENDS_WITH.get(one, 0) for one in EXAMPLES}
