@@ -54,6 +54,8 @@ async def sizes_of(deployment: Deployment, *, vacuumed: bool = False) -> Sizes:
         if vacuumed:
             await _drained(connection)
             await connection.execute("VACUUM")
+            # It keeps the pages of the outbox's fullest moment: the same after a billion messages as after a thousand.
+            await connection.execute("REINDEX TABLE credits.outbox")
         rows = await connection.fetch(SIZES)
     finally:
         await connection.close()

@@ -13,7 +13,7 @@ from credit_service.application.ports import Positions
 
 log = structlog.get_logger(__name__)
 
-COMMIT_EVERY_SECONDS = 0.25
+COMMIT_EVERY_SECONDS = 1.0
 COMMIT_SECONDS_MAX = 5.0
 COMMIT_AGAIN_SECONDS = 5.0
 
