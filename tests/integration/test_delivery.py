@@ -75,8 +75,7 @@ async def test_the_same_id_with_other_content_is_a_dead_letter_without_effect(de
     service = await deployment.start()
     async with deployment.upstream() as upstream:
         await upstream.send([plan("a", 5), generate("a", "first", event_id="one")])
-        await deployment.oracle().drained()
-        before = await deployment.oracle().observe()
+        before = await deployment.oracle().settled()
         (again, other) = await upstream.send(
             [generate("a", "first", event_id="one"), generate("a", "other", event_id="one")]
         )

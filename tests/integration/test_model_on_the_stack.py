@@ -215,9 +215,7 @@ async def test_the_service_agrees_with_the_model(deployment: Deployment) -> None
             suppress_health_check=list(HealthCheck),
         )
         await asyncio.to_thread(run_state_machine_as_test, ServiceAgainstModel, settings=few)
-        oracle = deployment.oracle()
-        await oracle.drained()
-        broken = violations(await oracle.observe())
+        broken = violations(await deployment.oracle().settled())
         run = await reconcile(deployment, late_refund="days:20")
         # Each account has events of the same names.
         odd = [f for f in run.findings if f["kind"] not in ("key-shared", "dead-letter-waiting")]

@@ -191,9 +191,7 @@ async def is_blocked(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
 
 async def check_gap(deployment: Deployment, sent: list[Sent], *, missing: int | None) -> None:
     """One gap is recorded, and of what was sent all is decided that does not lie in it."""
-    oracle = deployment.oracle()
-    await oracle.drained()
-    observed = await oracle.observe()
+    observed = await deployment.oracle().settled()
     (gap,) = observed.gaps
     skipped = [s for s in sent if gap["expected_offset"] <= s.offset < gap["resumed_offset"]]
     assert skipped
@@ -226,9 +224,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(deployment: Deployme
         sent = await upstream.send(charges("a", 5, begin=20))
     # Until the broker's word of the new topic is out, there seems to be nothing to read.
     service = await (await deployment.start()).ready()
-    oracle = deployment.oracle()
-    await oracle.drained()
-    observed = await oracle.observe()
+    observed = await deployment.oracle().settled()
     gaps = [(g["expected_offset"], g["resumed_offset"], g["log_end_offset"]) for g in observed.gaps]
     assert gaps == [(20, 0, 5)]
     assert {d["id"] for d in observed.decisions} >= {s.event.id for s in sent}

@@ -93,16 +93,24 @@ class Oracle:
         await observe_topics(self.kafka, observed)
         return observed
 
-    async def check(self, *, repeats: bool = False, within_seconds: float = 40, but: Collection[str] = ()) -> Observed:
-        """Waits until the service has drained, then asserts every promise; returns what was seen.
+    async def settled(self, within_seconds: float = 40, *, but: Collection[str] = ()) -> Observed:
+        """Waits until the service has drained, and returns what was seen then, all of one moment.
 
-        `repeats` allows that what was published lies there again, as after a restore from a backup.
+        A timer may decide between the look at the ledger and the one at the topics; then both are looked at again.
         """
         for _ in range(_LOOKS_MAX):
             await self.drained(within_seconds, but=but)
             observed = await self.observe()
             if not (observed.outbox or observed.claims) and await self._decided() == len(observed.decisions):
-                break  # else a timer has decided between the look at the ledger and the one at the topics
+                break
+        return observed
+
+    async def check(self, *, repeats: bool = False, within_seconds: float = 40, but: Collection[str] = ()) -> Observed:
+        """Waits until the service has drained, then asserts every promise; returns what was seen.
+
+        `repeats` allows that what was published lies there again, as after a restore from a backup.
+        """
+        observed = await self.settled(within_seconds, but=but)
         assert_holds(observed, repeats=repeats, but=but)
         return observed
 

@@ -128,16 +128,24 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             try:
                 await self._access.until_time()
                 await self._access.ask()
-                is_refused = self._access.reading and self.hears_nothing
-                if self.is_in and (self._is_broken or is_refused or self.is_cut_off):
+                if self.is_in and (why := self._why_it_has_to_leave()):
                     await self._drop()
-                    log.warning("left the group")
+                    log.warning("left the group", cause=why)
                     await asyncio.sleep(RETRY_SECONDS)
                 if not self.is_in and not self._access.reading:
                     await self._join_again()
             except Exception:  # a defect must not leave it out for good
                 log.exception("membership could not be looked after, trying again")
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _why_it_has_to_leave(self) -> str | None:
+        if self._is_broken:
+            return "the group was lost"
+        if self._access.reading and self.hears_nothing:
+            return "Kafka refuses what is needed to read"
+        if self.is_cut_off:
+            return "the group, which is well, takes nothing from this member"
+        return None
 
     @property
     def hears_nothing(self) -> bool:
