@@ -47,9 +47,9 @@ async def test_it_leaves_and_joins_again(deployment: Deployment) -> None:
         # What is read is decided all the same, and by nobody else.
         await upstream.send([event(ProspectGenerated(account_id="a", prospect_id="p"), AT)])
         await eventually(lambda: len(service.logged("batch")) > 1)
-        (left,) = cast("list[Any]", await eventually(lambda: service.logged("left the group")))
+        (left,) = cast("list[Any]", await eventually(lambda: service.logged("left the group"), within_seconds=60))
         assert left["cause"] == "the group, which is well, takes nothing from this member"
-        await eventually(lambda: service.logged("joined the group again"))
+        await eventually(lambda: service.logged("joined the group again"), within_seconds=60)
         await upstream.send([event(ProspectGenerated(account_id="a", prospect_id="q"), AT)])
     observed = await deployment.oracle().check()
     assert [account["balance"] for account in observed.accounts] == [48]
