@@ -102,8 +102,8 @@ class Oracle:
             await self.drained(within_seconds, but=but)
             observed = await self.observe()
             if not (observed.outbox or observed.claims) and await self._decided() == len(observed.decisions):
-                break
-        return observed
+                return observed
+        raise AssertionError(f"something was decided or waited during each of {_LOOKS_MAX} looks")
 
     async def check(self, *, repeats: bool = False, within_seconds: float = 40, but: Collection[str] = ()) -> Observed:
         """Waits until the service has drained, then asserts every promise; returns what was seen.

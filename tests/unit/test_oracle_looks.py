@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from support.observed import Observed
 from support.oracle import Oracle
 
@@ -34,3 +36,12 @@ async def test_what_was_decided_while_it_looked_is_looked_at_again() -> None:
     observed = await oracle.settled()
     # Twice too few, once with something that is not published yet, and then all of it.
     assert (oracle.looks, len(observed.decisions), observed.outbox) == (4, 4, [])
+
+
+async def test_what_never_comes_to_rest_is_told() -> None:
+    class Restless(Looking):
+        async def _decided(self) -> int:
+            return self.looks + 1
+
+    with pytest.raises(AssertionError, match="during each of 10 looks"):
+        await Restless("", "", "", "").settled()

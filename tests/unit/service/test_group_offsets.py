@@ -119,3 +119,14 @@ async def test_while_out_of_the_group_nothing_is_committed_and_what_is_new_is_fo
     offsets.begin_anew()
     assert await offsets.commit(consumer)
     assert consumer.asked == []
+
+
+async def test_who_has_nothing_left_to_commit_fails_no_more(offsets: GroupOffsets, positions: dict[Any, int]) -> None:
+    consumer = Consumer()
+    consumer.refuses = True
+    offsets.note_moved([ZERO])
+    assert not await offsets.commit(consumer)
+    assert offsets.failing_seconds > 0
+    positions.clear()  # other members have got all
+    assert await offsets.commit(consumer)
+    assert offsets.failing_seconds == 0

@@ -31,7 +31,7 @@ class GroupOffsets:
 
     @property
     def failing_seconds(self) -> float:
-        """For how long none could be committed; 0 after one that could."""
+        """For how long none could be committed; 0 after one that could, and when none is due."""
         return time.monotonic() - self._failing_since if self._failing_since is not None else 0.0
 
     def begin_anew(self) -> None:
@@ -63,6 +63,7 @@ class GroupOffsets:
             offsets = {TopicPartition(*p): self._positions[p] for p in self._moved if p in self._positions}
             self._moved.clear()
             if not offsets:
+                self._failing_since = None
                 return True
             is_done, began = False, time.monotonic()
             try:
