@@ -88,7 +88,9 @@ class Program:
             assert await process.wait() == 0
 
     def has_read_first_day(self) -> bool:
-        return len(self.printed) == len(FIRST_DAY) + 1
+        # What it keeps, and not what it printed: that is a moment earlier, and it is killed next.
+        guard = self.guard()
+        return guard.changes.newest == len(FIRST_DAY) and guard.declines.newest > 0
 
     def has_read_again(self) -> bool:
         guard = self.guard()
