@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from credit_local_stack import NoDockerError, StackError
 from credit_local_stack.servers import CHOICE
@@ -25,6 +26,11 @@ _TESTS = Path(__file__).parent
 _WITHOUT_SERVERS = ("unit", "property", "contract")
 _SERVERS = pytest.StashKey[ExitStack]()
 _WHY_NO_SERVERS = "TEST_RUN_WHY_NO_SERVERS"
+
+# Repeatable in CI; elsewhere a failure prints what reproduces it. A test takes what is set when it is read: so, here.
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("local", deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def pytest_configure(config: pytest.Config) -> None:

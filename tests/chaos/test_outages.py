@@ -17,29 +17,19 @@ import pytest
 
 from credit_local_stack import Stack
 from credit_service.postgres.migrate import migrate
+from support.locks import waiting_for_a_lock
 from support.oracle import Oracle
 from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream, random_traffic, slices
 from support.wait import eventually
-
-TRANSACTIONS_OF_THE_SERVICE = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE application_name = 'credit-service' AND xact_start IS NOT NULL AND wait_event_type = 'Lock'
-"""
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 
 pytestmark = pytest.mark.local_stack
 
 
-async def transactions_that_wait(connection: asyncpg.Connection) -> object:
-    # Within one transaction Postgres shows its activity as it was at the first look.
-    await connection.execute("SELECT pg_stat_clear_snapshot()")
-    return await connection.fetchval(TRANSACTIONS_OF_THE_SERVICE)
-
-
-async def says_that_kafka_is_away(service: ServiceProcess) -> bool:
-    return "kafka" in await service.problems()
+async def says_that_is_away(service: ServiceProcess, what: str) -> bool:
+    return what in await service.problems()
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +72,15 @@ async def test_postgres_killed_inside_a_transaction(own_stack: Stack, deployment
         await eventually(lambda: has_decided(service, 4))
         blocker = await asyncpg.connect(deployment.database_url)
         await blocker.execute("BEGIN; LOCK credits.decisions IN ACCESS EXCLUSIVE MODE")
-        await eventually(lambda: transactions_that_wait(blocker), what="inside a transaction")
+        await upstream.send(random_traffic(33, events=10))
+        await eventually(lambda: waiting_for_a_lock(blocker), what="inside a transaction")
         await asyncio.to_thread(own_stack.kill_postgres)
         blocker.terminate()
-        assert "database" in await service.problems()
+        await eventually(lambda: says_that_is_away(service, "database"), what="the service to say so")
         await sending
         await asyncio.to_thread(own_stack.start_postgres)
     await has_settled(deployment.oracle())
-    assert await service.problems() == {}
+    await service.ready()
     assert sum(batch["retries"] for batch in service.logged("batch")) > 0
     assert await service.terminate() == 0
 
@@ -108,11 +99,11 @@ async def killed_under_load(own_stack: Stack, deployment: Deployment, rounds: in
             sending = asyncio.create_task(send_slowly(upstream, 37 + round_, 900))
             await eventually(more_batches)
             await asyncio.to_thread(own_stack.kill_kafka)
-            await eventually(lambda: says_that_kafka_is_away(service), what="the service to say so")
+            await eventually(lambda: says_that_is_away(service, "kafka"), what="the service to say so")
             await asyncio.to_thread(own_stack.start_kafka)
             await sending
             await has_settled(deployment.oracle())
-    assert await service.problems() == {}
+    await service.ready()
     assert await service.terminate() == 0
 
 

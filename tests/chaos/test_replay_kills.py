@@ -69,7 +69,8 @@ async def killed_at_a_point(deployment: Deployment, point: str, rounds: int) -> 
 
 async def killed_at_random(deployment: Deployment, rounds: int) -> None:
     rng = seeded("random")
-    await passed_over(deployment, rng, events=max(300, rounds * 120))
+    # More than it can replay before it is killed, also when the kill comes late.
+    await passed_over(deployment, rng, events=max(1_200, rounds * 120))
     connection = await asyncpg.connect(deployment.database_url)
     try:
         for _ in range(rounds):

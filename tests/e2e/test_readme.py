@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
 from credit_contracts.topics import PARTITIONS
-from credit_local_stack.ports import free_port
 from credit_local_stack.servers import CHOICE
 from credit_service.application.asyncapi import Deployed
 from credit_service.application.process import REFUSALS
@@ -31,6 +30,7 @@ from credit_service.http.health import health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.credits import CREDITS, run_credits
+from support.ports import next_port
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
 
@@ -93,8 +93,8 @@ def environment(database_url: str, kafka: str, topic_prefix: str) -> Iterator[di
         "CREDITS_KAFKA_BOOTSTRAP_SERVERS": kafka,
         "CREDITS_KAFKA_GROUP_ID": f"{topic_prefix}readme",
         "CREDITS_TOPIC_PREFIX": topic_prefix,
-        "CREDITS_HTTP_PORT": str(free_port()),
-        "CREDITS_HEALTH_PORT": str(free_port()),
+        "CREDITS_HTTP_PORT": str(next_port()),
+        "CREDITS_HEALTH_PORT": str(next_port()),
     }
 
     async def tidy() -> None:

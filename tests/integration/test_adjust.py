@@ -20,7 +20,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events, run_credits
-from support.oracle import violations
+from support.promises import violations
 from support.traffic import event
 
 if TYPE_CHECKING:

@@ -80,6 +80,7 @@ async def pass_over(deployment: Deployment, sent: Iterable[Sent]) -> None:
         )
     finally:
         await connection.close()
+    await deployment.forget_members()
     consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka, group_id=deployment.group, enable_auto_commit=False)
     try:
         await consumer.start()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from credit_local_stack.ports import free_port
 from support.forked import Forked
 from support.oracle import Oracle
+from support.ports import next_port
 from support.topics import expire_members, make_topics, remove_topics, topics_of
 from support.traffic import Upstream
 from support.wait import eventually
@@ -49,15 +49,16 @@ class ServiceProcess:
         return self.log.read_text(errors="replace")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """The lines that say `event`."""
-        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        """The lines that say `event`; the last may be half written."""
+        whole = self.said().split("\n")[:-1]
+        lines = [json.loads(line) for line in whole if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     async def problems(self) -> dict[str, str]:
         """What `/readyz` says is missing; nothing when ready."""
         assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
         async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=5)
+            answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=30)
         problems: dict[str, str] = answer.json().get("problems", {})
         assert (answer.status_code == 200) == (not problems)
         return problems
@@ -121,7 +122,7 @@ class Deployment:
             # Only shown when the test fails.
             sys.stdout.write(f"--- {process.log.name}\n{process.said()[-_LOG_BYTES_SHOWN:]}\n")
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await remove_topics(self.kafka, await topics_of(self.kafka, self.prefix))
         except (OSError, TimeoutError, RuntimeError):
             pass  # of a broker that a test has ended
@@ -143,7 +144,7 @@ class Deployment:
 
         `faults` is Python that breaks some of its parts before it begins.
         """
-        http_port, health_port = free_port(), free_port()
+        http_port, health_port = next_port(), next_port()
         log = self.folder / f"service-{len(self.processes)}.log"
         chosen = {
             "database_url": self.database_url,

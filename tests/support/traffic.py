@@ -76,7 +76,11 @@ class Upstream:
     def __init__(self, kafka: str, prefix: str) -> None:
         self._prefix = prefix
         self._producer: Any = AIOKafkaProducer(
-            bootstrap_servers=kafka, acks="all", enable_idempotence=True, max_request_size=16 * 1024 * 1024
+            bootstrap_servers=kafka,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=16 * 1024 * 1024,
+            request_timeout_ms=120_000,  # for as long as a broker is away
         )
 
     async def __aenter__(self) -> Upstream:

@@ -1,4 +1,4 @@
-"""The oracle looks again when something was decided while it looked."""
+"""The oracle looks again when something was done while it looked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Looking(Oracle):
-    """Sees a decision more each time than the time before, until there are three; the outbox has one row at first."""
+    """Sees a decision more each time than the time before, and there are three more than it sees at first.
+
+    The third look sees a row in the outbox, the fourth the end of a transaction that is not over.
+    """
 
     looks = 0
 
@@ -23,25 +26,41 @@ class Looking(Oracle):
     async def observe(self) -> Observed:
         self.looks += 1
         seen = Observed("t-", decisions=[{}] * self.looks)
+        if self.looks == 2:
+            raise OSError("the broker is not there for a moment")
         if self.looks == 3:
             seen.outbox = [{}]
+        if self.looks == 4:
+            seen.open_ends = [("t-plan-changed", 0)]
         return seen
 
-    async def _decided(self) -> int:
-        return max(3, self.looks)
+    async def _written(self) -> tuple[int, int]:
+        return max(3, self.looks), 0
 
 
 async def test_what_was_decided_while_it_looked_is_looked_at_again() -> None:
     oracle = Looking("", "", "", "")
     observed = await oracle.settled()
-    # Twice too few, once with something that is not published yet, and then all of it.
-    assert (oracle.looks, len(observed.decisions), observed.outbox) == (4, 4, [])
+    assert (oracle.looks, len(observed.decisions), observed.outbox, observed.open_ends) == (5, 5, [], [])
+
+
+async def test_what_became_a_dead_letter_while_it_looked_is_looked_at_again() -> None:
+    class Dying(Looking):
+        async def observe(self) -> Observed:
+            self.looks += 1
+            return Observed("t-", dead_letters=[{}] * (self.looks - 1))
+
+        async def _written(self) -> tuple[int, int]:
+            return 0, 1
+
+    oracle = Dying("", "", "", "")
+    assert len((await oracle.settled()).dead_letters) == 1
 
 
 async def test_what_never_comes_to_rest_is_told() -> None:
     class Restless(Looking):
-        async def _decided(self) -> int:
-            return self.looks + 1
+        async def _written(self) -> tuple[int, int]:
+            return self.looks + 1, 0
 
-    with pytest.raises(AssertionError, match="during each of 10 looks"):
-        await Restless("", "", "", "").settled()
+    with pytest.raises(AssertionError, match="nothing is done during a look; last: False"):
+        await Restless("", "", "", "").settled(0.5)

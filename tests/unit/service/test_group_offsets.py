@@ -42,6 +42,7 @@ def positions() -> dict[Any, int]:
 def offsets(positions: dict[Any, int], monkeypatch: pytest.MonkeyPatch) -> GroupOffsets:
     monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_EVERY_SECONDS", 0.01)
     monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_SECONDS_MAX", 60)
     return GroupOffsets(positions)
 
 

@@ -31,21 +31,22 @@ def record(offset: int, event_id: str = "i", prospect_id: str = "p") -> Record:
 
 
 class Records:
-    """A source of batches of one record each, which ends, or goes on for ever."""
+    """A source of batches of one record each, which ends, or says so and waits for ever."""
 
-    def __init__(self, records: Sequence[Record], *, ends: bool = True) -> None:
+    def __init__(self, records: Sequence[Record], *, waits: asyncio.Event | None = None) -> None:
         self.eaten = 0
         self.was_closed = False
         self.asked_for: list[int] = []
         self._records = records
-        self._ends = ends
+        self._waits = waits
 
     async def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
         self.asked_for.append(records_max)
         try:
             for one in self._records:
                 yield [one]
-            if not self._ends:
+            if self._waits:
+                self._waits.set()
                 await asyncio.Event().wait()
         finally:
             self.was_closed = True
@@ -144,10 +145,8 @@ async def test_a_batch_that_cannot_be_stored_ends_it(monkeypatch: pytest.MonkeyP
 
 async def test_it_ends_while_it_waits_for_more() -> None:
     ending = asyncio.Event()
-    source = Records([record(0)], ends=False)
-    running = asyncio.create_task(dry_run(source, Knows(), ending))
-    asyncio.get_running_loop().call_later(0.05, ending.set)
-    replayed = await running
+    source = Records([record(0)], waits=ending)
+    replayed = await dry_run(source, Knows(), ending)
     assert (replayed.is_interrupted, replayed.read, source.was_closed) == (True, 1, True)
 
 

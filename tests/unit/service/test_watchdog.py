@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import Mock, call
 
 import pytest
 
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.sights import Backlog, LaneSight
 from credit_service.kafka.status import Status
+from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
 from credit_service.watch.watchdog import Look, Watchdog
+from support.wait import eventually
 
 IDLE = Look(at=0.0, decided_at=0.0, waits=False, is_excused=False)
 WAITS = replace(IDLE, waits=True)
@@ -219,7 +223,7 @@ def stands_here(payload):
 
 async def main():
     async with guarded(0.5):
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0)
         stands_here("hunter2")
 
 asyncio.run(main())
@@ -230,16 +234,16 @@ asyncio.run(main())
     assert "hunter2" not in done.stderr
 
 
-def test_a_loop_that_turns_is_left_alone() -> None:
-    program = """
-import asyncio, time
-from credit_service.watch.loop_guard import guarded
-
-async def main():
-    async with guarded(0.3):
-        await asyncio.sleep(0.6)
-    time.sleep(0.5)
-
-asyncio.run(main())
-"""
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+async def test_a_loop_that_turns_puts_the_alarm_off_and_takes_it_back_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put_off, taken_back = Mock(), Mock()
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", put_off)
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", taken_back)
+    async with guarded(0.02):
+        await eventually(lambda: put_off.call_count > 9)
+        taken_back.assert_not_called()
+    taken_back.assert_called_once_with()
+    assert put_off.call_args_list == [call(0.02, exit=True)] * put_off.call_count
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "it goes on putting it off"

@@ -37,9 +37,10 @@ _SETTINGS = {
     "share.coordinator.state.topic.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # A killed broker is let in again when its old session has run out: 9 s unless told otherwise.
+    # A killed broker is let in again when its old session has run out: 9 s unless told otherwise. One that gets no
+    # processor for so long is taken for dead.
     "broker.heartbeat.interval.ms": "500",
-    "broker.session.timeout.ms": "2500",
+    "broker.session.timeout.ms": "6000",
     # The cleaner takes 128 MiB of the heap unless told otherwise.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
 }

@@ -12,16 +12,20 @@ HOST = "127.0.0.1"
 _CANDIDATES = range(15_000, 32_000)
 _TRIES_MAX = 200
 
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
+    """Return a port that nobody listens on at this moment, and that this process was not given before."""
     for port in random.SystemRandom().sample(_CANDIDATES, _TRIES_MAX):
-        if _is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise OSError(f"none of {_TRIES_MAX} ports tried on {HOST} is free")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether somebody could listen on it now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

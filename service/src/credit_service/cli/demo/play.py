@@ -13,8 +13,8 @@ from credit_service.cli.demo.service import POLL_SECONDS, ServiceProcess, Stoppe
 from credit_service.cli.demo.story import Sent, Step, Story
 from credit_service.kafka.connection import KafkaConnection
 
-ANSWERED_SECONDS_MAX = 20
-START_SECONDS_MAX = 20
+ANSWERED_SECONDS_MAX = 60
+START_SECONDS_MAX = 60
 
 Outcomes = dict[str, str]
 """What was decided, by event id."""

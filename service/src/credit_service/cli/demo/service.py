@@ -18,9 +18,9 @@ from urllib.parse import quote, urlencode
 
 from credit_service.application.tokens import Scope, Token, new_token, sha256_of
 
-READY_SECONDS_MAX = 30
-ANSWER_SECONDS_MAX = 5
-END_SECONDS_MAX = 20
+READY_SECONDS_MAX = 60
+ANSWER_SECONDS_MAX = 30
+END_SECONDS_MAX = 40
 NOTICE_SECONDS_MAX = 2
 LOG_LINES_SHOWN = 15
 POLL_SECONDS = 0.02
