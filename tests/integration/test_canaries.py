@@ -42,6 +42,10 @@ import asyncio
 from credit_service.application import process
 from credit_service.kafka import intake, relay
 from credit_service.postgres import read
+from credit_service.tracing import export
+
+# The collector is a thread of the test, which may have to wait for its turn.
+export.SEND_SECONDS_MAX = export.FLUSH_SECONDS_MAX = 30
 
 def words(where):
     return "kanarienvogel." + where + "@example.com"
@@ -249,7 +253,7 @@ async def asked(service: ServiceProcess) -> dict[str, str]:
     }
     answers = {}
     wrong = {"Authorization": f"Bearer {TOKEN[:-1]}y"}
-    async with httpx.AsyncClient(headers=given) as client:
+    async with httpx.AsyncClient(headers=given, timeout=60) as client:
         for port, paths in ((service.http_port, api), (service.health_port, health)):
             for n, path in enumerate(paths):
                 for method, added in (("GET", {}), ("POST", {}), ("GET", wrong)):
@@ -378,7 +382,7 @@ async def test_no_password_comes_out_however_the_start_fails(deployment: Deploym
             return part in await service.problems()
 
         await eventually(says_so, what=f"not ready for {part}")
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=60) as client:
             said |= {f"{part}: {page}": (await client.get(page)).text for page in ("/readyz", "/metrics")}
         assert await service.terminate() == 0
         said[f"log of {part}"] = service.said()

@@ -266,7 +266,7 @@ async def record_at(deployment: Deployment, topic: str, partition: int, offset: 
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         consumer.seek(place, offset)
-        record = await asyncio.wait_for(consumer.getone(), 10)
+        record = await asyncio.wait_for(consumer.getone(), 30)
     finally:
         await consumer.stop()
     read = decode(record.headers, record.value)

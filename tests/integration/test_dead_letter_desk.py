@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -33,6 +33,7 @@ from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock
 from support.credits import CREDITS, environment, run_credits
+from support.locks import waiting_for_a_lock
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -155,11 +156,7 @@ class Desk:
                 yield
 
                 async def all_wait() -> bool:
-                    blocked = await self.connection.fetchval(
-                        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-                        "AND datname = current_database()"
-                    )
-                    return bool(blocked >= waiting)
+                    return await waiting_for_a_lock(self.connection) >= waiting
 
                 await eventually(all_wait, what=f"{waiting} wait")
         finally:
@@ -375,10 +372,7 @@ async def test_a_retry_and_the_same_message_live_have_one_effect(at: Desk, first
 
     async def waits(number: int) -> None:
         async def do_wait() -> bool:
-            waiting = await at.connection.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return bool(waiting == number)
+            return await waiting_for_a_lock(at.connection) == number
 
         await eventually(do_wait)
 
@@ -452,10 +446,11 @@ async def test_a_retry_that_is_ended_from_outside_is_no_traceback_and_goes_on(at
         assert process.stdout is not None
         assert process.stderr is not None
         await process.stderr.readline()
+        if way == "nobody reads":
+            process.stdout._transport.close()  # type: ignore[attr-defined] # a reader that goes away
     if way == "interrupted":
-        process.send_signal(signal.SIGINT)
-    else:
-        process.stdout._transport.close()  # type: ignore[attr-defined] # a reader that goes away
+        with suppress(ProcessLookupError):  # it was done before
+            process.send_signal(signal.SIGINT)
     talk = await process.stderr.read()
     exit_code = await process.wait()
 
@@ -481,13 +476,7 @@ async def test_an_interrupted_retry_of_a_group_is_noted_as_such(at: Desk) -> Non
             stderr=asyncio.subprocess.PIPE,
         )
 
-        async def waits() -> bool:
-            statement = (
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return bool(await at.connection.fetchval(statement))
-
-        await eventually(waits)
+        await eventually(lambda: waiting_for_a_lock(at.connection))
         process.send_signal(signal.SIGINT)
         told, talk = await process.communicate()
     await holder.close()

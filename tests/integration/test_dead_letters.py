@@ -48,7 +48,7 @@ GENERATED, PLAN = "prospect-generated", "plan-changed"
 
 def poison() -> dict[str, tuple[str, bytes | None, Headers, str]]:
     """By its name: the topic, the value, the headers, and the reason that is due. Times are those of the call."""
-    ahead = (datetime.now(UTC) + timedelta(minutes=6)).isoformat().encode()
+    ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat().encode()
     return {
         "broken JSON": (GENERATED, b'{"account_id": ', headers(), "not-json"),
         "no value": (GENERATED, None, headers(), "no-value"),
@@ -73,7 +73,7 @@ def poison() -> dict[str, tuple[str, bytes | None, Headers, str]]:
         "no headers": (GENERATED, data(), [], "bad-envelope"),
         "no id": (GENERATED, data(), headers(ce_id=b""), "bad-envelope"),
         "a time without a zone": (GENERATED, data(), headers(ce_time=b"2026-01-01T00:00:00"), "bad-envelope"),
-        "six minutes ahead": (GENERATED, data(), headers(ce_time=ahead), "from-the-future"),
+        "a day ahead": (GENERATED, data(), headers(ce_time=ahead), "from-the-future"),
         "before the epoch": (GENERATED, data(), headers(ce_time=b"1969-12-31T23:59:59Z"), "before-1970"),
         "above 512 KiB": (GENERATED, b"x" * (600 * 1024), headers(), "not-json"),
         "ten megabytes": (GENERATED, b"x" * (10 * MIB), headers(), "too-large"),

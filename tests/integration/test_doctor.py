@@ -81,6 +81,7 @@ async def played(deployment: Deployment) -> Deployment:
     service = await (await deployment.start()).ready()
     await deployment.oracle().drained()
     assert await service.terminate() == 0
+    await deployment.forget_members()
     return deployment
 
 
@@ -93,6 +94,7 @@ async def member(played: Deployment) -> AsyncIterator[Any]:
         group_id=played.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        session_timeout_ms=60_000,
     )
     try:
         await member.start()
@@ -475,24 +477,36 @@ async def test_settings_that_are_missing_are_wrong_use(deployment: Deployment) -
 
 
 async def test_nothing_is_written(well: Deployment, connection: Any) -> None:
-    tables = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
-    before = await connection.fetchval(tables)
+    async def is_alone() -> bool:
+        others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        return not await connection.fetch(others)
+
+    async def written() -> int:
+        # A session is counted at its end.
+        await eventually(is_alone)
+        changes = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
+        return int(await connection.fetchval(changes))
+
+    before = await written()
     async with admin(well.kafka) as client:
         groups = [name for name, _ in await client.list_consumer_groups() if well.prefix in name]
         committed = await client.list_consumer_group_offsets(well.group)
     assert (await doctor(well)).unwell == {}
-    assert await connection.fetchval(tables) == before
+    assert await written() == before
     async with admin(well.kafka) as client:
         assert sorted(n for n, _ in await client.list_consumer_groups() if well.prefix in n) == sorted(groups)
         assert await client.list_consumer_group_offsets(well.group) == committed
 
 
 async def test_a_replay_that_was_killed_is_told_after_a_while(well: Deployment, connection: Any) -> None:
-    process = start_replay(well, "--rate", "1")
-    begun = "SELECT count(*) FROM operations"
-    await eventually(lambda: connection.fetchval(begun))
-    process.send_signal(signal.SIGKILL)
-    assert await process.wait() == -signal.SIGKILL
+    async with connection.transaction():
+        # So that it does not come to its end before it is killed.
+        await connection.execute("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE")
+        process = start_replay(well)
+        begun = "SELECT count(*) FROM operations"
+        await eventually(lambda: connection.fetchval(begun))
+        process.send_signal(signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
     assert (await doctor(well)).unwell == {}
     await connection.execute("UPDATE operations SET started_at = started_at - interval '2 h'")
     assert (await doctor(well)).told("operations") == "never ended: replay 1 of lee, begun 2 h ago"
