@@ -16,7 +16,13 @@ from credit_service.kafka.refusal import Refused
 from credit_service.kafka.rights import USES, Right, Use, named, rights
 from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
-from support.secured_service import connection_of, each_is_told_and_taken_up_again, says, secured_deployment
+from support.secured_service import (
+    connection_of,
+    each_is_told_and_taken_up_again,
+    published,
+    says,
+    secured_deployment,
+)
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credit_service.kafka.connection import KafkaConnection
-    from support.service import Deployment
+    from support.service import Deployment, ServiceProcess
 
 # One loop: aiokafka does not wait for the end of connections that were refused.
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
@@ -69,6 +75,10 @@ async def _has_all(connection: KafkaConnection, needed: list[Right]) -> bool:
     return not (await look(connection, needed)).refused
 
 
+async def _has_none(connection: KafkaConnection, needed: list[Right]) -> bool:
+    return len((await look(connection, needed)).refused) == len(needed)
+
+
 async def _is_told(connection: KafkaConnection, needed: list[Right], told: str) -> bool:
     try:
         await hold(connection, needed)
@@ -99,11 +109,13 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
         Right("topic", connection.cursor_topic, "read"),
     ]
     await each_is_told_and_taken_up_again(secured, secured_broker, service, missing)
-    await commands_run_with_their_rights_alone(secured, secured_broker)
+    await commands_run_with_their_rights_alone(secured, secured_broker, service)
     assert await service.terminate() == 0
 
 
-async def commands_run_with_their_rights_alone(secured: Deployment, broker: SecuredBroker) -> None:
+async def commands_run_with_their_rights_alone(
+    secured: Deployment, broker: SecuredBroker, service: ServiceProcess
+) -> None:
     as_ops = broker.settings(OPS, OPS_PASSWORD) | {
         "database_url": secured.database_url,
         "kafka_group_id": secured.group,
@@ -113,6 +125,7 @@ async def commands_run_with_their_rights_alone(secured: Deployment, broker: Secu
     async def run(command: str) -> subprocess.CompletedProcess[str]:
         return await asyncio.to_thread(run_credits, *command.split(), folder=secured.folder, **as_ops)
 
+    ops = connection_of(broker, secured, OPS, OPS_PASSWORD)
     for use, command, told in COMMANDS:
         refused = await run(command)
         assert refused.returncode == 1, refused
@@ -120,7 +133,9 @@ async def commands_run_with_their_rights_alone(secured: Deployment, broker: Secu
         assert f"Kafka does not allow: {told} topic {secured.prefix}" in said, refused
         assert "Traceback" not in refused.stderr
         listed = json.loads((await run(f"topics acls --principal User:{OPS} --for {use} --output json")).stdout)
-        await broker.allow(OPS, [Right(one["kind"], one["name"], one["operation"]) for one in listed])
+        needed = [Right(one["kind"], one["name"], one["operation"]) for one in listed]
+        await broker.allow(OPS, needed)
+        await eventually(partial(_has_all, ops, needed), what=f"{use} allowed")
         done = await run(command)
         if use == "doctor":
             # What is wrong then is that the topics are not as the contracts say.
@@ -131,4 +146,7 @@ async def commands_run_with_their_rights_alone(secured: Deployment, broker: Secu
             assert done.stdout.endswith("6 published events.\n       2  dead-letter-waiting\n"), done
         else:
             assert done.returncode == 0, done
-        await broker.refuse(OPS, [Right(one["kind"], one["name"], one["operation"]) for one in listed])
+        if use == "trigger":
+            await published(service, 7)
+        await broker.refuse(OPS, needed)
+        await eventually(partial(_has_none, ops, needed), what=f"{use} refused")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from credit_service.kafka import access
 from credit_service.kafka.access import look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable, Refused
@@ -16,6 +17,13 @@ from support.secured import SERVICE_PASSWORD, SecuredBroker
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
 
 WRONG_PASSWORD = {"kafka_sasl_password": "hunter3"}
+
+
+@pytest.fixture(autouse=True)
+def _is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that has just started may take long for its first TLS connection."""
+    for name in ("LOOK_SECONDS_MAX", "REQUEST_SECONDS_MAX", "ONE_OF_SEVERAL_SECONDS_MAX"):
+        monkeypatch.setattr(access, name, 60)
 
 
 def connection(broker: SecuredBroker, **settings: str) -> KafkaConnection:

@@ -203,7 +203,7 @@ async def test_up_ends_with_ctrl_c_and_leaves_no_env_file(tmp_path: Path) -> Non
         processes = descendants(process.pid)
 
         os.killpg(process.pid, signal.SIGINT)
-        await eventually(lambda: process.poll() is not None, what="end of credits-stack up")
+        await eventually(lambda: process.poll() is not None, within_seconds=120, what="end of credits-stack up")
 
         assert process.returncode == 0
     assert list(addresses) == ["CREDITS_DATABASE_URL", "CREDITS_KAFKA_BOOTSTRAP_SERVERS"]
@@ -222,7 +222,7 @@ async def test_up_ends_with_the_reason_when_a_server_ends_by_itself(tmp_path: Pa
         processes = descendants(process.pid)
         next(process for process in processes if "java" in process.name()).kill()
 
-        await eventually(lambda: process.poll() is not None, what="end of credits-stack up")
+        await eventually(lambda: process.poll() is not None, within_seconds=120, what="end of credits-stack up")
         assert process.stderr
         assert "Kafka has ended by itself" in process.stderr.read()
 

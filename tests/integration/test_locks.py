@@ -11,10 +11,10 @@ from credit_service.application.faults import LedgerUnavailable
 from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
+from support.locks import waiting_for_a_lock
 from support.wait import eventually
 
 NOW = datetime.now(UTC)
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def while_open(
     async with ledger.transaction() as transaction:
         await transaction.lock_and_load([Wake(name, NOW, 1) for name in first])
         waits = asyncio.ensure_future(second)
-        await eventually(lambda: connection.fetchval(WAITING))
+        await eventually(lambda: waiting_for_a_lock(connection))
     return (await asyncio.gather(waits, return_exceptions=True))[0]
 
 

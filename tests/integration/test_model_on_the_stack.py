@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 import asyncpg
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -26,7 +27,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State
 from support.clock import GRACE, Clock
-from support.oracle import violations
+from support.promises import violations
 from support.reconciled import reconcile
 from support.service import Deployment
 from support.traffic import Upstream
@@ -184,6 +185,7 @@ class AccountOnTheStack:
 HELD_BY_THE_MODEL = ("charges:", "declines:", "prospects:")
 
 
+@pytest.mark.timeout(600)
 async def test_the_service_agrees_with_the_model(deployment: Deployment) -> None:
     await deployment.make_topics()
     async with (

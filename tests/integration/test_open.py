@@ -38,6 +38,7 @@ from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits, run_credits_after
+from support.locks import waiting_for_a_lock
 from support.stack import fresh_database
 from support.wait import eventually
 
@@ -363,7 +364,9 @@ async def test_killed_in_the_middle_and_run_again_it_ends_as_one_run(
     customers: Customers, stack: Addresses, database_template: str
 ) -> None:
     name = customers.write(many(200, 99))
-    with customers.start(name) as running:
+    with customers.start("-", "--format", "jsonl") as running:
+        # The other half never comes, so that it cannot end before it is killed.
+        await feed(running, many(100, 99))
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
@@ -587,13 +590,12 @@ async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> N
 
 async def test_ctrl_c_lets_the_batch_in_hand_end(customers: Customers) -> None:
     name = customers.write(first_rows(3))
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with connected(customers.database_url) as connection:
         lock = connection.transaction()
         await lock.start()
         await connection.execute("LOCK TABLE credits.accounts IN EXCLUSIVE MODE")
         with customers.start(name) as running:
-            await eventually(lambda: customers.ask(waiting))
+            await eventually(lambda: waiting_for_a_lock(connection))
             running.send_signal(signal.SIGINT)
             await lock.rollback()
             _, err = running.communicate()

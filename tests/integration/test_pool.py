@@ -23,7 +23,9 @@ async def last_statement_after_use(database_url: str) -> str:
         return statement
 
 
-async def test_a_connection_comes_back_without_a_word(database_url: str) -> None:
+async def test_a_connection_comes_back_without_a_word(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PLANS_KEPT_SECONDS", 3600.0)
+
     assert await last_statement_after_use(database_url) == "SELECT pg_backend_pid()"
 
 

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from credit_service.postgres.repair import only_repair
 from support.credits import CREDITS, environment
+from support.locks import waiting_for_a_lock
 from support.observed import CHANGES, DECLINES
 from support.reconciled import Run, reconcile
 from support.topics import delete_records
@@ -343,14 +344,17 @@ def started(deployment: Deployment) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(("how", "exit_code"), [("closed pipe", 1), ("Ctrl-C", 130)])
 async def test_broken_off_it_leaves_no_trace(small: Deployment, connection: Any, how: str, exit_code: int) -> None:
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
+    locking = await asyncpg.connect(small.database_url)
+    await locking.execute("BEGIN; LOCK TABLE credits.decisions IN ACCESS EXCLUSIVE MODE")
     with started(small) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        await eventually(lambda: waiting_for_a_lock(connection), what="it has begun")
         if how == "closed pipe":
             process.stdout.close()
         else:
-            await eventually(lambda: (small.folder / ".found.json.part").exists())  # it has begun
             process.send_signal(signal.SIGINT)
+        await locking.close()
         assert await asyncio.to_thread(process.wait, 60) == exit_code
         assert process.stderr.read() == ""
     assert [f.name for f in small.folder.iterdir() if "found.json" in f.name] == []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
-LIMIT_SECONDS = 10
+LIMIT_SECONDS = 60
 
 
 class Topic:

@@ -17,6 +17,7 @@ import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from support.credits import CREDITS, environment
+from support.locks import waiting_for_a_lock
 from support.observed import INCOMING, OUTGOING, read_topics
 from support.replays import WHY, pass_over, replay, settings_of, start_replay
 from support.topics import admin, delete_records
@@ -442,7 +443,6 @@ async def test_one_that_is_killed_has_a_beginning_and_no_end(small: Deployment, 
 
 
 LOCK = "LOCK TABLE credits.accounts IN EXCLUSIVE MODE"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 async def test_ctrl_c_ends_it_after_the_batch_in_hand(small: Deployment, connection: Any) -> None:
@@ -452,7 +452,7 @@ async def test_ctrl_c_ends_it_after_the_batch_in_hand(small: Deployment, connect
     locking = await asyncpg.connect(small.database_url)
     await locking.execute(f"BEGIN; {LOCK}")
     process = start_replay(small, "--rate", "1", "--topic", "prospect-generated")
-    await eventually(lambda: connection.fetchval(WAITING), what="it decides something")
+    await eventually(lambda: waiting_for_a_lock(connection), what="it decides something")
     process.send_signal(signal.SIGINT)
     await locking.close()
     assert await process.wait() == 130
@@ -464,6 +464,8 @@ async def test_ctrl_c_ends_it_after_the_batch_in_hand(small: Deployment, connect
 
 
 async def test_ctrl_c_while_it_waits_for_its_pace(small: Deployment, connection: Any) -> None:
+    async with small.upstream() as upstream:
+        await pass_over(small, await upstream.send([generated("acme", f"p-{n}") for n in range(60)]))
     process = start_replay(small, "--rate", "1")
     begun = "SELECT count(*) FROM credits.operations"
     await eventually(lambda: connection.fetchval(begun), what="it has begun")

@@ -19,8 +19,9 @@ from credit_contracts import InOrder, Place, Repeat, SequenceGuard, Verdict, dec
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData, PlanChanged, ProspectGenerated
 from credit_local_stack.postgres import postgres_binaries
+from support.locks import waiting_for_a_lock
 from support.observed import CHANGES, DECLINES, Message, Observed
-from support.oracle import violations
+from support.promises import violations
 from support.service import Deployment
 from support.topics import delete_records, make_topic, remove_topics
 from support.traffic import Sent, event, random_traffic
@@ -79,15 +80,14 @@ async def test_events_since_the_backup_are_decided_again_and_published_again(
     """What is published again has the same ids, so that consumers who keep the last sequence see a repeat."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
-        sent = await upstream.send(random_traffic(23, events=1_500))
+        await upstream.send(random_traffic(23, events=1_500))
         await upstream.send_raw("email-bounced", b"not json")
-    first = await deployment.start(batch_records_max="25")
-
-    async def has_decided_some() -> bool:
-        return await fetch(deployment.database_url, "SELECT count(*) FROM credits.decisions") > len(sent) / 4
-
-    await eventually(has_decided_some)
+    # The backup has a part of the decisions, and events that wait to be published.
+    killed = await deployment.start(batch_records_max="25", kill_at="after-commit:15")
+    assert await killed.ended() < 0
+    await deployment.forget_members()
     async with backup(deployment, tmp_path) as restored:
+        first = await deployment.start()
         before = await deployment.oracle().check()
         assert await first.terminate() == 0
         deployment.database_url = restored
@@ -177,16 +177,12 @@ async def test_retention_that_overtakes_a_running_service_is_a_recorded_gap(depl
         async with blocker.transaction():
             await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
             sent = await upstream.send(charges("a", 30_000, begin=10))
-            await eventually(lambda: is_blocked(blocker))
+            await eventually(lambda: waiting_for_a_lock(blocker))
             await delete_records(deployment.kafka, {_partition(sent): sent[29_000].offset})
         await blocker.close()
         await check_gap(deployment, sent, missing=None)
         assert len(service.logged("offsets are gone, messages may be missing")) == 1
         assert await service.terminate() == 0
-
-
-async def is_blocked(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
-    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
 async def check_gap(deployment: Deployment, sent: list[Sent], *, missing: int | None) -> None:

@@ -121,8 +121,9 @@ def test_every_statement_says_first_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("statistics", ["with statistics", "before the first ANALYZE"])
 async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connection, statistics: str) -> None:
     if statistics == "with statistics":
-        await connection.execute(FILL)
-        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("SET statement_timeout = 0")
+        await connection.execute(FILL, timeout=120)
+        await connection.execute("VACUUM ANALYZE", timeout=120)
         # What the service's sessions forbid must not be what hides a missing index: here the planner chooses freely.
         await connection.execute("SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on")
     scans = {}
