@@ -10,14 +10,13 @@ import asyncio
 import os
 import pkgutil
 import signal
-import sys
 import threading
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import credit_service
-from credit_local_stack.process import die_with_parent
+from support.forked_child import be_credits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,8 @@ _IMPORTED = [
 ]
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(_IMPORTED)
+# The stack, too: `be_credits` needs one of its modules, and it is dear.
+_CONTEXT.set_forkserver_preload([*_IMPORTED, "credit_local_stack"])
 
 # Threads of a test run commands side by side; that one has ended can be read once, and starting another reads it, too.
 _ONE_AT_A_TIME = threading.Lock()
@@ -52,7 +52,7 @@ class Forked:
         for path in (stdout, stderr):
             path.touch()
         self._process = _CONTEXT.Process(
-            target=_be_credits, args=(arguments, dict(environment), folder, stdout, stderr, first), daemon=True
+            target=be_credits, args=(arguments, dict(environment), folder, stdout, stderr, first), daemon=True
         )
         with _ONE_AT_A_TIME:
             self._process.start()
@@ -89,29 +89,3 @@ class Forked:
         exit_code = self.returncode
         assert exit_code is not None
         return exit_code
-
-
-def _be_credits(
-    arguments: tuple[str, ...], environment: dict[str, str], folder: Path, stdout: Path, stderr: Path, first: str
-) -> None:
-    """What the child does: as the installed script, with what a new process would find."""
-    if die := die_with_parent(signal.SIGKILL, parent=os.getppid()):
-        die()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    for number, path in ((1, stdout), (2, stderr)):
-        with path.open("ab") as file:
-            os.dup2(file.fileno(), number)
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    # Unbuffered or not, and in which encoding, was decided for the parent's.
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.argv = ["credits", *arguments]
-
-    exec(first, {})  # noqa: S102 - a fault that a test makes
-    from credit_service.cli.main import main
-
-    sys.exit(main())
