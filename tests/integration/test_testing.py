@@ -133,10 +133,9 @@ class Real:
         """Once all that was sent is decided, and all that is due has happened."""
 
         async def is_settled() -> bool:
-            due = await self._pool.fetchval(
-                "SELECT count(*) FROM credits.accounts WHERE next_timer_at <= $1", at - GRACE
-            )
-            return await self._clock.taken_in() >= self._taken_in and due == 0
+            # In this order: what is decided may set a timer.
+            has_all = await self._clock.taken_in() >= self._taken_in
+            return has_all and await self._pool.fetchval(_DUE, at - GRACE) == 0
 
         await eventually(is_settled)
 
