@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 from credit_local_stack.process import die_with_parent
@@ -22,6 +23,8 @@ def be_credits(
     """What the child does: as the installed script, with what a new process would find."""
     if die := die_with_parent(signal.SIGKILL, parent=os.getppid()):
         die()
+    # The server of forks ends when nobody holds this any more, and this process ends with it: it must not hold it, too.
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # nobody else closes it
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

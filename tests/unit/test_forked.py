@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
+import sys
+from asyncio.subprocess import DEVNULL
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.credits import CREDITS, environment, run_credits
 from support.forked import Forked
+from support.wait import eventually
 
 
 @pytest.mark.parametrize(
@@ -54,3 +60,29 @@ def test_many_at_once_from_many_threads_each_have_their_own_end(tmp_path: Path) 
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(ended, range(40))) == list(range(40))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+if __name__ == "__main__":
+    from support.forked import Forked
+    waits, out = "import signal; signal.pause()", Path("out")
+    forked = Forked("--help", environment={{}}, folder=Path.cwd(), stdout=out, stderr=out, first=waits)
+    Path("pid").write_text(str(forked.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED.format(path=sys.path))
+    # No pipe: what holds it open is what is looked for here.
+    process = await asyncio.create_subprocess_exec(sys.executable, "killed.py", cwd=tmp_path, stdout=DEVNULL)
+    assert await process.wait() == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        await eventually(lambda: not Path(f"/proc/{pid}").exists(), what="its end")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
