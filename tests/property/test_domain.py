@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import PlanChanged
-from credit_service.domain.catch_up import early_inputs
+from credit_service.domain.catch_up import TurnBounds, next_portion
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.domain.prospect import stays_of
@@ -26,7 +26,7 @@ from property.histories import (
     ordered_about,
     rules,
 )
-from support.domain import NOW, Story, event
+from support.domain import NOW, Story
 from support.published import read_back
 from support.rows import Rows
 
@@ -46,10 +46,15 @@ def take(rows: Rows, items: Sequence[Item], with_rules: Rules) -> None:
 
 
 def taken(batches: Sequence[Sequence[Item]], with_rules: Rules) -> Rows:
-    """What is stored after `batches`, each loaded anew, once nothing waits any more."""
+    """What is stored after `batches`, each loaded anew."""
     rows = Rows()
     for items in batches:
         take(rows, items, with_rules)
+    return settled(rows, with_rules)
+
+
+def settled(rows: Rows, with_rules: Rules) -> Rows:
+    """Once nothing waits any more of accounts that have a plan."""
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         take(rows, [Wake(name, START, 0) for name in lagging], with_rules)
     return rows
@@ -242,24 +247,35 @@ def test_timers_may_come_of_themselves_or_with_the_next_event(
     assert outcome(taken([woken], with_rules)) == outcome(taken([items], with_rules))
 
 
-@given(histories(late=False, reused_ids=False), rules())
-@settings(max_examples=100)
-def test_a_wake_of_what_must_come_first_changes_nothing_else(items: Items, with_rules: Rules) -> None:
-    """As the application does it: wakes of their own while an event is far ahead of its account."""
-    rows = Rows()
-    far_ahead = [
-        *items,
-        *(
-            event(PlanChanged(account_id=name, plan_id="last", monthly_credits=1), NOW, f"last {name}")
-            for name in ("acme", "bolt")
-        ),
-    ]
-    for item in far_ahead:
-        while early := early_inputs(rows.load([item], unparked_max=1_000), [item], NOW):
-            take(rows, early, with_rules)
-        take(rows, [item], with_rules)
+turn_bounds = st.builds(TurnBounds, st.integers(1, 4), st.integers(1, 3))
 
-    assert outcome(rows) == outcome(taken([far_ahead], with_rules))
+
+@given(histories(), rules(), turn_bounds, st.data())
+@settings(max_examples=200)
+def test_the_size_of_batches_does_not_show(
+    items: Items, with_rules: Rules, bounds: TurnBounds, data: st.DataObject
+) -> None:
+    """However the history is cut into batches, and however few turns of months one transaction takes on."""
+    rows = Rows()
+    left = items
+    while left:
+        size = data.draw(st.integers(1, len(left)), label="batch")
+        take_in_portions(rows, left[:size], with_rules, bounds)
+        left = left[size:]
+
+    assert outcome(settled(rows, with_rules)) == outcome(taken([[item] for item in items], with_rules))
+
+
+def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bounds: TurnBounds) -> None:
+    """One batch as the application decides it."""
+    while items:
+        accounts = rows.load(items, unparked_max=with_rules.unparked_max)
+        portion = next_portion(accounts, items, NOW, bounds)
+        before = {name: row["next_timer_at"] for name, row in rows.accounts.items()}
+        take(rows, portion.inputs, with_rules)
+        # Turns that do not come about would be asked for again and again.
+        assert portion.taken or before != {name: row["next_timer_at"] for name, row in rows.accounts.items()}
+        items = items[portion.taken :]
 
 
 @given(histories(), rules())

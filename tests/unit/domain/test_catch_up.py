@@ -3,7 +3,7 @@ from __future__ import annotations
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain import catch_up
-from credit_service.domain.catch_up import early_inputs
+from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Wake
 from support.domain import ACCOUNT, NOW, Story, event, time
@@ -13,12 +13,27 @@ def generated(at: str, prospect: str = "ann") -> Incoming:
     return event(ProspectGenerated(account_id=ACCOUNT, prospect_id=prospect), time(at), f"{prospect} {at}")
 
 
-def wakes(story: Story, *inputs: Incoming | Wake) -> list[Wake]:
-    return [early for early in early_of(story, *inputs) if isinstance(early, Wake)]
+def portion_of(story: Story, *inputs: Input) -> Portion:
+    return next_portion(story.rows.load(inputs, unparked_max=1_000), inputs, NOW)
 
 
-def early_of(story: Story, *inputs: Incoming | Wake) -> list[Incoming | Wake]:
-    return list(early_inputs(story.rows.load(inputs, unparked_max=1_000), inputs, NOW))
+def wakes(story: Story, *inputs: Input) -> list[Wake]:
+    """The turns that come before `inputs`; none if all of `inputs` fit."""
+    portion = portion_of(story, *inputs)
+    if portion.taken:
+        assert portion == (inputs, len(inputs))
+        return []
+    return [early for early in portion.inputs if isinstance(early, Wake)]
+
+
+def in_portions(story: Story, *inputs: Input) -> list[int]:
+    """Decides all of them; how many decisions each transaction made."""
+    left, sizes = inputs, []
+    while left:
+        portion = portion_of(story, *left)
+        sizes.append(len(story.batch(portion.inputs).decisions))
+        left = left[portion.taken :]
+    return sizes
 
 
 def first_plan(at: str, source: str = "/tests", event_id: str = "plan") -> Incoming:
@@ -39,25 +54,60 @@ def test_more_periods_than_a_batch_takes_come_before_it(hundred: Story) -> None:
     assert wakes(hundred, generated("2031-02-15")) == [Wake(ACCOUNT, time("2031-02-15"), 60)]
 
 
-def test_the_latest_event_says_how_far(hundred: Story) -> None:
-    assert wakes(hundred, generated("2034-01-01"), generated("2033-01-01")) == [Wake(ACCOUNT, time("2034-01-01"), 60)]
+def test_the_first_event_says_how_far(hundred: Story) -> None:
+    inputs = generated("2033-01-01", "ann"), generated("2034-01-01", "bob")
+    assert wakes(hundred, *inputs) == [Wake(ACCOUNT, time("2033-01-01"), 60)]
+
+
+def test_an_event_past_more_turns_is_left_for_the_next_transaction(hundred: Story) -> None:
+    inputs = generated("2026-01-20", "ann"), generated("2030-01-15", "bob"), generated("2031-02-15", "cy")
+    assert portion_of(hundred, *inputs) == (inputs[:2], 2)
+
+
+def test_what_has_no_effect_says_nothing(hundred: Story) -> None:
+    """A repeat of an early event, and one whose id an early event has."""
+    hundred.generate("ann", "2026-01-10", event_id="ann 2033-01-01")
+    assert wakes(hundred, generated("2033-01-01", "ann"), generated("2026-01-20")) == []
+
+    inputs = generated("2026-01-20"), generated("2026-01-21", "bob")
+    again = event(inputs[0].data, time("2034-01-01"), inputs[0].id)
+    assert portion_of(hundred, inputs[0], again, inputs[1]).taken == 3
+
+
+def test_a_plan_on_the_instant_of_a_turn_comes_into_it(hundred: Story) -> None:
+    """Also where others are behind, so that turns come before it: the month's credits are those of the new plan."""
+    hundred.rows.accounts["other"] = {"next_timer_at": time("2026-01-15")}
+    on_the_turn = first_plan("2026-02-01")
+    other = event(ProspectGenerated(account_id="other", prospect_id="p"), time("2026-02-02"), "other")
+    accounts = hundred.rows.load([on_the_turn, other], unparked_max=1_000)
+    early = next_portion(accounts, [on_the_turn, other], NOW, TurnBounds(of_batch=1)).inputs
+    assert {item.account_id for item in early} == {"other"}
+    hundred.batch([on_the_turn])
+    assert hundred.balance == 10
+
+    later = first_plan("2033-01-01", event_id="later")
+    assert wakes(hundred, later) == [Wake(ACCOUNT, time("2032-12-31 23:59:59.999999"), 60)]
 
 
 def test_years_are_caught_up_in_batches_and_then_the_event_is_decided(hundred: Story) -> None:
-    incoming = generated("2035-12-15")
-    sizes = []
-    while early := wakes(hundred, incoming):
-        sizes.append(len(hundred.batch(early).decisions))
-    decided = hundred.batch([incoming])
+    assert in_portions(hundred, generated("2035-12-15")) == [60, 59 + 1]
+    assert hundred.decisions[-1].outcome == "charged"
 
-    assert sizes == [60]
-    assert len(decided.decisions) == 59 + 1
-    assert decided.decisions[-1].outcome == "charged"
+
+def test_a_backlog_of_years_takes_the_months_one_by_one() -> None:
+    """Ninety-four months of a plan of 8, with 8 charges each."""
+    story = Story()
+    story.plan(8, "2026-01-01", anchor="2026-01-01")
+    months = [(2026 + month // 12, month % 12 + 1) for month in range(94)]
+    inputs = [generated(f"{y}-{m:02}-{10 + n}", f"{y} {m} {n}") for y, m in months for n in range(8)]
+    in_portions(story, *inputs)
+
+    assert [d.outcome for d in story.decisions if d.type == "prospect-generated"] == ["charged"] * 752
 
 
 def test_many_accounts_share_what_a_batch_takes() -> None:
     story = Story()
-    inputs: list[Incoming] = []
+    inputs: list[Input] = []
     for number in range(50):
         name = f"account {number}"
         story.rows.accounts[name] = {"next_timer_at": time("2026-02-01")}
@@ -91,25 +141,34 @@ def test_what_queues_behind_others_wakes_nobody() -> None:
     assert wakes(story, generated("2035-01-01")) == []
 
 
-def test_a_first_plan_of_long_ago_comes_before_the_events_of_its_batch(story: Story) -> None:
-    inputs = [first_plan("1990-01-01"), generated("2035-12-15")]
-    sizes = []
-    while early := early_of(story, *inputs):
-        sizes.append(len(story.batch(early).decisions))
-    decided = story.batch(inputs)
+def test_a_first_plan_of_long_ago_has_a_transaction_before_what_comes_later(story: Story) -> None:
+    sizes = in_portions(story, first_plan("1990-01-01"), generated("2035-12-15"))
 
     assert sizes[0] == 1
     assert max(sizes) <= 60
-    assert sum(sizes) + len(decided.decisions) == 1 + 45 * 12 + 11 + 1
-    assert (len(decided.duplicates), decided.decisions[-1].outcome) == (1, "charged")
+    assert sum(sizes) == 1 + 45 * 12 + 11 + 1
+    assert story.decisions[-1].outcome == "charged"
+
+
+def test_what_waits_for_a_first_plan_of_long_ago_comes_with_it(story: Story) -> None:
+    """In order of occurrence, not of arrival; who is behind them goes on in the next transaction."""
+    waiting = generated("2035-02-01", "bob"), generated("2035-01-01", "ann")
+    behind = generated("2035-12-15", "cy")
+    other = event(ProspectGenerated(account_id="other", prospect_id="p"), time("2035-12-16"), "other")
+    story.happens(waiting[0].data, "2034-12-01", "the first of all")
+    sizes = in_portions(story, *waiting, first_plan("1990-01-01"), behind, other)
+
+    assert sizes == [0, 1 + 45 * 12 + 1 + 3, 10 + 1]
+    decided = [d.prospect_id for d in story.decisions if d.type == "prospect-generated"]
+    assert decided == ["bob", "ann", "bob", "cy"]
 
 
 def test_a_first_plan_of_late_comes_along(story: Story) -> None:
-    assert early_of(story, first_plan("2035-01-01"), generated("2035-12-15")) == []
+    assert portion_of(story, first_plan("2035-01-01"), generated("2035-12-15")).taken == 2
 
 
-def test_a_first_plan_that_will_be_refused_does_not_come_before(story: Story) -> None:
-    assert early_of(story, first_plan("1969-12-31"), generated("2035-12-15")) == []
-    assert early_of(story, first_plan("1990-01-01", SERVICE_SOURCE), generated("2035-12-15")) == []
+def test_a_first_plan_that_will_be_refused_starts_nothing(story: Story) -> None:
+    for refused in (first_plan("1969-12-31"), first_plan("1990-01-01", SERVICE_SOURCE)):
+        assert portion_of(story, refused, generated("2035-12-15")).taken == 2
     story.generate("ann", "1990-01-01", event_id="plan")
-    assert early_of(story, first_plan("1990-01-01", event_id="plan"), generated("2035-12-15")) == []
+    assert portion_of(story, first_plan("1990-01-01", event_id="plan"), generated("2035-12-15")).taken == 2

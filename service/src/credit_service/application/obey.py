@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
-from credit_service.domain.catch_up import early_inputs
+from credit_service.domain.catch_up import next_portion
 from credit_service.domain.command import Answer, Command
 from credit_service.domain.decide import Rules, decide
 
@@ -41,11 +41,12 @@ async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dr
             async with ledger.transaction() as transaction:
                 accounts = await transaction.lock_and_load(commands)
                 now = await transaction.now()
-                # Timers that are too many to come along have transactions of their own, but not for a trial.
-                early = [] if dry_run else early_inputs(accounts, commands, now)
-                decided = decide(accounts, early or commands, now, rules)
+                # Turns that are too many to come along have transactions of their own, but not for a trial. Commands
+                # are never cut: they are all of one instant, so that no turn lies between two of an account.
+                inputs = commands if dry_run else next_portion(accounts, commands, now).inputs
+                decided = decide(accounts, inputs, now, rules)
                 await transaction.store(ToStore(now, accounts, decided, outbox_rows(decided)))
-                if not early:
+                if len(decided.answers) == len(commands):
                     answers = decided.answers
                 if dry_run:
                     raise _NotKept

@@ -27,7 +27,7 @@ from credit_service.application.ports import (
 )
 from credit_service.application.record import Record
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
-from credit_service.domain.catch_up import early_inputs
+from credit_service.domain.catch_up import Input, Portion, next_portion
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Place, Refused, Wake
 
@@ -61,11 +61,11 @@ class Undecidable(Exception):  # noqa: N818 - reads as the condition that it rep
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What came of some inputs, and is to be stored; `is_early`: not of those at hand, but of what comes before."""
+    """What came of `inputs`, and is to be stored: they are the first `taken` of those at hand, or turns before them."""
 
     what: ToStore
-    inputs: Sequence[Incoming | Wake]
-    is_early: bool
+    inputs: Sequence[Input]
+    taken: int
 
 
 async def fold(
@@ -78,18 +78,19 @@ async def fold(
 ) -> Folded:
     """Locks, loads and decides, storing nothing; `step` hears of each step that is done.
 
-    Timers that are too many to come along come first, in a transaction of their own, unless all is wanted `in_one_go`.
-    Raises `Undecidable` and what the transaction raises.
+    Where `inputs` bring more turns of months than one transaction takes on, it decides the first part of them only, or
+    turns that precede them (`next_portion`), unless all is wanted `in_one_go`. Raises `Undecidable` and what the
+    transaction raises.
     """
     accounts = await transaction.lock_and_load(inputs)
     now = await transaction.now()
     step("load")
-    early = [] if in_one_go else early_inputs(accounts, inputs, now)
     try:
-        decided = decide(accounts, early or inputs, now, rules)
+        portion = Portion(inputs, len(inputs)) if in_one_go else next_portion(accounts, inputs, now)
+        decided = decide(accounts, portion.inputs, now, rules)
     except Exception as error:
         raise Undecidable(type(error).__name__) from error
-    return Folded(ToStore(now, accounts, decided, outbox_rows(decided)), early or inputs, bool(early))
+    return Folded(ToStore(now, accounts, decided, outbox_rows(decided)), *portion)
 
 
 def reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
@@ -157,7 +158,7 @@ def _summed(counts: Counter[tuple[str, str]]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The input of one transaction."""
+    """What is to be decided and stored together."""
 
     inputs: Sequence[Incoming | Wake]
     records: Sequence[Record] = ()
@@ -198,6 +199,13 @@ class Processor:
         record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
         the ledger is not where this member believes it to be.
         """
+        report = Report()
+        while report.events < len(records):
+            report.add(await self._process_first(records[report.events :], abandon, trace))
+        return report
+
+    async def _process_first(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace) -> Report:
+        """As `process`, of as many of `records` as the ledger takes together; the report says how many that are."""
         work = _work_of(records, trace, moves_offsets=self._moves_offsets)
         for _ in range(2):
             try:
@@ -209,10 +217,7 @@ class Processor:
             reason = reason_of(refusal)
             letter = DeadLetter(records[0], reason["reason"], reason["detail"])
             return await self._until_stored(_Work([], (), [letter], work.next_offsets, trace), abandon)
-        middle = len(records) // 2
-        report = await self.process(records[:middle], abandon, trace)
-        report.add(await self.process(records[middle:], abandon, trace))
-        return report
+        return await self.process(records[: len(records) // 2], abandon, trace)
 
     async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
         """Lets due timers happen, and has parked events of accounts with a plan decided.
@@ -239,7 +244,7 @@ class Processor:
 
     async def _attempt(self, work: _Work, abandon: asyncio.Event) -> Report:
         pause_seconds = BACKOFF_SECONDS_FIRST
-        report = Report(events=len(work.records) or len(work.letters))
+        report = Report()
         while True:
             if abandon.is_set():
                 raise Abandoned
@@ -265,12 +270,11 @@ class Processor:
             self._tell(next(iter(self._denied.values()), None))
 
     async def _store(self, work: _Work, report: Report) -> None:
-        """One transaction; first others of their own for timers that are too many to come along."""
+        """One transaction, of all or the first part of the work; before it others of their own for turns before it."""
         is_stored = False
         while not is_stored:
             with work.trace.transaction() as traced:
                 is_stored = await self._store_once(work, _StepClock(report.seconds, traced), report)
-        self.positions.update(work.next_offsets)
 
     async def _store_once(self, work: _Work, clock: "_StepClock", report: Report) -> bool:
         self._reach("before-transaction")
@@ -279,7 +283,9 @@ class Processor:
             await transaction.lock_offsets(expected)
             folded = await fold(transaction, work.inputs, self._rules, clock.step)
             what = folded.what
-            if not folded.is_early:
+            has_come = folded.taken > 0 or not work.inputs
+            if has_come:
+                work = self._first_part(work, folded.taken)
                 what.dead_letters = [*work.letters, *_refused(what.decided.refused, work.records)]
                 what.next_offsets = work.next_offsets
             if traceparents := work.trace.traceparents:
@@ -292,7 +298,18 @@ class Processor:
         clock.step("commit")
         self._reach("after-commit")
         _count(report, what)
-        return not folded.is_early
+        if has_come:
+            self.positions.update(work.next_offsets)
+            report.events = len(work.records) or len(work.letters)
+        return has_come
+
+    def _first_part(self, work: _Work, inputs: int) -> _Work:
+        """The work up to its first input that is left; all of it if none is."""
+        if inputs == len(work.inputs):
+            return work
+        left = id(work.inputs[inputs])
+        records = next(n for n, record in enumerate(work.records) if id(record.content) == left)
+        return _work_of(work.records[:records], work.trace, moves_offsets=self._moves_offsets)
 
 
 class _StepClock:

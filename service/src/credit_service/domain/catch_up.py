@@ -1,26 +1,57 @@
-"""Periods that passed while nothing happened: how many there are, and how many one batch takes on."""
+"""Turns of months that passed while nothing happened: which come first, and how many one transaction takes on."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple, TypeAlias
 
-from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decide import AHEAD_MAX
+from credit_service.domain.decide import AHEAD_MAX, screen
 from credit_service.domain.decision import EARLIEST, PLAN_CHANGED, Incoming, Wake
+
+Input: TypeAlias = Incoming | Wake | Command
 
 TIMERS_PER_BATCH_MAX = 2_000
 TIMERS_PER_ACCOUNT_MAX = 60
 
+MOMENT = timedelta(microseconds=1)
 
-def early_inputs(
-    accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake | Command], now: datetime
-) -> Sequence[Incoming | Wake]:
-    """What needs a batch of its own before `inputs`: timers that are too many to come along, and first plans so old
-    that they would bring as many. Empty once what is left fits.
+
+class TurnBounds(NamedTuple):
+    """How many turns one transaction brings about, in all and of one account; both at least 1."""
+
+    of_batch: int = TIMERS_PER_BATCH_MAX
+    of_account: int = TIMERS_PER_ACCOUNT_MAX
+
+
+BOUNDS = TurnBounds()
+
+
+class Portion(NamedTuple):
+    """What one transaction decides: `inputs` are the first `taken` of those at hand, or turns that precede them."""
+
+    inputs: Sequence[Input]
+    taken: int
+
+
+def next_portion(
+    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, bounds: TurnBounds = BOUNDS
+) -> Portion:
+    """The part of `inputs` that the next transaction decides: all of them, unless they bring too many turns.
+
+    Then the turns that precede an account's first event come first, some at a time, in transactions of their own; an
+    account has no event that could come between. After that, `inputs` are cut before the event that lies past more
+    turns than are left. So each turn comes where it would have come if `inputs` were decided one by one.
     """
+    if _surely_fit(accounts, inputs, now, bounds):
+        return Portion(inputs, len(inputs))
+    return _early_turns(accounts, inputs, now, bounds) or _those_that_fit(accounts, inputs, now, bounds)
+
+
+def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, bounds: TurnBounds) -> bool:
+    """Whether there are few turns up to the latest input of each account, as there are in nearly all batches."""
     up_to: dict[str, datetime] = {}
-    first_plans: dict[str, Incoming] = {}
+    first_plans: dict[str, datetime] = {}
     latest = now + AHEAD_MAX
     for item in inputs:
         if isinstance(item, Wake):
@@ -28,40 +59,118 @@ def early_inputs(
         name, at = item.account_id, now if isinstance(item, Command) else item.occurred_at
         if EARLIEST <= at <= latest:
             up_to[name] = max(at, up_to.get(name, at))
-            if isinstance(item, Incoming) and name not in first_plans and _is_first_plan(accounts[name], item):
-                first_plans[name] = item
-    behind = {name: _periods_behind(accounts[name], first_plans.get(name), at) for name, at in up_to.items()}
-    if sum(behind.values()) <= TIMERS_PER_BATCH_MAX and max(behind.values(), default=0) <= TIMERS_PER_ACCOUNT_MAX:
-        return []
-    early: list[Incoming | Wake] = []
-    left = TIMERS_PER_BATCH_MAX
-    for name, periods in behind.items():
+            if item.type == PLAN_CHANGED and not accounts[name].has_started:
+                first_plans[name] = min(at, first_plans.get(name, at))
+    total = 0
+    for name, at in up_to.items():
+        account = accounts[name]
         if name in first_plans:
-            # Decided now, it is a duplicate when its own batch comes.
-            early += [first_plans[name]] if periods else []
-        elif periods and left:
-            timers = min(periods, TIMERS_PER_ACCOUNT_MAX, left)
-            early.append(Wake(name, up_to[name], timers))
+            turns = _months(first_plans[name], max(at, _latest_waiting(account, at)))
+        else:
+            turns = _turns_due(account, at)
+        if turns > bounds.of_account:
+            return False
+        total += turns
+    return total <= bounds.of_batch
+
+
+def _early_turns(
+    accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, bounds: TurnBounds
+) -> Portion | None:
+    """Turns before the first events of their accounts; None once those that are left come along with the events."""
+    behind: dict[str, tuple[datetime, int]] = {}
+    for item in inputs:
+        name = item.account_id
+        if name not in behind and (until := _until(accounts[name], item, now)) is not None:
+            behind[name] = until, _turns_due(accounts[name], until)
+    turns = [due for _, due in behind.values()]
+    if sum(turns) <= bounds.of_batch and max(turns, default=0) <= bounds.of_account:
+        return None
+    wakes, left = [], bounds.of_batch
+    for name, (until, due) in behind.items():
+        if timers := min(due, bounds.of_account, left):
+            wakes.append(Wake(name, until, timers))
             left -= timers
-    return early
+    return Portion(wakes, 0)
 
 
-def _is_first_plan(account: Account, incoming: Incoming) -> bool:
-    if account.has_started or incoming.type != PLAN_CHANGED or incoming.source == SERVICE_SOURCE:
-        return False
-    return incoming.key not in account.decided and incoming.key not in account.parked_keys
+def _those_that_fit(
+    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, bounds: TurnBounds
+) -> Portion:
+    """The inputs before the first one that brings more turns than are left; always at least one."""
+    progress = {item.account_id: _Progress(accounts[item.account_id]) for item in inputs}
+    left = bounds.of_batch
+    for nth, item in enumerate(inputs):
+        of_account = progress[item.account_id]
+        turns = of_account.turns_of(item, now)
+        if nth and turns and turns > min(left, bounds.of_account - of_account.turns):
+            return Portion(inputs[:nth], nth)
+        of_account.turns += turns
+        left -= turns
+    return Portion(inputs, len(inputs))
 
 
-def _periods_behind(account: Account, first_plan: Incoming | None, at: datetime) -> int:
-    """How many periods end up to `at`, give or take one; 0 for most accounts at most times.
+class _Progress:
+    """How far the inputs before have brought an account; `turns` is how many turns that took."""
 
-    Where events still wait, a new one queues behind them, and they bring their own timers about.
+    def __init__(self, account: Account) -> None:
+        self.turns = 0
+        self._account = account
+        self._has_started = account.has_started
+        self._reached: datetime | None = None
+        self._latest_waiting: datetime | None = None
+        self._keys: set[bytes] = set()
+
+    def turns_of(self, item: Input, now: datetime) -> int:
+        """The turns that `item` brings about, as the one after all inputs before it."""
+        until = _until(self._account, item, now)
+        if until is None or isinstance(item, Wake) or item.key in self._keys:
+            return 0
+        self._keys.add(item.key)
+        if not self._has_started:
+            return self._before_the_first_plan(until, is_it=item.type == PLAN_CHANGED)
+        if self._account.has_started and self._account.parked:
+            return 0
+        turns = _turns_due(self._account, until) if self._reached is None else _months(self._reached, until)
+        if turns > 0:
+            self._reached = until
+        return max(0, turns)
+
+    def _before_the_first_plan(self, until: datetime, *, is_it: bool) -> int:
+        """The first plan brings about the turns up to what waits for it."""
+        if not is_it:
+            self._latest_waiting = max(until, self._latest_waiting or until)
+            return 0
+        self._has_started = True
+        waiting = _latest_waiting(self._account, until)
+        self._reached = max(until, waiting, self._latest_waiting or until)
+        return _months(until, self._reached)
+
+
+def _until(account: Account, item: Input, now: datetime) -> datetime | None:
+    """Up to which instant `item` brings about its account's turns; None if it brings none about."""
+    if isinstance(item, Wake):
+        return None
+    if isinstance(item, Command):
+        return now
+    if screen(account, item, now) is not None:
+        return None
+    # A plan on a turn's very instant comes into that turn.
+    return item.occurred_at - MOMENT if item.type == PLAN_CHANGED and account.has_started else item.occurred_at
+
+
+def _turns_due(account: Account, until: datetime) -> int:
+    """How many turns end up to `until`, give or take one; 0 for most accounts at most times.
+
+    Where events still wait, a new one queues behind them, and they bring their own turns about.
     """
-    if first_plan is not None:
-        return _months(first_plan.occurred_at, at)
-    if account.parked or account.next_timer_at is None or account.next_timer_at > at:
+    if account.parked or account.next_timer_at is None or account.next_timer_at > until:
         return 0
-    return _months(account.next_timer_at, at) + 1
+    return _months(account.next_timer_at, until) + 1
+
+
+def _latest_waiting(account: Account, otherwise: datetime) -> datetime:
+    return max((incoming.occurred_at for incoming in account.waiting), default=otherwise)
 
 
 def _months(earlier: datetime, later: datetime) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Literal, assert_never
 
 from credit_contracts.incoming import (
     WRONG_EMAIL,
@@ -39,6 +39,7 @@ from credit_service.domain.decision import (
     Incoming,
     Outcome,
     Place,
+    Refusal,
     Refused,
     Wake,
 )
@@ -98,23 +99,28 @@ def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, out: Decide
         bring_about(account, wake.up_to, now, out, timers_max=wake.timers_max)
 
 
-def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
+def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Literal["duplicate"] | None:
+    """Why the event has no effect whatever the rules say: the reason to refuse it, or that it was decided before."""
     # Its ids are those of timers to come: who could take one of them could stop a renewal.
     if incoming.source == SERVICE_SOURCE:
-        out.refused.append(Refused(incoming, "reserved-source"))
-        return
+        return "reserved-source"
     seen = account.decided.get(incoming.key) or account.parked_keys.get(incoming.key)
     if seen is not None:
-        if seen == incoming.content:
-            out.duplicates.append(incoming)
-        else:
-            out.refused.append(Refused(incoming, "conflict"))
-        return
+        return "duplicate" if seen == incoming.content else "conflict"
     if incoming.occurred_at > now + AHEAD_MAX:
-        out.refused.append(Refused(incoming, "from-the-future"))
-        return
+        return "from-the-future"
     if incoming.occurred_at < EARLIEST:
-        out.refused.append(Refused(incoming, "before-1970"))
+        return "before-1970"
+    return None
+
+
+def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
+    screened = screen(account, incoming, now)
+    if screened == "duplicate":
+        out.duplicates.append(incoming)
+        return
+    if screened is not None:
+        out.refused.append(Refused(incoming, screened))
         return
     is_first_plan = not account.has_started and isinstance(incoming.data, PlanChanged)
     if is_first_plan:
