@@ -2,18 +2,46 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Set
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, UnsupportedCodecError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    CorruptRecordException,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    UnsupportedCodecError,
+)
 
-OutOfRange = Callable[[Set[TopicPartition]], None]
-Broken = Callable[[KafkaError], None]
+
+class Faults(Protocol):
+    """Who is told of what goes wrong while records are read; none of this raises."""
+
+    def note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
+        """The logs of these do not have what comes next any more."""
+
+    def note_broken(self, error: KafkaError) -> None:
+        """The membership is lost, or a topic or the group is refused."""
+
+    def note_failed_poll(self, error: Exception) -> None:
+        """A poll failed, and whatever it had taken is read again."""
+
+    def note_unreadable(self, partition: TopicPartition, offset: int, error: Exception) -> None:
+        """The partition cannot be read from `offset` on; it is paused, and nothing of it is handed out any more."""
+
 
 END_KNOWN_MS_MAX = 5_000
 POLL_WAIT_MS_MIN = 500
-BROKEN_WAIT_SECONDS = 0.5
+FAULT_WAIT_SECONDS = 0.5
+# Longer than it takes to fetch anew what a failed poll had taken.
+STEPWISE_SECONDS = 5.0
+
+# What aiokafka says of the bytes of one partition; its other errors are of the group or of a connection. What is no
+# error of its own comes from these bytes, too: from a codec, or a name that is not UTF-8.
+OF_ITS_BYTES = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
 
 
 class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -22,15 +50,18 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     A partition is opened once it was set to the ledger's offset; what aiokafka fetched before, from where Kafka's own
     offsets point, is dropped. The note tells a record that is on its way to the handler from one that is not there.
     Without a reset policy, aiokafka never moves a partition by itself: where the log no longer has what comes next,
-    `out_of_range` is called. What else goes wrong, a topic or a group that is refused above all, `broken` is told of:
-    aiokafka says it once more at each poll, and its membership does not mend by itself.
+    `faults` hears of it.
+
+    aiokafka moves the positions of the partitions that it has drained, and forgets what it drained if the next one
+    cannot be unpacked. So after any exception each partition goes on behind what was handed out. For a while they are
+    then read one by one: so the exception that comes once more tells of which partition it is, and that one is held.
     """
 
-    def __init__(self, *topics: str, out_of_range: OutOfRange, broken: Broken, **options: Any) -> None:
+    def __init__(self, *topics: str, faults: Faults, **options: Any) -> None:
         super().__init__(*topics, **options)
-        self._out_of_range = out_of_range
-        self._broken = broken
+        self._faults = faults
         self._handed_out: dict[TopicPartition, int] = {}
+        self._stepwise_until = 0.0
 
     def open(self, partition: TopicPartition, offset: int) -> None:
         """Hands out records from `offset` on."""
@@ -53,29 +84,79 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """As aiokafka's, without what lies in partitions that are not open.
+        """As aiokafka's, without what lies in partitions that are not open; raises only that the consumer was stopped.
 
         Waits for records for longer than it is asked to: FastStream sleeps after each poll that comes back empty, and
         a record that arrives then would wait with it.
         """
         patience_ms = max(timeout_ms, POLL_WAIT_MS_MIN)
         try:
+            if time.monotonic() < self._stepwise_until:
+                return await self._step_by_step(max_records)
             fetched = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
-        except OffsetOutOfRangeError as error:
-            self._out_of_range(error.args[0].keys() & self._handed_out.keys())
-            return {}
-        except NoOffsetForPartitionError:
-            return {}  # not opened yet
-        except UnsupportedCodecError:
+        except ConsumerStoppedError:
             raise
-        except KafkaError as error:
-            self._broken(error)
-            await asyncio.sleep(BROKEN_WAIT_SECONDS)
+        except Exception as error:  # whatever it is, records that were taken for this poll must not be lost with it
+            await self._go_back()
+            await self._tell(error)
             return {}
+        return self._hand_out(fetched)
+
+    def _hand_out(
+        self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
         handed_out = {partition: records for partition, records in fetched.items() if partition in self._handed_out}
         for partition, records in handed_out.items():
             self._handed_out[partition] = records[-1].offset + 1
         return handed_out
+
+    async def _go_back(self) -> None:
+        """Sets each open partition to behind what was handed out of it."""
+        for partition, offset in list(self._handed_out.items()):
+            if partition in self.assignment() and await self.position(partition) != offset:
+                self.seek(partition, offset)
+
+    async def _tell(self, error: Exception) -> None:
+        if isinstance(error, OffsetOutOfRangeError):
+            self._faults.note_out_of_range(error.args[0].keys() & self._handed_out.keys())
+        elif isinstance(error, NoOffsetForPartitionError):
+            pass  # not opened yet
+        elif _is_of_bytes(error):
+            self._faults.note_failed_poll(error)
+            self.go_stepwise()
+        else:
+            self._faults.note_broken(error)
+            await asyncio.sleep(FAULT_WAIT_SECONDS)
+
+    def go_stepwise(self) -> None:
+        """Reads partitions one by one for a while, since one of them may not be readable."""
+        self._stepwise_until = time.monotonic() + STEPWISE_SECONDS
+
+    async def _step_by_step(self, records_max: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Each open partition by itself and record by record: what lies before the one at fault is handed out."""
+        handed_out: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for partition in self._handed_out.keys() - self.paused():
+            left = records_max or 1
+            while left and partition in self._handed_out:
+                try:
+                    fetched = self._hand_out(await super().getmany(partition, timeout_ms=0, max_records=1))
+                except Exception as error:
+                    if _is_of_bytes(error):
+                        self._hold(partition, error)
+                        break
+                    if handed_out:
+                        return handed_out  # it comes again with the next poll
+                    raise
+                if not fetched:
+                    break
+                handed_out.setdefault(partition, []).extend(fetched[partition])
+                left -= 1
+        return handed_out
+
+    def _hold(self, partition: TopicPartition, error: Exception) -> None:
+        self.pause(partition)
+        self.go_stepwise()
+        self._faults.note_unreadable(partition, self._handed_out.pop(partition), error)
 
     def has_handed_out(self, partition: TopicPartition, offset: int) -> bool:
         """Whether all before `offset` was handed out, and nothing from there on."""
@@ -108,3 +189,10 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
     def _was_heard_of(self, partition: TopicPartition) -> bool:
         heard_ms = self.last_poll_timestamp(partition)
         return heard_ms is not None and bool(time.time() * 1000 - heard_ms <= END_KNOWN_MS_MAX)
+
+
+def _is_of_bytes(error: Exception) -> bool:
+    """Whether the error comes from what a partition holds, and not from the group or a connection."""
+    if isinstance(error, KafkaError):
+        return isinstance(error, OF_ITS_BYTES)
+    return not isinstance(error, ConsumerStoppedError)

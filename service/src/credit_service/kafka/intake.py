@@ -209,6 +209,7 @@ class Intake:
                 return False
             await self._member.read_pauses(lane)
             self._member.look_for_brokers()
+            self._member.look_for_failed_polls()
             at_end = await self._member.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
@@ -223,6 +224,7 @@ class Intake:
             if lane.timers.is_time():
                 worked |= await self._sweep(lane, at_end)
             self._member.open_out_of_range(lane)
+            await self._member.look_after_held(lane)
             self._member.go_on_with_drained(lane)
             return worked
 
@@ -246,9 +248,9 @@ class Intake:
         self._tell(report)
 
     async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
-        merge, opening = lane.merge, self._member.opening
-        # What lies in a partition that takes no part yet is not known.
-        numbers = [number for number in merge.numbers() if number not in opening]
+        # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held.
+        merge, unknown = lane.merge, self._member.opening | self._member.numbers_without_plans()
+        numbers = [number for number in merge.numbers() if number not in unknown]
         waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}
         try:
             report = await lane.timers.sweep(numbers, set(numbers) - waits, self._abandon)

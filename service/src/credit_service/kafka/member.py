@@ -11,10 +11,12 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from credit_service.application import ports
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
+from credit_service.domain.decision import PLAN_CHANGED
 from credit_service.kafka.access import look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import HandOverConsumer
 from credit_service.kafka.group_offsets import GroupOffsets
+from credit_service.kafka.held import FailedPolls, HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.refusal import BrokerUnavailable, told
@@ -65,6 +67,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
+        self._held = HeldPartitions(status)
+        self._failed_polls = FailedPolls()
         self._opening: dict[asyncio.Task[None], Set[int]] = {}
         self._counts_differ = False
 
@@ -94,7 +98,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """Joins the group; raises aiokafka's KafkaError if no broker answers, or it is not let in."""
         self._status.set("partitions", "no partitions are assigned yet")
         self._is_broken = False
-        self._subscriber = Subscriber(self._connection, self._feed, self, self._note_out_of_range, self._note_broken)
+        self._subscriber = Subscriber(self._connection, self._feed, self, self)
         try:
             await self._subscriber.start()
         except BaseException:
@@ -173,6 +177,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             if self.is_in:
                 buffered = {TopicPartition(*partition) for lane in self._lanes for partition in lane.merge.partitions}
                 self._forget(buffered | self._left_alone | self.consumer.assignment())
+                self._held.forget(list(self._held))
                 self.group_offsets.begin_anew()
             subscriber, self._subscriber = self._subscriber, None
         # Not while lanes are held: a revoke that is under way would wait for them.
@@ -190,7 +195,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         else:
             log.info("joined the group again")
 
-    def _note_broken(self, error: KafkaError) -> None:
+    def note_broken(self, error: KafkaError) -> None:
+        """See `consumer.Faults`."""
         if not self._is_broken:
             log.warning("the group was lost", cause=told(error))
         self._is_broken = True
@@ -208,6 +214,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 await self._cancel_opening()
                 await self.group_offsets.commit(self.consumer)
                 self._forget(revoked)
+                self._held.forget(revoked)
                 self.group_offsets.begin_anew()
             self._abandon.clear()
 
@@ -226,8 +233,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         return {partition for partition in assigned if self._lanes.of(partition) is lane}
 
     def read_by(self, lane: Lane) -> set[TopicPartition]:
-        """Those of them that are not left alone."""
-        return self.assigned_to(lane) - self._left_alone
+        """Those of them that are neither left alone nor held."""
+        return self.assigned_to(lane) - self._left_alone - set(self._held)
 
     def open_again(self, partitions: Collection[TopicPartition]) -> None:
         """Drops what is known of the partitions, and reads on from what the ledger says."""
@@ -350,9 +357,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def go_on_with_drained(self, lane: Lane) -> None:
         """Fetches again what was held, once half of the share is decided."""
-        held = self.consumer.paused() & lane.merge.partitions
-        if held:
-            self.consumer.resume(*(held - lane.merge.not_drained()))
+        full = (self.consumer.paused() & lane.merge.partitions) - set(self._held)
+        if full:
+            self.consumer.resume(*(full - lane.merge.not_drained()))
 
     def look_for_brokers(self) -> None:
         """Says so when no broker answers any more, and when one does again."""
@@ -381,7 +388,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             return str(error) or "no broker answers"
         return f"partitions have no leader: {', '.join(seen.leaderless)}" if seen.leaderless else None
 
-    def _note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
+    def note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
+        """See `consumer.Faults`."""
         self._out_of_range |= partitions
         self._lanes.ring(partitions)
 
@@ -389,6 +397,46 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """What had arrived before the log lost its place is decided first; then the gap is looked for."""
         mine = {partition for partition in self._out_of_range if self._lanes.of(partition) is lane}
         self.open_again({partition for partition in mine if not lane.merge.has(partition)})
+
+    # --- what cannot be read
+
+    def note_failed_poll(self, error: Exception) -> None:
+        """See `consumer.Faults`."""
+        self._failed_polls.note(error)
+        log.warning("a poll failed, its records are read again", cause=type(error).__name__)
+
+    def note_unreadable(self, partition: TopicPartition, offset: int, error: Exception) -> None:
+        """See `consumer.Faults`."""
+        self._held.note(partition, offset, error)
+        self._lanes.ring({partition})
+
+    def look_for_failed_polls(self) -> None:
+        """Says so while polls fail again and again."""
+        self._status.set("reading", self._failed_polls.problem())
+
+    async def look_after_held(self, lane: Lane) -> None:
+        """Takes held partitions out of the merge, tries them again now and then, and lets go those that can be read."""
+        for partition, held in self._held.items():
+            if self._lanes.of(partition) is not lane:
+                continue
+            at = TopicPartition(*partition)
+            received = self.received.get(partition, 0)
+            if held.state == "stands" and not lane.merge.has(partition):
+                self._forget({at})
+                self.consumer.leave_alone({at})
+                held.state = "out"
+            elif held.is_due:
+                held.state = "tried"
+                self.consumer.go_stepwise()
+                self.open_again({at})
+            elif held.state == "tried" and (
+                received > held.offset or await self.consumer.is_read_to_its_end(at, received)
+            ):
+                self._held.read_again(partition)
+
+    def numbers_without_plans(self) -> set[int]:
+        """The partition numbers of which plans are held: what waits for a plan, or for an instant, waits on."""
+        return {number for topic, number in self._held if self._connection.event_type(topic) == PLAN_CHANGED}
 
     # --- topics that are paused
 
@@ -414,5 +462,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
         self._forget(partitions)
+        self._held.forget(partitions)
         self.consumer.leave_alone(partitions)
         self._left_alone |= partitions

@@ -15,7 +15,7 @@ from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.consumer import Broken, HandOverConsumer, OutOfRange
+from credit_service.kafka.consumer import Faults, HandOverConsumer
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber
@@ -41,8 +41,7 @@ POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 class Subscriber:
     """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here.
 
-    `out_of_range` gets partitions whose log no longer has what comes next, `broken` what ends the membership. To be
-    started once; who wants to join again makes another.
+    `faults` hears of what goes wrong in a poll. To be started once; who wants to join again makes another.
     """
 
     def __init__(
@@ -50,11 +49,9 @@ class Subscriber:
         connection: KafkaConnection,
         feed: Feed,
         listener: ConsumerRebalanceListener,
-        out_of_range: OutOfRange,
-        broken: Broken,
+        faults: Faults,
     ) -> None:
-        self._out_of_range = out_of_range
-        self._broken = broken
+        self._faults = faults
         self._broker = KafkaBroker(
             connection.servers,
             security=_security(connection.security),
@@ -123,9 +120,7 @@ class Subscriber:
 
     def _with_our_consumer(self, builder: Any) -> Any:
         """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
-        return partial(
-            HandOverConsumer, *builder.args, out_of_range=self._out_of_range, broken=self._broken, **builder.keywords
-        )
+        return partial(HandOverConsumer, *builder.args, faults=self._faults, **builder.keywords)
 
 
 def _security(security: KafkaSecurity) -> BaseSecurity:

@@ -1,0 +1,107 @@
+"""What cannot be read: partitions that stand where they are, are named, and are tried again; polls that fail."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import structlog
+from aiokafka import TopicPartition
+
+from credit_service.application import ports
+from credit_service.kafka.status import Status
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 30.0
+NAMED_MAX = 5
+# Of two polls that fail within this time the second one repeats the first.
+REPEAT_SECONDS = 10.0
+
+State: TypeAlias = Literal["stands", "out", "tried"]
+"""It stands, and what arrived before is still to be decided; it is out of the merge; or it is being read once more."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition that cannot be read from `offset` on."""
+
+    offset: int
+    cause: str
+    state: State
+    try_again_at: float
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is out, and has been for long enough to be tried again."""
+        return self.state == "out" and time.monotonic() >= self.try_again_at
+
+
+class HeldPartitions:
+    """Says in `status` which they are. While a partition is here, others of its number do not wait for it."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._held: dict[ports.TopicPartition, Held] = {}
+
+    def __contains__(self, partition: ports.TopicPartition) -> bool:
+        return partition in self._held
+
+    def __iter__(self) -> Iterator[ports.TopicPartition]:
+        return iter(self._held)
+
+    def items(self) -> list[tuple[ports.TopicPartition, Held]]:
+        """All of them, of this moment."""
+        return list(self._held.items())
+
+    def note(self, partition: TopicPartition, offset: int, error: Exception) -> None:
+        """Holds the partition, which cannot be read from `offset` on."""
+        cause = type(error).__name__
+        log.error(
+            "partition is held, it cannot be read",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=offset,
+            cause=cause,
+        )
+        self._held[partition] = Held(offset, cause, "stands", time.monotonic() + RETRY_SECONDS)
+        self._tell()
+
+    def read_again(self, partition: ports.TopicPartition) -> None:
+        """Lets the partition go: it is read past the place where it stood."""
+        held = self._held.pop(partition)
+        log.info("held partition is read again", topic=partition[0], partition=partition[1], offset=held.offset)
+        self._tell()
+
+    def forget(self, partitions: Iterable[ports.TopicPartition]) -> None:
+        """Forgets partitions that are not this member's any more, or that are left alone."""
+        for partition in partitions:
+            self._held.pop(partition, None)
+        self._tell()
+
+    def _tell(self) -> None:
+        named = [f"{topic}/{at} at offset {held.offset} ({held.cause})" for (topic, at), held in self._held.items()]
+        more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
+        listed = ", ".join(sorted(named)[:NAMED_MAX]) + more
+        self._status.set("held", f"partitions are held, they cannot be read: {listed}" if named else None)
+
+
+class FailedPolls:
+    """Whether polls fail again and again, whatever for."""
+
+    def __init__(self) -> None:
+        self._cause = ""
+        self._failed_at = -REPEAT_SECONDS
+        self._repeats = False
+
+    def note(self, error: Exception) -> None:
+        """Notes that one failed."""
+        now = time.monotonic()
+        self._repeats = now - self._failed_at < REPEAT_SECONDS
+        self._cause, self._failed_at = type(error).__name__, now
+
+    def problem(self) -> str | None:
+        """What is wrong while they do; None once none has failed for a while."""
+        if not self._repeats or time.monotonic() - self._failed_at >= REPEAT_SECONDS:
+            return None
+        return f"reading from Kafka fails again and again: {self._cause}"

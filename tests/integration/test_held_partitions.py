@@ -1,0 +1,146 @@
+"""A partition that cannot be read is held and named; nothing of any other is lost, and it is read once that is mended.
+
+The record at fault has a header whose name is not UTF-8: a broker takes it, and the client cannot unpack it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from credit_contracts.envelope import encode
+from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
+from credit_contracts.topics import partition_for
+from support.clock import Clock
+from support.raw_batches import batch_with_header_name, produce_batch
+from support.topics import delete_records
+from support.traffic import event
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from credit_contracts.envelope import Event
+    from credit_contracts.incoming import IncomingData
+    from support.service import Deployment, ServiceProcess
+
+ACCOUNTS = [f"account-{number}" for number in range(48)]
+ROUNDS = 15
+PARTITIONS = 3
+AT = datetime.now(UTC) - timedelta(hours=1)
+TRIED_AGAIN_SOON = "from credit_service.kafka import held; held.RETRY_SECONDS = 1.0"
+SWEPT_OFTEN = "from credit_service.application import timers; timers.EXPIRE_EVERY_SECONDS = 0.1"
+
+
+def plan(account: str) -> Event[IncomingData]:
+    return event(PlanChanged(account_id=account, plan_id="p", monthly_credits=1_000), AT)
+
+
+def charges(accounts: list[str], name: str) -> list[Event[IncomingData]]:
+    """Two of each account, over two topics."""
+    at = AT + timedelta(minutes=1)
+    return [event(ProspectGenerated(account_id=a, prospect_id=f"{name}-g"), at) for a in accounts] + [
+        event(ProspectExported(account_id=a, prospect_id=f"{name}-e"), at) for a in accounts
+    ]
+
+
+async def produce_unreadable(deployment: Deployment, one: Event[IncomingData]) -> tuple[str, int, int]:
+    """Sends it with one header more that cannot be read; its place."""
+    record, topic = encode(one), deployment.topic(one.type)
+    number = partition_for(one.data.account_id.encode(), PARTITIONS)
+    batch = batch_with_header_name(b"\xff\xfe", record.value, record.headers, record.key)
+    return topic, number, await produce_batch(deployment.kafka, topic, number, batch)
+
+
+def account_of(number: int, name: str = "of") -> str:
+    names = (f"{name}-{n}" for n in range(1_000))
+    return next(name for name in names if partition_for(name.encode(), PARTITIONS) == number)
+
+
+async def says_held(service: ServiceProcess, place: tuple[str, int, int]) -> bool:
+    topic, number, offset = place
+    return f"{topic}/{number} at offset {offset} (UnicodeDecodeError)" in (await service.problems()).get("held", "")
+
+
+async def test_what_lies_in_other_partitions_is_decided_all_the_same(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(faults=TRIED_AGAIN_SOON)).ready()
+    oracle = deployment.oracle()
+    at_fault = event(ProspectExported(account_id=ACCOUNTS[0], prospect_id="at-fault"), AT)
+    sent = []
+    async with deployment.upstream() as upstream:
+        sent += await upstream.send([plan(name) for name in ACCOUNTS])
+        sent += await upstream.send(charges(ACCOUNTS, "before"))
+        place = await produce_unreadable(deployment, at_fault)
+        for number in range(ROUNDS):
+            sent += await upstream.send(charges(ACCOUNTS, f"{number}"))
+    await eventually(lambda: says_held(service, place), what="the partition held and named")
+    behind = [one for one in sent if (one.topic, one.partition) == place[:2] and one.offset > place[2]]
+    assert len(behind) > ROUNDS
+
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+
+        async def are_decided() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM credits.decisions") >= len(sent) - len(behind))
+
+        await eventually(are_decided, what="all but what lies behind it decided")
+        stored = 'SELECT next_offset FROM credits.partition_offsets WHERE topic = $1 AND "partition" = $2'
+        assert await connection.fetchval(stored, *place[:2]) == place[2]
+        assert await connection.fetchval("SELECT count(*) FROM credits.dead_letters") == 0
+    finally:
+        await connection.close()
+    assert {line["cause"] for line in service.logged("partition is held, it cannot be read")} == {"UnicodeDecodeError"}
+    assert service.logged("the group was lost") == []
+
+    # Also a service that finds it there at its start; and then a person has the broker drop it.
+    assert await service.terminate() == 0
+    service = await deployment.start(faults=TRIED_AGAIN_SOON)
+    await eventually(lambda: says_held(service, place), what="the next one holds it, too")
+    await delete_records(deployment.kafka, {place[:2]: place[2] + 1})
+    await service.ready()
+    observed = await oracle.check()
+    assert len(observed.decisions) == len(sent)
+    assert [(g["topic"], g["partition"], g["expected_offset"], g["resumed_offset"]) for g in observed.gaps] == [
+        (*place, place[2] + 1)
+    ]
+    assert await service.terminate() == 0
+
+
+async def test_while_plans_are_held_timers_and_parked_events_of_their_number_wait(deployment: Deployment) -> None:
+    """Numbers 0 and 2 are of one lane: what waits in the one is looked for together with what does not in the other."""
+    await deployment.make_topics()
+    held, free = account_of(0), account_of(2)
+    async with Clock.replacing(deployment.database_url, AT + timedelta(hours=1)) as clock:
+        service = await (await deployment.start(faults=f"{TRIED_AGAIN_SOON}; {SWEPT_OFTEN}")).ready()
+        connection = await asyncpg.connect(deployment.database_url)
+        async with deployment.upstream() as upstream:
+            early = charges([account_of(0, "parked"), account_of(2, "parked")], "parked")
+            await upstream.send([plan(held), plan(free), *early])
+            await deployment.oracle().drained()
+            place = await produce_unreadable(deployment, plan(held))
+            await eventually(lambda: says_held(service, place), what="held and named")
+            await upstream.send(charges([held, free], "while"))
+            await deployment.oracle().drained(but=["plan-changed"])
+        await clock.set(AT + timedelta(days=40))
+        try:
+
+            async def happened() -> tuple[set[int], set[int]]:
+                """The partition numbers of which a month has turned, and of which parked events have expired."""
+                turned = await connection.fetch(
+                    "SELECT partition_hash % 3 AS n FROM credits.decisions JOIN credits.accounts USING (account_no)"
+                    " WHERE type = 'renewal'"
+                )
+                expired = await connection.fetch("SELECT partition AS n FROM credits.dead_letters")
+                return {row["n"] for row in turned}, {row["n"] for row in expired}
+
+            async def have_happened(numbers: set[int]) -> bool:
+                return await happened() == (numbers, numbers)
+
+            await eventually(lambda: have_happened({2}), what="those of the other number")
+            await delete_records(deployment.kafka, {place[:2]: place[2] + 1})
+            await eventually(lambda: have_happened({0, 2}), what="those of this number, once plans are read again")
+        finally:
+            await connection.close()
+        await service.ready()
+        assert await service.terminate() == 0
