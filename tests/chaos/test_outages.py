@@ -19,6 +19,7 @@ from credit_local_stack import Stack
 from credit_service.postgres.migrate import migrate
 from support.locks import waiting_for_a_lock
 from support.oracle import Oracle
+from support.raw_batches import flip_a_byte
 from support.service import Deployment, ServiceProcess
 from support.traffic import Upstream, random_traffic, slices
 from support.wait import eventually
@@ -87,6 +88,40 @@ async def test_postgres_killed_inside_a_transaction(own_stack: Stack, deployment
 
 def has_decided(service: ServiceProcess, batches: int) -> bool:
     return len(service.logged("batch")) >= batches
+
+
+@pytest.mark.xdist_group("own_stack")
+async def test_a_batch_with_a_flipped_byte_holds_its_partition_alone(own_stack: Stack, deployment: Deployment) -> None:
+    """A disk changes one byte of a batch: its checksum is wrong, until the byte is as it was."""
+    await deployment.make_topics()
+    service = await deployment.start(faults="from credit_service.kafka import held; held.RETRY_SECONDS = 1.0")
+    await service.ready()
+    traffic = random_traffic(41, events=300)
+    async with deployment.upstream() as upstream:
+        await upstream.send(traffic[:100])
+        await deployment.oracle().drained()
+        service.freeze()
+        place = await upstream.send_raw("prospect-transferred", b"a flipped byte", key=b"flipped")
+        topic, number, offset = place
+        flip_a_byte(own_stack.data / "kafka", *place)
+        service.thaw()
+        for part in slices(traffic[100:], 10):
+            await upstream.send(part)
+
+    async def is_named() -> bool:
+        named = f"{topic}/{number} at offset {offset} (CorruptRecordException)"
+        return named in (await service.problems()).get("held", "")
+
+    await eventually(is_named, what="the partition held and named")
+    await deployment.oracle().drained(but=["prospect-transferred"])
+    assert service.logged("the group was lost") == service.logged("left the group") == []
+
+    flip_a_byte(own_stack.data / "kafka", *place)
+    await service.ready()
+    observed = await deployment.oracle().check()
+    assert [(d["topic"], d["partition"], d["offset"]) for d in observed.dead_letters] == [place]
+    assert service.logged("held partition is read again")
+    assert await service.terminate() == 0
 
 
 async def killed_under_load(own_stack: Stack, deployment: Deployment, rounds: int) -> None:

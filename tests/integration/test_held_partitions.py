@@ -15,6 +15,8 @@ from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGen
 from credit_contracts.topics import partition_for
 from support.clock import Clock
 from support.raw_batches import batch_with_header_name, produce_batch
+from support.reconciled import reconcile
+from support.replays import WHY, replay
 from support.topics import delete_records
 from support.traffic import event
 from support.wait import eventually
@@ -57,6 +59,23 @@ def account_of(number: int, name: str = "of") -> str:
     return next(name for name in names if partition_for(name.encode(), PARTITIONS) == number)
 
 
+async def passed_over(deployment: Deployment, place: tuple[str, int, int]) -> None:
+    """Whoever reads up to beyond it is told where it is: the stored offset is set there, and back."""
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        move = 'UPDATE credits.partition_offsets SET next_offset = $3 WHERE topic = $1 AND "partition" = $2'
+        await connection.execute(move, *place[:2], place[2] + 1)
+        replayed, reconciled = await replay(deployment, *WHY), await reconcile(deployment)
+        await connection.execute(move, *place)
+    finally:
+        await connection.close()
+    (could_not_tell,) = reconciled.summary["could_not_tell"]
+    assert (replayed.exit_code, reconciled.exit_code) == (1, 2)
+    for said in (replayed.said, could_not_tell):
+        assert f"{place[0]}/{place[1]} cannot be read from offset" in said
+        assert "UnicodeDecodeError" in said
+
+
 async def says_held(service: ServiceProcess, place: tuple[str, int, int]) -> bool:
     topic, number, offset = place
     return f"{topic}/{number} at offset {offset} (UnicodeDecodeError)" in (await service.problems()).get("held", "")
@@ -95,6 +114,7 @@ async def test_what_lies_in_other_partitions_is_decided_all_the_same(deployment:
 
     # Also a service that finds it there at its start; and then a person has the broker drop it.
     assert await service.terminate() == 0
+    await passed_over(deployment, place)
     service = await deployment.start(faults=TRIED_AGAIN_SOON)
     await eventually(lambda: says_held(service, place), what="the next one holds it, too")
     await delete_records(deployment.kafka, {place[:2]: place[2] + 1})

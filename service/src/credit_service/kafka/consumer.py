@@ -121,7 +121,7 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
             self._faults.note_out_of_range(error.args[0].keys() & self._handed_out.keys())
         elif isinstance(error, NoOffsetForPartitionError):
             pass  # not opened yet
-        elif _is_of_bytes(error):
+        elif is_of_bytes(error):
             self._faults.note_failed_poll(error)
             self.go_stepwise()
         else:
@@ -141,7 +141,7 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
                 try:
                     fetched = self._hand_out(await super().getmany(partition, timeout_ms=0, max_records=1))
                 except Exception as error:
-                    if _is_of_bytes(error):
+                    if is_of_bytes(error):
                         self._hold(partition, error)
                         break
                     if handed_out:
@@ -191,7 +191,7 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         return heard_ms is not None and bool(time.time() * 1000 - heard_ms <= END_KNOWN_MS_MAX)
 
 
-def _is_of_bytes(error: Exception) -> bool:
+def is_of_bytes(error: Exception) -> bool:
     """Whether the error comes from what a partition holds, and not from the group or a connection."""
     if isinstance(error, KafkaError):
         return isinstance(error, OF_ITS_BYTES)

@@ -13,6 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from credit_service.application import ports
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.consumer import is_of_bytes
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
@@ -45,7 +46,7 @@ class TopicsUnknown(Exception):  # noqa: N818 - reads as the condition that it r
 
 
 class RangeStalled(Exception):  # noqa: N818
-    """Nothing more came, although the range is not at its end; where it stopped is the message."""
+    """Nothing more came, or could be read, although the range is not at its end; where it stopped is the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,27 @@ class RangeReader:
             for at, offset in error.args[0].items():
                 await self._pass_over(at, offset, left[at].end, eaten)
             return {}
+        except Exception as error:
+            if is_of_bytes(error):
+                raise await self._unreadable(ready, error) from error
+            raise
         return fetched
+
+    async def _unreadable(self, ready: Sequence[TopicPartition], error: Exception) -> RangeStalled:
+        """Which of these it is that cannot be read: each is asked by itself, where it stands now."""
+        positions = {at: await self._consumer.position(at) for at in ready}
+        for at, position in positions.items():
+            self._consumer.seek(at, position)
+        for at, position in positions.items():
+            try:
+                await self._consumer.getmany(at, timeout_ms=POLL_MS)
+            except Exception as again:
+                if is_of_bytes(again):
+                    return RangeStalled(
+                        f"{at.topic}/{at.partition} cannot be read from offset {position} on ({type(again).__name__})"
+                    )
+                raise
+        return RangeStalled(f"messages could not be read ({type(error).__name__})")
 
     async def _pass_over(self, at: TopicPartition, offset: int, end: int, eaten: Eaten | None) -> None:
         """Goes on where the log begins now; raises `RangeStalled` if that is further back, or nobody is to hear it."""
