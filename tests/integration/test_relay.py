@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from support.credits import run_credits
 from support.observed import CHANGES, DEAD_LETTERS
 from support.service import Deployment
 from support.traffic import Upstream, event
@@ -82,3 +85,37 @@ async def test_more_than_one_claim_takes_is_published_in_order(deployment: Deplo
     observed = await deployment.oracle().check()
     assert len(observed.outgoing[CHANGES]) == 101
     assert await service.terminate() == 0
+
+
+async def test_a_dead_letter_of_any_size_is_published_as_far_as_kafka_takes_it(deployment: Deployment) -> None:
+    """Unpacked, or with the headers of its own beside it, a record can be larger than the broker takes."""
+    await deployment.make_topics()
+    service = await deployment.start()
+    async with Upstream(deployment.kafka, deployment.prefix, compression_type="gzip") as packing:
+        await packing.send_raw("email-bounced", b"large key", key=b"k" * 3_000_000)
+        await packing.send_raw("email-bounced", b"many headers", [("", None)] * 300_000)
+        await packing.send_raw("email-bounced", b"some headers", [("", b"")] * 10_000)
+        # As many bytes as are published, in the characters that take most where they are kept.
+        await packing.send_raw("email-bounced", b"whole", [("\0" * (64 * 1024 - 10), b"")])
+    async with deployment.upstream() as upstream:
+        await upstream.send_raw("email-bounced", b"v" * 448_400, key=b"k" * 600_000)
+        await charge(upstream, "p")
+    observed = await deployment.oracle().check()
+    letters = {(m.value or b"")[:12]: m for m in observed.outgoing[DEAD_LETTERS]}
+    assert {value: (m.key, len(m.headers)) for value, m in letters.items()} == {
+        b"large key": (None, 8),
+        b"many headers": (b"raw", 6),
+        b"some headers": (b"raw", 6),
+        b"whole": (b"raw", 7),
+        b"v" * 12: (None, 8),
+    }
+    assert len(observed.outgoing[CHANGES]) == 2
+    assert await service.terminate() == 0
+
+    connection = await asyncpg.connect(deployment.database_url)
+    number = await connection.fetchval("SELECT dead_letter_id FROM credits.dead_letters WHERE value = 'large key'")
+    await connection.close()
+    settings = {"database_url": deployment.database_url, "kafka_bootstrap_servers": deployment.kafka}
+    command = ("dead-letters", "show", str(number), "--output", "json")
+    shown = await asyncio.to_thread(run_credits, *command, folder=deployment.folder, **settings)
+    assert json.loads(shown.stdout)["key"] == {"encoding": "text", "data": "k" * 3_000_000}

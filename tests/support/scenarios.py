@@ -97,9 +97,9 @@ class Scenario:
         self.now += timedelta(minutes=1)
         self.steps.append(Told(self.now, told))
 
-    def lies(self, topic: str, value: bytes | None, headers: Headers = ()) -> None:
+    def lies(self, topic: str, value: bytes | None, headers: Headers = (), key: bytes | None = None) -> None:
         self.now += timedelta(minutes=1)
-        self.steps.append(Lies(self.now, topic, self.account_id.encode(), value, headers))
+        self.steps.append(Lies(self.now, topic, key or self.account_id.encode(), value, headers))
 
     def order(self, what: Adjust | DecideRefund, command_id: str, answer: str) -> None:
         self.now += timedelta(minutes=1)
@@ -281,6 +281,7 @@ def poison(s: Scenario) -> None:
     s.lies("email-bounced", encode_structured(told).value, encode_structured(told).headers)
     s.tell(s.generated("late"), late=-timedelta(minutes=6))
     s.lies("email-bounced", b"y", [("large", b"z" * 70_000)])
+    s.lies("email-bounced", b"y", [("", None)] * 7_000, key=b"k" * 70_000)
     s.tell(s.generated("bob"))
     s.expect("plan_change +2", "charge -1", "dead bad-data", "dead bad-envelope", "dead no-value")
     s.expect("dead bad-envelope", "dead wrong-topic", "dead from-the-future", "dead bad-envelope", "charge -1")

@@ -32,7 +32,7 @@ OWN_TYPES = {
     "opening": ("opened",),
     "adjustment": ("adjusted",),
 }
-PUBLISHED_VALUE_BYTES_MAX = 512 * 1024
+PUBLISHED_BYTES_MAX = {"key": 64 * 1024, "value": 512 * 1024}
 DEAD_LETTER_PREFIX = "credit_dead_letter_"
 
 
@@ -211,21 +211,22 @@ def dead_letters_out(observed: Observed, *, repeats: bool) -> Violations:
         if not copies or (len(copies) > 1 and not repeats):
             yield f"{_place(row)} is out {len(copies)} times"
         for message in copies:
-            if message.header(f"{DEAD_LETTER_PREFIX}reason") != row["reason"] or message.key != row["key"]:
-                yield f"{_place(row)} is out with another reason or key"
-            yield from _dead_value(row, message)
+            if message.header(f"{DEAD_LETTER_PREFIX}reason") != row["reason"]:
+                yield f"{_place(row)} is out with another reason"
+            yield from _dead_part(row, message, "key", message.key)
+            yield from _dead_part(row, message, "value", message.value)
     yield from (f"{place} is out and no dead letter" for place in published)
 
 
-def _dead_value(row: Row, message: Message) -> Violations:
-    value = row["value"]
-    if value is None or len(value) <= PUBLISHED_VALUE_BYTES_MAX:
-        if message.value != value:
-            yield f"{_place(row)} is out with other bytes"
+def _dead_part(row: Row, message: Message, name: str, out: bytes | None) -> Violations:
+    kept = row[name]
+    if kept is None or len(kept) <= PUBLISHED_BYTES_MAX[name]:
+        if out != kept:
+            yield f"{_place(row)} is out with another {name}"
         return
-    told = message.header(f"{DEAD_LETTER_PREFIX}value_bytes"), message.header(f"{DEAD_LETTER_PREFIX}value_sha256")
-    if message.value is not None or told != (str(len(value)), hashlib.sha256(value).hexdigest()):
-        yield f"{_place(row)} is too large and out as {told}"
+    told = tuple(message.header(f"{DEAD_LETTER_PREFIX}{name}_{n}") for n in ("bytes", "sha256"))
+    if out is not None or told != (str(len(kept)), hashlib.sha256(kept).hexdigest()):
+        yield f"{_place(row)} has too large a {name} and is out as {told}"
 
 
 def outbox(observed: Observed) -> Violations:

@@ -73,13 +73,14 @@ def event(data: IncomingData, at: datetime, event_id: str | None = None) -> Even
 class Upstream:
     """The producer of all upstream teams, used as a context."""
 
-    def __init__(self, kafka: str, prefix: str) -> None:
+    def __init__(self, kafka: str, prefix: str, compression_type: str | None = None) -> None:
         self._prefix = prefix
         self._producer: Any = AIOKafkaProducer(
             bootstrap_servers=kafka,
             acks="all",
             enable_idempotence=True,
             max_request_size=16 * 1024 * 1024,
+            compression_type=compression_type,
             request_timeout_ms=120_000,  # for as long as a broker is away
         )
 

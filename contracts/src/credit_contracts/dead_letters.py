@@ -11,7 +11,10 @@ REASON_HEADER: Final = PREFIX + "reason"
 DETAIL_HEADER: Final = PREFIX + "detail"
 TIME_HEADER: Final = PREFIX + "time"
 
-# A value above the limit is not published: these two stand for it.
+# A key or a value above its limit is not published: these stand for it. All of a record stays below Kafka's own limit.
+PUBLISHED_KEY_BYTES_MAX: Final = 64 * 1024
+KEY_BYTES_HEADER: Final = PREFIX + "key_bytes"
+KEY_SHA256_HEADER: Final = PREFIX + "key_sha256"
 PUBLISHED_VALUE_BYTES_MAX: Final = 512 * 1024
 VALUE_BYTES_HEADER: Final = PREFIX + "value_bytes"
 VALUE_SHA256_HEADER: Final = PREFIX + "value_sha256"

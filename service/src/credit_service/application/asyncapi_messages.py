@@ -57,7 +57,11 @@ def _message(topic: TopicContract, name: str, headers: Json, payload: Json) -> J
 
 def _key(topic: TopicContract) -> Json:
     if topic.model is None:
-        return {"type": ["string", "null"], "description": "The original key."}
+        description = (
+            f"The original key; null if it had none, or more than {dead_letters.PUBLISHED_KEY_BYTES_MAX:,} bytes: then "
+            "its size and hash are in the headers."
+        )
+        return {"type": ["string", "null"], "description": description}
     return {**_text(ID_CHARACTERS_MAX), "description": f"The {topic.key}, in UTF-8."}
 
 
@@ -130,11 +134,13 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.TIME_HEADER: {"type": "string", "format": "date-time", "description": "When it was recorded."},
     }
     too_large = {
+        dead_letters.KEY_BYTES_HEADER: {**number, "description": "The size of a key that is too large to be here."},
+        dead_letters.KEY_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.VALUE_BYTES_HEADER: {**number, "description": "The size of a value that is too large to be here."},
         dead_letters.VALUE_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
-    headers["description"] = "The original headers, and behind them these."
+    headers["description"] = "The original headers, unless they are too large, and behind them these."
     payload = {
         "description": f"The original value, byte for byte; null if it had none, or more than "
         f"{dead_letters.PUBLISHED_VALUE_BYTES_MAX:,} bytes: then its size and hash are in the headers."

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from credit_contracts.dead_letters import (
     DETAIL_HEADER,
+    KEY_BYTES_HEADER,
+    KEY_SHA256_HEADER,
     OFFSET_HEADER,
     PARTITION_HEADER,
     REASON_HEADER,
@@ -15,12 +17,15 @@ from credit_contracts.dead_letters import (
 from credit_contracts.envelope import binary_headers
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
+from credit_contracts.topics import partition_for
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers
 from credit_service.application.tracing import TRACEPARENT
 
 ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
+# What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.
+HEADER_LENGTHS_BYTES = 10
 
 
 @dataclass(slots=True)
@@ -55,11 +60,19 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
         (DETAIL_HEADER, letter.detail.encode()),
         (TIME_HEADER, format_time(letter.created_at).encode()),
     ]
+    if letter.key_bytes is not None and letter.key_sha256 is not None:
+        headers.append((KEY_BYTES_HEADER, b"%d" % letter.key_bytes))
+        headers.append((KEY_SHA256_HEADER, letter.key_sha256.encode()))
     if letter.value_bytes is not None and letter.value_sha256 is not None:
         headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
         headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
-    if sum(len(name) + len(value or b"") for name, value in letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:
+    if _size_of(letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:
         headers = [*letter.headers, *headers]
     key = letter.key
-    partition = letter.place.partition % partitions if key is None else account_partition(key, partitions)
+    # Not `account_partition`, which remembers keys: these may be large, and no account's.
+    partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)
     return OutgoingRecord(letter.topic, partition, key, letter.value, headers)
+
+
+def _size_of(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") + HEADER_LENGTHS_BYTES for name, value in headers)

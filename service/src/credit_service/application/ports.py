@@ -131,7 +131,10 @@ class OffsetStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WaitingDeadLetter:
-    """A dead letter in the outbox; a value too large to be published is None, and has its size and hash instead."""
+    """A dead letter in the outbox; a key or value too large to be published is None, and has size and hash instead.
+
+    `headers` may be empty where they are too large.
+    """
 
     topic: str
     place: Place
@@ -139,6 +142,8 @@ class WaitingDeadLetter:
     detail: str
     created_at: datetime
     key: bytes | None
+    key_bytes: int | None
+    key_sha256: str | None
     value: bytes | None
     value_bytes: int | None
     value_sha256: str | None

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from credit_contracts.dead_letters import PUBLISHED_VALUE_BYTES_MAX
+from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
+from credit_service.application.outgoing_record import ORIGINAL_HEADERS_BYTES_MAX
 from credit_service.application.ports import Claim, OutboxSession, WaitingDeadLetter, WaitingEvent
 from credit_service.domain.decision import Place
 from credit_service.postgres.pool import connect, faults_named
@@ -22,6 +23,9 @@ CHANNEL = "credits_outbox"
 LEADER_LOCK = 0x63726564  # "cred"
 # A leader that is frozen loses the lock; one that works speaks far more often.
 LEADER_IDLE_TIMEOUT = "30s"
+# As they are kept, in JSON, headers take up to six times what they may take in a record.
+KEPT_HEADERS_BYTES_MAX = 6 * ORIGINAL_HEADERS_BYTES_MAX
+PUBLISHED_MAX = (PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, KEPT_HEADERS_BYTES_MAX)
 
 
 class PostgresOutbox:
@@ -60,15 +64,13 @@ class PostgresOutboxSession:
     async def left_over(self) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            rows = await self._connection.fetch(sql("load_claim"), PUBLISHED_VALUE_BYTES_MAX)
+            rows = await self._connection.fetch(sql("load_claim"), *PUBLISHED_MAX)
         return _claim(rows)
 
     async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            rows = await self._connection.fetch(
-                sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, PUBLISHED_VALUE_BYTES_MAX
-            )
+            rows = await self._connection.fetch(sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, *PUBLISHED_MAX)
         return _claim(rows)
 
     async def published(self) -> None:
@@ -98,6 +100,8 @@ def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:
         row["detail"],
         row["created_at"],
         row["key"],
+        row["key_bytes"],
+        row["key_sha256"],
         row["value"],
         row["value_bytes"],
         row["value_sha256"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from credit_contracts.dead_letters import PUBLISHED_VALUE_BYTES_MAX
+from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import DeadLetter, TopicPartition, ToStore, WaitingDeadLetter, WaitingEvent
@@ -208,18 +208,21 @@ class MemoryTransaction:
 
 def _waiting_letter(letter: DeadLetter, now: datetime) -> WaitingDeadLetter:
     record = letter.record
-    value = record.value
-    size_bytes = None if value is None else len(value)
-    is_too_large = size_bytes is not None and size_bytes > PUBLISHED_VALUE_BYTES_MAX
     return WaitingDeadLetter(
         DEAD_LETTER_TOPIC,
         Place(*record.place),
         letter.reason,
         letter.detail,
         now,
-        record.key,
-        None if is_too_large else value,
-        size_bytes,
-        sha256(value or b"").hexdigest() if is_too_large else None,
+        *_published(record.key, PUBLISHED_KEY_BYTES_MAX),
+        *_published(record.value, PUBLISHED_VALUE_BYTES_MAX),
         record.headers,
     )
+
+
+def _published(original: bytes | None, bytes_max: int) -> tuple[bytes | None, int | None, str | None]:
+    """What is published of a key or value, with its size; its hash instead where it is too large."""
+    if original is None:
+        return None, None, None
+    is_too_large = len(original) > bytes_max
+    return None if is_too_large else original, len(original), sha256(original).hexdigest() if is_too_large else None

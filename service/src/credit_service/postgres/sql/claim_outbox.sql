@@ -1,9 +1,15 @@
--- Claims the oldest rows, up to $2 and about $3 bytes, under a new id, and returns them: values larger than $4 bytes by
--- size and hash.
+-- Claims the oldest rows, up to $2 and about $3 bytes, under a new id, and returns them: values larger than $4 bytes and
+-- keys larger than $5 by size and hash, headers that are kept in more than $6 not at all. Headers that are compressed
+-- count a hundredfold, which is as much as they may become: to know it would be to unpack those of all rows.
 WITH oldest AS MATERIALIZED (
     SELECT
         o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace, o.dead_letter_id,
-        coalesce(octet_length(o.payload), octet_length(d.value), 0) AS size
+        coalesce(octet_length(o.key), 0) + coalesce(octet_length(o.payload), octet_length(d.value), 0)
+        + CASE
+            WHEN d.headers IS NULL THEN 0
+            WHEN pg_column_compression(d.headers) IS NULL THEN pg_column_size(d.headers)
+            ELSE 100 * least(pg_column_size(d.headers), $6)
+        END AS size
     FROM credits.outbox AS o
     LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
     ORDER BY o.outbox_id
@@ -25,11 +31,15 @@ claim AS (
 )
 
 SELECT
-    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace,
-    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
+    c.claim_id, o.topic, o.event_id, o.event_time, o.payload, o.trace,
+    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at,
+    CASE WHEN octet_length(o.key) <= $5 THEN o.key END AS key,
+    octet_length(o.key) AS key_bytes,
+    CASE WHEN octet_length(o.key) > $5 THEN encode(sha256(o.key), 'hex') END AS key_sha256,
     CASE WHEN octet_length(d.value) <= $4 THEN d.value END AS value,
     octet_length(d.value) AS value_bytes,
-    CASE WHEN octet_length(d.value) > $4 THEN encode(sha256(d.value), 'hex') END AS value_sha256
+    CASE WHEN octet_length(d.value) > $4 THEN encode(sha256(d.value), 'hex') END AS value_sha256,
+    CASE WHEN octet_length(d.headers::text) <= $6 THEN d.headers::text ELSE '[]' END AS headers
 FROM claim AS c
 CROSS JOIN sized AS o
 LEFT JOIN LATERAL (

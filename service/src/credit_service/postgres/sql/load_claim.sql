@@ -1,10 +1,15 @@
--- The claim and the rows that it names; one row without a topic if they are all gone.
+-- The claim and the rows that it names; one row without a topic if they are all gone. Values larger than $1 bytes and
+-- keys larger than $2 by size and hash, headers that are kept in more than $3 not at all.
 SELECT
-    c.claim_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace,
-    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at, d.headers::text,
+    c.claim_id, o.topic, o.event_id, o.event_time, o.payload, o.trace,
+    d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at,
+    CASE WHEN octet_length(o.key) <= $2 THEN o.key END AS key,
+    octet_length(o.key) AS key_bytes,
+    CASE WHEN octet_length(o.key) > $2 THEN encode(sha256(o.key), 'hex') END AS key_sha256,
     CASE WHEN octet_length(d.value) <= $1 THEN d.value END AS value,
     octet_length(d.value) AS value_bytes,
-    CASE WHEN octet_length(d.value) > $1 THEN encode(sha256(d.value), 'hex') END AS value_sha256
+    CASE WHEN octet_length(d.value) > $1 THEN encode(sha256(d.value), 'hex') END AS value_sha256,
+    CASE WHEN octet_length(d.headers::text) <= $3 THEN d.headers::text ELSE '[]' END AS headers
 FROM credits.outbox_claim AS c
 LEFT JOIN LATERAL unnest(c.outbox_ids) AS claimed (outbox_id) ON true
 LEFT JOIN credits.outbox AS o ON o.outbox_id = claimed.outbox_id

@@ -1,0 +1,61 @@
+"""What is published of a dead letter fits into what Kafka takes by default, whatever was sent."""
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder  # type: ignore[import-untyped, unused-ignore]
+
+from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
+from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
+from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
+from credit_service.application.outgoing_record import (
+    HEADER_LENGTHS_BYTES,
+    ORIGINAL_HEADERS_BYTES_MAX,
+    OutgoingRecord,
+    outgoing_record,
+)
+from credit_service.application.ports import WaitingDeadLetter
+from credit_service.application.record import Headers
+from credit_service.domain.decision import Place
+from credit_service.domain.grant import NEVER
+
+ROOM = ORIGINAL_HEADERS_BYTES_MAX - HEADER_LENGTHS_BYTES
+TOPIC_CHARACTERS_MAX = 249
+
+LARGEST: dict[str, Headers] = {
+    "one value": [("", b"x" * ROOM)],
+    "one name": [("é" * (ROOM // 2), None)],
+    "many of nothing": [("", None)] * (ORIGINAL_HEADERS_BYTES_MAX // HEADER_LENGTHS_BYTES),
+}
+
+
+def published(headers: Headers) -> OutgoingRecord:
+    """With the largest key and value that are published, and at once with what stands for larger ones."""
+    waiting = WaitingDeadLetter(
+        DEAD_LETTER_TOPIC,
+        Place("t" * TOPIC_CHARACTERS_MAX, 2**31 - 1, 2**63 - 1),
+        max(UNREADABLE_REASONS, key=len),
+        "\U0001f600" * DETAIL_CHARACTERS_MAX,
+        NEVER,
+        b"k" * PUBLISHED_KEY_BYTES_MAX,
+        2**63 - 1,
+        "f" * 64,
+        b"v" * PUBLISHED_VALUE_BYTES_MAX,
+        2**63 - 1,
+        "f" * 64,
+        headers,
+    )
+    return outgoing_record(waiting, 12)
+
+
+@pytest.mark.parametrize("headers", LARGEST.values(), ids=LARGEST)
+def test_the_largest_dead_letter_is_a_batch_that_kafka_takes(headers: Headers) -> None:
+    record = published(headers)
+    assert record.headers[: len(headers)] == headers
+    batch = BatchBuilder(1, 0, is_transactional=1)
+    assert batch.append(key=record.key, value=record.value, headers=record.headers, timestamp=None)
+    assert len(batch._build()) <= MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("headers", LARGEST.values(), ids=LARGEST)
+def test_original_headers_that_are_larger_are_left_out(headers: Headers) -> None:
+    own = published([]).headers
+    assert published([*headers, ("", None)]).headers == own
