@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from credit_service.postgres.outbox import PostgresOutboxSession
+from credit_service.postgres.pool import connect
 from support.credits import run_credits
 from support.observed import CHANGES, DEAD_LETTERS
 from support.service import Deployment
@@ -119,3 +121,27 @@ async def test_a_dead_letter_of_any_size_is_published_as_far_as_kafka_takes_it(d
     command = ("dead-letters", "show", str(number), "--output", "json")
     shown = await asyncio.to_thread(run_credits, *command, folder=deployment.folder, **settings)
     assert json.loads(shown.stdout)["key"] == {"encoding": "text", "data": "k" * 3_000_000}
+
+
+async def test_a_claim_that_another_took_over_is_not_ended_by_the_first(database_url: str) -> None:
+    first, second = await connect(database_url), await connect(database_url)
+    await first.execute(
+        "INSERT INTO credits.outbox (topic, key, event_id, event_time, payload) VALUES ('t', 'a', 'a:1', now(), '{}')"
+    )
+    late, now = PostgresOutboxSession(first), PostgresOutboxSession(second)
+    old = await late.claim(10, 1_000)
+    assert old is not None
+    assert await now.left_over() == old
+    await now.not_published(old)
+    new = await now.claim(10, 1_000)
+
+    await late.published(old)
+    await late.not_published(old)
+    assert new is not None
+    assert await now.left_over() == new
+    assert len(new.rows) == 1
+    await now.published(new)
+    assert await now.left_over() is None
+    assert await second.fetchval("SELECT count(*) FROM credits.outbox") == 0
+    await first.close()
+    await second.close()

@@ -167,11 +167,11 @@ class OutboxSession(Protocol):
     async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
         """Claims the oldest rows, and commits that; None if nothing waits."""
 
-    async def published(self) -> None:
-        """Deletes the claimed rows and the claim."""
+    async def published(self, claim: Claim) -> None:
+        """Deletes the claimed rows and the claim; nothing if another claim has taken its place."""
 
-    async def not_published(self) -> None:
-        """Deletes the claim alone; its rows wait again."""
+    async def not_published(self, claim: Claim) -> None:
+        """Deletes the claim alone, so that its rows wait again; nothing if another claim has taken its place."""
 
 
 class Outbox(Protocol):

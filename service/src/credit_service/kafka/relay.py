@@ -148,10 +148,10 @@ class Relay:
             return
         if await was_published(claim, self._connection):
             log.info("claim left over, it was published", rows=len(claim.rows))
-            await session.published()
+            await session.published(claim)
         else:
             log.info("claim left over, it was not published", rows=len(claim.rows))
-            await session.not_published()
+            await session.not_published(claim)
 
     async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer) -> bool:
         """One claim, or a wait for news; False once nothing waits and the relay is to end."""
@@ -169,7 +169,7 @@ class Relay:
             async with asyncio.timeout(PUBLISH_SECONDS_MAX):
                 await self._publish(claim, producer)
             self._reach("before-cleanup")
-            await session.published()
+            await session.published(claim)
             self._tell(None)
             self.published.update(waiting.topic for waiting in claim.rows)
             log.info("published", events=len(claim.rows))

@@ -73,15 +73,15 @@ class PostgresOutboxSession:
             rows = await self._connection.fetch(sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, *PUBLISHED_MAX)
         return _claim(rows)
 
-    async def published(self) -> None:
+    async def published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            await self._connection.execute(sql("finish_claim"))
+            await self._connection.execute(sql("finish_claim"), claim.claim_id)
 
-    async def not_published(self) -> None:
+    async def not_published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            await self._connection.execute(sql("drop_claim"))
+            await self._connection.execute(sql("drop_claim"), claim.claim_id)
 
 
 def _claim(rows: "list[asyncpg.Record]") -> Claim | None:

@@ -1,2 +1,3 @@
--- Gives up the claim; its rows wait again.
-DELETE FROM credits.outbox_claim;
+-- Gives up the claim $1; its rows wait again.
+DELETE FROM credits.outbox_claim
+WHERE claim_id = $1;

@@ -1,6 +1,7 @@
--- Takes out what was published, and the claim on it.
+-- Takes out what was published under the claim $1, and the claim.
 WITH finished AS (
     DELETE FROM credits.outbox_claim
+    WHERE claim_id = $1
     RETURNING outbox_ids
 )
 DELETE FROM credits.outbox
