@@ -47,6 +47,9 @@ Row = dict[str, Any]
 
 _READ_SECONDS_MAX = 30
 
+# The last instant there is lies in the database as infinity, which the driver reads without a zone.
+_EXPIRES_AT = "CASE expires_at WHEN 'infinity' THEN '9999-12-31T23:59:59.999999Z' ELSE expires_at END AS expires_at"
+
 _TABLES = {
     "accounts": "SELECT account_id, balance, unlimited, sequence, position, parked FROM credits.accounts",
     "decisions": """SELECT account_id, position, source, id, type::text, outcome::text, occurred_at, decided_at,
@@ -55,7 +58,7 @@ _TABLES = {
     "entries": """SELECT account_id, sequence, line, grant_id, amount, previous_balance, balance, reason::text,
         position, refunds_sequence, period_ends_at, occurred_at, recorded_at FROM credits.entries_by_account
         ORDER BY account_id, sequence, line""",
-    "grants": """SELECT account_id, grant_id, origin::text, amount, remaining, effective_at, expires_at, open,
+    "grants": f"""SELECT account_id, grant_id, origin::text, amount, remaining, effective_at, {_EXPIRES_AT}, open,
         g.position FROM credits.grants AS g JOIN credits.accounts USING (account_no) ORDER BY account_id, grant_id""",
     "plans": """SELECT account_id, p.position, p.type::text, source, credits.unpacked(id) AS id, plan_id,
         monthly_credits, seats, email_accounts, effective_at, occurred_at, pending
@@ -69,7 +72,7 @@ _TABLES = {
         status::text, r.position, decided_position, operator, reason
         FROM credits.refund_requests AS r JOIN credits.accounts USING (account_no)
         ORDER BY account_id, charge_sequence""",
-    "adjustments": """SELECT account_id, j.position, amount, expires_at, operator, reason
+    "adjustments": f"""SELECT account_id, j.position, amount, {_EXPIRES_AT}, operator, reason
         FROM credits.adjustments AS j JOIN credits.accounts USING (account_no) ORDER BY account_id, j.position""",
     "parked": """SELECT account_id, source, id, type::text, partition, "offset"
         FROM credits.parked_events JOIN credits.accounts USING (account_no)""",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from credit_service.application.adjust import AdjustmentChange
+from credit_service.postgres.instants import with_zone
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
@@ -20,4 +21,6 @@ class PostgresAdjustments:
         """See `application.adjust.Adjustments`."""
         with faults_named():
             row = await self._pool.fetchrow(sql("read_adjustment"), account_id, key)
-        return None if row is None else AdjustmentChange(**row)
+        if row is None:
+            return None
+        return AdjustmentChange(**dict(row) | {"expires_at": with_zone(row["expires_at"])})

@@ -20,6 +20,7 @@ from credit_service.domain.decision import (
 )
 from credit_service.domain.grant import Grant
 from credit_service.domain.recompute import History, PlanRow, Standing
+from credit_service.postgres.instants import with_zone
 from credit_service.postgres.lookup import PostgresLookup
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
@@ -100,7 +101,8 @@ class PostgresAudit:
         for row in await self._fetch("audit_entries", numbers):
             _add_entry(found[row[0]], row)
         for number, grant_id, *rest in await self._fetch("audit_grants", numbers):
-            found[number].grants[grant_id] = Grant(grant_id, *rest)
+            grant = found[number].grants[grant_id] = Grant(grant_id, *rest)
+            grant.expires_at = with_zone(grant.expires_at)
         for number, position, *rest in await self._fetch("audit_plans", numbers):
             found[number].plans[position] = PlanRow(*rest)
         for number, position, purchase_id in await self._fetch("audit_purchases", numbers):
@@ -108,9 +110,10 @@ class PostgresAudit:
         for number, charge, status, position, *words in await self._fetch("audit_requests", numbers):
             history = found[number]
             history.requests[position] = DecidedRequest(history.account_id, charge, status, position, *words)
-        for number, position, *rest in await self._fetch("audit_adjustments", numbers):
+        for number, position, amount, expires_at, *words in await self._fetch("audit_adjustments", numbers):
             history = found[number]
-            history.adjustments[position] = Adjustment(history.account_id, position, *rest)
+            adjustment = Adjustment(history.account_id, position, amount, with_zone(expires_at), *words)
+            history.adjustments[position] = adjustment
         return list(found.values())
 
     def _decision(self, account_id: str, row: "asyncpg.Record") -> Decision:

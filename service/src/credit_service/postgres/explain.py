@@ -27,6 +27,7 @@ from credit_service.postgres.explain_fates import Fates
 from credit_service.postgres.explain_point import Point, point_of
 from credit_service.postgres.explain_rows import RowReader
 from credit_service.postgres.export import blocks, snapshot
+from credit_service.postgres.instants import with_zone
 
 if TYPE_CHECKING:
     import asyncpg
@@ -109,7 +110,7 @@ class PostgresExplains:
             held=held,
             outcomes={row["outcome"]: row["decisions"] for row in outcomes},
             parked=await self._asked.value("explain_parked_count", number, point.parked_by),
-            grants=[Grant(**row, remaining=remaining[row["grant_id"]], sums=by_grant[row["grant_id"]]) for row in rows],
+            grants=[_grant(row, remaining[row["grant_id"]], by_grant[row["grant_id"]]) for row in rows],
             grants_elided=GrantsElided(grants=left_out, remaining=held - sum(remaining[g] for g in shown))
             if left_out
             else None,
@@ -164,6 +165,10 @@ class PostgresExplains:
             async for block in found:
                 for row in block:
                     yield self._rows.parked(row)
+
+
+def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> Grant:
+    return Grant(**dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums})
 
 
 def _worth_showing(remaining: dict[int, int]) -> list[int]:

@@ -19,6 +19,7 @@ from credit_service.domain.grant import Grant
 from credit_service.domain.plan import Plan
 from credit_service.postgres.accounts import Row, from_row
 from credit_service.postgres.ids import packed, unpacked
+from credit_service.postgres.instants import with_zone
 from credit_service.postgres.statements import sql
 from credit_service.postgres.story import from_columns, told_by
 
@@ -259,6 +260,7 @@ async def _load_grants(connection: "Connection", loaded: Loaded, accounts: list[
     numbers = [loaded.numbers[account.account_id] for account in accounts]
     for number, *columns in await connection.fetch(sql("load_grants"), numbers):
         grant = Grant(*columns)
+        grant.expires_at = with_zone(grant.expires_at)
         loaded.by_number[number].grants[grant.grant_id] = grant
 
 

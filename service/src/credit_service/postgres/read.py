@@ -16,6 +16,7 @@ from credit_service.application.read import (
     ReadPlace,
 )
 from credit_service.domain.idempotency import key_of
+from credit_service.postgres.instants import with_zone
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
 
@@ -52,7 +53,7 @@ class PostgresReads:
             sequence=row["sequence"],
             plan=_plan(row),
             period=_period(row),
-            grants=[OpenGrant(**grant) for grant in grants],
+            grants=[OpenGrant(**dict(grant) | {"expires_at": with_zone(grant["expires_at"])}) for grant in grants],
             declined_in_period=row["declined_in_period"],
         )
 
