@@ -109,5 +109,11 @@ async def test_what_ends_at_the_largest_time_is_decided_and_shown(deployment: De
         assert "acme" in (await commanded(deployment, "account", rows_of, "--output", "json")).stdout
     found = await reconcile(deployment)
     assert (found.exit_code, found.found) == (1, set()), found.said
+
+    # Of a record, to which producers may give any time.
+    await connection.execute("UPDATE credits.dead_letters SET account_id = 'acme', timestamp_ms = $1", 2**63 - 1)
     await connection.close()
+    asked = ("explain", "acme", "--event", "/raw", "raw-0")
+    (letter,) = json.loads((await commanded(deployment, *asked, "--output", "json")).stdout)["dead_letters"]["letters"]
+    assert letter["reason"] == "bad-data"
     assert await service.terminate() == 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from credit_contracts.envelope import Unreadable, decode
 from credit_service.domain.decision import EARLIEST, Incoming, Order, Place
@@ -38,6 +38,11 @@ def bytes_in_memory(key: bytes | None, value: bytes | None) -> int:
     return OBJECT_BYTES + len(key or b"") + len(value or b"")
 
 
+def kafka_time(timestamp_ms: int) -> datetime:
+    """Kafka's own time of a record; the nearest there is where it lies before 1970 or after the year 9999."""
+    return EARLIEST + timedelta(milliseconds=min(max(0, timestamp_ms), LATEST_MS))
+
+
 def read_record(
     place: Place,
     event_type: str,
@@ -50,8 +55,8 @@ def read_record(
     size_bytes = bytes_in_memory(key, value)
     event = decode(headers, value, topic_type=event_type)
     if isinstance(event, Unreadable):
-        at = EARLIEST + timedelta(milliseconds=min(max(0, timestamp_ms), LATEST_MS))
-        return Record(place, key, value, headers, timestamp_ms, event, (at, BEFORE_ALL_TYPES, "", ""), size_bytes)
+        order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
+        return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes)
     incoming = Incoming(
         event.data.account_id,
         key_of(event.source, event.id),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from credit_service.application.explain import (
@@ -17,6 +16,7 @@ from credit_service.application.explain import (
 from credit_service.application.explain_letters import read_letter
 from credit_service.application.explain_position import BatchChange, BatchDecision
 from credit_service.application.read import ReadPlace
+from credit_service.application.record import kafka_time
 from credit_service.postgres.ids import unpacked
 
 if TYPE_CHECKING:
@@ -125,7 +125,6 @@ def letter_of(row: "asyncpg.Record") -> Letter:
     """A dead letter, with what can be read of it."""
     headers = [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(row["headers"])]
     read = read_letter(headers, row["value"])
-    sent_at = datetime.fromtimestamp(max(0, row["timestamp_ms"]) / 1_000, UTC)
     return Letter(
         dead_letter_id=row["dead_letter_id"],
         reason=row["reason"],
@@ -136,7 +135,7 @@ def letter_of(row: "asyncpg.Record") -> Letter:
         source=read.source,
         id=read.id,
         type=read.type,
-        occurred_at=read.occurred_at or sent_at,
+        occurred_at=read.occurred_at or kafka_time(row["timestamp_ms"]),
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         by=person_of(row),
