@@ -487,6 +487,16 @@ def test_a_command_says_it_in_one_line(users: Logins, tmp_path: Path) -> None:
     )
 
 
+async def test_a_command_says_that_the_database_is_read_only(database_url: str, tmp_path: Path) -> None:
+    async with connected(database_url) as superuser:
+        database = urlsplit(database_url).path[1:]
+        await superuser.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    settings = {"database_url": database_url, "kafka_bootstrap_servers": "127.0.0.1:1"}
+    refused = await asyncio.to_thread(run_credits, "resume", "email-bounced", folder=tmp_path, **settings)
+    told = "credits: the database takes no writes: it is read-only, SQLSTATE 25006\n"
+    assert (refused.returncode, refused.stderr) == (1, told)
+
+
 # --- the service, while privileges go and come back
 
 

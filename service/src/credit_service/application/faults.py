@@ -12,6 +12,13 @@ class AccessDenied(LedgerUnavailable):
     """
 
 
+class ReadOnly(AccessDenied):
+    """The database takes no writes from anybody: a standby, or one that another has taken over from.
+
+    Said like a denial. It ends without a person where the address comes to lead to the server that has taken over.
+    """
+
+
 class RefusedByLedger(Exception):  # noqa: N818
     """The database refuses what it was given (SQLSTATE class 22 or 23), and would do so again."""
 

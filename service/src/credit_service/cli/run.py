@@ -88,11 +88,13 @@ def _problem(error: Exception) -> str | None:
     """
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
+    from credit_service.application.faults import AccessDenied, LedgerUnavailable, ReadOnly, RefusedByLedger
     from credit_service.kafka.refusal import Refused
     from credit_service.loop import run_in_loop
 
     match error:
+        case ReadOnly():
+            return str(error)
         case AccessDenied():
             return f"the database denies access: {error}"
         case LedgerUnavailable():

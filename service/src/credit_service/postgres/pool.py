@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, ReadOnly, RefusedByLedger
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -52,6 +52,8 @@ DENIED = {
 # What is missing is named by the server in words that hold names of tables and functions, and no values.
 PERMISSION = re.compile(r"permission denied (?:for|to) [\w ]+|must be owner of [\w ]+")
 NO_TLS = "rejected SSL upgrade"
+
+IS_READ_ONLY = "25006"
 
 
 async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
@@ -105,6 +107,8 @@ def faults_named() -> Iterator[None]:
         sqlstate = error.sqlstate or ""
         if sqlstate.startswith(("22", "23")):
             raise RefusedByLedger(sqlstate, getattr(error, "constraint_name", None)) from None
+        if sqlstate == IS_READ_ONLY:
+            raise ReadOnly(f"the database takes no writes: it is read-only, SQLSTATE {sqlstate}") from None
         if sqlstate in DENIED:
             raise AccessDenied(_denied(error, sqlstate)) from None
         raise LedgerUnavailable(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
