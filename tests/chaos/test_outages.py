@@ -1,4 +1,4 @@
-"""Postgres and the broker killed and started again under load, on servers of this test's own.
+"""Postgres and the broker killed and started again under load, and a fail-over, on servers of this test's own.
 
 The broker dies once; the long form is `make chaos`, for CHAOS_ROUNDS rounds.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ from support.wait import eventually
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 
 pytestmark = pytest.mark.local_stack
+
+READ_ONLY = "the database takes no writes: it is read-only, SQLSTATE 25006"
 
 
 async def says_that_is_away(service: ServiceProcess, what: str) -> bool:
@@ -121,6 +124,41 @@ async def test_a_batch_with_a_flipped_byte_holds_its_partition_alone(own_stack: 
     observed = await deployment.oracle().check()
     assert [(d["topic"], d["partition"], d["offset"]) for d in observed.dead_letters] == [place]
     assert service.logged("held partition is read again")
+    assert await service.terminate() == 0
+
+
+@asynccontextmanager
+async def on_a_read_only_server(database_url: str) -> AsyncIterator[None]:
+    """Sessions end; those that begin meanwhile stay read-only, as behind a proxy to the server of before."""
+    name = urlsplit(database_url).path[1:]
+    connection = await asyncpg.connect(database_url)
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+    try:
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await connection.execute(others, name)
+        yield
+    finally:
+        await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await connection.close()
+
+
+async def says(service: ServiceProcess, part: str, words: str) -> bool:
+    return words in (await service.problems()).get(part, "")
+
+
+@pytest.mark.xdist_group("own_stack")
+async def test_sessions_left_on_a_read_only_server(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(batch_records_max="20")).ready()
+    async with deployment.upstream() as upstream:
+        sending = asyncio.create_task(send_slowly(upstream, 35, 600))
+        await eventually(lambda: has_decided(service, 4))
+        async with on_a_read_only_server(deployment.database_url):
+            await sending
+            for part in ("ledger", "relay"):
+                await eventually(partial(says, service, part, READ_ONLY), what=f"{part} to say so")
+    await has_settled(deployment.oracle())
+    await service.ready()
     assert await service.terminate() == 0
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
 import asyncpg
 import pytest
 
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.postgres import pool as pool_module
-from credit_service.postgres.pool import open_pool
+from credit_service.postgres.pool import faults_named, open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from credit_service.postgres.pool import Connection, Pool
+
+PROMPT_SECONDS_MAX = 5
 
 
 async def last_statement_after_use(database_url: str) -> str:
@@ -33,3 +46,120 @@ async def test_plans_are_made_anew_now_and_then(database_url: str, monkeypatch: 
     monkeypatch.setattr(pool_module, "PLANS_KEPT_SECONDS", 0.0)
 
     assert await last_statement_after_use(database_url) == "DISCARD PLANS"
+
+
+# --- sessions whose server is no longer the one that decides
+
+FAILS = "DO $$ BEGIN RAISE EXCEPTION 'as it happens' USING ERRCODE = '{}'; END $$"
+
+
+async def sessions_of(pool: Pool, number: int) -> set[int]:
+    """What the pool gives to so many who ask at the same time."""
+    async with AsyncExitStack() as held:
+        connections = [await held.enter_async_context(pool.acquire()) for _ in range(number)]
+        return {await connection.fetchval("SELECT pg_backend_pid()") for connection in connections}
+
+
+async def fail(connection: Connection | Pool, sqlstate: str) -> None:
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await connection.execute(FAILS.format(sqlstate))
+    assert caught.value.sqlstate == sqlstate
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02", "57P03", "57P04", "57P05"])
+async def test_a_server_that_is_read_only_or_ends_is_left_with_all_sessions(database_url: str, sqlstate: str) -> None:
+    async with open_pool(database_url, 3) as pool, open_pool(database_url, 1, is_read_only=True, beside=pool) as reads:
+        before = await sessions_of(pool, 3) | await sessions_of(reads, 1)
+
+        await fail(pool, sqlstate)
+
+        after = await sessions_of(pool, 3) | await sessions_of(reads, 1)
+        assert len(before) == len(after) == 4
+        assert not before & after
+
+
+@pytest.mark.parametrize("sqlstate", ["23505", "40001", "57014"])
+async def test_a_session_is_kept_after_any_other_error(database_url: str, sqlstate: str) -> None:
+    async with open_pool(database_url, 3) as pool:
+        before = await sessions_of(pool, 3)
+        await fail(pool, sqlstate)
+        assert await sessions_of(pool, 3) == before
+
+
+async def test_a_session_that_was_in_use_meanwhile_ends_when_it_comes_back(database_url: str) -> None:
+    async with open_pool(database_url, 2) as pool:
+        async with pool.acquire() as used:
+            session = await used.fetchval("SELECT pg_backend_pid()")
+            await fail(pool, "25006")
+            # Whoever has it may finish.
+            assert await used.fetchval("SELECT pg_backend_pid()") == session
+        assert session not in await sessions_of(pool, 2)
+
+
+async def fail_as_the_application_sees_it(pool: Pool, sqlstate: str) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        with faults_named():
+            await connection.execute(FAILS.format(sqlstate))
+
+
+async def test_what_a_transaction_met_counts_whatever_is_raised_of_it(database_url: str) -> None:
+    async with open_pool(database_url, 1) as pool:
+        before = await sessions_of(pool, 1)
+        with pytest.raises(LedgerUnavailable):
+            await fail_as_the_application_sees_it(pool, "57P01")
+        assert await sessions_of(pool, 1) != before
+
+
+async def test_a_session_that_the_server_ends_takes_the_others_with_it(database_url: str) -> None:
+    async with open_pool(database_url, 3) as pool:
+        before = await sessions_of(pool, 3)
+        with pytest.raises(asyncpg.PostgresError):
+            await pool.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        assert not before & await sessions_of(pool, 3)
+
+
+@asynccontextmanager
+async def proxy_before(database_url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Its address, and what has it swallow all that comes over the connections that are open then."""
+    behind = urlsplit(database_url)
+    to_server, swallowing = set[asyncio.StreamWriter](), set[asyncio.StreamWriter]()
+    entered = list[asyncio.Task[None]]()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65_536):
+                if writer not in swallowing:
+                    writer.write(chunk)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(behind.hostname, behind.port)
+        to_server.add(inner_writer)
+        await asyncio.gather(pass_on(reader, inner_writer), pass_on(inner_reader, writer))
+
+    def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        entered.append(asyncio.create_task(enter(reader, writer)))
+
+    async with await asyncio.start_server(let_in, "127.0.0.1", 0) as server:
+        address = f"{behind.netloc.rpartition('@')[0]}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield behind._replace(netloc=address).geturl(), lambda: swallowing.update(to_server)
+        finally:
+            for writer in to_server:
+                writer.close()
+            await asyncio.gather(*entered)
+
+
+async def test_a_server_that_says_nothing_any_more_is_not_waited_for(database_url: str) -> None:
+    async with proxy_before(database_url) as (url, swallow), open_pool(url, 3) as pool:
+        before = await sessions_of(pool, 3)
+        async with asyncio.timeout(PROMPT_SECONDS_MAX):
+            async with pool.acquire() as used:
+                with suppress(asyncpg.PostgresError):
+                    await used.execute(FAILS.format("25006"))
+                await fail(pool, "57P03")
+                swallow()
+            assert not before & await sessions_of(pool, 3)
+        pool.terminate()

@@ -161,9 +161,9 @@ async def serve(settings: Settings) -> int:
     async with (
         guarded(settings.stuck_seconds_max),
         open_pool(url) as pool,
-        open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True) as reads_pool,
-        open_pool(read_url, PROBE_CONNECTIONS_MAX, is_read_only=True) as probe_pool,
-        open_pool(url, WATCH_CONNECTIONS_MAX) as watch_pool,
+        open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
+        open_pool(read_url, PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
+        open_pool(url, WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
         traces(settings.otlp_endpoint) as tracing,
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}

@@ -4,8 +4,9 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
 POOL_CONNECTIONS_MAX = 6
+# As asyncpg's own pools have them.
+QUERIES_PER_SESSION_MAX = 50_000
+IDLE_SECONDS_MAX = 300.0
 PLANS_KEPT_SECONDS = 10.0
 
 SESSION = {
@@ -54,6 +58,8 @@ PERMISSION = re.compile(r"permission denied (?:for|to) [\w ]+|must be owner of [
 NO_TLS = "rejected SSL upgrade"
 
 IS_READ_ONLY = "25006"
+# By class: an administrator ends the session, the server ends or only begins, the database is dropped.
+SERVER_ENDS = "57P"
 
 
 async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
@@ -67,17 +73,96 @@ async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyn
         )
 
 
-def open_pool(database_url: str, connections_max: int = POOL_CONNECTIONS_MAX, *, is_read_only: bool = False) -> "Pool":
-    """A pool that connects when it is first asked for a connection; await it or use it as a context."""
-    return asyncpg.create_pool(
+def open_pool(
+    database_url: str,
+    connections_max: int = POOL_CONNECTIONS_MAX,
+    *,
+    is_read_only: bool = False,
+    beside: "Pool | None" = None,
+) -> "Pool":
+    """A pool that connects when it is first asked for a connection; await it or use it as a context.
+
+    It leaves its sessions together with the pool `beside` it: whoever only reads is not told that a server is left.
+    """
+    pool = LeavingPool(
         database_url,
         min_size=0,
         max_size=connections_max,
+        max_queries=QUERIES_PER_SESSION_MAX,
+        max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         server_settings=SESSION | (READ_ONLY if is_read_only else {}),
         reset=Reset(),
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
     )
+    if beside is not None:
+        beside.followers.append(pool)
+    return pool
+
+
+class LeavingPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no types
+    """Uses none of its sessions again once a statement on one of them met a server that is read-only or ends.
+
+    Behind a proxy such a session may stay open for good, while new ones reach the server that has taken over.
+    """
+
+    def __init__(self, *connect_args: Any, **options: Any) -> None:
+        super().__init__(*connect_args, **options)
+        self.followers: list[LeavingPool] = []
+        self.departures = 0
+
+    def acquire(self, *, timeout: float | None = None) -> "Borrowed":
+        """A connection, as a context."""
+        return Borrowed(self, timeout)
+
+    async def leave(self) -> None:
+        """Ends each session that is open now, here and with the followers: one that is in use when it comes back.
+
+        None of them is told: asyncpg would wait 30 s for the answer of a server that is not there.
+        """
+        self.departures += 1
+        while self.get_idle_size() and not self.is_closing():
+            (await super().acquire()).terminate()
+        for pool in self.followers:
+            await pool.leave()
+
+
+class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncpg ships no types
+    """A connection of a `LeavingPool`, for as long as the context lasts."""
+
+    async def __aenter__(self) -> "Connection":
+        """As asyncpg's."""
+        self._departures = self.pool.departures
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """As asyncpg's, but for a session that is not to be used again."""
+        if _leaves_server(error):
+            await self.pool.leave()
+        if self._departures != self.pool.departures:
+            # Raised where asyncpg itself has closed it.
+            with suppress(asyncpg.InterfaceError):
+                self.connection.terminate()
+        await super().__aexit__(kind, error, traceback)
+
+
+def _leaves_server(error: BaseException | None) -> bool:
+    """Whether the session met such a server; the end of its transaction may have raised something else after it."""
+    while error is not None:
+        if isinstance(error, asyncpg.PostgresError):
+            sqlstate = error.sqlstate or ""
+            if sqlstate == IS_READ_ONLY or sqlstate.startswith(SERVER_ENDS):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Reset:
