@@ -82,9 +82,10 @@ def open_pool(
 ) -> "Pool":
     """A pool that connects when it is first asked for a connection; await it or use it as a context.
 
-    It leaves its sessions together with the pool `beside` it: whoever only reads is not told that a server is left.
+    Its sessions are replaced together with those of the pool `beside` it: a session that only reads gets no error from
+    a server that is read-only.
     """
-    pool = LeavingPool(
+    pool = FailoverPool(
         database_url,
         min_size=0,
         max_size=connections_max,
@@ -103,39 +104,40 @@ def open_pool(
     return pool
 
 
-class LeavingPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no types
-    """Uses none of its sessions again once a statement on one of them met a server that is read-only or ends.
+class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no types
+    """Replaces all its sessions once a statement on one of them finds that the server is read-only or ends.
 
     Behind a proxy such a session may stay open for good, while new ones reach the server that has taken over.
+    `replaced` counts how often that was; `followers` are replaced together with it.
     """
 
     def __init__(self, *connect_args: Any, **options: Any) -> None:
         super().__init__(*connect_args, **options)
-        self.followers: list[LeavingPool] = []
-        self.departures = 0
+        self.followers: list[FailoverPool] = []
+        self.replaced = 0
 
     def acquire(self, *, timeout: float | None = None) -> "Borrowed":
         """A connection, as a context."""
         return Borrowed(self, timeout)
 
-    async def leave(self) -> None:
-        """Ends each session that is open now, here and with the followers: one that is in use when it comes back.
+    async def replace_sessions(self) -> None:
+        """Ends each session that is open now, of the followers too: idle ones at once, one in use when it comes back.
 
-        None of them is told: asyncpg would wait 30 s for the answer of a server that is not there.
+        They are ended without a goodbye: asyncpg would wait 30 s for the answer of a server that is not there.
         """
-        self.departures += 1
+        self.replaced += 1
         while self.get_idle_size() and not self.is_closing():
             (await super().acquire()).terminate()
         for pool in self.followers:
-            await pool.leave()
+            await pool.replace_sessions()
 
 
 class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncpg ships no types
-    """A connection of a `LeavingPool`, for as long as the context lasts."""
+    """A connection of a `FailoverPool`, for as long as the context lasts."""
 
     async def __aenter__(self) -> "Connection":
         """As asyncpg's."""
-        self._departures = self.pool.departures
+        self._replaced = self.pool.replaced
         return await super().__aenter__()
 
     async def __aexit__(
@@ -145,17 +147,17 @@ class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncp
         traceback: TracebackType | None = None,
     ) -> None:
         """As asyncpg's, but for a session that is not to be used again."""
-        if _leaves_server(error):
-            await self.pool.leave()
-        if self._departures != self.pool.departures:
+        if _met_lost_server(error):
+            await self.pool.replace_sessions()
+        if self._replaced != self.pool.replaced:
             # Raised where asyncpg itself has closed it.
             with suppress(asyncpg.InterfaceError):
                 self.connection.terminate()
         await super().__aexit__(kind, error, traceback)
 
 
-def _leaves_server(error: BaseException | None) -> bool:
-    """Whether the session met such a server; the end of its transaction may have raised something else after it."""
+def _met_lost_server(error: BaseException | None) -> bool:
+    """Whether the server is read-only or ends; ending the transaction may have raised another error after that one."""
     while error is not None:
         if isinstance(error, asyncpg.PostgresError):
             sqlstate = error.sqlstate or ""
