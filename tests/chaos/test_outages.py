@@ -117,7 +117,6 @@ async def test_a_batch_with_a_flipped_byte_holds_its_partition_alone(own_stack: 
 
     await eventually(is_named, what="the partition held and named")
     await deployment.oracle().drained(but=["prospect-transferred"])
-    assert service.logged("the group was lost") == service.logged("left the group") == []
 
     flip_a_byte(own_stack.data / "kafka", *place)
     await service.ready()
