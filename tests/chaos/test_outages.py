@@ -97,25 +97,20 @@ def has_decided(service: ServiceProcess, batches: int) -> bool:
 async def test_a_batch_with_a_flipped_byte_holds_its_partition_alone(own_stack: Stack, deployment: Deployment) -> None:
     """A disk changes one byte of a batch: its checksum is wrong, until the byte is as it was."""
     await deployment.make_topics()
-    service = await deployment.start(faults="from credit_service.kafka import held; held.RETRY_SECONDS = 1.0")
-    await service.ready()
+    service = await (await deployment.start()).ready()
     traffic = random_traffic(41, events=300)
     async with deployment.upstream() as upstream:
         await upstream.send(traffic[:100])
         await deployment.oracle().drained()
-        service.freeze()
+        # Nobody reads the batch before its byte is flipped.
+        assert await service.terminate() == 0
         place = await upstream.send_raw("prospect-transferred", b"a flipped byte", key=b"flipped")
-        topic, number, offset = place
         flip_a_byte(own_stack.data / "kafka", *place)
-        service.thaw()
+        service = await deployment.start(faults="from credit_service.kafka import held; held.RETRY_SECONDS = 1.0")
         for part in slices(traffic[100:], 10):
             await upstream.send(part)
-
-    async def is_named() -> bool:
-        named = f"{topic}/{number} at offset {offset} (CorruptRecordException)"
-        return named in (await service.problems()).get("held", "")
-
-    await eventually(is_named, what="the partition held and named")
+    named = "{}/{} at offset {} (CorruptRecordException)".format(*place)
+    await eventually(lambda: says(service, "held", named), what="the partition held and named")
     await deployment.oracle().drained(but=["prospect-transferred"])
 
     flip_a_byte(own_stack.data / "kafka", *place)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from credit_service.postgres.pool import Connection, Pool
 
-PROMPT_SECONDS_MAX = 5
+PROMPT_SECONDS_MAX = 15
 
 
 async def last_statement_after_use(database_url: str) -> str:

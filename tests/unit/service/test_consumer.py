@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
@@ -17,10 +18,13 @@ from aiokafka.errors import (
     RecordTooLargeError,
     UnsupportedCodecError,
 )
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord
 
 from credit_service.kafka import consumer as consumer_module
-from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.consumer import HandOverConsumer, is_of_bytes
+from support.raw_batches import batch_with_header_name, with_right_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 A, B, C = (TopicPartition("topic", number) for number in range(3))
 RECORDS = 20
 BAD_NAME = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+
+# Said by polls that have nothing else to say.
+OF_NO_POSITION = (NoOffsetForPartitionError, OffsetOutOfRangeError)
 
 
 class Fetched:
@@ -48,6 +56,8 @@ class Fetched:
         for at in partitions or self.positions:
             while at not in self.is_paused and self.positions[at] < RECORDS and max_records:
                 if fault := self.faults.get((at, self.positions[at])):
+                    if isinstance(fault, OF_NO_POSITION) and drained:
+                        return drained
                     if at in drained:
                         self.positions[at] -= len(drained[at])  # aiokafka moves it behind the whole of a partition
                     raise fault
@@ -93,16 +103,12 @@ def opened(
     async def getmany(_: Any, *partitions: TopicPartition, **how: int) -> dict[Any, Any]:
         return await fetched.getmany(*partitions, **how)
 
-    async def position(_: Any, partition: TopicPartition) -> int:
-        return fetched.positions[partition]
-
     def seek(_: Any, partition: TopicPartition, offset: int) -> None:
         fetched.positions[partition] = offset
 
     monkeypatch.setattr(AIOKafkaConsumer, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(AIOKafkaConsumer, "__del__", lambda _: None)
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany)
-    monkeypatch.setattr(AIOKafkaConsumer, "position", position)
     monkeypatch.setattr(AIOKafkaConsumer, "seek", seek)
     monkeypatch.setattr(AIOKafkaConsumer, "assignment", lambda _: {A, B, C})
     monkeypatch.setattr(AIOKafkaConsumer, "paused", lambda _: set(fetched.is_paused))
@@ -196,6 +202,44 @@ async def test_what_is_of_no_bytes_holds_nothing_and_loses_nothing(
     assert came == {A: ALL, B: ALL, C: ALL}
     assert told.unreadable == []
     assert set(told.others) == is_told
+
+
+def unpacked(batch: bytes) -> PartitionRecords:
+    """As aiokafka itself unpacks a batch."""
+    return PartitionRecords(A, MemoryRecords(batch), [], 0, None, None, True, READ_COMMITTED)
+
+
+def of_a_control_batch() -> bytes:
+    """One without its marker, as a topic that is compacted may keep it."""
+    built = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=1,
+        producer_id=1,
+        producer_epoch=0,
+        base_sequence=0,
+        batch_size=2**20,
+    ).build()
+    batch = bytearray(built)
+    batch[22] |= 0x20
+    return with_right_checksum(batch)
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind"),
+    [
+        pytest.param(of_a_control_batch(), KafkaError, id="a control batch without its marker"),
+        pytest.param(batch_with_header_name(b"\xff", b"", [], b""), UnicodeDecodeError, id="a name that is not UTF-8"),
+        pytest.param(
+            batch_with_header_name(b"name", b"", [], b"")[:-1] + b"\xff", CorruptRecordException, id="a checksum"
+        ),
+    ],
+)
+def test_what_aiokafka_says_of_bytes_is_taken_for_that(batch: bytes, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught:
+        list(unpacked(batch))
+    assert type(caught.value) is kind
+    assert is_of_bytes(caught.value)
 
 
 async def test_an_error_of_the_group_is_of_no_partition(monkeypatch: pytest.MonkeyPatch) -> None:

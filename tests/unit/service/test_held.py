@@ -54,8 +54,12 @@ def test_one_is_tried_again_after_a_while_once_it_is_out(clock: list[float]) -> 
     ((_, one),) = held.items()
     clock[0] += held_module.RETRY_SECONDS
     assert not one.is_due
+    assert held.standing() == {partition(0)}
     one.state = "out"
     assert one.is_due
+    # Read once more, it may become full, and has to be fetched from again.
+    one.state = "tried"
+    assert held.standing() == set()
     held.note(partition(0), 3, ERROR)
     ((_, one),) = held.items()
     one.state = "out"

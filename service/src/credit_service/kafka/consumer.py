@@ -42,6 +42,7 @@ STEPWISE_SECONDS = 5.0
 # What aiokafka says of the bytes of one partition; its other errors are of the group or of a connection. What is no
 # error of its own comes from these bytes, too: from a codec, or a name that is not UTF-8.
 OF_ITS_BYTES = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
+EMPTY_CONTROL_BATCH = "Control batch did not contain any records"  # of no class of its own
 
 
 class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -97,8 +98,7 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
         except ConsumerStoppedError:
             raise
         except Exception as error:  # whatever it is, records that were taken for this poll must not be lost with it
-            await self._go_back()
-            await self._tell(error)
+            await self._after(error)
             return {}
         return self._hand_out(fetched)
 
@@ -110,17 +110,14 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
             self._handed_out[partition] = records[-1].offset + 1
         return handed_out
 
-    async def _go_back(self) -> None:
-        """Sets each open partition to behind what was handed out of it."""
-        for partition, offset in list(self._handed_out.items()):
-            if partition in self.assignment() and await self.position(partition) != offset:
-                self.seek(partition, offset)
-
-    async def _tell(self, error: Exception) -> None:
+    async def _after(self, error: Exception) -> None:
+        """Sets each open partition to behind what was handed out of it, and says what went wrong."""
+        if isinstance(error, NoOffsetForPartitionError):
+            return  # one is not opened yet: said again and again, by polls that have taken nothing
+        for partition in self._handed_out.keys() & self.assignment():
+            self.seek(partition, self._handed_out[partition])
         if isinstance(error, OffsetOutOfRangeError):
             self._faults.note_out_of_range(error.args[0].keys() & self._handed_out.keys())
-        elif isinstance(error, NoOffsetForPartitionError):
-            pass  # not opened yet
         elif is_of_bytes(error):
             self._faults.note_failed_poll(error)
             self.go_stepwise()
@@ -194,5 +191,5 @@ class HandOverConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ship
 def is_of_bytes(error: Exception) -> bool:
     """Whether the error comes from what a partition holds, and not from the group or a connection."""
     if isinstance(error, KafkaError):
-        return isinstance(error, OF_ITS_BYTES)
+        return isinstance(error, OF_ITS_BYTES) or EMPTY_CONTROL_BATCH in error.args
     return not isinstance(error, ConsumerStoppedError)

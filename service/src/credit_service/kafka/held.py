@@ -50,6 +50,10 @@ class HeldPartitions:
     def __iter__(self) -> Iterator[ports.TopicPartition]:
         return iter(self._held)
 
+    def standing(self) -> set[ports.TopicPartition]:
+        """Those that are still in the merge, and not to be fetched from."""
+        return {partition for partition, held in self._held.items() if held.state == "stands"}
+
     def items(self) -> list[tuple[ports.TopicPartition, Held]]:
         """All of them, of this moment."""
         return list(self._held.items())

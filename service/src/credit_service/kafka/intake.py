@@ -182,7 +182,7 @@ class Intake:
         try:
             for partition, run in runs:
                 self._take_in(partition, run)
-            self._member.hold_full()
+            self._member.pause_full()
         except Exception:  # whatever it is, FastStream would swallow it, and the records with it
             log.exception("records could not be taken in, reading them again")
             self._member.open_again(partitions)

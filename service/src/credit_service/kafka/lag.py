@@ -32,7 +32,7 @@ class Lag:
 class LagMeter:
     """Measures each partition that a member has, against the ends of the logs as Kafka tells them when asked.
 
-    The fetcher's own notion of an end is not asked: it grows old while a partition is held. `positions` are the
+    The fetcher's own notion of an end is not asked: it grows old while a partition is paused. `positions` are the
     ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
     `untold` are those of which Kafka did not say the end when it was last asked.
     """

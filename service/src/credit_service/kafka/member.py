@@ -180,7 +180,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 self._held.forget(list(self._held))
                 self.group_offsets.begin_anew()
             subscriber, self._subscriber = self._subscriber, None
-        # Not while lanes are held: a revoke that is under way would wait for them.
+        # Not while lanes are at rest: a revoke that is under way would wait for them.
         if subscriber is not None:
             await subscriber.stop()
 
@@ -350,14 +350,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             if await self.consumer.is_read_to_its_end(TopicPartition(*partition), self.received.get(partition, 0))
         }
 
-    def hold_full(self) -> None:
+    def pause_full(self) -> None:
         """Fetches no more of partitions that have their share buffered."""
         for lane in self._lanes:
             self.consumer.pause(*(TopicPartition(*partition) for partition in lane.merge.full()))
 
     def go_on_with_drained(self, lane: Lane) -> None:
-        """Fetches again what was held, once half of the share is decided."""
-        full = (self.consumer.paused() & lane.merge.partitions) - set(self._held)
+        """Fetches again what was paused, once half of the share is decided."""
+        full = (self.consumer.paused() & lane.merge.partitions) - self._held.standing()
         if full:
             self.consumer.resume(*(full - lane.merge.not_drained()))
 

@@ -22,6 +22,9 @@ IDLE_SECONDS_MAX = 60
 
 FETCH_BYTES_MAX = 512 * 1024
 POLL_MS = 500
+LOCATED_MS_MAX = 5_000
+"""So long a partition is asked by itself, to find out of which one it was that a poll failed."""
+
 FETCH_WAIT_MS = 20
 """A broker with nothing more waits so long before it says so; other partitions are asked for only then."""
 FULL_WAIT_SECONDS = 0.01
@@ -191,7 +194,7 @@ class RangeReader:
             self._consumer.seek(at, position)
         for at, position in positions.items():
             try:
-                await self._consumer.getmany(at, timeout_ms=POLL_MS)
+                await self._consumer.getmany(at, timeout_ms=LOCATED_MS_MAX)
             except Exception as again:
                 if is_of_bytes(again):
                     return RangeStalled(

@@ -82,7 +82,7 @@ def open_pool(
 ) -> "Pool":
     """A pool that connects when it is first asked for a connection; await it or use it as a context.
 
-    Its sessions are replaced together with those of the pool `beside` it: a session that only reads gets no error from
+    Its sessions are replaced together with those of the pools `beside` it: a session that only reads gets no error from
     a server that is read-only.
     """
     pool = FailoverPool(
@@ -100,7 +100,8 @@ def open_pool(
         record_class=asyncpg.Record,
     )
     if beside is not None:
-        beside.followers.append(pool)
+        pool.together = beside.together
+        pool.together.append(pool)
     return pool
 
 
@@ -108,12 +109,12 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
     """Replaces all its sessions once a statement on one of them finds that the server is read-only or ends.
 
     Behind a proxy such a session may stay open for good, while new ones reach the server that has taken over.
-    `replaced` counts how often that was; `followers` are replaced together with it.
+    So do the pools that are `together` with it. `replaced` counts how often that was.
     """
 
     def __init__(self, *connect_args: Any, **options: Any) -> None:
         super().__init__(*connect_args, **options)
-        self.followers: list[FailoverPool] = []
+        self.together: list[FailoverPool] = [self]
         self.replaced = 0
 
     def acquire(self, *, timeout: float | None = None) -> "Borrowed":
@@ -121,15 +122,17 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
         return Borrowed(self, timeout)
 
     async def replace_sessions(self) -> None:
-        """Ends each session that is open now, of the followers too: idle ones at once, one in use when it comes back.
-
-        They are ended without a goodbye: asyncpg would wait 30 s for the answer of a server that is not there.
+        """Ends each session that is open now in this pool and those together with it: idle ones at once, others when
+        they come back.
         """
+        for pool in self.together:
+            await pool.end_sessions()
+
+    async def end_sessions(self) -> None:
+        """Those of this pool alone, without a goodbye: asyncpg would wait 30 s for a server that is not there."""
         self.replaced += 1
         while self.get_idle_size() and not self.is_closing():
             (await super().acquire()).terminate()
-        for pool in self.followers:
-            await pool.replace_sessions()
 
 
 class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncpg ships no types

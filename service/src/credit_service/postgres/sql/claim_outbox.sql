@@ -1,6 +1,7 @@
--- Claims the oldest rows, up to $2 and about $3 bytes, under a new id, and returns them: values larger than $4 bytes and
--- keys larger than $5 by size and hash, headers that are kept in more than $6 not at all. Headers that are compressed
--- count a hundredfold, which is as much as they may become: to know it would be to unpack those of all rows.
+-- Claims the oldest rows, up to $2 and about $3 bytes, under a new id, and returns them: values larger than $4 bytes
+-- and keys larger than $5 by size and hash, headers that are kept in more than $6 not at all. Headers that are
+-- compressed count a hundredfold, and at most $6, since more is not returned: to know it would be to unpack those of
+-- all rows.
 WITH oldest AS MATERIALIZED (
     SELECT
         o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace, o.dead_letter_id,
@@ -8,7 +9,7 @@ WITH oldest AS MATERIALIZED (
         + CASE
             WHEN d.headers IS NULL THEN 0
             WHEN pg_column_compression(d.headers) IS NULL THEN pg_column_size(d.headers)
-            ELSE 100 * least(pg_column_size(d.headers), $6)
+            ELSE least(100::bigint * pg_column_size(d.headers), $6)
         END AS size
     FROM credits.outbox AS o
     LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
