@@ -10,6 +10,7 @@ PYTHON ?= python3
 OUT ?= .bench
 SBOM ?= sbom.json
 REQUIRED ?=
+EXAMPLES ?= 1
 
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
 BIN := .venv/bin
@@ -50,8 +51,24 @@ stack: $(READY) ## Run Postgres and Kafka in the foreground, their addresses in 
 ##@ Check it
 
 .PHONY: test
-test: $(READY) ## Run every test, on a local stack of its own
+test: $(READY) ## Run the tests, on a local stack of their own
 	$(BIN)/python -m pytest -n 3 --dist loadgroup
+
+.PHONY: properties
+properties: $(READY) ## Run the property tests with all their examples; EXAMPLES=20: with twenty times as many
+	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/property tests/contract/test_compatibility.py
+
+.PHONY: footprint
+footprint: $(READY) ## Run the tests that measure memory and bytes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integration -m footprint
+
+.PHONY: image
+image: $(READY) ## Run the steps of the image on this machine, and what they make
+	$(BIN)/python -m pytest tests/e2e -m image
+
+.PHONY: local-stack
+local-stack: $(READY) ## Run the tests that start, end and kill the local stack itself
+	$(BIN)/python -m pytest tests/integration/test_local_stack.py -m stack
 
 .PHONY: chaos
 chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does

@@ -36,6 +36,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, start the servers before the workers, which can then all use them."""
     config.addinivalue_line("markers", "chaos: kills what it tests, over and over")
+    config.addinivalue_line("markers", "footprint: measures memory or bytes, for `make footprint`")
+    config.addinivalue_line("markers", "image: runs the steps of the image, for `make image`")
+    config.addinivalue_line("markers", "stack: starts and ends the local stack itself, for `make local-stack`")
     config.addinivalue_line("markers", "local_stack: starts and kills a local stack of its own")
     config.stash[_SERVERS] = ExitStack()
     distributed = config.getoption("dist", "no") != "no"

@@ -19,6 +19,7 @@ import credit_contracts
 from credit_contracts.schemas import schema
 from credit_contracts.schemas.check import breaks, breaks_of
 from credit_contracts.schemas.compatibility import breaks_for_consumers, breaks_for_producers
+from support.examples import examples
 
 WRITERS, READERS = "old writers", "old readers"
 IN, OUT = "plan-changed", "balance-changed"
@@ -317,7 +318,7 @@ def of_one_field(field: dict[str, Any], *, required: bool, within: bool) -> dict
     return {"type": "object", "properties": {"d": {"$ref": "#/$defs/D"}}, "required": ["d"], "$defs": {"D": inner}}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(fields=_pairs, required=st.tuples(st.booleans(), st.booleans()), within=st.booleans())
 def test_where_nothing_is_found_everything_is_read(
     fields: tuple[dict[str, Any], dict[str, Any]], required: tuple[bool, bool], within: bool

@@ -42,7 +42,7 @@ exec "$@"
 PROSPECTS = 5_000
 
 # Its environment is made once.
-pytestmark = pytest.mark.xdist_group("image")
+pytestmark = [pytest.mark.image, pytest.mark.xdist_group("image")]
 
 
 @pytest.fixture(scope="module")

@@ -144,14 +144,12 @@ def until_it_works(command: str, environment: dict[str, str], folder: Path) -> N
 
 
 def _run(command: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        shlex.split(command),
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        check=False,
+    """The command of this test's environment, forked: the installed script is `credits serve`."""
+    program, *arguments = shlex.split(command)
+    assert program == "credits"
+    settings = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    return run_credits(
+        *arguments, folder=folder, **{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
     )
 
 

@@ -94,6 +94,7 @@ def own_database_url() -> Iterator[str]:
         yield stack.database_url
 
 
+@pytest.mark.footprint
 @pytest.mark.local_stack
 @pytest.mark.xdist_group("own_stack")
 async def test_an_event_takes_few_bytes(own_database_url: str) -> None:

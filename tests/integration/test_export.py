@@ -90,6 +90,7 @@ def lines_of(path: Path) -> int:
         return sum(1 for _ in file)
 
 
+@pytest.mark.footprint
 @pytest.mark.parametrize("output", ["csv", "json", "text"])
 def test_memory_does_not_grow_with_the_entries(output: str, filled_url: str, tmp_path: Path) -> None:
     path = tmp_path / "entries"
@@ -101,6 +102,7 @@ def test_memory_does_not_grow_with_the_entries(output: str, filled_url: str, tmp
     assert many - few < GROWTH_KIB_MAX
 
 
+@pytest.mark.footprint
 @pytest.mark.parametrize("arguments", [["--full"], ["--output", "json"], [], ["--prospect", "prospect-2"]])
 def test_memory_does_not_grow_with_what_is_explained(arguments: list[str], filled_url: str, tmp_path: Path) -> None:
     path = tmp_path / "explained"

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
+import pytest
 
 from credit_contracts.envelope import encode_structured
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
@@ -100,6 +101,7 @@ async def test_a_period_ends_by_itself_and_structured_events_are_read(deployment
     assert await service.terminate() == 0
 
 
+@pytest.mark.footprint
 async def test_a_backlog_is_not_read_into_memory(deployment: Deployment) -> None:
     """The database holds it up, and what has been read ahead stays bounded."""
     await deployment.make_topics()

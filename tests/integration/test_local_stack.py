@@ -23,7 +23,7 @@ from support.wait import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.xdist_group("local_stack"), pytest.mark.local_stack]
+pytestmark = [pytest.mark.xdist_group("local_stack"), pytest.mark.local_stack, pytest.mark.stack]
 
 COMMAND = Path(sys.executable).with_name("credits-stack")
 GIVEN = Addresses("postgresql://somebody:secret@db.test:5432/credits", "kafka.test:9092")

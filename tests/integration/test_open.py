@@ -632,6 +632,7 @@ def read_terminal(descriptor: int) -> str:
     return b"".join(parts).decode()
 
 
+@pytest.mark.footprint
 async def test_memory_does_not_grow_with_the_file(customers: Customers) -> None:
     name = customers.write(many(10, 10_000))
     began_at = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -14,12 +13,10 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.refund import LateRefund
 from property.machine import AccountMachine, Change, State
 from support.domain import ACCOUNT, Story
+from support.examples import examples
 
 CLOCK = datetime(2500, 1, 1, tzinfo=UTC)
 """Ahead of whatever a history comes to."""
-
-LONGER = int(os.environ.get("CREDITS_TEST_EXAMPLES", "1"))
-"""So many times the examples."""
 
 
 class DomainAlone:
@@ -67,4 +64,4 @@ class DomainAgainstModel(AccountMachine):
 
 
 TestDomainAgainstModel = DomainAgainstModel.TestCase
-TestDomainAgainstModel.settings = settings(max_examples=400 * LONGER, stateful_step_count=50)
+TestDomainAgainstModel.settings = settings(max_examples=examples(400), stateful_step_count=50)

@@ -27,6 +27,7 @@ from property.histories import (
     rules,
 )
 from support.domain import NOW, Story
+from support.examples import examples
 from support.published import read_back
 from support.rows import Rows
 
@@ -146,7 +147,7 @@ def check_prospect(prospect: Prospect) -> None:
 
 
 @given(histories(), rules())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_ledger_is_whole_after_every_step(items: Items, with_rules: Rules) -> None:
     rows = Rows()
     for item in items:
@@ -155,7 +156,7 @@ def test_the_ledger_is_whole_after_every_step(items: Items, with_rules: Rules) -
 
 
 @given(histories(), rules(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_same_key_twice_is_once(items: Items, with_rules: Rules, data: st.DataObject) -> None:
     repeated = list(items)
     for index in data.draw(st.lists(st.integers(0, len(items) - 1), max_size=8)) if items else []:
@@ -167,7 +168,7 @@ def test_the_same_key_twice_is_once(items: Items, with_rules: Rules, data: st.Da
 
 
 @given(histories(), rules(), st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_two_batches_are_one(items: Items, with_rules: Rules, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(items)))
 
@@ -175,7 +176,7 @@ def test_two_batches_are_one(items: Items, with_rules: Rules, data: st.DataObjec
 
 
 @given(ordered_about(histories()), rules(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_two_batches_are_one_also_with_orders_of_people(
     items: list[Item], with_rules: Rules, data: st.DataObject
 ) -> None:
@@ -187,7 +188,7 @@ def test_two_batches_are_one_also_with_orders_of_people(
 
 
 @given(ordered_about(histories(wakes=False)), st.sampled_from([1, 2, 3]).flatmap(rules))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_the_ledger_is_whole_also_where_people_order_while_events_wait(items: list[Item], with_rules: Rules) -> None:
     rows = Rows()
     for item in items:
@@ -196,13 +197,13 @@ def test_the_ledger_is_whole_also_where_people_order_while_events_wait(items: li
 
 
 @given(histories(), rules())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_batch_an_event_is_one_batch(items: Items, with_rules: Rules) -> None:
     assert outcome(taken([[item] for item in items], with_rules)) == outcome(taken([items], with_rules))
 
 
 @given(histories(wakes=False), st.sampled_from([1, 2, 3]).flatmap(rules), st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_two_batches_are_one_also_while_events_wait(items: Items, with_rules: Rules, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(items)))
     halves, whole = taken([items[:cut], items[cut:]], with_rules), taken([items], with_rules)
@@ -212,7 +213,7 @@ def test_two_batches_are_one_also_while_events_wait(items: Items, with_rules: Ru
 
 
 @given(histories(wakes=False), rules())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_what_waited_ends_as_if_it_had_come_in_order_behind_the_first_plan(items: Items, with_rules: Rules) -> None:
     """For each account: its first plan, then what came before it in order of occurrence, then the rest as it came."""
     events = [item for item in items if isinstance(item, Incoming)]
@@ -232,7 +233,7 @@ def test_what_waited_ends_as_if_it_had_come_in_order_behind_the_first_plan(items
 
 
 @given(histories(wakes=False, late=False, reused_ids=False), rules(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_timers_may_come_of_themselves_or_with_the_next_event(
     items: Items, with_rules: Rules, data: st.DataObject
 ) -> None:
@@ -251,15 +252,19 @@ turn_bounds = st.builds(TurnBounds, st.integers(1, 4), st.integers(1, 3))
 
 
 @given(histories(), rules(), turn_bounds, st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_size_of_batches_does_not_show(
     items: Items, with_rules: Rules, bounds: TurnBounds, data: st.DataObject
 ) -> None:
-    """However the history is cut into batches, and however few turns of months one transaction takes on."""
+    """However the events are cut into batches, and however few turns of months one transaction takes on.
+
+    A wake is a batch of its own, as in the service: it asks for a number of turns, not for those up to an event.
+    """
     rows = Rows()
     left = items
     while left:
-        size = data.draw(st.integers(1, len(left)), label="batch")
+        before_a_wake = next((n for n, item in enumerate(left) if isinstance(item, Wake)), len(left))
+        size = data.draw(st.integers(1, before_a_wake or 1), label="batch")
         take_in_portions(rows, left[:size], with_rules, bounds)
         left = left[size:]
 
@@ -279,7 +284,7 @@ def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bound
 
 
 @given(histories(), rules())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_period_never_grants_more_than_the_highest_plan(items: Items, with_rules: Rules) -> None:
     rows = taken([items], with_rules)
     granted: Counter[tuple[str, object]] = Counter()
@@ -294,7 +299,7 @@ def test_a_period_never_grants_more_than_the_highest_plan(items: Items, with_rul
 
 
 @given(st.lists(st.tuples(limits, st.integers(0, 3), st.integers(0, 60)), min_size=1, max_size=20))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_to_and_fro_never_yields_more_than_the_highest_plan_held_in_the_month(
     steps: list[tuple[int | None, int, int]],
 ) -> None:
@@ -310,7 +315,7 @@ def test_to_and_fro_never_yields_more_than_the_highest_plan_held_in_the_month(
 
 
 @given(histories(), rules())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_everything_can_be_published(items: Items, with_rules: Rules) -> None:
     rows = taken([items], with_rules)
     declines = [decision for decision in rows.decisions.values() if decision.outcome == "declined"]
@@ -321,19 +326,19 @@ def test_everything_can_be_published(items: Items, with_rules: Rules) -> None:
 
 
 @given(ample_months(), st.data())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_order_of_arrival_is_forgiven(month: list[Incoming], data: st.DataObject) -> None:
     forgiven(month, data.draw(st.permutations(month)), data)
 
 
 @given(ample_months(), st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_topics_may_run_ahead_of_each_other(month: list[Incoming], data: st.DataObject) -> None:
     forgiven(month, data.draw(interleaved(month)), data)
 
 
 @given(ample_months(timedelta(days=9)), rules(), st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_ledger_is_whole_also_where_nothing_comes_in_order(
     months: list[Incoming], with_rules: Rules, data: st.DataObject
 ) -> None:

@@ -20,6 +20,7 @@ from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
+from support.examples import examples
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = "/tests"
@@ -101,4 +102,4 @@ class ServiceInMemoryAgainstModel(AccountMachine):
 
 
 TestServiceInMemoryAgainstModel = ServiceInMemoryAgainstModel.TestCase
-TestServiceInMemoryAgainstModel.settings = settings(max_examples=40, stateful_step_count=40)
+TestServiceInMemoryAgainstModel.settings = settings(max_examples=examples(40), stateful_step_count=40)

@@ -17,6 +17,7 @@ from credit_service.domain.differences import compared
 from credit_service.domain.recompute import History, PlanRow, Standing, is_time_known
 from property.histories import START, Item, histories, ordered_about, rules
 from support.domain import NOW
+from support.examples import examples
 from support.rows import Rows
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ sizes = st.lists(st.integers(1, 6), max_size=30)
 
 
 @given(ordered_about(histories()), rules(), sizes)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches: list[int]) -> None:
     rows = taken(items, with_rules, batches)
     for name in rows.accounts:
@@ -104,7 +105,7 @@ def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_what_is_lost_or_altered_is_named(
     items: list[Item], with_rules: Rules, batches: list[int], data: st.DataObject
 ) -> None:
@@ -130,7 +131,7 @@ def may_be_told_anew(history: History, lost: Decision) -> bool:
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_lost_decision_is_told_anew_from_its_message(
     items: list[Item], with_rules: Rules, batches: list[int], data: st.DataObject
 ) -> None:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from credit_local_stack import KafkaSecurity, Stack
 from credit_service.kafka.access import BITS
+from support.stack import in_memory
 from support.topics import admin
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def secured_stack(files: Files) -> Stack:
     """Kafka alone, as small as it goes."""
     users = {ADMIN: ADMIN_PASSWORD, SERVICE: SERVICE_PASSWORD, OPS: OPS_PASSWORD}
     security = KafkaSecurity(str(files.keystore), str(files.ca), ADMIN, users)
-    return Stack(kafka_heap_mib=256, kafka_security=security, with_postgres=False)
+    return Stack(scratch=in_memory(), kafka_heap_mib=256, kafka_security=security, with_postgres=False)
 
 
 @dataclass

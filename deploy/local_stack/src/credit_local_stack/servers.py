@@ -33,9 +33,13 @@ def servers(
     say: Callable[[str], None],
     *,
     data: Path | None = None,
+    scratch: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Servers]:
-    """Yield the servers that the environment names, or others started for as long as this lasts."""
+    """Yield the servers that the environment names, or others started for as long as this lasts.
+
+    `data` and `scratch` are those of `Stack`; `scratch` says nothing to servers that are not started here.
+    """
     choice = environ.get(CHOICE) or "local"
     if choice not in ("local", "testcontainers"):
         raise UsageError(f"{CHOICE} is {choice!r}: it can be local or testcontainers")
@@ -50,5 +54,5 @@ def servers(
         with containers() as addresses:
             yield Servers(addresses, signal.pause)
     else:
-        with Stack(data, say=say) as stack:
+        with Stack(data, scratch=scratch, say=say) as stack:
             yield Servers(stack.addresses, stack.wait)

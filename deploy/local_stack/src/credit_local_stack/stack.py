@@ -38,15 +38,16 @@ def _say_nothing(_line: str) -> None:
 class Stack:
     """Both servers, started by the constructor and ended by `close`, by leaving the `with`, or by our death.
 
-    Without `data` they keep it in a temporary folder that goes with them. `advertised_kafka_port` is the port
-    that Kafka sends its clients to, for tests with a proxy in front of `kafka_port`. With `kafka_security` the broker
-    wants TLS and a login. Without Postgres, Kafka is all there is.
+    Without `data` they keep it in a temporary folder that goes with them, in `scratch` or where temporary folders are.
+    `advertised_kafka_port` is the port that Kafka sends its clients to, for tests with a proxy in front of
+    `kafka_port`. With `kafka_security` the broker wants TLS and a login. Without Postgres, Kafka is all there is.
     """
 
     def __init__(
         self,
         data: Path | None = None,
         *,
+        scratch: Path | None = None,
         kafka_heap_mib: int = 512,
         advertised_kafka_port: int | None = None,
         kafka_security: KafkaSecurity | None = None,
@@ -57,7 +58,7 @@ class Stack:
         java, jars = find_java(), kafka_jars(say)
         self._throwaway = data is None
         if data is None:
-            data = Path(tempfile.mkdtemp(prefix="credit-local-stack-"))
+            data = Path(tempfile.mkdtemp(prefix="credit-local-stack-", dir=scratch))
         else:
             data.mkdir(parents=True, exist_ok=True)
         self.data = data.resolve()
