@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 INCOMING = (
@@ -83,6 +83,7 @@ _TABLES = {
     "offsets": "SELECT topic, partition, next_offset FROM credits.partition_offsets",
     "gaps": "SELECT topic, partition, expected_offset, resumed_offset, log_end_offset FROM credits.offset_gaps",
 }
+_OF_PROGRESS = ("offsets", "outbox", "claims")
 
 
 @dataclass
@@ -177,41 +178,95 @@ async def observe_ledger(database_url: str, prefix: str) -> Observed:
     """Reads all tables in one snapshot."""
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            rows: dict[str, Any] = {
-                name: [dict(row) for row in await connection.fetch(query)] for name, query in _TABLES.items()
-            }
+        return Observed(prefix, **await _rows(connection, _TABLES))
     finally:
         await connection.close()
-    return Observed(prefix, **rows)
 
 
-async def observe_offsets(kafka: str, group: str, into: Observed) -> None:
-    """Reads the ends of the incoming logs, and what the group has committed."""
-    async with _consumer(kafka, into.prefix, INCOMING) as consumer:
-        ends = await consumer.end_offsets(consumer.assignment())
-    into.open_ends = await _open_ends(kafka, into.prefix)
-    into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items()}
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    try:
-        await client.start()
-        committed = await client.list_consumer_group_offsets(group)
-    finally:
-        await client.close()
-    into.committed = {(tp.topic, tp.partition): at.offset for tp, at in committed.items() if at.offset >= 0}
+async def _rows(connection: Any, names: Iterable[str]) -> dict[str, Any]:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return {name: [dict(row) for row in await connection.fetch(_TABLES[name])] for name in names}
 
 
-async def _open_ends(kafka: str, prefix: str) -> list[tuple[str, int]]:
-    """The outgoing partitions that end in a transaction which readers do not see yet.
+class Progress:
+    """Looks at how far a deployment has come, as often as it is asked; its connections stay open until `close`.
 
-    A commit is acknowledged once the coordinator has noted it; each partition hears of it a moment later.
+    What fails is raised, and the next look connects anew.
     """
-    ends = []
-    for isolation_level in ("read_committed", "read_uncommitted"):
-        async with _consumer(kafka, prefix, OUTGOING, isolation_level) as consumer:
-            ends.append(await consumer.end_offsets(consumer.assignment()))
-    committed, written = ends
-    return [(tp.topic, tp.partition) for tp, end in committed.items() if end < written[tp]]
+
+    def __init__(self, database_url: str, kafka: str, group: str, prefix: str) -> None:
+        self._database_url = database_url
+        self._kafka = kafka
+        self._group = group
+        self._prefix = prefix
+        self._open = AsyncExitStack()
+        self._connection: Any = None
+        self._admin: Any = None
+        self._committed: Any = None
+        self._written: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes what is open; the next look opens it again."""
+        self._connection = self._admin = None
+        opened, self._open = self._open, AsyncExitStack()
+        await opened.aclose()
+
+    async def look(self) -> Observed:
+        """What the ledger has stored and still has to publish, and what lies in Kafka; no rows of accounts."""
+        try:
+            if self._connection is None:
+                self._connection = await asyncpg.connect(self._database_url, timeout=10)
+                self._open.callback(self._connection.terminate)
+            rows = await _rows(self._connection, _OF_PROGRESS)
+            observed = Observed(self._prefix, **rows)
+            await self.look_at_kafka(observed)
+        except BaseException:
+            await self.close()
+            raise
+        return observed
+
+    async def look_at_kafka(self, into: Observed) -> None:
+        """Reads the ends of the logs, and what the group has committed."""
+        try:
+            if self._admin is None:
+                await self._connect_to_kafka()
+            ends = await self._committed.end_offsets(self._committed.assignment())
+            written = await self._written.end_offsets(self._written.assignment())
+            committed = await self._admin.list_consumer_group_offsets(self._group)
+        except BaseException:
+            await self.close()
+            raise
+        incoming = {self._prefix + name for name in INCOMING}
+        into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items() if tp.topic in incoming}
+        # A commit is acknowledged once the coordinator has noted it; each partition hears of it a moment later.
+        into.open_ends = [(tp.topic, tp.partition) for tp, end in written.items() if ends[tp] < end]
+        into.committed = {(tp.topic, tp.partition): at.offset for tp, at in committed.items() if at.offset >= 0}
+
+    async def _connect_to_kafka(self) -> None:
+        client = AIOKafkaAdminClient(bootstrap_servers=self._kafka)
+        self._open.push_async_callback(client.close)
+        await client.start()
+        for isolation_level in ("read_committed", "read_uncommitted"):
+            names = (*INCOMING, *OUTGOING) if isolation_level == "read_committed" else OUTGOING
+            described = await client.describe_topics([self._prefix + name for name in names])
+            partitions = [TopicPartition(t["topic"], p["partition"]) for t in described for p in t["partitions"]]
+            assert {partition.topic for partition in partitions} == {self._prefix + name for name in names}
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._kafka, isolation_level=isolation_level, enable_auto_commit=False
+            )
+            self._open.push_async_callback(consumer.stop)
+            await consumer.start()
+            consumer.assign(partitions)
+            # Only their ends are of interest.
+            consumer.pause(*partitions)
+            self._committed, self._written = self._written, consumer
+        self._admin = client
 
 
 async def observe_topics(kafka: str, into: Observed) -> None:
@@ -239,14 +294,12 @@ async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[s
 
 
 @asynccontextmanager
-async def _consumer(
-    kafka: str, prefix: str, names: tuple[str, ...], isolation_level: str = "read_committed"
-) -> AsyncIterator[Any]:
+async def _consumer(kafka: str, prefix: str, names: tuple[str, ...]) -> AsyncIterator[Any]:
     """Without a group: all partitions are its own, from their beginnings."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in names),
         bootstrap_servers=kafka,
-        isolation_level=isolation_level,
+        isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from support.observed import Observed, observe_ledger, observe_offsets, observe_topics
+from support.observed import Observed, Progress, observe_ledger, observe_topics
 from support.promises import assert_holds
 from support.wait import eventually
 
@@ -28,24 +28,28 @@ class Oracle:
         """
         waiting = "not asked yet"
 
-        async def is_drained() -> bool:
-            nonlocal waiting
-            observed = await observe_ledger(self.database_url, self.prefix)
-            await observe_offsets(self.kafka, self.group, observed)
-            waiting = _waiting(observed, but)
-            return not waiting
+        async with self._progress() as progress:
 
-        try:
-            await eventually(is_drained, within_seconds=within_seconds)
-        except AssertionError as error:
-            raise AssertionError(f"not drained within {within_seconds} s: {waiting}") from error
+            async def is_drained() -> bool:
+                nonlocal waiting
+                waiting = _waiting(await progress.look(), but)
+                return not waiting
+
+            try:
+                await eventually(is_drained, within_seconds=within_seconds)
+            except AssertionError as error:
+                raise AssertionError(f"not drained within {within_seconds} s: {waiting}") from error
 
     async def observe(self) -> Observed:
         """Everything there is to look at."""
         observed = await observe_ledger(self.database_url, self.prefix)
-        await observe_offsets(self.kafka, self.group, observed)
+        async with self._progress() as progress:
+            await progress.look_at_kafka(observed)
         await observe_topics(self.kafka, observed)
         return observed
+
+    def _progress(self) -> Progress:
+        return Progress(self.database_url, self.kafka, self.group, self.prefix)
 
     async def settled(self, within_seconds: float = 40, *, but: Collection[str] = ()) -> Observed:
         """Waits until the service has drained, and returns what was seen then, all of one moment.

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_POLL_SECONDS = 0.05
+# What comes soon is seen soon; what takes long is not asked about all the time.
+_PAUSE_SECONDS_FIRST, _PAUSE_SECONDS_MAX, _PAUSE_GROWS_BY = 0.005, 0.1, 1.5
 _GRACE_SECONDS = 30
 
 
@@ -29,6 +30,7 @@ async def eventually(check: Callable[[], object], *, within_seconds: float = 30,
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_seconds
+    pause_seconds = _PAUSE_SECONDS_FIRST
     while True:
         last: object
         cause: Exception | None = None
@@ -43,4 +45,5 @@ async def eventually(check: Callable[[], object], *, within_seconds: float = 30,
             last, cause = error, error
         if loop.time() >= deadline:
             raise AssertionError(f"not within {within_seconds} s: {what or check}; last: {last!r}") from cause
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * _PAUSE_GROWS_BY, _PAUSE_SECONDS_MAX)
