@@ -56,7 +56,8 @@ test: $(READY) ## Run the tests, on a local stack of their own
 
 .PHONY: properties
 properties: $(READY) ## Run the property tests with all their examples; EXAMPLES=20: with twenty times as many
-	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/property tests/contract/test_compatibility.py
+	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/property \
+	  tests/contract/test_compatibility.py tests/integration/test_model_on_the_stack.py
 
 .PHONY: footprint
 footprint: $(READY) ## Run the tests that measure memory and bytes

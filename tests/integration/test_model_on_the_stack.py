@@ -27,6 +27,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State
 from support.clock import GRACE, Clock
+from support.examples import examples
 from support.promises import violations
 from support.reconciled import reconcile
 from support.service import Deployment
@@ -207,7 +208,7 @@ async def test_the_service_agrees_with_the_model(deployment: Deployment) -> None
                 return AccountOnTheStack(stack)
 
         few = settings(
-            max_examples=12,
+            max_examples=examples(12),
             stateful_step_count=30,
             # What fails is shown as it is: each try to make it shorter would take seconds.
             phases=[Phase.generate],
