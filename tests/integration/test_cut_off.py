@@ -19,11 +19,11 @@ AT = datetime.now(UTC) - timedelta(minutes=2)
 UNHEARD = """
 import asyncio
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from credit_service.kafka import group_offsets, member, watch
+from credit_service.kafka import group_offsets, member, subscriber, watch
 
 limits = member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX
 member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX = 2, 0.5
-watch.ASK_EVERY_SECONDS = 1
+watch.ASK_EVERY_SECONDS = subscriber.STOP_SECONDS_MAX = 1
 group_offsets.COMMIT_AGAIN_SECONDS = 0.5
 seen, sent = [], GroupCoordinator._send_req
 
