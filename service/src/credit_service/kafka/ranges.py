@@ -120,7 +120,13 @@ class RangeReader:
     ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
         """Where each log begins, and where it ends for a reader of this isolation; raises aiokafka's errors."""
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            await self._hear_of({at.topic for at in partitions})
             return await self._consumer.beginning_offsets(partitions), await self._consumer.end_offsets(partitions)
+
+    async def _hear_of(self, topics: Collection[str]) -> None:
+        """Asks where they are, all at once; the consumer itself asks for one at a time, and pauses after each."""
+        client = self._consumer._client  # no public call tells it of topics without assigning their partitions
+        await asyncio.gather(*(client.add_topic(topic) for topic in topics))
 
     async def _offsets(
         self, partitions: Sequence[TopicPartition], bound: Bound, log_end: Mapping[TopicPartition, int]
