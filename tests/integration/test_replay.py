@@ -9,63 +9,59 @@ import pty
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
-from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
+from credit_contracts import PlanChanged, ProspectGenerated, encode
 from support.credits import CREDITS, environment
+from support.filled import copy_of, filled_deployment
 from support.locks import waiting_for_a_lock
 from support.observed import INCOMING, OUTGOING, read_topics
 from support.replays import WHY, pass_over, replay, settings_of, start_replay
+from support.service import Deployment
+from support.small import BEGAN, fill, generated, plan
 from support.topics import admin, delete_records
 from support.traffic import event, random_traffic, slices
 from support.wait import eventually
+from support.worked_off import work_off
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
+    from credit_local_stack import Addresses
     from support.replays import Replayed
-    from support.service import Deployment
-
-BEGAN = datetime.now(UTC) - timedelta(days=1)
-_minutes = count(1)
 
 
-def plan(account_id: str) -> Event[IncomingData]:
-    return event(PlanChanged(account_id=account_id, plan_id="p", monthly_credits=10), BEGAN)
-
-
-def generated(account_id: str, prospect_id: str, event_id: str | None = None) -> Event[IncomingData]:
-    """Each a minute after the one before."""
-    data = ProspectGenerated(account_id=account_id, prospect_id=prospect_id)
-    return event(data, BEGAN + timedelta(minutes=next(_minutes)), event_id)
-
-
-async def served(deployment: Deployment) -> None:
-    """A service works off what there is, and ends."""
-    service = await (await deployment.start()).ready()
-    await deployment.oracle().drained()
-    assert await service.terminate() == 0
+@pytest.fixture(scope="module")
+def filled(stack: Addresses, database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with filled_deployment(stack, database_template, tmp_path_factory.mktemp("filled"), fill) as filled:
+        yield filled
 
 
 @pytest.fixture
-async def connection(deployment: Deployment) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(deployment.database_url)
-    yield connection
-    await connection.close()
+def decided(filled: Deployment, stack: Addresses, tmp_path: Path) -> Iterator[Deployment]:
+    """Two accounts with a plan and a charge each, decided and published; nothing may be sent to its topics."""
+    with copy_of(filled, stack, tmp_path) as deployment:
+        yield deployment
 
 
 @pytest.fixture
 async def small(deployment: Deployment) -> Deployment:
-    """Two accounts with a plan and a charge each, decided and published."""
-    await deployment.make_topics()
-    async with deployment.upstream() as upstream:
-        await upstream.send([plan("acme"), plan("bolt"), generated("acme", "ann"), generated("bolt", "bob")])
-    await served(deployment)
+    """As `decided`, with topics of its own."""
+    await fill(deployment)
     return deployment
+
+
+@pytest.fixture
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """To the database of the test's deployment."""
+    name = "decided" if "decided" in request.fixturenames else "deployment"
+    connection = await asyncpg.connect(request.getfixturevalue(name).database_url)
+    yield connection
+    await connection.close()
 
 
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'credits' AND table_type = 'BASE TABLE'"
@@ -93,9 +89,9 @@ async def kafka_state(deployment: Deployment) -> tuple[Any, ...]:
 # --- what was decided is left alone
 
 
-async def test_what_was_decided_has_no_second_effect(small: Deployment, connection: Any) -> None:
-    before = await all_rows(connection, but=("operations",)), await kafka_state(small)
-    run = await replay(small, *WHY)
+async def test_what_was_decided_has_no_second_effect(decided: Deployment, connection: Any) -> None:
+    before = await all_rows(connection, but=("operations",)), await kafka_state(decided)
+    run = await replay(decided, *WHY)
     assert run.said == "4 messages of 2 topics, from the beginning to where the service has read\n"
     assert run.exit_code == 0
     assert run.summary.pop("seconds") > 0
@@ -111,7 +107,7 @@ async def test_what_was_decided_has_no_second_effect(small: Deployment, connecti
         "eaten": 0,
         "topics": {"plan-changed": {"duplicate": 2}, "prospect-generated": {"duplicate": 2}},
     }
-    assert before == (await all_rows(connection, but=("operations",)), await kafka_state(small))
+    assert before == (await all_rows(connection, but=("operations",)), await kafka_state(decided))
 
 
 async def test_everything_again_while_the_service_works(deployment: Deployment, connection: Any) -> None:
@@ -147,16 +143,16 @@ async def decided_of(connection: Any, at_least: int) -> bool:
     return bool(await connection.fetchval("SELECT count(*) FROM credits.decisions") >= at_least)
 
 
-async def test_no_group_is_touched(small: Deployment) -> None:
-    async with admin(small.kafka) as client:
+async def test_no_group_is_touched(decided: Deployment) -> None:
+    async with admin(decided.kafka) as client:
         before = await client.list_consumer_groups()
-    state = await kafka_state(small)
-    assert state[1] == {small.group, f"{small.group}-relay"}
-    assert (await replay(small, *WHY)).exit_code == 0
-    assert (await replay(small, "--dry-run")).exit_code == 0
-    assert await kafka_state(small) == state
-    async with admin(small.kafka) as client:
-        assert {g for g in await client.list_consumer_groups() if small.prefix in g[0]} <= set(before)
+    state = await kafka_state(decided)
+    assert state[1] == {decided.group, f"{decided.group}-relay"}
+    assert (await replay(decided, *WHY)).exit_code == 0
+    assert (await replay(decided, "--dry-run")).exit_code == 0
+    assert await kafka_state(decided) == state
+    async with admin(decided.kafka) as client:
+        assert {g for g in await client.list_consumer_groups() if decided.prefix in g[0]} <= set(before)
 
 
 # --- what never was is decided
@@ -182,15 +178,22 @@ async def test_a_message_that_was_passed_over_is_decided_once(small: Deployment,
         }
         for one in sent
     ]
-    await served(small)
+    # What a replay decided a service publishes.
+    service = await (await small.start()).ready()
     observed = await small.oracle().check()
+    assert await service.terminate() == 0
     assert [a["balance"] for a in observed.accounts] == [8, 8]
 
     before = await all_rows(connection, but=("operations",))
     again = await replay(small, *WHY)
     assert (again.summary["fates"], again.summary["outcomes"]) == ({"duplicate": 6}, {})
-    await served(small)
+    await work_off(small)
     assert await all_rows(connection, but=("operations",)) == before
+
+
+def in_batches_of(records: int) -> str:
+    """What a replay executes first, to take so many messages at a time."""
+    return f"from credit_service.application import replay; replay.BATCH_RECORDS_MAX = {records}"
 
 
 async def test_it_is_decided_under_the_rules_of_the_settings(small: Deployment, connection: Any) -> None:
@@ -203,7 +206,7 @@ async def test_it_is_decided_under_the_rules_of_the_settings(small: Deployment, 
     bounce = event(EmailBounced(account_id="old", prospect_id="p"), BEGAN)
     async with small.upstream() as upstream:
         await upstream.send([old, charge])
-        await served(small)
+        await work_off(small)
         await pass_over(small, await upstream.send([bounce]))
     run = await replay(small, *WHY, late_refund="forfeit")
     assert run.summary["outcomes"]["forfeited"] == 1
@@ -220,7 +223,7 @@ async def test_the_order_is_that_of_the_merge(deployment: Deployment, connection
         sent = await upstream.send(prospects)
         sent += await upstream.send([event(small_plan, BEGAN), event(upgrade, prospects[20].time)])
     await pass_over(deployment, sent)
-    run = await replay(deployment, *WHY, "--rate", "15")
+    run = await replay(deployment, *WHY, first=in_batches_of(15))
     assert run.summary["outcomes"] == {"plan-in-force": 2, "charged": 15, "declined": 15}
     charged = await connection.fetch(
         "SELECT prospect_id FROM credits.decisions_by_account WHERE outcome = 'charged' ORDER BY position"
@@ -235,7 +238,7 @@ async def odd_ones(small: Deployment, connection: Any) -> dict[str, int]:
         await upstream.send([future, generated("late", "waits"), generated("acme", "kept", "kept")])
         await upstream.send_raw("email-bounced", b"not json")
         await upstream.send([generated("acme", "other", "kept")])
-        await served(small)
+        await work_off(small)
         passed = await upstream.send(
             [
                 generated("acme", "new-1"),
@@ -272,7 +275,7 @@ async def test_a_dry_run_writes_nothing_and_counts_as_the_real_run(small: Deploy
     # What repeats a message that was passed over with it went the same way, and what contradicts is refused now.
     assert real.summary["outcomes"] == {"charged": 2, "duplicate": 1, "parked": 1}
     assert real.summary["dead_letters"] == {"conflict": 2, "bad-envelope": 1}
-    await served(small)
+    await work_off(small)
     await small.oracle().check()
 
     again = await replay(small, *WHY)
@@ -287,11 +290,11 @@ async def test_what_is_new_in_one_batch_and_comes_again_in_another_is_counted_on
         sent = await upstream.send([generated("acme", "twice", "twice") for _ in range(4)])
     await pass_over(small, sent)
     before = await all_rows(connection)
-    # One message a second, and so a batch: all but the last few are passed over by their offset.
-    only = ("--topic", "prospect-generated", "--rate", "2", "--from", str(sent[0].offset), "--account", "acme")
-    dry = await replay(small, *only, "--dry-run")
+    first = in_batches_of(2)
+    only = ("--topic", "prospect-generated", "--from", str(sent[0].offset), "--account", "acme")
+    dry = await replay(small, *only, "--dry-run", first=first)
     assert await all_rows(connection) == before
-    real = await replay(small, *only, *WHY)
+    real = await replay(small, *only, *WHY, first=first)
     assert dry.summary["fates"] == real.summary["fates"] == {"new": 1, "duplicate": 3}
 
 
@@ -300,7 +303,7 @@ async def test_what_was_refused_is_left_to_the_desk(small: Deployment, connectio
     async with small.upstream() as upstream:
         await upstream.send([future])
         await upstream.send_raw("email-bounced", b"not json")
-    await served(small)
+    await work_off(small)
     before = await all_rows(connection, but=("operations",))
     run = await replay(small, *WHY)
     assert run.summary["fates"] == {"dead-letter": 2, "duplicate": 4}
@@ -320,7 +323,7 @@ async def test_never_past_what_the_service_has_read(small: Deployment, connectio
     late = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert (await replay(small, *WHY, "--to", late)).summary["read"] == 4
     assert await all_rows(connection, but=("operations",)) == before
-    await served(small)
+    await work_off(small)
     await small.oracle().check()
 
 
@@ -333,48 +336,49 @@ async def test_nothing_is_read_where_the_service_has_read_nothing(deployment: De
     assert run.said == "0 messages of 0 topics, from the beginning to where the service has read\n"
 
 
-async def test_topics_go_by_their_names_with_and_without_the_prefix(small: Deployment) -> None:
-    run = await replay(small, *WHY, "--topic", "plan-changed")
+async def test_topics_go_by_their_names_with_and_without_the_prefix(decided: Deployment) -> None:
+    run = await replay(decided, *WHY, "--topic", "plan-changed")
     assert run.summary["topics"] == {"plan-changed": {"duplicate": 2}}
-    both = ("--topic", small.topic("plan-changed"), "--topic", "prospect-generated", "--topic", "plan-changed")
-    assert (await replay(small, *WHY, *both)).summary["read"] == 4
+    both = ("--topic", decided.topic("plan-changed"), "--topic", "prospect-generated", "--topic", "plan-changed")
+    assert (await replay(decided, *WHY, *both)).summary["read"] == 4
 
 
 async def test_a_range_of_time(small: Deployment) -> None:
     between = datetime.now(UTC)
     async with small.upstream() as upstream:
         await upstream.send([generated("acme", "cy")])
-    await served(small)
+    await work_off(small)
     after = await replay(small, *WHY, "--from", between.isoformat())
     assert (after.summary["read"], after.said[:10]) == (1, "1 messages")
     assert (await replay(small, *WHY, "--to", between.isoformat())).summary["read"] == 4
     assert f"from {between:%Y-%m-%d %H:%M:%S} UTC to" in after.said
 
 
-async def test_a_time_without_a_zone_is_utc_and_said(small: Deployment) -> None:
-    run = await replay(small, *WHY, "--from", "2026-03-01T12:00:00")
+async def test_a_time_without_a_zone_is_utc_and_said(decided: Deployment) -> None:
+    run = await replay(decided, *WHY, "--from", "2026-03-01T12:00:00")
     assert run.said.startswith("--from: 2026-03-01T12:00:00 has no zone and is taken as UTC\n")
     assert "from 2026-03-01 12:00:00 UTC to where" in run.said
 
 
-async def test_an_account_alone(small: Deployment, connection: Any) -> None:
+async def test_an_account_alone(deployment: Deployment, connection: Any) -> None:
     """Also what lies in another partition, or under another key, than the account's; of what cannot be read, what has
     its key.
     """
-    async with small.upstream() as upstream:
+    await fill(deployment, partitions=3)
+    async with deployment.upstream() as upstream:
         sent = [one for n in range(3) for one in await upstream.send([generated("acme", f"p-{n}")], partition=n)]
         sent += await upstream.send([generated("bolt", "dee")])
         places = [await upstream.send_raw("email-bounced", b"{", key=key) for key in (b"acme", b"bolt", None)]
         for account_id, key in (("acme", b"bolt"), ("bolt", b"acme")):
             odd = encode(generated(account_id, "odd"))
             places.append(await upstream.send_raw("prospect-generated", odd.value, odd.headers, key))
-    await pass_over(small, sent)
+    await pass_over(deployment, sent)
     await connection.executemany(
         """INSERT INTO credits.partition_offsets AS o (topic, partition, next_offset) VALUES ($1, $2, $3)
         ON CONFLICT (topic, partition) DO UPDATE SET next_offset = greatest(o.next_offset, excluded.next_offset)""",
         [(topic, partition, offset + 1) for topic, partition, offset in places],
     )
-    run = await replay(small, *WHY, "--account", "acme")
+    run = await replay(deployment, *WHY, "--account", "acme")
     assert run.summary["fates"] == {"duplicate": 2, "new": 4, "unreadable": 1}
     assert (run.summary["read"], run.summary["messages"]) == (13, 7)
     assert (run.summary["outcomes"], run.summary["dead_letters"]) == ({"charged": 4}, {"bad-envelope": 1})
@@ -395,8 +399,7 @@ async def test_an_account_of_which_the_ledger_knows_nothing(small: Deployment) -
     assert (known.exit_code, known.summary["messages"]) == (0, 0)
 
 
-@pytest.mark.parametrize(("start", "exit_code"), [(None, 0), ("0", 1), ("1", 0)])
-async def test_what_retention_removed_is_told(small: Deployment, start: str | None, exit_code: int) -> None:
+async def test_what_retention_removed_is_told(small: Deployment) -> None:
     """It is amiss only where it was asked for."""
     (message,) = [
         m
@@ -405,17 +408,18 @@ async def test_what_retention_removed_is_told(small: Deployment, start: str | No
     ]
     topic, partition, offset = message.place
     await delete_records(small.kafka, {(topic, partition): offset + 1})
-    run = await replay(small, *WHY, *(("--from", start) if start else ()))
-    assert run.exit_code == exit_code
     told = f"plan-changed/{partition}: {offset + 1} before {offset + 1} are gone from Kafka"
-    assert (told in run.said) == (start != "1")
+    for start, exit_code in ((None, 0), ("0", 1), ("1", 0)):
+        run = await replay(small, *WHY, *(("--from", start) if start else ()))
+        assert run.exit_code == exit_code, start
+        assert (told in run.said) == (start != "1")
 
 
 # --- the record of it
 
 
-async def test_it_is_recorded_with_who_why_what_and_the_result(small: Deployment, connection: Any) -> None:
-    run = await replay(small, *WHY, "--topic", "plan-changed", "--from", "0", "--rate", "50")
+async def test_it_is_recorded_with_who_why_what_and_the_result(decided: Deployment, connection: Any) -> None:
+    run = await replay(decided, *WHY, "--topic", "plan-changed", "--from", "0", "--rate", "50")
     (kept,) = await connection.fetch("SELECT * FROM credits.operations")
     assert (kept["kind"], kept["operator"], kept["reason"], kept["ended_as"]) == ("replay", "lee", "a test", "done")
     assert json.loads(kept["arguments"]) == {
@@ -494,13 +498,13 @@ async def test_a_pipe_that_is_closed_ends_it_without_a_word(small: Deployment, c
     assert await connection.fetchval("SELECT ended_as FROM credits.operations") == "failed"
 
 
-async def test_on_a_terminal_it_asks_and_draws_a_bar(small: Deployment) -> None:
+async def test_on_a_terminal_it_asks_and_draws_a_bar(decided: Deployment) -> None:
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         CREDITS,
         *("replay", "--reason", "a test"),
-        env=environment(**settings_of(small)),
-        cwd=small.folder,
+        env=environment(**settings_of(decided)),
+        cwd=decided.folder,
         stdin=theirs,
         stdout=asyncio.subprocess.PIPE,
         stderr=theirs,
@@ -548,18 +552,19 @@ def _read(descriptor: int) -> bytes:
         (["--rate", "many"], "--rate"),
     ],
 )
-async def test_wrong_use_is_one_line(deployment: Deployment, arguments: list[str], told: str) -> None:
+async def test_wrong_use_is_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
     """Before anything is connected to."""
-    run = await replay(deployment, *WHY, *arguments, database_url="postgresql://127.0.0.1:1/x")
+    nowhere = Deployment("postgresql://127.0.0.1:1/x", "127.0.0.1:1", "t-", tmp_path)
+    run = await replay(nowhere, *WHY, *arguments)
     assert (run.exit_code, run.summary, run.said.count("\n")) == (2, {}, 1)
     assert told in run.said
 
 
-async def test_without_a_reason_or_somebody_to_ask_nothing_is_done(small: Deployment, connection: Any) -> None:
-    no_reason = await replay(small, "--yes")
+async def test_without_a_reason_or_somebody_to_ask_nothing_is_done(decided: Deployment, connection: Any) -> None:
+    no_reason = await replay(decided, "--yes")
     assert (no_reason.exit_code, no_reason.said.count("\n")) == (2, 1)
     assert "--reason: needed, and kept; only a --dry-run goes without" in no_reason.said
-    nobody = await replay(small, "--reason", "a test")
+    nobody = await replay(decided, "--reason", "a test")
     assert (nobody.exit_code, nobody.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
     assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from support.credits import environment, run_credits
+from support.credits import environment, run_credits_after
 from support.forked import Forked
+from support.worked_off import commit_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,9 +42,11 @@ def settings_of(deployment: Deployment) -> dict[str, object]:
     }
 
 
-async def replay(deployment: Deployment, *arguments: str, **settings: object) -> Replayed:
+async def replay(deployment: Deployment, *arguments: str, first: str = "", **settings: object) -> Replayed:
+    """`first` is Python that the process executes before the command begins."""
     done = await asyncio.to_thread(
-        run_credits,
+        run_credits_after,
+        first,
         *("replay", "--output", "json", *arguments),
         folder=deployment.folder,
         **settings_of(deployment) | settings,
@@ -81,10 +83,4 @@ async def pass_over(deployment: Deployment, sent: Iterable[Sent]) -> None:
     finally:
         await connection.close()
     await deployment.forget_members()
-    consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka, group_id=deployment.group, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        consumer.assign([TopicPartition(*place) for place in ends])
-        await consumer.commit({TopicPartition(*place): end for place, end in ends.items()})
-    finally:
-        await consumer.stop()
+    await commit_offsets(deployment, ends)

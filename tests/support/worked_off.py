@@ -1,0 +1,86 @@
+"""What a service would have come to, made in the test's own process: in the ledger, in the topics, and in the group."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from credit_service.application.process import Processor
+from credit_service.domain.decide import Rules
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.ranges import Range
+from credit_service.kafka.relay import Relay
+from credit_service.kafka.replay_source import open_records, replay_ranges
+from credit_service.kafka.status import Status
+from credit_service.kafka.topics import partition_counts
+from credit_service.kafka.watch import AccessWatch
+from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.outbox import PostgresOutbox
+from credit_service.postgres.pool import open_pool
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.service import Deployment
+
+BATCH_RECORDS_MAX = 1_000
+PAST_ANY_END = 2**62
+
+
+async def work_off(deployment: Deployment) -> None:
+    """Decides and publishes all that lies in the topics, and commits so for the group, which nobody has joined.
+
+    For tests of what comes after: that a service which runs gets there is proved by tests of its own.
+    """
+    await work_off_unpublished(deployment)
+    await publish(deployment)
+
+
+async def work_off_unpublished(deployment: Deployment) -> None:
+    """As `work_off`, but what is to be published waits in the outbox."""
+    kafka = _connection_of(deployment)
+    rules = Rules()
+    counts = await partition_counts(kafka, kafka.incoming_topics, "read")
+    partitions = [(topic, number) for topic in kafka.incoming_topics for number in range(counts[topic])]
+    lying = await replay_ranges(kafka, kafka.incoming_topics, None, None, dict.fromkeys(partitions, PAST_ANY_END))
+    async with open_pool(deployment.database_url) as pool:
+        ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=deployment.prefix)
+        processor, store = Processor(ledger, rules), PostgresOffsetStore(pool)
+        await store.open(dict.fromkeys(partitions, 0))
+        processor.positions.update(await store.load(partitions))
+        undecided = [Range(r.topic, r.number, max(r.first, processor.positions[r.partition]), r.end) for r in lying]
+        async with open_records(kafka, [one for one in undecided if one.first < one.end]) as source:
+            async for batch in source.batches(BATCH_RECORDS_MAX):
+                await processor.process(batch, asyncio.Event())
+    await commit_offsets(deployment, processor.positions)
+
+
+async def publish(deployment: Deployment) -> None:
+    """Has a relay empty the outbox."""
+    kafka = _connection_of(deployment)
+    async with open_pool(deployment.database_url) as pool:
+        relay = Relay(kafka, PostgresOutbox(deployment.database_url, pool), AccessWatch(kafka, Status()))
+        running = asyncio.create_task(relay.run())
+        await eventually(lambda: relay.is_leading, what="the relay leads")
+        relay.stop()
+        await running
+    assert relay.restarts == 0
+
+
+async def commit_offsets(deployment: Deployment, positions: Mapping[tuple[str, int], int]) -> None:
+    """Tells Kafka that the group, in which nobody is, has come so far."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka, group_id=deployment.group, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        consumer.assign([TopicPartition(*place) for place in positions])
+        await consumer.commit({TopicPartition(*place): end for place, end in positions.items()})
+    finally:
+        await consumer.stop()
+
+
+def _connection_of(deployment: Deployment) -> KafkaConnection:
+    return KafkaConnection(deployment.kafka, deployment.group, deployment.prefix)
