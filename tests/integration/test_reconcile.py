@@ -4,74 +4,79 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from credit_service.postgres.repair import only_repair
 from support.credits import CREDITS, environment
+from support.filled import copy_of, filled_deployment
+from support.forked import Forked
 from support.locks import waiting_for_a_lock
 from support.observed import CHANGES, DECLINES
 from support.reconciled import Run, reconcile
+from support.replays import settings_of
+from support.small import fill, generated
 from support.topics import delete_records
-from support.traffic import event, random_traffic
+from support.traffic import random_traffic
 from support.wait import eventually
+from support.worked_off import publish, work_off, work_off_unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
+    from credit_local_stack import Addresses
+    from support.observed import Observed
     from support.service import Deployment
-
-BEGAN = datetime.now(UTC) - timedelta(days=1)
-
-
-def plan(account_id: str) -> Event[IncomingData]:
-    return event(PlanChanged(account_id=account_id, plan_id="p", monthly_credits=10), BEGAN)
-
-
-def generated(account_id: str, prospect_id: str, event_id: str | None = None) -> Event[IncomingData]:
-    data = ProspectGenerated(account_id=account_id, prospect_id=prospect_id)
-    return event(data, BEGAN + timedelta(minutes=1), event_id)
 
 
 async def repaired(deployment: Deployment) -> Run:
-    """A repair of all there is, with a service that publishes what it left in the outbox; the run after it."""
+    """A repair of all there is, with what it left in the outbox published; the run after it."""
     mended = await reconcile(deployment, "--repair", "--yes", "--reason", "a test", "--operator", "lee")
     assert "Traceback" not in mended.said
-    await served(deployment)
+    await work_off(deployment)
     return await reconcile(deployment)
 
 
+@pytest.fixture(scope="module")
+def filled(stack: Addresses, database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with filled_deployment(stack, database_template, tmp_path_factory.mktemp("filled"), fill) as filled:
+        yield filled
+
+
 @pytest.fixture
-async def played(deployment: Deployment) -> Deployment:
-    """A deployment that has decided some traffic, and is left alone."""
-    await deployment.make_topics()
-    async with deployment.upstream() as upstream:
-        await upstream.send(random_traffic(4, accounts=len(TAMPERED), events=1200))
-    service = await deployment.start()
-    await deployment.oracle().check()
-    assert await service.terminate() == 0
+def decided(filled: Deployment, stack: Addresses, tmp_path: Path) -> Iterator[Deployment]:
+    """Two accounts with a plan and a charge each, decided and published; nothing may be sent to its topics."""
+    with copy_of(filled, stack, tmp_path) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def small(deployment: Deployment) -> Deployment:
+    """As `decided`, with topics of its own."""
+    await fill(deployment)
     return deployment
 
 
 @pytest.fixture
-async def connection(deployment: Deployment) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(deployment.database_url)
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """To the database of the test's deployment."""
+    name = "decided" if "decided" in request.fixturenames else "deployment"
+    connection = await asyncpg.connect(request.getfixturevalue(name).database_url)
     yield connection
     await connection.close()
 
 
-async def test_what_agrees_is_told_so(played: Deployment) -> None:
-    run = await reconcile(played)
+async def assert_is_told_to_agree(deployment: Deployment, observed: Observed) -> None:
+    run = await reconcile(deployment)
     assert (run.exit_code, run.findings, run.said) == (0, [], "")
     compared = run.summary["compared"]
-    observed = await played.oracle().observe()
     assert compared["messages"] == len(observed.incoming)
     assert compared["decisions"] == len(observed.decisions)
     assert compared["accounts"] == len(observed.accounts)
@@ -151,34 +156,25 @@ async def tampered_with(connection: Any, prefix: str) -> set[tuple[str, str]]:
     return done
 
 
-async def test_what_was_tampered_with_is_named_and_nothing_else(played: Deployment, connection: Any) -> None:
+async def test_what_agrees_is_told_so_and_what_was_tampered_with_is_named_and_nothing_else(
+    deployment: Deployment, connection: Any
+) -> None:
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send(random_traffic(4, accounts=len(TAMPERED), events=1200))
+    await work_off(deployment)
+    await assert_is_told_to_agree(deployment, await deployment.oracle().check())
+
     await connection.execute(HISTORY)
-    tampered = await tampered_with(connection, played.prefix)
+    tampered = await tampered_with(connection, deployment.prefix)
     entries = await connection.fetch(ENTRIES)
-    run = await reconcile(played)
+    run = await reconcile(deployment)
     assert (run.exit_code, run.found) == (1, tampered)
     assert len(run.findings) == len(tampered)  # each once
 
-    again = await repaired(played)
+    again = await repaired(deployment)
     assert (again.exit_code, again.found) == (1, {one for one in tampered if one[0] not in MENDED})
     assert await connection.fetch(ENTRIES) == entries
-
-
-async def served(deployment: Deployment) -> None:
-    """A service works off what there is, and ends."""
-    service = await (await deployment.start()).ready()
-    await deployment.oracle().drained()
-    assert await service.terminate() == 0
-
-
-@pytest.fixture
-async def small(deployment: Deployment) -> Deployment:
-    """Two accounts with a plan and a charge each, decided and published."""
-    await deployment.make_topics()
-    async with deployment.upstream() as upstream:
-        await upstream.send([plan("acme"), plan("bolt"), generated("acme", "ann"), generated("bolt", "bob")])
-    await served(deployment)
-    return deployment
 
 
 async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Deployment, connection: Any) -> None:
@@ -206,26 +202,23 @@ async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Depl
     await small.oracle().check()
 
 
-async def test_of_two_repairs_at_once_one_is_refused(small: Deployment) -> None:
-    async with only_repair(small.database_url) as is_alone:
+async def test_of_two_repairs_at_once_one_is_refused(decided: Deployment) -> None:
+    async with only_repair(decided.database_url) as is_alone:
         assert is_alone
-        run = await reconcile(small, "--repair", "--reason", "a test")
+        run = await reconcile(decided, "--repair", "--reason", "a test")
         assert (run.exit_code, run.said) == (1, "credits: another repair runs: try again once it has ended\n")
-        assert (await reconcile(small)).exit_code == 0
-    assert (await reconcile(small, "--repair", "--reason", "a test")).exit_code == 0
+        assert (await reconcile(decided)).exit_code == 0
+    assert (await reconcile(decided, "--repair", "--reason", "a test")).exit_code == 0
 
 
 async def test_an_event_that_never_left_the_outbox_is_published_by_a_repair(small: Deployment, connection: Any) -> None:
     async with small.upstream() as upstream:
-        # Of one account: two may be decided by batches of their own, and then only the first is.
         await upstream.send([generated("acme", "cy"), generated("acme", "dee")])
-    service = await small.start(kill_at="after-commit:1")
-    assert await service.ended() == -signal.SIGKILL
+    await work_off_unpublished(small)
     waiting = await reconcile(small)
     assert (waiting.exit_code, waiting.found) == (0, set())  # it waits, and is not missing
     assert await connection.execute("DELETE FROM credits.outbox WHERE event_id = 'acme:3'") == "DELETE 1"
-    await small.forget_members()
-    await served(small)
+    await publish(small)
 
     run = await reconcile(small)
     assert (run.exit_code, run.found) == (1, {("event-missing", "acme:3")})
@@ -261,7 +254,7 @@ async def test_one_id_for_two_accounts_and_letters_that_wait_are_named(small: De
     async with small.upstream() as upstream:
         await upstream.send([generated("acme", "cy", "the-same"), generated("bolt", "dee", "the-same")])
         place = await upstream.send_raw("email-bounced", b"not json")
-    await served(small)
+    await work_off(small)
     run = await reconcile(small)
     named = {(f["kind"], f["subject"]) for f in run.findings}
     assert named == {
@@ -283,7 +276,7 @@ async def test_a_window_looks_only_at_what_was_decided_in_it(small: Deployment, 
     between = datetime.now(UTC)
     async with small.upstream() as upstream:
         await upstream.send([generated("bolt", "cy")])
-    await served(small)
+    await work_off(small)
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
     run = await reconcile(small, "--from", between.isoformat())
     assert run.found == {("balance-differs", "bolt")}
@@ -294,19 +287,19 @@ async def test_a_window_looks_only_at_what_was_decided_in_it(small: Deployment, 
     }
 
 
-async def test_the_report_has_everything_and_is_whole(small: Deployment, connection: Any) -> None:
+async def test_the_report_has_everything_and_is_whole(decided: Deployment, connection: Any) -> None:
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
-    run = await reconcile(small, "--report", "found.json")
-    report = json.loads((small.folder / "found.json").read_text())
+    run = await reconcile(decided, "--report", "found.json")
+    report = json.loads((decided.folder / "found.json").read_text())
     assert report == {"findings": run.findings, "summary": run.summary}
-    assert {f.name for f in small.folder.iterdir() if f.suffix == ".part"} == set()
+    assert {f.name for f in decided.folder.iterdir() if f.suffix == ".part"} == set()
 
 
-async def test_a_report_that_there_is_no_room_for_is_one_line(small: Deployment) -> None:
-    (small.folder / ".found.json.part").symlink_to("/dev/full")
-    run = await reconcile(small, "--report", "found.json")
+async def test_a_report_that_there_is_no_room_for_is_one_line(decided: Deployment) -> None:
+    (decided.folder / ".found.json.part").symlink_to("/dev/full")
+    run = await reconcile(decided, "--report", "found.json")
     assert (run.exit_code, run.said) == (1, "credits: --report found.json: No space left on device\n")
-    assert {f.name for f in small.folder.iterdir() if "found.json" in f.name} == set()
+    assert {f.name for f in decided.folder.iterdir() if "found.json" in f.name} == set()
 
 
 @pytest.mark.parametrize(
@@ -319,42 +312,59 @@ async def test_a_report_that_there_is_no_room_for_is_one_line(small: Deployment)
         (["--report", "nowhere/found.json"], "--report nowhere/found.json: No such file or directory"),
     ],
 )
-async def test_wrong_use_is_one_line(small: Deployment, arguments: list[str], told: str) -> None:
-    run = await reconcile(small, *arguments)
+async def test_wrong_use_is_one_line(decided: Deployment, arguments: list[str], told: str) -> None:
+    run = await reconcile(decided, *arguments)
     assert (run.exit_code, run.findings) == (2, [])
     assert told in run.said.splitlines()[-1]
 
 
-def started(deployment: Deployment) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [CREDITS, "reconcile", "--output", "json", "--report", "found.json"],
-        env=environment(
-            database_url=deployment.database_url,
-            kafka_bootstrap_servers=deployment.kafka,
-            kafka_group_id=deployment.group,
-            topic_prefix=deployment.prefix,
-        ),
-        cwd=deployment.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+REPORTING = ("reconcile", "--output", "json", "--report", "found.json")
 
 
-@pytest.mark.parametrize(("how", "exit_code"), [("closed pipe", 1), ("Ctrl-C", 130)])
-async def test_broken_off_it_leaves_no_trace(small: Deployment, connection: Any, how: str, exit_code: int) -> None:
+@pytest.fixture
+async def lock(decided: Deployment, connection: Any) -> AsyncIterator[Any]:
+    """Holds a lock, until it is closed, that a reconciliation waits for; which has something to find then."""
     await connection.execute("UPDATE credits.accounts SET balance = balance + 1")
-    locking = await asyncpg.connect(small.database_url)
+    locking = await asyncpg.connect(decided.database_url)
     await locking.execute("BEGIN; LOCK TABLE credits.decisions IN ACCESS EXCLUSIVE MODE")
-    with started(small) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        await eventually(lambda: waiting_for_a_lock(connection), what="it has begun")
-        if how == "closed pipe":
-            process.stdout.close()
-        else:
-            process.send_signal(signal.SIGINT)
-        await locking.close()
-        assert await asyncio.to_thread(process.wait, 60) == exit_code
-        assert process.stderr.read() == ""
-    assert [f.name for f in small.folder.iterdir() if "found.json" in f.name] == []
+    yield locking
+    await locking.close()
+
+
+def assert_left_no_trace(deployment: Deployment) -> None:
+    assert [f.name for f in deployment.folder.iterdir() if "found.json" in f.name] == []
+
+
+async def test_broken_off_by_ctrl_c_it_leaves_no_trace(decided: Deployment, connection: Any, lock: Any) -> None:
+    process = Forked(
+        *REPORTING,
+        environment=environment(**settings_of(decided)),
+        folder=decided.folder,
+        stdout=decided.folder / "stdout",
+        stderr=decided.folder / "stderr",
+    )
+    await eventually(lambda: waiting_for_a_lock(connection), what="it has begun")
+    process.send_signal(signal.SIGINT)
+    await lock.close()
+    assert await process.wait() == 130
+    assert process.stderr.read_text() == ""
+    assert_left_no_trace(decided)
+
+
+async def test_with_its_pipe_closed_it_leaves_no_trace(decided: Deployment, connection: Any, lock: Any) -> None:
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        CREDITS,
+        *REPORTING,
+        env=environment(**settings_of(decided)),
+        cwd=decided.folder,
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    await eventually(lambda: waiting_for_a_lock(connection), what="it has begun")
+    os.close(reading)
+    await lock.close()
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"")
+    assert_left_no_trace(decided)
