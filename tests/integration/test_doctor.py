@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +16,26 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts import PlanChanged, ProspectGenerated
+from credit_contracts.topics import TOPICS
 from credit_service.application.doctor_checks import COUNTED_MAX
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from support.clock import Clock
 from support.credits import run_credits
+from support.filled import copy_of, filled_deployment
 from support.replays import settings_of, start_replay
+from support.service import Deployment
 from support.stack import fresh_database
 from support.topics import add_partitions, admin, delete_records, remove_topics
 from support.traffic import event
 from support.wait import eventually
+from support.worked_off import work_off
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from credit_local_stack import Addresses
-    from support.service import Deployment
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
@@ -71,49 +77,75 @@ async def doctor(deployment: Deployment, **settings: object) -> Examined:
     return Examined(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
-async def played(deployment: Deployment) -> Deployment:
+async def fill(deployment: Deployment) -> None:
     """Topics as the contracts say, and an account; no service runs."""
     await create_topics(KafkaConnection(deployment.kafka, deployment.group, deployment.prefix), None)
     async with deployment.upstream() as upstream:
         plan = event(PlanChanged(account_id="acme", plan_id="p", monthly_credits=10), BEGAN)
         await upstream.send([plan, event(ProspectGenerated(account_id="acme", prospect_id="p"), BEGAN)])
-    service = await (await deployment.start()).ready()
-    await deployment.oracle().drained()
-    assert await service.terminate() == 0
-    await deployment.forget_members()
-    return deployment
+    await work_off(deployment)
+
+
+@pytest.fixture(scope="module")
+def filled(stack: Addresses, database_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with filled_deployment(stack, database_template, tmp_path_factory.mktemp("filled"), fill) as filled:
+        yield filled
 
 
 @pytest.fixture
-async def member(played: Deployment) -> AsyncIterator[Any]:
+def played(filled: Deployment, stack: Addresses, tmp_path: Path) -> Iterator[Deployment]:
+    """What `fill` makes; nothing may be sent to its topics, or changed of them."""
+    with copy_of(filled, stack, tmp_path) as deployment:
+        yield deployment
+
+
+@asynccontextmanager
+async def member_of(deployment: Deployment) -> AsyncIterator[Any]:
     """Stands in for a service, and leaves everything as it is."""
     member = AIOKafkaConsumer(
-        played.topic("plan-changed"),
-        bootstrap_servers=played.kafka,
-        group_id=played.group,
+        deployment.topic("plan-changed"),
+        bootstrap_servers=deployment.kafka,
+        group_id=deployment.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         session_timeout_ms=60_000,
     )
     try:
         await member.start()
+        await eventually(member.assignment)
         yield member
     finally:
         await member.stop()
 
 
 @pytest.fixture
-async def well(played: Deployment, member: Any) -> Deployment:
-    """A deployment in which all is well until something is broken."""
-    await eventually(member.assignment)
-    assert (await doctor(played)).unwell == {}
-    return played
+async def well(played: Deployment) -> AsyncIterator[Deployment]:
+    """A deployment in which all is well until something is broken in its database; its topics are those of others."""
+    async with member_of(played):
+        yield played
 
 
 @pytest.fixture
-async def connection(deployment: Deployment) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(deployment.database_url)
+async def member(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """Of a deployment with topics of its own, of one partition each."""
+    of_one_partition = [replace(contract, partitions=1) for contract in TOPICS]
+    monkeypatch.setattr("credit_service.kafka.topics.TOPICS", of_one_partition)
+    await fill(deployment)
+    async with member_of(deployment) as member:
+        yield member
+
+
+@pytest.fixture
+def own(deployment: Deployment, member: Any) -> Deployment:  # noqa: ARG001 - is in the group
+    """As `well`, and its topics may be sent to, and changed."""
+    return deployment
+
+
+@pytest.fixture
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """To the database of the test's deployment."""
+    name = "played" if "played" in request.fixturenames else "deployment"
+    connection = await asyncpg.connect(request.getfixturevalue(name).database_url)
     # So that what was broken can be mended: some rows are kept for good.
     await connection.execute("SET session_replication_role = replica; SET search_path = credits")
     yield connection
@@ -241,6 +273,7 @@ ROWS = [
 
 
 async def test_what_is_broken_in_the_database_is_named_and_nothing_else(well: Deployment, connection: Any) -> None:
+    assert (await doctor(well)).unwell == {}
     for name, state, broken, mended, told in ROWS:
         await connection.execute(broken.format(prefix=well.prefix))
         examined = await doctor(well)
@@ -339,37 +372,38 @@ SETTINGS = [
 ]
 
 
-async def test_a_topic_that_is_set_otherwise_is_named_and_nothing_else(well: Deployment) -> None:
+async def test_a_topic_that_is_set_otherwise_is_named_and_nothing_else(own: Deployment) -> None:
+    assert (await doctor(own)).unwell == {}
     for topic, settings, name, state, told in SETTINGS:
-        await configure(well, topic, **settings)
-        examined = await doctor(well)
+        await configure(own, topic, **settings)
+        examined = await doctor(own)
         assert examined.unwell == ({name: state} if name else {})
-        assert name is None or examined.told(name) == well.topic(topic) + told
-        await configure(well, topic, retention_ms=DAYS_30)
+        assert name is None or examined.told(name) == own.topic(topic) + told
+        await configure(own, topic, retention_ms=DAYS_30)
 
 
-async def test_unequal_partitions(well: Deployment) -> None:
-    bounced = well.topic("email-bounced")
-    await add_partitions(well.kafka, [bounced], 13)
-    examined = await doctor(well)
+async def test_unequal_partitions(own: Deployment) -> None:
+    bounced = own.topic("email-bounced")
+    await add_partitions(own.kafka, [bounced], 2)
+    examined = await doctor(own)
     assert examined.unwell == {"topics": "wrong"}
-    assert examined.told("topics") == f"incoming topics have 12 partitions, but {bounced} 13"
+    assert examined.told("topics") == f"incoming topics have 1 partitions, but {bounced} 2"
 
 
-async def test_a_cursor_of_two_partitions(well: Deployment) -> None:
-    cursor = well.topic("credit-service-relay-cursor")
-    await add_partitions(well.kafka, [cursor], 2)
-    examined = await doctor(well)
+async def test_a_cursor_of_two_partitions(own: Deployment) -> None:
+    cursor = own.topic("credit-service-relay-cursor")
+    await add_partitions(own.kafka, [cursor], 2)
+    examined = await doctor(own)
     assert examined.unwell == {"topics": "wrong"}
     assert examined.told("topics") == f"{cursor} has 2 partitions and must have 1"
 
 
-async def test_topics_that_are_missing(well: Deployment) -> None:
-    gone = [well.topic(name) for name in ("email-bounced", "insufficient-credits")]
-    await remove_topics(well.kafka, gone)
+async def test_topics_that_are_missing(own: Deployment) -> None:
+    gone = [own.topic(name) for name in ("email-bounced", "insufficient-credits")]
+    await remove_topics(own.kafka, gone)
 
     async def is_seen() -> bool:
-        examined = await doctor(well)
+        examined = await doctor(own)
         return (examined.unwell, examined.told("topics")) == ({"topics": "wrong"}, f"missing: {', '.join(gone)}")
 
     await eventually(is_seen)
@@ -382,36 +416,36 @@ async def test_nobody_serves(played: Deployment) -> None:
     assert examined.checks["members"]["what_to_do"] == "start `credits serve`"
 
 
-async def test_lag_is_told_without_what_is_paused(well: Deployment, connection: Any) -> None:
-    async with well.upstream() as upstream:
+async def test_lag_is_told_without_what_is_paused(own: Deployment, connection: Any) -> None:
+    async with own.upstream() as upstream:
         await upstream.send([event(PlanChanged(account_id="bolt", plan_id="p", monthly_credits=1), BEGAN)])
         for _ in range(2):
             await upstream.send_raw("email-bounced", b"{")
-    assert (await doctor(well)).told("lag") == (
-        f"waiting to be decided: {well.topic('email-bounced')} 2, {well.topic('plan-changed')} 1"
+    assert (await doctor(own)).told("lag") == (
+        f"waiting to be decided: {own.topic('email-bounced')} 2, {own.topic('plan-changed')} 1"
     )
-    await connection.execute(f"INSERT INTO paused_topics VALUES ('{well.topic('email-bounced')}', now(), 'r')")
-    examined = await doctor(well)
-    assert examined.told("lag") == f"waiting to be decided: {well.topic('plan-changed')} 1"
+    await connection.execute(f"INSERT INTO paused_topics VALUES ('{own.topic('email-bounced')}', now(), 'r')")
+    examined = await doctor(own)
+    assert examined.told("lag") == f"waiting to be decided: {own.topic('plan-changed')} 1"
     assert examined.unwell == {"paused": "wrong"}
 
 
-async def test_messages_that_retention_removed_before_they_were_read(well: Deployment) -> None:
-    async with well.upstream() as upstream:
+async def test_messages_that_retention_removed_before_they_were_read(own: Deployment) -> None:
+    async with own.upstream() as upstream:
         for _ in range(3):
             topic, partition, offset = await upstream.send_raw("email-bounced", b"{")
-    await delete_records(well.kafka, {(topic, partition): offset})
-    examined = await doctor(well)
+    await delete_records(own.kafka, {(topic, partition): offset})
+    examined = await doctor(own)
     assert (examined.exit_code, examined.unwell) == (1, {"offsets": "wrong"})
     told = f"retention was faster than the service: {topic}/{partition} goes on at 0, and begins at 2"
     assert examined.told("offsets") == told
 
 
-async def test_offsets_in_kafka_that_are_ahead(well: Deployment, member: Any) -> None:
-    async with well.upstream() as upstream:
+async def test_offsets_in_kafka_that_are_ahead(own: Deployment, member: Any) -> None:
+    async with own.upstream() as upstream:
         (sent,) = await upstream.send([event(PlanChanged(account_id="bolt", plan_id="p", monthly_credits=1), BEGAN)])
     await member.commit({TopicPartition(sent.topic, sent.partition): sent.offset + 1})
-    examined = await doctor(well)
+    examined = await doctor(own)
     assert (examined.exit_code, examined.unwell) == (0, {"offsets": "warning"})
     told = f"{sent.topic}/{sent.partition} {sent.offset + 1} instead of {sent.offset}"
     assert examined.told("offsets") == f"Kafka's offsets are ahead of the stored ones: {told}"
@@ -420,8 +454,8 @@ async def test_offsets_in_kafka_that_are_ahead(well: Deployment, member: Any) ->
 # --- servers
 
 
-async def test_kafka_is_away(well: Deployment) -> None:
-    examined = await doctor(well, kafka_bootstrap_servers="127.0.0.1:1")
+async def test_kafka_is_away(played: Deployment) -> None:
+    examined = await doctor(played, kafka_bootstrap_servers="127.0.0.1:1")
     assert (examined.exit_code, examined.unwell) == (1, {"kafka": "wrong"})
     assert examined.told("kafka").startswith("no answer: ")
     of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets"}
@@ -438,9 +472,8 @@ async def test_the_database_is_away(well: Deployment) -> None:
     assert "hunter2" not in json.dumps(examined.checks)
 
 
-async def test_both_are_away(deployment: Deployment) -> None:
-    nowhere = {"database_url": "postgresql://127.0.0.1:1/x", "kafka_bootstrap_servers": "127.0.0.1:1"}
-    examined = await doctor(deployment, **nowhere)
+async def test_both_are_away(tmp_path: Path) -> None:
+    examined = await doctor(Deployment("postgresql://127.0.0.1:1/x", "127.0.0.1:1", "t-", tmp_path))
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong", "kafka": "wrong"})
 
 
@@ -470,8 +503,8 @@ async def test_a_clock_that_is_off(well: Deployment, ahead: timedelta, state: st
     assert f" s {told} the ledger's clock" in examined.told("clock")
 
 
-async def test_settings_that_are_missing_are_wrong_use(deployment: Deployment) -> None:
-    done = run_credits("doctor", folder=deployment.folder)
+async def test_settings_that_are_missing_are_wrong_use(tmp_path: Path) -> None:
+    done = run_credits("doctor", folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "CREDITS_DATABASE_URL is not set" in done.stderr
 
