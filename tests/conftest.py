@@ -13,12 +13,15 @@ from hypothesis import settings
 
 from credit_local_stack import NoDockerError, StackError
 from credit_local_stack.servers import CHOICE
+from credit_service.postgres.pool import connect
 from support.secured import SecuredBroker, make_files, secured_stack
 from support.service import Deployment
 from support.stack import fresh_database, make_template, run_servers, running_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    import asyncpg
 
     from credit_local_stack import Addresses
 
@@ -98,6 +101,26 @@ def database_url(stack: Addresses, database_template: str) -> Iterator[str]:
     """A migrated database of this test's own."""
     with fresh_database(stack.database_url, database_template) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(stack: Addresses, database_template: str) -> Iterator[str]:
+    """A migrated database of a module's tests together: each leaves it as it was."""
+    with fresh_database(stack.database_url, database_template) as url:
+        yield url
+
+
+@pytest.fixture
+async def undone(shared_database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection in a transaction that is undone after the test."""
+    connection = await connect(shared_database_url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield connection
+        await transaction.rollback()
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """The database refuses by itself what the domain would never do."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
-
-from credit_service.postgres.pool import connect
 
 ACCOUNT = "INSERT INTO credits.accounts (account_id, partition_hash) VALUES ('a', 0)"
 DECISION = """
@@ -55,13 +51,6 @@ def grant(remaining: int, *, is_open: bool = True) -> str:
 
 def entry(sequence: int, reason: str = "charge", amount: int = -1, grant_id: str = "1", refunds: str = "NULL") -> str:
     return ENTRY.format(sequence=sequence, grant=grant_id, amount=amount, reason=reason, refunds=refunds)
-
-
-@pytest.fixture
-async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    connection = await connect(database_url)
-    yield connection
-    await connection.close()
 
 
 REFUSED = {
@@ -125,30 +114,30 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("before", "refused"), REFUSED.values(), ids=REFUSED.keys())
-async def test_the_database_refuses(connection: asyncpg.Connection, before: list[str], refused: str) -> None:
+async def test_the_database_refuses(undone: asyncpg.Connection, before: list[str], refused: str) -> None:
     for statement in before:
-        await connection.execute(statement)
+        await undone.execute(statement)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
-        await connection.execute(refused)
+        await undone.execute(refused)
 
 
-async def test_the_next_stay_of_a_prospect_may_be_charged(connection: asyncpg.Connection) -> None:
-    await connection.execute(PROSPECT)
-    await connection.execute("UPDATE credits.prospects SET charge_sequence = 2, stay = 2")
+async def test_the_next_stay_of_a_prospect_may_be_charged(undone: asyncpg.Connection) -> None:
+    await undone.execute(PROSPECT)
+    await undone.execute("UPDATE credits.prospects SET charge_sequence = 2, stay = 2")
 
 
-async def test_a_request_is_decided_by_somebody_or_overtaken_by_a_refund(connection: asyncpg.Connection) -> None:
+async def test_a_request_is_decided_by_somebody_or_overtaken_by_a_refund(undone: asyncpg.Connection) -> None:
     for account, decide in {1: decided("approved"), 2: OVERTAKE}.items():
-        await connection.execute(REQUEST.format(account=account))
-        await connection.execute(f"{decide} WHERE account_no = {account}")
+        await undone.execute(REQUEST.format(account=account))
+        await undone.execute(f"{decide} WHERE account_no = {account}")
 
 
-async def test_primary_and_unique_keys_lead_with_the_account(connection: asyncpg.Connection) -> None:
+async def test_primary_and_unique_keys_lead_with_the_account(undone: asyncpg.Connection) -> None:
     """So that the ledger can be distributed by account; what belongs to no account is left out."""
     of_no_account = set(
         "outbox outbox_claim dead_letters partition_offsets offset_gaps paused_topics operations".split()
     )
-    rows = await connection.fetch(
+    rows = await undone.fetch(
         """
         SELECT c.relname AS table_name, i.indexrelid::regclass::text AS index_name, a.attname AS first_column
         FROM pg_index AS i

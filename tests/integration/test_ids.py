@@ -21,13 +21,9 @@ IDS = {
 
 
 @pytest.mark.parametrize(("text", "size"), IDS.values(), ids=IDS.keys())
-async def test_an_id_comes_back_as_it_was(database_url: str, text: str, size: int) -> None:
-    connection = await asyncpg.connect(database_url)
-    try:
-        by_database = await connection.fetchval("SELECT credits.packed($1)", text)
-        back = await connection.fetchval("SELECT credits.unpacked($1)", packed(text))
-    finally:
-        await connection.close()
+async def test_an_id_comes_back_as_it_was(undone: asyncpg.Connection, text: str, size: int) -> None:
+    by_database = await undone.fetchval("SELECT credits.packed($1)", text)
+    back = await undone.fetchval("SELECT credits.unpacked($1)", packed(text))
     assert len(packed(text)) == size
     assert by_database == packed(text)
     assert back == unpacked(packed(text)) == text
