@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from credit_service.kafka import ranges as module
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, milliseconds_of, range_reader
+from credit_service.kafka.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
 from credit_service.kafka.topics import partition_counts
 from support.topics import delete_records, make_topic, remove_topics
 from support.wait import eventually
@@ -72,8 +72,10 @@ async def reader(connection: KafkaConnection) -> AsyncIterator[RangeReader]:
 async def send(producer: Any, topic: str, *values: str, partition: int = 0, second: int = 0) -> None:
     """Each a second after the one before, by Kafka's own time."""
     for number, value in enumerate(values):
-        at = milliseconds_of(NOON + (second + number) * SECOND)
-        await producer.send_and_wait(topic, value.encode(), partition=partition, timestamp_ms=at)
+        at = NOON + (second + number) * SECOND
+        await producer.send_and_wait(
+            topic, value.encode(), partition=partition, timestamp_ms=round(at.timestamp() * 1000)
+        )
 
 
 async def values_of(reader: RangeReader, ranges: Sequence[Range], **more: Any) -> list[str]:
@@ -88,55 +90,51 @@ async def test_all_there_is(reader: RangeReader, producer: Any, topic: str) -> N
     assert await values_of(reader, found) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (1, None, "bc"),
-        (None, 2, "ab"),
-        (1, 2, "b"),
-        (3, None, ""),
-        (7, None, ""),
-        (None, 9, "abc"),
-        (2, 9, "c"),
-        (NOON + SECOND, None, "bc"),
-        (NOON, NOON + SECOND, "a"),
-        # No record lies in the midst of a second, nor within a millisecond.
-        (NOON + SECOND / 2, NOON + 1.5 * SECOND, "b"),
-        (NOON + timedelta(microseconds=1), NOON + SECOND + timedelta(microseconds=1), "b"),
-        (NOON + 9 * SECOND, None, ""),
-        (None, NOON - SECOND, ""),
-        # Kafka takes small negative times for names of the log's ends.
-        (datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC), None, "abc"),
-        (datetime(1969, 12, 31, 23, 59, 59, 998000, tzinfo=UTC), None, "abc"),
-        (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC), "abc"),
-        (2, NOON + SECOND, ""),
-    ],
-)
-async def test_bounds(
-    reader: RangeReader, producer: Any, topic: str, start: module.Bound, end: module.Bound, expected: str
-) -> None:
+# Start, end, and what lies between them of three records that are a second apart.
+BOUNDS: list[tuple[module.Bound, module.Bound, str]] = [
+    (1, None, "bc"),
+    (None, 2, "ab"),
+    (1, 2, "b"),
+    (3, None, ""),
+    (7, None, ""),
+    (None, 9, "abc"),
+    (2, 9, "c"),
+    (NOON + SECOND, None, "bc"),
+    (NOON, NOON + SECOND, "a"),
+    # No record lies in the midst of a second, nor within a millisecond.
+    (NOON + SECOND / 2, NOON + 1.5 * SECOND, "b"),
+    (NOON + timedelta(microseconds=1), NOON + SECOND + timedelta(microseconds=1), "b"),
+    (NOON + 9 * SECOND, None, ""),
+    (None, NOON - SECOND, ""),
+    # Kafka takes small negative times for names of the log's ends.
+    (datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC), None, "abc"),
+    (datetime(1969, 12, 31, 23, 59, 59, 998000, tzinfo=UTC), None, "abc"),
+    (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC), "abc"),
+    (2, NOON + SECOND, ""),
+]
+
+
+async def test_bounds(reader: RangeReader, producer: Any, topic: str) -> None:
     await send(producer, topic, "a", "b", "c")
-    found = await reader.ranges([topic], start, end, None)
-    assert await values_of(reader, found) == list(expected)
-    assert sum(map(len, found)) == len(expected)
+    read, spanned = [], []
+    for start, end, _ in BOUNDS:
+        found = await reader.ranges([topic], start, end, None)
+        spanned.append(sum(map(len, found)))
+        read.append((start, end, "".join(await values_of(reader, found))))
+    assert read == BOUNDS
+    assert spanned == [len(expected) for _, _, expected in BOUNDS]
 
 
-@pytest.mark.parametrize(
-    ("limits", "expected"), [({0: 2}, "ab"), ({0: 9}, "abc"), ({0: 0}, ""), ({1: 3}, ""), ({}, "")]
-)
 @pytest.mark.parametrize("end", [None, 9, NOON + 9 * SECOND])
-async def test_never_past_the_limits(
-    reader: RangeReader,
-    producer: Any,
-    topic: str,
-    limits: dict[int, int],
-    expected: str,
-    end: module.Bound,
-) -> None:
+async def test_never_past_the_limits(reader: RangeReader, producer: Any, topic: str, end: module.Bound) -> None:
     """A limit beyond the log's end, as of a topic that was made anew, is none."""
     await send(producer, topic, "a", "b", "c")
-    found = await reader.ranges([topic], None, end, {(topic, number): at for number, at in limits.items()})
-    assert await values_of(reader, found) == list(expected)
+    cases: list[tuple[dict[int, int], str]] = [({0: 2}, "ab"), ({0: 9}, "abc"), ({0: 0}, ""), ({1: 3}, ""), ({}, "")]
+    read = []
+    for limits, _ in cases:
+        found = await reader.ranges([topic], None, end, {(topic, number): at for number, at in limits.items()})
+        read.append((limits, "".join(await values_of(reader, found))))
+    assert read == cases
 
 
 async def test_limits_and_bounds_together(reader: RangeReader, producer: Any, topic: str) -> None:
@@ -216,15 +214,15 @@ async def test_a_range_ends_behind_the_marker_of_a_transaction(
     assert await values_of(reader, found) == (["a", "b", "c"] if commits else ["a"])
 
 
-@pytest.mark.parametrize(("first", "end"), [(1, 2), (4, 5), (2, 5)])
 async def test_a_range_of_markers_and_what_was_given_up_has_nothing_and_ends(
-    reader: RangeReader, transactional: Any, topic: str, kafka: str, first: int, end: int
+    reader: RangeReader, transactional: Any, topic: str, kafka: str
 ) -> None:
     await transaction(transactional, topic, "a")
     await transaction(transactional, topic, "b", "c", commits=False)
     await until_closed(kafka, topic, 5)
-    async with aclosing(reader.read([Range(topic, 0, first, end)])) as portions:
-        assert [(one.number, records) async for one, records in portions] == [(0, [])]
+    for first, end in ((1, 2), (4, 5), (2, 5)):
+        async with aclosing(reader.read([Range(topic, 0, first, end)])) as portions:
+            assert [(one.number, records) async for one, records in portions] == [(0, [])], (first, end)
 
 
 async def test_what_is_not_committed_yet_lies_beyond_the_end(
@@ -244,9 +242,10 @@ async def test_what_is_not_committed_yet_lies_beyond_the_end(
 # --- retention
 
 
-@pytest.mark.parametrize(
-    ("start", "expected"),
-    [
+async def test_what_retention_removed_is_counted(reader: RangeReader, producer: Any, topic: str, kafka: str) -> None:
+    await send(producer, topic, *"abcde")
+    await delete_records(kafka, {(topic, 0): 3})
+    cases: list[tuple[module.Bound, list[Range]]] = [
         (None, [Range("", 0, 3, 5, eaten=3, begins_the_log=True)]),
         (0, [Range("", 0, 3, 5, eaten=3, begins_the_log=True)]),
         (2, [Range("", 0, 3, 5, eaten=1, begins_the_log=True)]),
@@ -254,15 +253,9 @@ async def test_what_is_not_committed_yet_lies_beyond_the_end(
         (4, [Range("", 0, 4, 5)]),
         (NOON, [Range("", 0, 3, 5, begins_the_log=True)]),
         (NOON + 4 * SECOND, [Range("", 0, 4, 5)]),
-    ],
-)
-async def test_what_retention_removed_is_counted(
-    reader: RangeReader, producer: Any, topic: str, kafka: str, start: module.Bound, expected: list[Range]
-) -> None:
-    await send(producer, topic, *"abcde")
-    await delete_records(kafka, {(topic, 0): 3})
-    found = await reader.ranges([topic], start, None, None)
-    assert [_unnamed(one) for one in found] == expected
+    ]
+    found = [(start, await reader.ranges([topic], start, None, None)) for start, _ in cases]
+    assert [(start, [_unnamed(one) for one in ranges]) for start, ranges in found] == cases
 
 
 def _unnamed(one: Range) -> Range:
