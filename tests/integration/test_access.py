@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
@@ -26,6 +25,7 @@ from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
 from support.access import ROLES, Logins, database_of_its_own, expected, logins
 from support.credits import decide_events, run_credits
+from support.plain_http import http_client
 from support.service import Deployment, ServiceProcess
 from support.stack import with_database
 from support.tokens import ALL, BEARER
@@ -531,7 +531,7 @@ async def test_what_is_denied_is_waited_for_and_no_dead_letter(deployment: Deplo
             await deployment.oracle().drained()
 
             async with without(superuser, "SELECT ON credits.accounts", "credits_reader"):
-                async with httpx.AsyncClient(headers=BEARER, timeout=60) as client:
+                async with http_client(headers=BEARER, timeout=60) as client:
                     answer = await client.get(f"http://127.0.0.1:{service.http_port}/v1/accounts/a")
                 assert (answer.status_code, answer.json()["detail"]) == (503, "the database denies access")
 

@@ -24,6 +24,7 @@ from credit_service.kafka.status import Status
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events
+from support.plain_http import http_client
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
 
@@ -57,7 +58,7 @@ async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         open_pool(database_url) as pool,
         HttpServer(create_api(PostgresReads(pool), ACCESS), "127.0.0.1", 0) as server,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10, headers=BEARER) as client,
+        http_client(base_url=f"http://127.0.0.1:{server.port}", timeout=10, headers=BEARER) as client,
     ):
         yield client
 
@@ -199,7 +200,7 @@ async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> Non
         reads = PostgresReads(pool)
         api = HttpServer(create_api(reads, ACCESS), "127.0.0.1", 0)
         health = HttpServer(create_health_app(status, reads.ping, CollectorRegistry()), "127.0.0.1", 0)
-        async with serving(api, health, end_seconds_max=3), httpx.AsyncClient(timeout=10, headers=BEARER) as client:
+        async with serving(api, health, end_seconds_max=3), http_client(timeout=10, headers=BEARER) as client:
             assert (await client.get(f"http://127.0.0.1:{api.port}/v1/accounts/acme")).status_code == 503
             ready = await client.get(f"http://127.0.0.1:{health.port}/readyz")
             assert (ready.status_code, list(ready.json()["problems"])) == (503, ["database"])

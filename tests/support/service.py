@@ -10,10 +10,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-
 from support.forked import Forked
 from support.oracle import Oracle
+from support.plain_http import http_client
 from support.ports import next_port
 from support.topics import expire_members, make_topics, remove_topics, topics_of
 from support.traffic import Upstream
@@ -59,7 +58,7 @@ class ServiceProcess:
     async def problems(self) -> dict[str, str]:
         """What `/readyz` says is missing; nothing when ready."""
         assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=30)
         problems: dict[str, str] = answer.json().get("problems", {})
         assert (answer.status_code == 200) == (not problems)

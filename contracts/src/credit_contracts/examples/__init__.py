@@ -1,7 +1,8 @@
 """Golden examples of what lies in each topic, a record a file."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -30,8 +31,13 @@ class Example:
 
 def examples(topic: str | None = None) -> list[Example]:
     """Return the examples by name: of one topic, or all."""
-    found = [_load(file.name, file.read_text("utf-8")) for file in files(__name__).iterdir() if _is_json(file.name)]
-    return sorted((e for e in found if topic in (None, e.topic)), key=lambda e: e.name)
+    return [replace(e, headers=list(e.headers)) for e in _all() if topic in (None, e.topic)]
+
+
+@cache
+def _all() -> list[Example]:
+    found = (_load(file.name, file.read_text("utf-8")) for file in files(__name__).iterdir() if _is_json(file.name))
+    return sorted(found, key=lambda e: e.name)
 
 
 def _is_json(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -90,6 +91,7 @@ def document() -> dict[str, Any]:
     }
 
 
+@cache
 def rendered() -> str:
     """The document as its text."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
