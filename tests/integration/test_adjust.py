@@ -145,24 +145,20 @@ async def test_beneath_an_unlimited_plan_no_balance_shows(commands: Commands) ->
     assert commands.told("acme", "-2")[1]["change"]["balance"] is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "outcome", "words"),
-    [
-        (["-10"], "below-zero", "acme has 9 credits, and 10 cannot be taken"),
-        (["+1", "--expires-at", "2026-01-01T00:00:00Z"], "expired", "--expires-at has passed"),
-    ],
-)
 async def test_what_is_refused_is_told_in_a_line_and_changes_nothing(
-    commands: Commands, connection: Connection, arguments: list[str], outcome: str, words: str
+    commands: Commands, connection: Connection
 ) -> None:
     await with_an_account(commands.database_url)
     before = await everything(connection)
 
-    done = commands.run("acme", *arguments, *BECAUSE, "--id", "c")
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"credits: nothing was adjusted: {words}\n"
-    assert commands.told("acme", *arguments)[1]["outcome"] == outcome
+    for arguments, outcome, words in (
+        (["-10"], "below-zero", "acme has 9 credits, and 10 cannot be taken"),
+        (["+1", "--expires-at", "2026-01-01T00:00:00Z"], "expired", "--expires-at has passed"),
+    ):
+        done = commands.run("acme", *arguments, *BECAUSE, "--id", "c")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"credits: nothing was adjusted: {words}\n"
+        assert commands.told("acme", *arguments)[1]["outcome"] == outcome
     assert await everything(connection) == before
 
 
@@ -174,41 +170,24 @@ async def test_an_account_without_a_plan_is_not_open(commands: Commands) -> None
     assert commands.told("early", "+1")[1]["outcome"] == "not-open"
 
 
-@pytest.mark.parametrize("yes", [True, False])
-async def test_an_unknown_account_is_wrong_use_and_is_not_opened(
-    commands: Commands, connection: Connection, yes: bool
-) -> None:
-    done = commands.run("nobody", "+5", "--reason", "r", "--id", "c", *(["--yes"] if yes else []))
-
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "credits: there is no account 'nobody'\n")
-    assert await connection.fetchval("SELECT count(*) FROM credits.accounts") == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["5"], "AMOUNT"),
-        (["five"], "AMOUNT"),
-        (["+0"], "amount"),
-        (["+1000000001"], "amount"),
-        (["-1", "--expires-at", LATER], "expiry"),
-        (["+1", "--expires-at", "soon"], "--expires-at"),
-        (["+1", "--id", "x" * 129], "command id"),
-    ],
-)
-async def test_wrong_use_is_one_line(commands: Commands, arguments: list[str], word: str) -> None:
-    await with_an_account(commands.database_url)
-    done = commands.run("acme", *arguments, *BECAUSE, *([] if "--id" in arguments else ["--id", "c"]))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert word in done.stderr
-
-
-async def test_nobody_to_ask_and_nothing_said_changes_nothing(commands: Commands, connection: Connection) -> None:
+async def test_wrong_use_is_one_line_and_changes_nothing(commands: Commands, connection: Connection) -> None:
+    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
     await with_an_account(commands.database_url)
     before = await everything(connection)
-    done = commands.run("acme", "+5", "--reason", "r")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--yes" in done.stderr
+    for arguments, word in (
+        (["acme", "five", *BECAUSE], "AMOUNT"),
+        (["acme", "+0", *BECAUSE], "amount"),
+        (["acme", "+1000000001", *BECAUSE], "amount"),
+        (["acme", "-1", "--expires-at", LATER, *BECAUSE], "expiry"),
+        (["acme", "+1", "--id", "x" * 129, *BECAUSE], "command id"),
+        (["acme", "+5", "--reason", "r"], "--yes"),
+        (["nobody", "+5", "--reason", "r"], "credits: there is no account 'nobody'\n"),
+        (["nobody", "+5", "--reason", "r", "--yes"], "credits: there is no account 'nobody'\n"),
+    ):
+        done = commands.run(*arguments, *([] if "--id" in arguments else ["--id", "c"]))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+        assert word in done.stderr
+    # The account that nobody knows was not opened, either.
     assert await everything(connection) == before
 
 

@@ -468,8 +468,7 @@ async def test_resume_lets_a_paused_topic_go_on_once(deployment: Deployment) -> 
 
 
 def test_resume_of_what_is_no_incoming_topic_is_wrong_use(deployment: Deployment) -> None:
-    for name in ("nonsense", "balance-changed"):
-        assert_one_line(deployment.run("resume", name), 2, name, *INCOMING_TOPICS)
+    assert_one_line(deployment.run("resume", "balance-changed"), 2, "balance-changed", *INCOMING_TOPICS)
 
 
 # --- serve

@@ -699,29 +699,22 @@ async def test_a_retry_tells_each_and_says_by_its_exit_code_whether_all_ended(at
     assert "Nothing was kept" in dry_run.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
+async def test_wrong_use_is_one_line_and_changes_nothing(at: Desk) -> None:
+    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
+    await at.take(unreadable())
+    before = await at.everything()
+    for arguments, word in (
         (["show", "77"], "there is no dead letter 77"),
         (["retry", "77", *BECAUSE], "there is no dead letter 77"),
         (["erase", "77", "--yes"], "there is no dead letter 77"),
-        (["retry", *BECAUSE], "say which"),
         (["retry", "1", "--all", *BECAUSE], "say which"),
-        (["retry", "--all", "--topic", "plan-changed", *BECAUSE], "say which"),
-        (["list", "--topic", "nonsense"], "nonsense is no incoming topic"),
-        (["retry", "--topic", "balance-changed", *BECAUSE], "balance-changed is no incoming topic"),
-        (["discard", "--because", "nonsense", *BECAUSE], "nonsense is no reason"),
         (["retry", "1", "--reason", "two\nlines"], "reason: between 1 and"),
         (["discard", "1", "--yes", "--reason", " "], "reason: between 1 and"),
-        (["retry", "1"], "--reason"),
-        (["retry", "0", *BECAUSE], "ID"),
-    ],
-)
-async def test_wrong_use_is_one_line(at: Desk, arguments: list[str], word: str) -> None:
-    await at.take(unreadable())
-    done = await asyncio.to_thread(at.run, *arguments)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert word in done.stderr
+    ):
+        done = await asyncio.to_thread(at.run, *arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert word in done.stderr
+    assert await at.everything() == before
 
 
 # --- with the service, on the real Kafka

@@ -187,7 +187,7 @@ async def test_an_approval_after_the_month_follows_the_rule_for_late_refunds(
     assert await connection.fetchval("SELECT balance FROM credits.accounts") == balance
 
 
-@pytest.mark.parametrize("text", ["", "  ", "x" * 1_001, "two\nlines"])
-async def test_a_decision_needs_a_reason_that_can_be_read(desk: RefundDesk, text: str) -> None:
-    with pytest.raises(ValueError, match="reason"):
-        await decide(desk, reason=text)
+async def test_a_decision_needs_a_reason_that_can_be_read(desk: RefundDesk) -> None:
+    for text in ("", "  ", "x" * 1_001, "two\nlines"):
+        with pytest.raises(ValueError, match="reason"):
+            await decide(desk, reason=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from credit_contracts import INCOMING, INCOMING_TOPICS, IncomingData
 from credit_service.cli.main import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NOW = "2026-03-10T12:00:00.000000Z"
+BECAUSE = ("--reason", "mended", "--operator", "lee")
 LATER = "2027-03-10T12:00:00.000000Z"
 
 COMMANDS = [
@@ -44,7 +46,7 @@ class Done:
 @pytest.fixture
 def run_credits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+) -> Iterator[Callable[..., Done]]:
     """Runs a command in this process, with settings of servers that are not there."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("CREDITS_")]:
@@ -58,7 +60,9 @@ def run_credits(
         exit_code = main()
         return Done(exit_code, *capsys.readouterr())
 
-    return run
+    yield run
+    # A command that connects has its libraries say nothing.
+    logging.disable(logging.NOTSET)
 
 
 def assert_one_line(done: Done, exit_code: int, *words: str) -> None:
@@ -91,6 +95,35 @@ def test_without_arguments_there_is_the_help_and_nothing_else(run_credits: Calla
         (["topics", "create", "--replication-factor", "none"], ["--replication-factor"]),
         (["migrate", "--nonsense"], ["--nonsense"]),
         (["account", "show", "acme", "--output", "xml"], ["--output"]),
+        (
+            ["account", "entries", "--from", "2026-02-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"],
+            ["the range is empty"],
+        ),
+        (["account", "entries", "--from", "soon"], ["--from: 'soon' is no time"]),
+        (["account", "entries", "--reason", "greed"], ["--reason"]),
+        (["account", "list", "--below", "0"], ["--below"]),
+        (["account", "list", "--below", "5", "--unlimited"], ["--below and --unlimited exclude each other"]),
+        (["account", "list", "--limit", "0"], ["--limit"]),
+        (["adjust", "acme", "5", *BECAUSE], ["AMOUNT"]),
+        (["adjust", "acme", "five", *BECAUSE], ["AMOUNT"]),
+        (["adjust", "acme", "+1", "--expires-at", "soon", *BECAUSE], ["--expires-at"]),
+        (["dead-letters", "retry", *BECAUSE], ["say which"]),
+        (["dead-letters", "retry", "1", "--all", *BECAUSE], ["say which"]),
+        (["dead-letters", "retry", "--all", "--topic", "plan-changed", *BECAUSE], ["say which"]),
+        (["dead-letters", "list", "--topic", "nonsense"], ["nonsense is no incoming topic"]),
+        (["dead-letters", "retry", "--topic", "balance-changed", *BECAUSE], ["balance-changed is no incoming topic"]),
+        (["dead-letters", "discard", "--because", "nonsense", *BECAUSE], ["nonsense is no reason"]),
+        (["dead-letters", "retry", "1"], ["--reason"]),
+        (["dead-letters", "retry", "0", *BECAUSE], ["ID"]),
+        (["refunds", "show", "acme", "two"], ["CHARGE"]),
+        (["refunds", "approve", *BECAUSE], ["say which"]),
+        (["refunds", "approve", "acme", *BECAUSE], ["say which"]),
+        (["refunds", "approve", "acme", "2", "--all-waiting", *BECAUSE], ["say which"]),
+        (["refunds", "reject", "acme", "--all-waiting", *BECAUSE], ["say which"]),
+        (["refunds", "reject", "acme", "2"], ["--reason"]),
+        (["refunds", "list", "--status", "nonsense"], ["--status"]),
+        (["resume", "nonsense"], ["nonsense", *INCOMING_TOPICS]),
+        (["resume", "balance-changed"], ["balance-changed", *INCOMING_TOPICS]),
     ],
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(
