@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # One loop: aiokafka does not wait for the end of connections that were refused.
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
 
+# After a refusal it waits for another's word that the right is there, which this test gives at once.
+PUBLISHES_SOON = "from credit_service.kafka import relay; relay.DENIED_RETRY_SECONDS = 0.5"
+
 COMMANDS: tuple[tuple[Use, str, str], ...] = (
     ("topics-create", "topics create", "describe"),
     ("trigger", "trigger prospect-generated acme --prospect p-9", "write"),
@@ -99,7 +102,7 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
         await upstream.send_raw("plan-changed", b"not json")
     assert await service.ended() != 0
     await secured.forget_members()
-    service = await (await secured.start()).ready()
+    service = await (await secured.start(faults=PUBLISHES_SOON)).ready()
     await eventually(lambda: service.logged("claim left over, it was published"), what="the claim is asked for")
     # One of each way in which it shows: at a poll, by the heart that stops, when sending, and by a sender that dies.
     missing = [

@@ -32,7 +32,7 @@ async def secured_deployment(
     """A deployment whose topics are there; nobody may do anything with them yet."""
     async with Deployment(database_url, broker.for_anything, prefix, folder) as deployment:
         deployment.settings = broker.settings()
-        await make_topics(broker.for_anything, prefix)
+        await make_topics(broker.for_anything, prefix, partitions=1)
         yield deployment
 
 
