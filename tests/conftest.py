@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from credit_local_stack import Addresses
 
+pytest_plugins = ["support.run_ends"]
+
 _TESTS = Path(__file__).parent
 _WITHOUT_SERVERS = ("unit", "property", "contract")
 _SERVERS = pytest.StashKey[ExitStack]()

@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 
 from credit_local_stack import Addresses, Stack, StackError, servers
+from support.patience import patience
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -283,6 +284,38 @@ def test_what_is_asked_for_wrongly_is_told_in_a_line(
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_started_to_ignore_ctrl_c_it_ends_with_sigterm_and_says_so(tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    with subprocess.Popen(
+        [COMMAND, "up", "--env-file", env_file],
+        env=environment(**GIVEN.environment()),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=ignore_ctrl_c,
+    ) as process:
+        assert process.stderr
+        assert any(line.endswith("SIGTERM ends them.\n") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+        assert process.wait(patience(60)) == 0
+    assert list(tmp_path.iterdir()) == []
+
+    program = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    done = subprocess.run(
+        [COMMAND, "run", "--", sys.executable, "-c", program],
+        env=environment(**GIVEN.environment()),
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=ignore_ctrl_c,
+    )
+    assert done.stdout == "True\n"
 
 
 def test_given_servers_are_used_as_they_are() -> None:

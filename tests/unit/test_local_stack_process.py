@@ -73,3 +73,20 @@ def test_a_server_that_ends_unasked_is_noticed(tmp_path: Path) -> None:
         pass
     with pytest.raises(StackError, match="Server has ended by itself"):
         process.check()
+
+
+def test_a_server_can_be_asked_to_end_where_we_were_started_to_ignore_that(tmp_path: Path) -> None:
+    server = PortTakenAtFirst(tmp_path / "log")
+    server.port = 2
+    process = ServerProcess(server, time.sleep)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        process.launch()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    process.end(signal.SIGINT)
+
+    assert process._process is not None
+    assert process._process.returncode == -signal.SIGINT

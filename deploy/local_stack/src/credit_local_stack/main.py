@@ -44,7 +44,9 @@ class _Parser(argparse.ArgumentParser):
 def main() -> int:
     """Run the command line and return its exit code."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGINT, _end)
+    # A script starts what it leaves in the background so: Ctrl-C is for others then.
+    if not _ignores_ctrl_c():
+        signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     try:
         if arguments.command == "up":
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(env_file: Path, data: Path | None) -> int:
     _check_replaceable(env_file)
     with servers(_say, data=data) as running, _written(running.addresses, env_file):
-        _say(f"Both answer; {env_file} has their addresses. Ctrl-C ends them.")
+        _say(f"Both answer; {env_file} has their addresses. {'SIGTERM' if _ignores_ctrl_c() else 'Ctrl-C'} ends them.")
         running.wait()
     return 0
 
@@ -153,6 +155,10 @@ def _end(signal_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Ended(signal_number)
+
+
+def _ignores_ctrl_c() -> bool:
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def _say(line: str) -> None:

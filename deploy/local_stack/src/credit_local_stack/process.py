@@ -23,6 +23,7 @@ _LAUNCHES_MAX = 20
 _POLL_SECONDS = 0.05
 _LOG_LINES_SHOWN = 15
 _PR_SET_PDEATHSIG = 1
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Server(Protocol):
@@ -71,7 +72,7 @@ class ServerProcess:
                 stderr=log,
                 cwd=self.server.log.parent,
                 env=environment(),
-                preexec_fn=die_with_parent(self.server.quick_end),
+                preexec_fn=_in_server(self.server.quick_end),
             )
 
     def wait_until_it_answers(self, *, may_move: bool) -> None:
@@ -134,7 +135,7 @@ def run_tool(command: list[str], log: Path, death_signal: signal.Signals, *, sai
                 stderr=output,
                 cwd=log.parent,
                 env=environment(),
-                preexec_fn=die_with_parent(death_signal),
+                preexec_fn=_in_server(death_signal),
                 timeout=_TOOL_SECONDS_MAX,
                 check=True,
             )
@@ -154,6 +155,20 @@ def environment() -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
     }
+
+
+def _in_server(death_signal: signal.Signals) -> Callable[[], None]:
+    """Return what a child runs before its program, so that it can be ended, and dies with its parent."""
+    die = die_with_parent(death_signal)
+
+    def in_child() -> None:
+        # Where they were ignored when we started, Java would go on ignoring them.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        if die:
+            die()
+
+    return in_child
 
 
 def die_with_parent(death_signal: signal.Signals, *, parent: int | None = None) -> Callable[[], None] | None:
