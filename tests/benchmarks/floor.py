@@ -19,8 +19,8 @@ from pydantic_core import from_json
 
 from benchmarks.deployment import BALANCE_CHANGED
 from benchmarks.yardstick import consumer_of, deployment, opened, producer_of, run_until_sigterm
+from credit_service import bounds
 from credit_service.bootstrap import collect_seldom
-from credit_service.kafka.lane import LANES
 from credit_service.postgres.ids import packed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.one_transaction import Connection
 
 RECORDS_MAX = 2_000
-BATCHES_IN_HAND = LANES
+BATCHES_IN_HAND = bounds.LANES
 POLL_MS = 500
 MONTH = timedelta(days=30)
 SCHEMA = "floor"

@@ -17,7 +17,8 @@ import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
-from credit_service.application.dead_letters import BATCH_LETTERS_MAX, DeadLetterDesk
+from credit_service import bounds
+from credit_service.application.dead_letters import DeadLetterDesk
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.letters import LetterAnswer, Letters
 from credit_service.application.outgoing_record import outgoing_record
@@ -255,8 +256,8 @@ async def test_letters_are_taken_in_order_of_occurrence_and_not_of_their_numbers
 
 
 async def test_more_than_are_ordered_at_a_time_are_in_order_too(at: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credit_service.application.dead_letters.ORDERED_MAX", 3)
-    monkeypatch.setattr("credit_service.application.dead_letters.BATCH_LETTERS_MAX", 2)
+    monkeypatch.setattr(bounds, "LETTERS_ORDERED_MAX", 3)
+    monkeypatch.setattr(bounds, "LETTERS_PER_BATCH_MAX", 2)
     times = [NOW + timedelta(minutes=n) for n in (16, 11, 19, 13, 14, 20, 12, 17, 15, 18)]
     await at.letters(*(generated(f"p{n}", when) for n, when in enumerate(times)), plan(NOW + timedelta(minutes=10)))
     # More than one round's worth that waits on, at Kafka's time, which is long ago.
@@ -408,7 +409,7 @@ async def test_a_letter_that_is_discarded_meanwhile_is_not_retried(at: Desk) -> 
 @pytest.mark.parametrize(("kill_at", "done"), [("inside-transaction:2", 1), ("after-commit:2", 2)])
 async def test_a_retry_that_is_killed_leaves_nothing_half_and_goes_on(at: Desk, kill_at: str, done: int) -> None:
     await at.take(record_of(plan()))
-    many = 2 * BATCH_LETTERS_MAX + 20
+    many = 2 * bounds.LETTERS_PER_BATCH_MAX + 20
     await at.letters(*(generated(f"p{n}") for n in range(many)))
     retry = ("retry", "--all", "--yes", *BECAUSE)
 
@@ -416,7 +417,7 @@ async def test_a_retry_that_is_killed_leaves_nothing_half_and_goes_on(at: Desk, 
 
     assert killed.returncode == -signal.SIGKILL
     resolved = [row for row in await at.rows() if row["status"] == "resolved"]
-    assert len(resolved) == done * BATCH_LETTERS_MAX == (await at.outcomes()).count("charged")
+    assert len(resolved) == done * bounds.LETTERS_PER_BATCH_MAX == (await at.outcomes()).count("charged")
     again = await asyncio.to_thread(at.run, *retry)
     assert again.returncode == 0
     assert len(again.stdout.splitlines()) == many - len(resolved)
@@ -433,7 +434,7 @@ async def test_a_retry_that_is_killed_leaves_nothing_half_and_goes_on(at: Desk, 
 @pytest.mark.parametrize("way", ["interrupted", "nobody reads"])
 async def test_a_retry_that_is_ended_from_outside_is_no_traceback_and_goes_on(at: Desk, way: str) -> None:
     await at.take(record_of(plan()))
-    await at.letters(*(generated(f"p{n}") for n in range(BATCH_LETTERS_MAX + 5)))
+    await at.letters(*(generated(f"p{n}") for n in range(bounds.LETTERS_PER_BATCH_MAX + 5)))
     settings = {"database_url": at.database_url, "kafka_bootstrap_servers": "127.0.0.1:1"}
     async with at.locked("SELECT 1 FROM credits.accounts FOR UPDATE", 1):
         process = await asyncio.create_subprocess_exec(
@@ -459,7 +460,7 @@ async def test_a_retry_that_is_ended_from_outside_is_no_traceback_and_goes_on(at
     charged = (await at.outcomes()).count("charged")
     assert charged == [row["status"] for row in await at.rows()].count("resolved")
     assert {a.became for a in await at.retry()} <= {"resolved"}
-    assert (await at.outcomes()).count("charged") == BATCH_LETTERS_MAX + 5
+    assert (await at.outcomes()).count("charged") == bounds.LETTERS_PER_BATCH_MAX + 5
 
 
 async def test_an_interrupted_retry_of_a_group_is_noted_as_such(at: Desk) -> None:

@@ -17,7 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_contracts.topics import TOPICS
-from credit_service.application.doctor_checks import COUNTED_MAX
+from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from support.clock import Clock
@@ -314,7 +314,7 @@ async def test_what_is_in_hand_or_long_ago_is_well(well: Deployment, connection:
 async def test_much_is_counted_up_to_a_bound(well: Deployment, connection: Any) -> None:
     await connection.execute(
         "INSERT INTO outbox (topic, key, event_id, event_time, payload) SELECT 'balance-changed', 'a', n::text, now(), "
-        f"'{{}}' FROM generate_series(1, {COUNTED_MAX + 5}) AS n"
+        f"'{{}}' FROM generate_series(1, {bounds.COUNTED_MAX + 5}) AS n"
     )
     assert (await doctor(well)).told("outbox").startswith("100,000 or more to be published, ")
 

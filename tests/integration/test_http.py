@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
 from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
+from credit_service import bounds
 from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.guard import ANSWER_HEADERS, Guard
@@ -252,7 +253,7 @@ async def test_a_client_who_does_not_read_is_no_defect(
 
 
 async def test_more_connections_than_there_may_be_are_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(bounds, "HTTP_CONNECTIONS_MAX", 3)
     async with HttpServer(answers_at_length, "127.0.0.1", 0) as server:
         kept = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
         await eventually(lambda: server.connections == 3)

@@ -30,9 +30,9 @@ from credit_contracts import (
     ProspectGenerated,
     ProspectImported,
 )
-from credit_service.application.opening import BATCH_ROWS_MAX
 from credit_service.application.opening_rows import COLUMNS
 from credit_service.application.process import Processor
+from credit_service.bounds import OPENING_ROWS_PER_BATCH_MAX
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
@@ -451,10 +451,10 @@ async def test_refused_rows_are_lines_for_people_too(customers: Customers) -> No
 
 def with_repeats() -> list[Fields]:
     """Accounts that go over several batches, and what comes twice: the same, or not quite."""
-    rows = list(many(3, BATCH_ROWS_MAX + 700))
+    rows = list(many(3, OPENING_ROWS_PER_BATCH_MAX + 700))
     at_end = [prospect("a2", "p1", "exported"), prospect("a2", "p2", "exported"), purchase("a2", "buy-1")]
     again = [account("a0", seats=9), prospect("a0", "p0"), prospect("a0", "p1", "imported"), prospect("a0", "late")]
-    between = list(many(1, 0)) * BATCH_ROWS_MAX
+    between = list(many(1, 0)) * OPENING_ROWS_PER_BATCH_MAX
     return [*rows, *at_end, *again, *between, purchase("a0", "buy-1", 7), purchase("a0", "buy-1", 8)]
 
 
@@ -469,7 +469,7 @@ async def test_a_dry_run_says_what_the_real_run_will_and_writes_nothing(customer
     real = customers.told(name)
     assert real[0] == 1
     assert len(real[1]) == 4 + len([why for _, why, _ in REFUSALS if why])
-    assert real[2]["opened_before"] == {"account": BATCH_ROWS_MAX, "purchase": 0, "prospect": 2}
+    assert real[2]["opened_before"] == {"account": OPENING_ROWS_PER_BATCH_MAX, "purchase": 0, "prospect": 2}
     assert dry_run == (real[0], real[1], real[2] | {"dry_run": True})
 
 
@@ -486,7 +486,7 @@ def test_a_dry_run_without_room_for_what_it_has_seen_says_so_in_a_line(customers
     # Enough for what it prints, and not for its temporary file.
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, resource.RLIM_INFINITY))"
 
-    done = customers.open(customers.write(many(3, 2 * BATCH_ROWS_MAX)), "--dry-run", first=full)
+    done = customers.open(customers.write(many(3, 2 * OPENING_ROWS_PER_BATCH_MAX)), "--dry-run", first=full)
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("credits: no room in the temporary folder (")
@@ -542,7 +542,7 @@ async def feed(running: subprocess.Popen[str], rows: Iterable[Fields]) -> None:
 
 def first_rows(number: int = 1) -> list[Fields]:
     """So many batches, of rows that all differ."""
-    return [account(f"a{n}", remaining_credits=1) for n in range(number * BATCH_ROWS_MAX)]
+    return [account(f"a{n}", remaining_credits=1) for n in range(number * OPENING_ROWS_PER_BATCH_MAX)]
 
 
 async def test_stdin_is_read_to_its_end(customers: Customers) -> None:
@@ -553,7 +553,7 @@ async def test_stdin_is_read_to_its_end(customers: Customers) -> None:
         out, _ = running.communicate()
 
     assert (running.returncode, out) == (0, "")
-    assert await customers.count("accounts") == BATCH_ROWS_MAX + 3
+    assert await customers.count("accounts") == OPENING_ROWS_PER_BATCH_MAX + 3
 
 
 async def test_a_database_that_goes_away_ends_it_with_how_far_it_came(customers: Customers, stack: Addresses) -> None:
@@ -571,7 +571,7 @@ async def test_a_database_that_goes_away_ends_it_with_how_far_it_came(customers:
     assert err.startswith("credits: the database does not answer: ")
     assert err.endswith("decided up to line 2000, and the same command may safely be run again\n")
     assert err.count("\n") == 1
-    assert await customers.count("accounts") == BATCH_ROWS_MAX
+    assert await customers.count("accounts") == OPENING_ROWS_PER_BATCH_MAX
 
 
 async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> None:
@@ -602,8 +602,8 @@ async def test_ctrl_c_lets_the_batch_in_hand_end(customers: Customers) -> None:
 
     assert running.returncode == 130
     assert err.endswith("Interrupted; decided up to line 2000, and the same command may safely be run again.\n")
-    assert await customers.count("accounts") == BATCH_ROWS_MAX
-    assert customers.told(name)[2]["opened_before"]["account"] == BATCH_ROWS_MAX
+    assert await customers.count("accounts") == OPENING_ROWS_PER_BATCH_MAX
+    assert customers.told(name)[2]["opened_before"]["account"] == OPENING_ROWS_PER_BATCH_MAX
 
 
 async def test_a_bar_on_the_terminal_leaves_stdout_to_the_data(customers: Customers) -> None:

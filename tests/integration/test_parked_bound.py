@@ -8,11 +8,11 @@ import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
+from credit_service import bounds
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place, Wake
-from credit_service.postgres import load
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
@@ -30,7 +30,7 @@ def record(data: IncomingData) -> Record:
 
 
 async def test_a_batch_unparks_a_bounded_number(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "UNPARKED_PER_BATCH_MAX", 8)
+    monkeypatch.setattr(bounds, "UNPARKED_PER_BATCH_MAX", 8)
     async with open_pool(database_url) as pool:
         store, rules = PostgresOffsetStore(pool), Rules()
         await store.open({(topic, 0): 0 for topic in _offsets})

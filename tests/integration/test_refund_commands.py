@@ -15,6 +15,7 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, ProspectStageChanged
 from credit_contracts.incoming import EmailBounced
 from credit_contracts.naming import topic_name
+from credit_service import bounds
 from credit_service.application.refund_desk import Asked, RefundDesk, RefundRound
 from credit_service.domain.decide import Rules
 from credit_service.postgres.ledger import PostgresLedger
@@ -248,7 +249,7 @@ async def test_all_that_wait_are_decided_after_asking_and_only_of_the_account(re
 async def test_a_round_goes_page_by_page_through_all_that_were_counted(
     refunds: Refunds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.application.refund_desk.PAGE_REQUESTS", 3)
+    monkeypatch.setattr(bounds, "REQUESTS_PER_PAGE", 3)
     await refunds.take(*asked("acme", *(f"p{n}" for n in range(7)), monthly_credits=20))
     async with open_pool(refunds.database_url) as pool:
         rules = Rules()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from credit_service import bounds
 from credit_service.application.sights import Backlog
 from credit_service.postgres.backlog import PostgresSight
 from credit_service.postgres.pool import open_pool
@@ -47,7 +48,7 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
         assert 90 <= found.outbox_oldest_seconds < 600
         assert found == Backlog(6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7)
 
-        monkeypatch.setattr("credit_service.postgres.backlog.COUNTED_MAX", 1)
+        monkeypatch.setattr(bounds, "COUNTED_MAX", 1)
         bounded = await sight.backlog()
         assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1)
         assert await sight.schema_problem() is None

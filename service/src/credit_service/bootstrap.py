@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.errors import KafkaError
 
+from credit_service import bounds
 from credit_service.application.asyncapi import Deployed
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
@@ -58,10 +59,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-# Of their own, so that those who look never wait in front of those who decide.
-READ_CONNECTIONS_MAX = 2
-PROBE_CONNECTIONS_MAX = 1
-WATCH_CONNECTIONS_MAX = 1
 NEW_OBJECTS_PER_COLLECTION = 300_000
 
 
@@ -161,9 +158,9 @@ async def serve(settings: Settings) -> int:
     async with (
         guarded(settings.stuck_seconds_max),
         open_pool(url) as pool,
-        open_pool(read_url, READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
-        open_pool(read_url, PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
-        open_pool(url, WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
+        open_pool(read_url, bounds.READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
+        open_pool(read_url, bounds.PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
+        open_pool(url, bounds.WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
         traces(settings.otlp_endpoint) as tracing,
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}

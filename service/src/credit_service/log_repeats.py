@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from credit_service import bounds
 from credit_service.tracebacks import OUR_OWN, origin
 
 SECONDS_BETWEEN = 10.0
-SAYINGS_MAX = 200
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Repeats(logging.Filter):
     """Lets each line of a library through once in `SECONDS_BETWEEN`, then with `repeated`: how many were withheld.
 
     The same words over another error are another line. Lines of this service pass: they are written to be counted. At
-    most `SAYINGS_MAX` sayings are remembered; of more, the memory begins anew.
+    most `bounds.SAYINGS_MAX` sayings are remembered; of more, the memory begins anew.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class Repeats(logging.Filter):
             return False
         if said and said.withheld:
             record.repeated = said.withheld
-        if len(self._said) >= SAYINGS_MAX:
+        if len(self._said) >= bounds.SAYINGS_MAX:
             self._said.clear()
         self._said[saying] = _Said(now)
         return True

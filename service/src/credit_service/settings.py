@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from credit_service import bounds
 from credit_service.application.tokens import Token, read_tokens
 from credit_service.domain.refund import LateRefund
 from credit_service.tls import TlsFileError, client_context
@@ -118,7 +119,7 @@ class Settings(HttpTokens):
     http_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8080
     health_host: str = "127.0.0.1"
     health_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8081
-    batch_records_max: Annotated[int, Field(ge=1, le=20_000)] = 5_000
+    batch_records_max: Annotated[int, Field(ge=1, le=20_000, default_factory=lambda: bounds.BATCH_RECORDS_MAX)]
     late_refund: Annotated[LateRefund, NoDecode, BeforeValidator(_late_refund)] = LateRefund()
     parked_hours_max: Annotated[int, Field(ge=1, le=24 * 366)] = 24
     unreadable_in_a_row_max: Annotated[int, Field(ge=1)] = 1_000

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import SERVICE_SOURCE
-from credit_service.domain import catch_up
+from credit_service import bounds
 from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Wake
@@ -114,7 +114,7 @@ def test_many_accounts_share_what_a_batch_takes() -> None:
         inputs.append(event(ProspectGenerated(account_id=name, prospect_id="ann"), time("2030-01-15"), "1"))
     early = wakes(story, *inputs)
 
-    assert sum(wake.timers_max for wake in early) == catch_up.TIMERS_PER_BATCH_MAX == 2_000
+    assert sum(wake.timers_max for wake in early) == bounds.TIMERS_PER_BATCH_MAX == 2_000
     assert {wake.timers_max for wake in early[:-1]} == {48}
     assert len(early) == 42
 

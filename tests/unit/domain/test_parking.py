@@ -16,7 +16,7 @@ from credit_contracts.incoming import (
     ProspectTransferred,
 )
 from credit_contracts.naming import topic_name
-from credit_service.domain import parking
+from credit_service import bounds
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import TYPE_RANK, Incoming, Wake
 from support.domain import ACCOUNT, Story, event, time
@@ -267,11 +267,11 @@ def test_what_waits_brings_its_own_timers_about(story: Story) -> None:
 def test_no_more_than_ten_thousand_events_wait(story: Story) -> None:
     events = [
         event(ProspectGenerated(account_id=ACCOUNT, prospect_id=f"p{n}"), time("2026-01-01"), f"{n}")
-        for n in range(parking.PARKED_MAX + 2)
+        for n in range(bounds.PARKED_MAX + 2)
     ]
     decided = story.batch(events)
 
-    assert parking.PARKED_MAX == 10_000
+    assert bounds.PARKED_MAX == 10_000
     assert (len(decided.parked), story.waiting) == (10_000, 10_000)
     assert [(r.reason, r.incoming.id) for r in decided.refused] == [("parked-full", "10000"), ("parked-full", "10001")]
 

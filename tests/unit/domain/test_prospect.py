@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from credit_service.bounds import TOLD_MAX
 from credit_service.domain.decision import Cause
-from credit_service.domain.prospect import TOLD_MAX, Charge, Prospect, Stay, stays_of
+from credit_service.domain.prospect import Charge, Prospect, Stay, stays_of
 from support.domain import ACCOUNT, Story, time
 
 START = time("2026-01-01")

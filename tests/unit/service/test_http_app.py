@@ -11,6 +11,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.read import AccountSnapshot, CurrentPeriod, DecidedEvent, EntriesPage, ParkedEvent
 from credit_service.application.tokens import Scope, Token, new_token, sha256_of
@@ -18,7 +19,6 @@ from credit_service.http.access import Access
 from credit_service.http.app import create_api
 from credit_service.http.guard import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, Guard
 from credit_service.http.openapi import rendered
-from credit_service.http.questions import UNDER_WAY_MAX
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
 
@@ -337,8 +337,8 @@ async def test_more_than_can_be_answered_at_the_same_time_are_sent_away(
     client: httpx.AsyncClient, sources: Sources
 ) -> None:
     sources.may_answer.clear()
-    waiting = [asyncio.create_task(client.get("/v1/accounts/acme")) for _ in range(UNDER_WAY_MAX)]
-    await eventually(lambda: sources.waiting == UNDER_WAY_MAX, what="all are asked")
+    waiting = [asyncio.create_task(client.get("/v1/accounts/acme")) for _ in range(bounds.QUESTIONS_UNDER_WAY_MAX)]
+    await eventually(lambda: sources.waiting == bounds.QUESTIONS_UNDER_WAY_MAX, what="all are asked")
     refused = await client.get("/v1/accounts/acme")
     assert_problem(refused, 503, "too many requests at the same time")
     assert refused.headers["retry-after"] == "1"
@@ -358,7 +358,12 @@ async def test_who_may_not_ask_keeps_nobody_out(sources: Sources) -> None:
         await may_end.wait()
 
     given: dict[str, Any] = {"type": "http", "method": "GET", "query_string": b"", "headers": [], "path": "/"}
-    paths = [b"/asyncapi/asyncapi.min.js", b"/openapi.json", b"/v1/accounts/acme", b"/nowhere"] * UNDER_WAY_MAX
+    paths = [
+        b"/asyncapi/asyncapi.min.js",
+        b"/openapi.json",
+        b"/v1/accounts/acme",
+        b"/nowhere",
+    ] * bounds.QUESTIONS_UNDER_WAY_MAX
     reading = [asyncio.ensure_future(app({**given, "raw_path": path}, no_body, slow)) for path in paths]
     await eventually(lambda: begun == len(paths))
     transport = httpx.ASGITransport(app)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.log_repeats import SAYINGS_MAX, SECONDS_BETWEEN, Repeats
+from credit_service import bounds
+from credit_service.log_repeats import SECONDS_BETWEEN, Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,6 @@ def test_the_services_own_are_all_written(repeats: Repeats) -> None:
 
 
 def test_the_memory_is_bounded(repeats: Repeats) -> None:
-    assert all(repeats.filter(line(node=n)) for n in range(SAYINGS_MAX + 1))
-    assert not repeats.filter(line(node=SAYINGS_MAX))
+    assert all(repeats.filter(line(node=n)) for n in range(bounds.SAYINGS_MAX + 1))
+    assert not repeats.filter(line(node=bounds.SAYINGS_MAX))
     assert repeats.filter(line(node=0))  # forgotten

@@ -6,9 +6,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder  # type: ignore[i
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
+from credit_service import bounds
 from credit_service.application.outgoing_record import (
     HEADER_LENGTHS_BYTES,
-    ORIGINAL_HEADERS_BYTES_MAX,
     OutgoingRecord,
     outgoing_record,
 )
@@ -17,13 +17,13 @@ from credit_service.application.record import Headers
 from credit_service.domain.decision import Place
 from credit_service.domain.grant import NEVER
 
-ROOM = ORIGINAL_HEADERS_BYTES_MAX - HEADER_LENGTHS_BYTES
+ROOM = bounds.ORIGINAL_HEADERS_BYTES_MAX - HEADER_LENGTHS_BYTES
 TOPIC_CHARACTERS_MAX = 249
 
 LARGEST: dict[str, Headers] = {
     "one value": [("", b"x" * ROOM)],
     "one name": [("é" * (ROOM // 2), None)],
-    "many of nothing": [("", None)] * (ORIGINAL_HEADERS_BYTES_MAX // HEADER_LENGTHS_BYTES),
+    "many of nothing": [("", None)] * (bounds.ORIGINAL_HEADERS_BYTES_MAX // HEADER_LENGTHS_BYTES),
 }
 
 

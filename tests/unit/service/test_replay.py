@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
+from credit_service import bounds
 from credit_service.application import replay as module
 from credit_service.application.fate import KnownKey, KnownLetter
 from credit_service.application.faults import Abandoned, LedgerUnavailable
@@ -114,7 +115,7 @@ def test_without_a_rate_nothing_waits() -> None:
     assert [pace.wait_seconds(10**6) for _ in range(3)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(None, module.BATCH_RECORDS_MAX), (7, 7), (10**6, 2_000)])
+@pytest.mark.parametrize(("rate", "expected"), [(None, bounds.REPLAY_BATCH_RECORDS_MAX), (7, 7), (10**6, 2_000)])
 async def test_no_batch_is_larger_than_the_rate(rate: int | None, expected: int) -> None:
     source = Records([])
     await dry_run(source, Knows(), rate=rate)

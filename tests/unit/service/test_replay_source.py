@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from credit_service.kafka import replay_source
+from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import Range, RangeStalled
 from credit_service.kafka.replay_source import KafkaRecords
@@ -107,7 +107,7 @@ async def test_batches_have_their_bound() -> None:
 
 
 async def test_no_more_is_fetched_than_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_source, "BUFFERED_BYTES_MAX", 10_000)
+    monkeypatch.setattr(bounds, "REPLAY_BUFFERED_BYTES_MAX", 10_000)
     one, other = ranges(100, 1)
     portions: list[Portion] = [(one, [message(n, n)]) for n in range(100)]
     reader = Reader([*portions[:99], (other, [message(0, 50)]), (other, []), portions[99], (one, [])])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from credit_contracts.envelope import Unreadable
+from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
 from credit_service.application.letters import (
     Became,
@@ -26,10 +27,7 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Incoming, Order
 
 IDS_MAX = 1_000
-BATCH_LETTERS_MAX = 100
-BATCH_BYTES_MAX = 4 * 1024 * 1024
-ORDERED_MAX = 100_000
-"""So many are brought in order of occurrence at a time; of more, the next ones after these are done."""
+"""So many numbers one command takes."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -73,7 +71,8 @@ class DeadLetterDesk:
         """
         _hold(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as tally:
-            async for batch in self._in_order(which, await self.letters.last_id(), 1 if dry_run else BATCH_LETTERS_MAX):
+            letters_max = 1 if dry_run else bounds.LETTERS_PER_BATCH_MAX
+            async for batch in self._in_order(which, await self.letters.last_id(), letters_max):
                 answers = await self._retry(batch, operator, reason, dry_run=dry_run)
                 tally.add(answers)
                 yield answers
@@ -122,13 +121,13 @@ class DeadLetterDesk:
             found: list[_Key] = []
             async for block in self.letters.waiting(which, up_to):
                 found += [key for key in map(_key, block) if last is None or key > last]
-                if len(found) > 2 * ORDERED_MAX:
-                    found = sorted(found)[:ORDERED_MAX]
-            found = sorted(found)[:ORDERED_MAX]
+                if len(found) > 2 * bounds.LETTERS_ORDERED_MAX:
+                    found = sorted(found)[: bounds.LETTERS_ORDERED_MAX]
+            found = sorted(found)[: bounds.LETTERS_ORDERED_MAX]
             for batch in _batches_of(found, letters_max):
                 seen.update(batch if which.ids is not None else ())
                 yield batch
-            if len(found) < ORDERED_MAX:
+            if len(found) < bounds.LETTERS_ORDERED_MAX:
                 break
             last = found[-1]
         if left := [i for i in which.ids or () if i not in seen]:
@@ -139,7 +138,7 @@ class DeadLetterDesk:
             yield which.ids
             return
         after, up_to = 0, await self.letters.last_id()
-        while ids := await self.letters.waiting_ids(which, after, up_to, IDS_MAX):
+        while ids := await self.letters.waiting_ids(which, after, up_to, bounds.LETTER_IDS_READ_MAX):
             yield ids
             after = ids[-1]
 
@@ -244,7 +243,7 @@ def _batches_of(keys: Sequence[_Key], letters_max: int) -> list[list[int]]:
     batches: list[list[int]] = []
     size_bytes = 0
     for _, dead_letter_id, more_bytes in keys:
-        if not batches or len(batches[-1]) >= letters_max or size_bytes + more_bytes > BATCH_BYTES_MAX:
+        if not batches or len(batches[-1]) >= letters_max or size_bytes + more_bytes > bounds.LETTER_BATCH_BYTES_MAX:
             batches.append([])
             size_bytes = 0
         batches[-1].append(dead_letter_id)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from credit_contracts.topics import TOPICS, TopicContract
+from credit_service import bounds
 from credit_service.application.doctor_facts import (
     Backlog,
     Bounds,
@@ -338,9 +339,6 @@ def operations(found: Sequence[OpenOperation]) -> Check:
 CONTRACTS: Mapping[str, TopicContract] = {contract.name: contract for contract in TOPICS}
 """By their names without a prefix."""
 
-COUNTED_MAX = 100_000
-"""So far things are counted; what lies beyond makes no difference to anybody."""
-
 
 def _some(things: Sequence[str]) -> str:
     more = len(things) - NAMED_MAX
@@ -348,7 +346,7 @@ def _some(things: Sequence[str]) -> str:
 
 
 def _counted(count: int) -> str:
-    return f"{count:,}" if count < COUNTED_MAX else f"{COUNTED_MAX:,} or more"
+    return f"{count:,}" if count < bounds.COUNTED_MAX else f"{bounds.COUNTED_MAX:,} or more"
 
 
 def _age(seconds: float) -> str:

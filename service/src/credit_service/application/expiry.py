@@ -7,14 +7,13 @@ from datetime import timedelta
 import structlog
 
 from credit_contracts.envelope import Event, encode
+from credit_service import bounds
 from credit_service.application.ports import DeadLetter, Ledger, ToStore
 from credit_service.application.process import REFUSALS, Report
 from credit_service.application.record import Record, bytes_in_memory
 from credit_service.domain.decision import Incoming
 
 log = structlog.get_logger(__name__)
-
-EXPIRED_PER_TRANSACTION_MAX = 500
 
 
 class ParkedExpiry:
@@ -32,7 +31,7 @@ class ParkedExpiry:
         """
         async with self._ledger.transaction() as transaction:
             expired = await transaction.take_expired(
-                self._waiting_max, numbers, partitions, EXPIRED_PER_TRANSACTION_MAX
+                self._waiting_max, numbers, partitions, bounds.EXPIRED_PER_TRANSACTION_MAX
             )
             letters = [
                 DeadLetter(_record(incoming), "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired

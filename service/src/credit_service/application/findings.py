@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from credit_service import bounds
 from credit_service.application.record import Record
 from credit_service.domain.decision import Decision, Place
 from credit_service.domain.differences import DifferenceKind
@@ -30,9 +31,6 @@ FindingKind: TypeAlias = (
 Mend = Literal["process", "publish", "recount", "restore", "person"]
 """`process`: decide the message. `publish`: under its old id. `recount`: what is derived, from the entries. `restore`:
 write the decision again, as the rules make it and the entries prove it. `person`: nothing is done by itself."""
-
-TO_MEND_MAX = 10_000
-"""So many findings are kept to be mended in one run; the rest is found again by the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Findings:
         """One more disagreement."""
         self.counts[finding.kind] += 1
         self.told(finding)
-        if finding.mend != "person" and len(self.to_mend) < TO_MEND_MAX:
+        if finding.mend != "person" and len(self.to_mend) < bounds.TO_MEND_MAX:
             self.to_mend.append(finding)
 
     def could_not_tell(self, what: str) -> None:

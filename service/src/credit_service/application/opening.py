@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
+from credit_service import bounds
 from credit_service.application.faults import RefusedByLedger
 from credit_service.application.obey import obey
 from credit_service.application.opening_rows import RecordKind, RefusedRow, Row, RowRefusal
@@ -17,7 +18,6 @@ from credit_service.domain.decide import Rules
 if TYPE_CHECKING:
     from credit_service.application.opening_trial import TrialMemory
 
-BATCH_ROWS_MAX = 2_000
 
 REFUSALS: Mapping[str, str] = {
     "has-a-plan": "the account has a plan already",
@@ -68,7 +68,7 @@ class Opening:
         Raises `LedgerUnavailable`: what became of the batch in hand is then not known, and it may be given again.
         """
         left = iter(rows)
-        while batch := list(islice(left, BATCH_ROWS_MAX)):
+        while batch := list(islice(left, bounds.OPENING_ROWS_PER_BATCH_MAX)):
             fates = iter(await self._decide([row.command for row in batch if isinstance(row, Row)]))
             done = BatchOpened(batch[-1].line)
             for row in batch:

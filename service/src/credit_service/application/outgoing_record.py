@@ -18,12 +18,12 @@ from credit_contracts.envelope import binary_headers
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
 from credit_contracts.topics import partition_for
+from credit_service import bounds
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers
 from credit_service.application.tracing import TRACEPARENT
 
-ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 # What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.
 HEADER_LENGTHS_BYTES = 10
 
@@ -66,7 +66,7 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
     if letter.value_bytes is not None and letter.value_sha256 is not None:
         headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
         headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
-    if _size_of(letter.headers) <= ORIGINAL_HEADERS_BYTES_MAX:
+    if _size_of(letter.headers) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
         headers = [*letter.headers, *headers]
     key = letter.key
     # Not `account_partition`, which remembers keys: these may be large, and no account's.

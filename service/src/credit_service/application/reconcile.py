@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_contracts.envelope import Unreadable
+from credit_service import bounds
 from credit_service.application import messages_audit, published_audit
 from credit_service.application.audit import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
 from credit_service.application.findings import Finding, Findings, Mend, place_text
@@ -27,14 +28,7 @@ if TYPE_CHECKING:
     from credit_service.application.record import Record
     from credit_service.domain.account import Account
 
-ACCOUNT_DECISIONS_MAX = 1_000_000
-"""An account with more is not recomputed: it would not fit into memory."""
 
-LOOKED_AT_MAX = 200_000
-"""So many messages of accounts that disagree are looked at one by one, of each partition number."""
-
-LOOK_UP_MAX = 5_000
-FOUND_TRIES_MAX = 20
 NOTHING_WAITS = Pending()
 
 Moved = Callable[[int], None]
@@ -145,7 +139,7 @@ class Reconciliation:
         async with aclosing(self._audit.accounts(number, self._topics.partitions, self._account_id)) as portions:
             async for accounts in portions:
                 wanted = [a for a in accounts if self._touched is None or a.number in self._touched]
-                small = [a for a in wanted if a.standing.position <= ACCOUNT_DECISIONS_MAX]
+                small = [a for a in wanted if a.standing.position <= bounds.ACCOUNT_DECISIONS_MAX]
                 for account in wanted:
                     if account not in small:
                         self._findings.could_not_tell(f"{account.account_id} has too many decisions to be recomputed")
@@ -286,9 +280,9 @@ class Reconciliation:
                 ]
                 portion += odd
                 looked_at += len(odd)
-                if len(portion) >= LOOK_UP_MAX:
+                if len(portion) >= bounds.LOOK_UP_MAX:
                     await look()
-                if looked_at > LOOKED_AT_MAX:
+                if looked_at > bounds.LOOKED_AT_MAX:
                     told = f"partition number {here.number}: too many messages of accounts that disagree"
                     self._findings.could_not_tell(told)
                     break
@@ -296,7 +290,7 @@ class Reconciliation:
             await look()
         for name, history in here.odd_messages.items():
             if history is not None:
-                if looked_at <= LOOKED_AT_MAX:
+                if looked_at <= bounds.LOOKED_AT_MAX:
                     self._tell_extra(history, here.spans, decided)
                 missing[name] = self._tell_lost(here, history, missing[name])
             self._tell(missing[name])
@@ -320,10 +314,10 @@ class Reconciliation:
             return missing
         filled: dict[int, Incoming] = {}
         left = list(missing)
-        for position in list(positions_missing(history))[:FOUND_TRIES_MAX]:
+        for position in list(positions_missing(history))[: bounds.FOUND_TRIES_MAX]:
             if recomputed is not None and position in recomputed.decisions:
                 continue
-            for candidate in left[:FOUND_TRIES_MAX]:
+            for candidate in left[: bounds.FOUND_TRIES_MAX]:
                 if candidate.record is None or not isinstance(candidate.record.content, Incoming):
                     continue
                 trial, differing = self._recomputed(history, filled | {position: candidate.record.content})
@@ -375,7 +369,7 @@ class Reconciliation:
                     if name is not None and name.account_id in here.odd_events:
                         records[name.account_id].append(record)
                         kept += 1
-                if kept > LOOKED_AT_MAX:
+                if kept > bounds.LOOKED_AT_MAX:
                     told = f"partition number {here.number}: too many published events of accounts that disagree"
                     self._findings.could_not_tell(told)
                     return

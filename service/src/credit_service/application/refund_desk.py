@@ -6,6 +6,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, cast
 
+from credit_service import bounds
 from credit_service.application.obey import obey
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
@@ -20,8 +21,6 @@ from credit_service.application.words import (
 from credit_service.domain.command import Answer, Command, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
-
-PAGE_REQUESTS = 500
 
 RequestFate = Literal[
     "refunded", "forfeited", "rejected", "unknown-request", "already-decided", "already-refunded", "unknown-account"
@@ -119,13 +118,13 @@ class RefundRound:
 
     async def _waiting(self, asked: Asked) -> AsyncIterator[tuple[str, int]]:
         up_to = asked.up_to or (await self.requests.waiting(asked.account_id)).at
-        page = await self.requests.page(asked.account_id, up_to, None, PAGE_REQUESTS)
+        page = await self.requests.page(asked.account_id, up_to, None, bounds.REQUESTS_PER_PAGE)
         while True:
             for line in page.lines:
                 yield line.account_id, line.charge_sequence
             if page.after is None:
                 return
-            page = await self.requests.page(asked.account_id, up_to, page.after, PAGE_REQUESTS)
+            page = await self.requests.page(asked.account_id, up_to, page.after, bounds.REQUESTS_PER_PAGE)
 
     async def _decide(
         self, account_id: str, charge: int, *, approve: bool, operator: str, reason: str

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from credit_service import bounds
 from credit_service.application.faults import RefusedByLedger
 from credit_service.application.findings import Finding, Mend
 from credit_service.application.operations import Json, OperationLog, recorded
@@ -13,8 +14,6 @@ from credit_service.application.outgoing import waiting
 from credit_service.application.ports import WaitingEvent
 from credit_service.application.process import Processor
 from credit_service.domain.decision import Decision
-
-PROCESSED_AT_ONCE = 500
 
 
 class Mender(Protocol):
@@ -73,8 +72,8 @@ class Repair:
             await self._one(finding, repaired)
         messages = [finding.record for finding in by_mend.get("process", []) if finding.record is not None]
         messages.sort(key=lambda record: record.order)
-        for at in range(0, len(messages), PROCESSED_AT_ONCE):
-            portion = messages[at : at + PROCESSED_AT_ONCE]
+        for at in range(0, len(messages), bounds.PROCESSED_AT_ONCE):
+            portion = messages[at : at + bounds.PROCESSED_AT_ONCE]
             await self.processor.process(portion, asyncio.Event())
             repaired.done["process"] += len(portion)
         for finding in by_mend.get("publish", []):

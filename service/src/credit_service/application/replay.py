@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from credit_contracts.envelope import Unreadable
+from credit_service import bounds
 from credit_service.application.fate import Fate, KnownKey, KnownLetter, Lookup, fates_of
 from credit_service.application.faults import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
@@ -29,7 +30,6 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 OPERATION = "replay"
-BATCH_RECORDS_MAX = 2_000
 PATIENCE_SECONDS = 60.0
 """So long the ledger may be away before the replay gives up; what it decided stays decided."""
 
@@ -170,7 +170,7 @@ class Replay:
         now = asyncio.get_running_loop().time
         began_at = now()
         pace = Pace(wanted.rate, now)
-        records_max = min(BATCH_RECORDS_MAX, wanted.rate or BATCH_RECORDS_MAX)
+        records_max = min(bounds.REPLAY_BATCH_RECORDS_MAX, wanted.rate or bounds.REPLAY_BATCH_RECORDS_MAX)
         with closing(ReplayMemory()) as memory:
             async with aclosing(_until(ending, source.batches(records_max))) as batches:
                 async for batch in batches:

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-COUNTED_MAX = 100_000
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What the ledger holds that waits, each counted up to `COUNTED_MAX`, so that looking never takes long."""
+    """What the ledger holds that waits, each counted up to `bounds.COUNTED_MAX`, so that looking never takes long."""
 
     outbox_events: int
     outbox_oldest_seconds: float

@@ -5,18 +5,17 @@ import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
+from credit_service import bounds
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record
-from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
 from credit_service.domain.decision import Wake
 
 TIMER_GRACE = timedelta(seconds=10)
 """How long after its instant a timer waits for late messages, once the topics are read to their ends."""
 
 SWEEP_EVERY_SECONDS = 0.5
-ACCOUNTS_PER_SWEEP_MAX = 200
 UNPARK_EVERY_SECONDS = 30.0
 EXPIRE_EVERY_SECONDS = 30.0
 
@@ -65,7 +64,7 @@ class TimerSweep:
             self._next_sweep = now
             return expired
         wakes = await self._due(numbers, at_their_ends)
-        if len(wakes) == ACCOUNTS_PER_SWEEP_MAX:
+        if len(wakes) == bounds.ACCOUNTS_PER_SWEEP_MAX:
             self._next_sweep = now
         wakes += await self._to_unpark(now)
         if not wakes:
@@ -80,8 +79,8 @@ class TimerSweep:
         asked = {n: at for n, at in asked.items() if at is not None or n in at_their_ends}
         if not asked:
             return []
-        due = await self._ledger.accounts_with_due_timers(asked, self.partitions, ACCOUNTS_PER_SWEEP_MAX)
-        return [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
+        due = await self._ledger.accounts_with_due_timers(asked, self.partitions, bounds.ACCOUNTS_PER_SWEEP_MAX)
+        return [Wake(account_id, up_to, bounds.TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
 
     async def _expire_parked(self, at_their_ends: Collection[int], now: float) -> Report | None:
         if now < self._next_expiry or not at_their_ends:
@@ -93,6 +92,6 @@ class TimerSweep:
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:
             self._next_unpark = now + UNPARK_EVERY_SECONDS
-            self._lagging |= set(await self._ledger.accounts_to_unpark(ACCOUNTS_PER_SWEEP_MAX))
-        chosen = sorted(self._lagging)[:ACCOUNTS_PER_SWEEP_MAX]
+            self._lagging |= set(await self._ledger.accounts_to_unpark(bounds.ACCOUNTS_PER_SWEEP_MAX))
+        chosen = sorted(self._lagging)[: bounds.ACCOUNTS_PER_SWEEP_MAX]
         return [Wake(account_id, NO_TIMERS, 0) for account_id in chosen]

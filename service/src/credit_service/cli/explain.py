@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from credit_service import bounds
 from credit_service.cli.export import long_reads, write_whole
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from credit_service.cli.explain_tree import Line
     from credit_service.settings import Settings
 
-LINES_PER_BLOCK = 500
 WIDTH_OF_A_PIPE = 10_000
 
 
@@ -161,7 +161,7 @@ async def _stream(parts: AsyncIterator[str], end: str) -> None:
     block: list[str] = []
     async for part in parts:
         block.append(part + end)
-        if len(block) == LINES_PER_BLOCK:
+        if len(block) == bounds.EXPLAIN_BLOCK_LINES:
             write_whole("".join(block))
             block.clear()
     write_whole("".join(block))

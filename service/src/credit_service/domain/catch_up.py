@@ -1,9 +1,11 @@
 """Turns of months that passed while nothing happened: which come first, and how many one transaction takes on."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
+from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decide import AHEAD_MAX, screen
@@ -11,20 +13,16 @@ from credit_service.domain.decision import EARLIEST, PLAN_CHANGED, Incoming, Wak
 
 Input: TypeAlias = Incoming | Wake | Command
 
-TIMERS_PER_BATCH_MAX = 2_000
-TIMERS_PER_ACCOUNT_MAX = 60
 
 MOMENT = timedelta(microseconds=1)
 
 
-class TurnBounds(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TurnBounds:
     """How many turns one transaction brings about, in all and of one account; both at least 1."""
 
-    of_batch: int = TIMERS_PER_BATCH_MAX
-    of_account: int = TIMERS_PER_ACCOUNT_MAX
-
-
-BOUNDS = TurnBounds()
+    of_batch: int = field(default_factory=lambda: bounds.TIMERS_PER_BATCH_MAX)
+    of_account: int = field(default_factory=lambda: bounds.TIMERS_PER_ACCOUNT_MAX)
 
 
 class Portion(NamedTuple):
@@ -35,7 +33,7 @@ class Portion(NamedTuple):
 
 
 def next_portion(
-    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, bounds: TurnBounds = BOUNDS
+    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, within: TurnBounds | None = None
 ) -> Portion:
     """The part of `inputs` that the next transaction decides: all of them, unless they bring too many turns.
 
@@ -43,12 +41,13 @@ def next_portion(
     account has no event that could come between. After that, `inputs` are cut before the event that lies past more
     turns than are left. So each turn comes where it would have come if `inputs` were decided one by one.
     """
-    if _surely_fit(accounts, inputs, now, bounds):
+    within = within or TurnBounds()
+    if _surely_fit(accounts, inputs, now, within):
         return Portion(inputs, len(inputs))
-    return _early_turns(accounts, inputs, now, bounds) or _those_that_fit(accounts, inputs, now, bounds)
+    return _early_turns(accounts, inputs, now, within) or _those_that_fit(accounts, inputs, now, within)
 
 
-def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, bounds: TurnBounds) -> bool:
+def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, within: TurnBounds) -> bool:
     """Whether there are few turns up to the latest input of each account, as there are in nearly all batches."""
     up_to: dict[str, datetime] = {}
     first_plans: dict[str, datetime] = {}
@@ -68,14 +67,14 @@ def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: d
             turns = _months(first_plans[name], max(at, _latest_waiting(account, at)))
         else:
             turns = _turns_due(account, at)
-        if turns > bounds.of_account:
+        if turns > within.of_account:
             return False
         total += turns
-    return total <= bounds.of_batch
+    return total <= within.of_batch
 
 
 def _early_turns(
-    accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, bounds: TurnBounds
+    accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, within: TurnBounds
 ) -> Portion | None:
     """Turns before the first events of their accounts; None once those that are left come along with the events."""
     behind: dict[str, tuple[datetime, int]] = {}
@@ -84,26 +83,26 @@ def _early_turns(
         if name not in behind and (until := _until(accounts[name], item, now)) is not None:
             behind[name] = until, _turns_due(accounts[name], until)
     turns = [due for _, due in behind.values()]
-    if sum(turns) <= bounds.of_batch and max(turns, default=0) <= bounds.of_account:
+    if sum(turns) <= within.of_batch and max(turns, default=0) <= within.of_account:
         return None
-    wakes, left = [], bounds.of_batch
+    wakes, left = [], within.of_batch
     for name, (until, due) in behind.items():
-        if timers := min(due, bounds.of_account, left):
+        if timers := min(due, within.of_account, left):
             wakes.append(Wake(name, until, timers))
             left -= timers
     return Portion(wakes, 0)
 
 
 def _those_that_fit(
-    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, bounds: TurnBounds
+    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, within: TurnBounds
 ) -> Portion:
     """The inputs before the first one that brings more turns than are left; always at least one."""
     progress = {item.account_id: _Progress(accounts[item.account_id]) for item in inputs}
-    left = bounds.of_batch
+    left = within.of_batch
     for nth, item in enumerate(inputs):
         of_account = progress[item.account_id]
         turns = of_account.turns_of(item, now)
-        if nth and turns and turns > min(left, bounds.of_account - of_account.turns):
+        if nth and turns and turns > min(left, within.of_account - of_account.turns):
             return Portion(inputs[:nth], nth)
         of_account.turns += turns
         left -= turns

@@ -18,6 +18,7 @@ from credit_contracts.incoming import (
     ProspectTransferred,
 )
 from credit_contracts.outgoing import SERVICE_SOURCE
+from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.adjustment import adjust, refuse_adjustment
 from credit_service.domain.command import (
@@ -67,7 +68,7 @@ class Rules:
     """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account."""
 
     late_refund: LateRefund = field(default_factory=LateRefund)
-    unparked_max: int = 1_000
+    unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
 
 
 def decide(

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 
+from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Decided, Incoming, Refused
-
-PARKED_MAX = 10_000
-"""As many events of one account may wait; more are refused."""
 
 
 def park(account: Account, incoming: Incoming, out: Decided) -> None:
     """Lets the event wait behind those that wait already."""
-    if account.parked >= PARKED_MAX:
+    if account.parked >= bounds.PARKED_MAX:
         out.refused.append(Refused(incoming, "parked-full"))
         return
     account.parked += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from credit_service import bounds
 from credit_service.domain.decision import Cause
 
 ProspectOrigin = Literal["generated", "exported", "imported"]
@@ -16,9 +17,6 @@ ORIGIN_OF: dict[str, ProspectOrigin] = {
     "prospect-imported": "imported",
 }
 BOUNCED, DELETED = "email-bounced", "prospect-deleted"
-
-TOLD_MAX = 32
-"""So much is kept of what was told of one prospect; then stays that are over go first, and repeats."""
 
 
 @dataclass(slots=True)
@@ -89,7 +87,7 @@ class Prospect:
             insort(self.told, cause, key=lambda told: told.order)
         else:
             self.told.append(cause)
-        while len(self.told) > TOLD_MAX:
+        while len(self.told) > bounds.TOLD_MAX:
             self._forget()
 
     def charge_of(self, stay: Stay) -> Charge | None:

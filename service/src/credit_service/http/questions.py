@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from starlette.exceptions import HTTPException
 
-UNDER_WAY_MAX: Final = 100
+from credit_service import bounds
 
 
 class Questions:
@@ -18,7 +17,7 @@ class Questions:
     @contextmanager
     def one(self) -> Iterator[None]:
         """One more while the context is open; refused where there are too many."""
-        if self._under_way >= UNDER_WAY_MAX:
+        if self._under_way >= bounds.QUESTIONS_UNDER_WAY_MAX:
             raise HTTPException(503, "too many requests at the same time", {"Retry-After": "1"})
         self._under_way += 1
         try:

@@ -11,14 +11,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from credit_service import bounds
 from credit_service.http.guard import ANSWER_HEADERS
 from credit_service.http.problems import ProblemResponse
 
 END_SECONDS_MAX = 3.0
-# Each is a file of the process, whether or not anything is asked over it.
-CONNECTIONS_MAX = 500
-# More than `http.guard` allows, so that it is the guard who refuses, in words.
-HEAD_BYTES_MAX = 32 * 1024
 # More than an answer may take: to send a request, to have it answered, and to read the answer.
 TURN_SECONDS_MAX = 15.0
 
@@ -30,7 +27,8 @@ class CannotListen(OSError):  # noqa: N818 - reads as the condition that it repo
 class QuickProtocol(H11Protocol):
     """A connection whose client has to be quick; uvicorn itself would wait for ever for the rest of a request.
 
-    It is one of `CONNECTIONS_MAX`: uvicorn itself would keep any number open, and only refuse what is asked over them.
+    It is one of `bounds.HTTP_CONNECTIONS_MAX`: uvicorn itself would keep any number open, and only refuse what is
+    asked over them.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -38,8 +36,8 @@ class QuickProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """The time runs from here."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            self.logger.warning("a client is hung up on: %d are connected", CONNECTIONS_MAX)
+        if len(self.connections) > bounds.HTTP_CONNECTIONS_MAX:
+            self.logger.warning("a client is hung up on: %d are connected", bounds.HTTP_CONNECTIONS_MAX)
             transport.abort()
             return
         self._set_deadline()
@@ -102,7 +100,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+            h11_max_incomplete_event_size=bounds.HTTP_HEAD_BYTES_MAX,
         )
         self._server = uvicorn.Server(self._config)
         self._sockets: list[socket.socket] = []

@@ -5,13 +5,14 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
+from credit_service import bounds
 from credit_service.application import ports
 from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
 from credit_service.application.partitions import account_partition
@@ -33,7 +34,6 @@ from credit_service.kafka.watch import AccessWatch
 log = structlog.get_logger(__name__)
 
 PARTITION = attrgetter("topic", "partition")
-BATCH_BYTES_MAX = 16 * 1024 * 1024
 RETRY_SECONDS = 1.0
 
 Stored = Callable[[Report], None]
@@ -44,7 +44,7 @@ Stored = Callable[[Report], None]
 class IntakeBounds:
     """What a deployment may choose."""
 
-    batch_records_max: int = 5_000
+    batch_records_max: int = field(default_factory=lambda: bounds.BATCH_RECORDS_MAX)
     unreadable_in_a_row_max: int = 1_000
 
 
@@ -211,7 +211,7 @@ class Intake:
             self._member.look_for_brokers()
             self._member.look_for_failed_polls()
             at_end = await self._member.read_to_their_ends(lane)
-            records = lane.merge.take(self._bounds.batch_records_max, BATCH_BYTES_MAX, at_end.__contains__)
+            records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
             if records:
                 lane.taken = records

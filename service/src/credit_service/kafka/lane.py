@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.ports import TopicPartition
 from credit_service.application.timers import TimerSweep
 from credit_service.kafka.merge import Merge
@@ -17,8 +18,6 @@ from credit_service.kafka.merge import Merge
 if TYPE_CHECKING:
     from credit_service.application.record import Record
 
-LANES = 2
-BUFFERED_BYTES_MAX = 40 * 1024 * 1024
 BLOCKED_WAIT_SECONDS = 0.01
 IDLE_WAIT_SECONDS = 0.5
 
@@ -64,14 +63,15 @@ class Lanes:
     """All lanes of a member."""
 
     def __init__(self, timers: Callable[[], TimerSweep]) -> None:
-        self._lanes = [Lane(f"lane {n}", timers(), BUFFERED_BYTES_MAX // LANES) for n in range(LANES)]
+        share = bounds.BUFFERED_BYTES_MAX // bounds.LANES
+        self._lanes = [Lane(f"lane {n}", timers(), share) for n in range(bounds.LANES)]
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
 
     def of(self, partition: TopicPartition) -> Lane:
         """The lane that the partition belongs to, by its number alone."""
-        return self._lanes[partition[1] % LANES]
+        return self._lanes[partition[1] % len(self._lanes)]
 
     def ring(self, partitions: Iterable[TopicPartition]) -> None:
         """Says that there may be something to do for these."""

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
+from credit_service import bounds
 from credit_service.application import ports
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import is_of_bytes
@@ -20,7 +21,6 @@ ANSWER_SECONDS_MAX = 30
 IDLE_SECONDS_MAX = 60
 """So long nothing may come of a range that is not at its end."""
 
-FETCH_BYTES_MAX = 512 * 1024
 POLL_MS = 500
 LOCATED_MS_MAX = 5_000
 """So long a partition is asked by itself, to find out of which one it was that a poll failed."""
@@ -235,7 +235,7 @@ async def range_reader(
         isolation_level=isolation,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=bounds.RANGE_FETCH_BYTES_MAX,
         fetch_max_wait_ms=FETCH_WAIT_MS,
     )
     try:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from credit_service import bounds
 from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
@@ -25,9 +26,6 @@ from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
-CLAIM_ROWS_MAX = 8_000
-CLAIM_BYTES_MAX = 8 * 1024 * 1024
-BATCH_BYTES_MAX = 512 * 1024
 # Every wait on Kafka ends before the leader's connection would count as idle.
 PUBLISH_SECONDS_MAX = 20.0
 START_SECONDS_MAX = 20.0
@@ -130,7 +128,7 @@ class Relay:
             transactional_id=self._connection.relay_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all",
-            max_batch_size=BATCH_BYTES_MAX,
+            max_batch_size=bounds.PUBLISH_BATCH_BYTES_MAX,
             request_timeout_ms=int(PUBLISH_SECONDS_MAX * 1000 / 2),
         )
         try:
@@ -156,7 +154,7 @@ class Relay:
     async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer) -> bool:
         """One claim, or a wait for news; False once nothing waits and the relay is to end."""
         self._rung.clear()
-        claim = await session.claim(CLAIM_ROWS_MAX, CLAIM_BYTES_MAX)
+        claim = await session.claim(bounds.CLAIM_ROWS_MAX, bounds.CLAIM_BYTES_MAX)
         if claim is None:
             self._tell(None)
             if self._stopping.is_set():

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+from credit_service import bounds
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decision import Place
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.merge import Merge
 from credit_service.kafka.ranges import Bound, Range, RangeReader, range_reader
-
-BATCH_BYTES_MAX = 16 * 1024 * 1024
-BUFFERED_BYTES_MAX = 40 * 1024 * 1024
 
 
 async def replay_ranges(
@@ -45,7 +43,7 @@ class KafkaRecords:
         self._connection = connection
         self._reader = reader
         self._ranges = [one for one in ranges if len(one)]
-        self._merge = Merge(BUFFERED_BYTES_MAX)
+        self._merge = Merge(bounds.REPLAY_BUFFERED_BYTES_MAX)
         self._at_their_ends: set[TopicPartition] = set()
         self._changed = asyncio.Event()
 
@@ -57,7 +55,8 @@ class KafkaRecords:
         try:
             while True:
                 self._changed.clear()
-                if batch := self._merge.take(records_max, BATCH_BYTES_MAX, self._at_their_ends.__contains__):
+                bytes_max = bounds.REPLAY_BATCH_BYTES_MAX
+                if batch := self._merge.take(records_max, bytes_max, self._at_their_ends.__contains__):
                     yield batch
                 elif reading.done():
                     reading.result()

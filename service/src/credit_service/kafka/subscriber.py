@@ -14,6 +14,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 
+from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.consumer import Faults, HandOverConsumer
 
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
 
 Feed = Callable[[tuple[ConsumerRecord, ...]], None]
 
-POLL_RECORDS_MAX = 4_000
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
-FETCH_BYTES_MAX = 16 * 1024 * 1024
-FETCH_BYTES_MAX_PER_PARTITION = 256 * 1024
 SESSION_TIMEOUT_MS = 10_000
 # So soon partitions that were added, or a topic that was made anew, are noticed.
 METADATA_MS_MAX = 30_000
@@ -70,11 +68,11 @@ class Subscriber:
             isolation_level="read_committed",
             partition_assignment_strategy=(RangePartitionAssignor,),
             listener=listener,
-            max_records=POLL_RECORDS_MAX,
+            max_records=bounds.POLL_RECORDS_MAX,
             batch_timeout_ms=POLL_WAIT_MS,
             fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
-            fetch_max_bytes=FETCH_BYTES_MAX,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX_PER_PARTITION,
+            fetch_max_bytes=bounds.FETCH_BYTES_MAX,
+            max_partition_fetch_bytes=bounds.FETCH_BYTES_MAX_PER_PARTITION,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=POLL_INTERVAL_MS_MAX,

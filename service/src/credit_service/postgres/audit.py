@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
+from credit_service import bounds
 from credit_service.application.audit import AuditedAccount, Pending, Span
 from credit_service.domain.account import Account
 from credit_service.domain.decision import (
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection
 
 DECLINES = topic_name(InsufficientCredits)
-ACCOUNTS_READ_MAX = 2_000
-DECISIONS_READ_MAX = 20_000
-ROWS_READ = 5_000
 AUDIT_SECONDS_MAX = 24 * 3600.0
 
 # One snapshot may last for hours, and its statements go through whole tables.
@@ -76,7 +74,7 @@ class PostgresAudit:
         """See `application.audit.Audit`; at most so many that their decisions fit into memory."""
         after = 0
         while True:
-            rows = await self._fetch("audit_accounts", after, number, partitions, account_id, ACCOUNTS_READ_MAX)
+            rows = await self._fetch("audit_accounts", after, number, partitions, account_id, bounds.ACCOUNTS_READ_MAX)
             if not rows:
                 return
             after = rows[-1]["account_no"]
@@ -84,7 +82,7 @@ class PostgresAudit:
             decisions = 0
             for row in rows:
                 account = AuditedAccount(row["account_no"], row["account_id"], Standing(*row[2:]))
-                if block and decisions + account.standing.position > DECISIONS_READ_MAX:
+                if block and decisions + account.standing.position > bounds.DECISIONS_READ_MAX:
                     yield block
                     block, decisions = [], 0
                 block.append(account)
@@ -202,7 +200,7 @@ class PostgresAudit:
     async def _stream(self, name: str, *arguments: object) -> "AsyncGenerator[asyncpg.Record]":
         with faults_named():
             cursor = await self._connection.cursor(sql(name), *arguments, timeout=AUDIT_SECONDS_MAX)
-            while rows := await cursor.fetch(ROWS_READ, timeout=AUDIT_SECONDS_MAX):
+            while rows := await cursor.fetch(bounds.AUDIT_BLOCK_ROWS, timeout=AUDIT_SECONDS_MAX):
                 for row in rows:
                     yield row
 

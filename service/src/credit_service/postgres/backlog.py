@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from credit_service.application.sights import COUNTED_MAX, Backlog
+from credit_service import bounds
+from credit_service.application.sights import Backlog
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
@@ -20,7 +21,9 @@ class PostgresSight:
     async def backlog(self) -> Backlog:
         """See `application.sights.LedgerSight`."""
         with faults_named():
-            return Backlog(*(await self._pool.fetch(sql("backlog"), COUNTED_MAX))[0])
+            return Backlog(
+                *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))[0]
+            )
 
     async def schema_problem(self) -> str | None:
         """See `application.sights.LedgerSight`."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
+from credit_service import bounds
 from credit_service.application.letters import (
     LetterGroup,
     LetterHeader,
@@ -24,15 +25,11 @@ from credit_service.domain.decision import EARLIEST, Place
 from credit_service.postgres.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
-from credit_service.postgres.store import DETAIL_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     import asyncpg
 
     from credit_service.postgres.pool import Connection, Pool
-
-BLOCK_RECORDS = 20
-BLOCK_LINES = 500
 
 
 class PostgresDeadLetters:
@@ -53,7 +50,7 @@ class PostgresDeadLetters:
     async def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:
         """See `application.letters.LetterStore`."""
         arguments = (up_to, self._topic(which), which.reason, _listed(which.ids), MAX_VALUE_BYTES)
-        async for rows in self._blocks("read_waiting_dead_letters", arguments, BLOCK_RECORDS):
+        async for rows in self._blocks("read_waiting_dead_letters", arguments, bounds.LETTER_BLOCK_ROWS):
             yield [_letter(row, self._topic_prefix) for row in rows]
 
     async def last_id(self) -> int:
@@ -99,7 +96,7 @@ class PostgresDeadLetters:
     async def lines(self, which: Letters, *, waiting_only: bool, limit: int) -> AsyncGenerator[list[LetterLine]]:
         """See `application.letters.LetterReads`."""
         arguments = (self._topic(which), which.reason, waiting_only, limit)
-        async for rows in self._blocks("read_dead_letters", arguments, BLOCK_LINES):
+        async for rows in self._blocks("read_dead_letters", arguments, bounds.LETTER_LINES_BLOCK_ROWS):
             yield [LetterLine(**row, place=self._place(row)) for row in rows]
 
     async def letter(self, dead_letter_id: int) -> ShownLetter | None:
@@ -164,7 +161,7 @@ class PostgresLetterTransaction(PostgresTransaction):
         """See `application.letters.LetterTransaction`."""
         if failures:
             ids, reasons, details = zip(*failures, strict=True)
-            bounded = [detail[:DETAIL_CHARACTERS_MAX] for detail in details]
+            bounded = [detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX] for detail in details]
             await self._connection.execute(sql("fail_dead_letters"), list(ids), list(reasons), bounded)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from credit_service.application.doctor_checks import COUNTED_MAX
+from credit_service import bounds
 from credit_service.application.doctor_facts import (
     Backlog,
     Denied,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from credit_service.postgres.pool import Pool
 
-ROWS_MAX = 100
 GRANT = "see that CREDITS_READ_DATABASE_URL names a member of credits_reader, and with the right password"
 
 
@@ -59,7 +58,7 @@ class PostgresFacts:
 
     async def outbox(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_outbox", COUNTED_MAX))
+        return Backlog(*await self._row("doctor_outbox", bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))
 
     async def claim_seconds(self) -> float | None:
         """See `application.doctor_facts.DatabaseFacts`."""
@@ -72,15 +71,15 @@ class PostgresFacts:
 
     async def timers(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_timers", COUNTED_MAX))
+        return Backlog(*await self._row("doctor_timers", bounds.COUNTED_MAX))
 
     async def letters(self) -> list[WaitingLetters]:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", COUNTED_MAX)]
+        return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", bounds.COUNTED_MAX)]
 
     async def refund_requests(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_refund_requests", COUNTED_MAX))
+        return Backlog(*await self._row("doctor_refund_requests", bounds.COUNTED_MAX))
 
     async def paused(self) -> list[tuple[str, str]]:
         """See `application.doctor_facts.DatabaseFacts`."""
@@ -88,11 +87,11 @@ class PostgresFacts:
 
     async def gaps(self) -> list[Gap]:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return [Gap(*row) for row in await self._rows("doctor_gaps", ROWS_MAX)]
+        return [Gap(*row) for row in await self._rows("doctor_gaps", bounds.DOCTOR_ROWS_MAX)]
 
     async def open_operations(self) -> list[OpenOperation]:
         """See `application.doctor_facts.DatabaseFacts`."""
-        return [OpenOperation(*row) for row in await self._rows("doctor_operations", ROWS_MAX)]
+        return [OpenOperation(*row) for row in await self._rows("doctor_operations", bounds.DOCTOR_ROWS_MAX)]
 
     async def _rows(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
         with _unreachable(), faults_named():

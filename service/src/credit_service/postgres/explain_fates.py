@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.explain import (
     Caused,
     Charge,
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 
     from credit_service.postgres.explain_asked import Asked
 
-DECISIONS_OF_A_PROSPECT_MAX = 1_000
-ENTRIES_OF_DECISIONS_MAX = 10_000
-LETTERS_LOOKED_THROUGH_MAX = 10_000
-LETTERS_PER_BLOCK = 20
-
 
 class Fates:
     """Asks for fates within one snapshot."""
@@ -63,9 +59,9 @@ class Fates:
             )
         number = account["account_no"]
         rows = await self._asked.all(
-            "explain_prospect_decisions", number, packed(prospect_id), DECISIONS_OF_A_PROSPECT_MAX + 1
+            "explain_prospect_decisions", number, packed(prospect_id), bounds.DECISIONS_OF_A_PROSPECT_MAX + 1
         )
-        decisions = [self._rows.decision(row) for row in rows[:DECISIONS_OF_A_PROSPECT_MAX]]
+        decisions = [self._rows.decision(row) for row in rows[: bounds.DECISIONS_OF_A_PROSPECT_MAX]]
         caused = await self._caused(number, account["sequence"], decisions)
         waiting = await self._asked.all("explain_parked", number, account["now"], None)
         parked = [self._rows.parked(row) for row in waiting]
@@ -76,7 +72,7 @@ class Fates:
             decisions=sorted(caused, key=lambda c: (c.decision.occurred_at, c.decision.position)),
             parked=[event for event in parked if event.prospect_id == prospect_id],
             dead_letters=letters,
-            is_complete=len(rows) <= DECISIONS_OF_A_PROSPECT_MAX,
+            is_complete=len(rows) <= bounds.DECISIONS_OF_A_PROSPECT_MAX,
         )
 
     async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
@@ -112,7 +108,7 @@ class Fates:
         # What a decision causes is recorded with it, or later.
         since = min(decision.decided_at for decision in decisions) - TICK
         first = await self._asked.value("explain_sequence_at", number, sequence, since) + 1
-        asked = (number, sequence, positions, first, ENTRIES_OF_DECISIONS_MAX)
+        asked = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
         rows = await self._asked.all("explain_entries_of", *asked)
         charges: dict[int, list[int]] = defaultdict(list)
         for row in rows:
@@ -155,8 +151,8 @@ class Fates:
     async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
         """The account's dead letters that are meant; all are looked through, and few are held at a time."""
         letters, erased, seen = [], 0, 0
-        asked = (account_id, LETTERS_LOOKED_THROUGH_MAX + 1)
-        found = blocks(self._asked.connection, "explain_letters", *asked, rows=LETTERS_PER_BLOCK)
+        asked = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
+        found = blocks(self._asked.connection, "explain_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS)
         async with aclosing(found):
             async for block in found:
                 for row in block:
@@ -165,4 +161,4 @@ class Fates:
                     letter = letter_of(row)
                     if is_meant(row, letter):
                         letters.append(letter)
-        return Letters(letters=letters, erased=erased, is_complete=seen <= LETTERS_LOOKED_THROUGH_MAX)
+        return Letters(letters=letters, erased=erased, is_complete=seen <= bounds.LETTERS_LOOKED_THROUGH_MAX)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
 from credit_service.postgres.ids import unpacked
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
@@ -12,7 +13,6 @@ from credit_service.postgres.statements import sql
 if TYPE_CHECKING:
     import asyncpg
 
-ROWS_PER_BLOCK = 1_000
 BLOCK_SECONDS_MAX = 1_800
 # Whoever reads may be a person with a pager; a snapshot that is never let go keeps the database from tidying up.
 IDLE_MAX = "1h"
@@ -64,9 +64,13 @@ async def snapshot(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIte
 
 
 async def blocks(
-    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object, rows: int = ROWS_PER_BLOCK
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    statement: str,
+    *arguments: object,
+    rows: int | None = None,
 ) -> "AsyncGenerator[list[asyncpg.Record]]":
-    """The rows of `statement`, `rows` at a time, within the transaction at hand; raises `LedgerUnavailable`."""
+    """The rows of `statement`, a block of `rows` at a time, within the transaction; raises `LedgerUnavailable`."""
+    rows = rows or bounds.EXPORT_BLOCK_ROWS
     with faults_named():
         cursor = await connection.cursor(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
     while True:

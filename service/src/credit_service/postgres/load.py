@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from credit_contracts.incoming import INCOMING, CreditsPurchased
 from credit_contracts.naming import topic_name
 from credit_contracts.partitioning import murmur2
+from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.domain.account import Account
 from credit_service.domain.asked import whose_plans_matter
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection
 
 PARTITION_HASH_MASK = 0x7FFFFFFF
-UNPARKED_PER_BATCH_MAX = 10_000
 CREDITS_PURCHASED = topic_name(CreditsPurchased)
 
 
@@ -80,7 +80,7 @@ async def load_accounts(
     waiting = [account for account in loaded.by_number.values() if account.parked]
     if waiting:
         await _load_parked_keys(connection, loaded, [e for e in events if loaded.accounts[e.account_id].parked])
-        of_each = max(1, min(unparked_max, UNPARKED_PER_BATCH_MAX // len(waiting)))
+        of_each = max(1, min(unparked_max, bounds.UNPARKED_PER_BATCH_MAX // len(waiting)))
         await _load_parked_events(connection, loaded, waiting, of_each, topic_prefix)
         events += [event for account in waiting for event in account.waiting]
     if commands:

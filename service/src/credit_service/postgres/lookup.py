@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.fate import KnownKey, KnownLetter
 from credit_service.domain.decision import Incoming, Place
 from credit_service.postgres.pool import faults_named
@@ -34,5 +35,6 @@ class PostgresLookup:
     async def letters(self, places: Sequence[Place]) -> dict[Place, KnownLetter]:
         """See `application.fate.Lookup`."""
         with faults_named():
-            rows = await self._connection.fetch(sql("look_up_letters"), *map(list, zip(*places, strict=True)))
+            asked = map(list, zip(*places, strict=True))
+            rows = await self._connection.fetch(sql("look_up_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)
         return {Place(*row[:3]): KnownLetter(*row[3:]) for row in rows}

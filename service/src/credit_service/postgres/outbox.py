@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
-from credit_service.application.outgoing_record import ORIGINAL_HEADERS_BYTES_MAX
+from credit_service import bounds
 from credit_service.application.ports import Claim, OutboxSession, WaitingDeadLetter, WaitingEvent
 from credit_service.domain.decision import Place
 from credit_service.postgres.pool import connect, faults_named
@@ -23,9 +23,6 @@ CHANNEL = "credits_outbox"
 LEADER_LOCK = 0x63726564  # "cred"
 # A leader that is frozen loses the lock; one that works speaks far more often.
 LEADER_IDLE_TIMEOUT = "30s"
-# As they are kept, in JSON, headers take up to six times what they may take in a record.
-KEPT_HEADERS_BYTES_MAX = 6 * ORIGINAL_HEADERS_BYTES_MAX
-PUBLISHED_MAX = (PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, KEPT_HEADERS_BYTES_MAX)
 
 
 class PostgresOutbox:
@@ -64,13 +61,15 @@ class PostgresOutboxSession:
     async def left_over(self) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            rows = await self._connection.fetch(sql("load_claim"), *PUBLISHED_MAX)
+            rows = await self._connection.fetch(sql("load_claim"), *_published_max())
         return _claim(rows)
 
     async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            rows = await self._connection.fetch(sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, *PUBLISHED_MAX)
+            rows = await self._connection.fetch(
+                sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, *_published_max()
+            )
         return _claim(rows)
 
     async def published(self, claim: Claim) -> None:
@@ -82,6 +81,12 @@ class PostgresOutboxSession:
         """See `application.ports.OutboxSession`."""
         with faults_named():
             await self._connection.execute(sql("drop_claim"), claim.claim_id)
+
+
+def _published_max() -> tuple[int, int, int]:
+    """Up to how many bytes of value, key and headers are read to be published."""
+    # As they are kept, in JSON, headers take up to six times what they may take in a record.
+    return PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, 6 * bounds.ORIGINAL_HEADERS_BYTES_MAX
 
 
 def _claim(rows: "list[asyncpg.Record]") -> Claim | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from credit_service import bounds
 from credit_service.application.faults import AccessDenied, LedgerUnavailable, ReadOnly, RefusedByLedger
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
-POOL_CONNECTIONS_MAX = 6
-# As asyncpg's own pools have them.
-QUERIES_PER_SESSION_MAX = 50_000
 IDLE_SECONDS_MAX = 300.0
 PLANS_KEPT_SECONDS = 10.0
 
@@ -75,7 +73,7 @@ async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyn
 
 def open_pool(
     database_url: str,
-    connections_max: int = POOL_CONNECTIONS_MAX,
+    connections_max: int | None = None,
     *,
     is_read_only: bool = False,
     beside: "Pool | None" = None,
@@ -88,8 +86,8 @@ def open_pool(
     pool = FailoverPool(
         database_url,
         min_size=0,
-        max_size=connections_max,
-        max_queries=QUERIES_PER_SESSION_MAX,
+        max_size=connections_max or bounds.POOL_CONNECTIONS_MAX,
+        max_queries=bounds.QUERIES_PER_SESSION_MAX,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,

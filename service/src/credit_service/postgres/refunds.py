@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.read import ReadPlace
 from credit_service.application.refund_requests import (
     After,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from credit_service.postgres.pool import Connection, Pool
 
-BLOCK_LINES = 500
 FIRST = After(EARLIEST, 0, 0)
 NO_ACCOUNT = 0
 """A number that no account has."""
@@ -70,7 +70,7 @@ class PostgresRefundRequests:
                 cursor = await connection.cursor(sql("read_waiting_refund_requests"), number, now, *FIRST, limit)
             else:
                 cursor = await connection.cursor(sql("read_refund_requests"), number, status, limit)
-            while rows := await cursor.fetch(BLOCK_LINES):
+            while rows := await cursor.fetch(bounds.REQUEST_LINES_BLOCK_ROWS):
                 yield [_line(row) for row in rows]
 
     async def request(self, account_id: str, charge_sequence: int) -> ShownRequest | None:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC
+from credit_service import bounds
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -22,7 +23,6 @@ from credit_service.postgres.story import columns_of
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection
 
-DETAIL_CHARACTERS_MAX = 1000
 
 Numbers = Mapping[str, int]
 """The number that the tables know each account by."""
@@ -296,7 +296,7 @@ def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
         record.place.offset,
         digest.digest(),
         letter.reason,
-        letter.detail[:DETAIL_CHARACTERS_MAX],
+        letter.detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX],
         account_id,
         record.key,
         record.value,

@@ -11,6 +11,7 @@ from credit_contracts.envelope import Event, Headers, encode
 from credit_contracts.incoming import INCOMING, IncomingData
 from credit_contracts.sequence_guard import Place as PublishedAt
 from credit_contracts.topics import PARTITIONS
+from credit_service import bounds
 from credit_service.application.adjust import adjustment_command
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.obey import obey
@@ -20,8 +21,7 @@ from credit_service.application.process import Processor
 from credit_service.application.read import AccountSnapshot, DecidedEvent, ParkedEvent
 from credit_service.application.record import Record, read_record
 from credit_service.application.refund_desk import refund_command
-from credit_service.application.timers import ACCOUNTS_PER_SWEEP_MAX, NO_TIMERS
-from credit_service.domain.catch_up import TIMERS_PER_ACCOUNT_MAX
+from credit_service.application.timers import NO_TIMERS
 from credit_service.domain.command import Adjust, CommandRefusal, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Outcome, Place, Wake
@@ -185,9 +185,9 @@ class CreditService:
         return offset
 
     def _wakes(self) -> list[Wake]:
-        due = _at_once(self._ledger.accounts_with_due_timers({}, self._partitions, ACCOUNTS_PER_SWEEP_MAX))
-        waiting = _at_once(self._ledger.accounts_to_unpark(ACCOUNTS_PER_SWEEP_MAX))
-        timers = [Wake(account_id, up_to, TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
+        due = _at_once(self._ledger.accounts_with_due_timers({}, self._partitions, bounds.ACCOUNTS_PER_SWEEP_MAX))
+        waiting = _at_once(self._ledger.accounts_to_unpark(bounds.ACCOUNTS_PER_SWEEP_MAX))
+        timers = [Wake(account_id, up_to, bounds.TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
         return timers + [Wake(account_id, NO_TIMERS, 0) for account_id in waiting]
 
     def _standing(self, wakes: Iterable[Wake]) -> list[tuple[object, ...]]:

@@ -13,12 +13,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from credit_service import bounds
 from credit_service.tracing.spans import OtelTracing
 
 log = structlog.get_logger(__name__)
 
-SPANS_WAITING_MAX = 4_096
-SPANS_SENT_MAX = 512
 SEND_EVERY_SECONDS = 1.0
 SEND_SECONDS_MAX = 5.0
 FLUSH_SECONDS_MAX = 2.0
@@ -40,8 +39,8 @@ async def tracing_to(endpoint: str) -> AsyncIterator[OtelTracing]:
     provider.add_span_processor(
         BatchSpanProcessor(
             _Quiet(exporter),
-            max_queue_size=SPANS_WAITING_MAX,
-            max_export_batch_size=SPANS_SENT_MAX,
+            max_queue_size=bounds.SPANS_WAITING_MAX,
+            max_export_batch_size=bounds.SPANS_SENT_MAX,
             schedule_delay_millis=SEND_EVERY_SECONDS * 1000,
         )
     )

@@ -21,13 +21,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from credit_service import bounds
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Headers, Record
 from credit_service.application.tracing import TRACEPARENT, BatchTrace, Step
 from credit_service.domain.decision import Incoming
-
-LINKS_MAX = 64
-"""So many traces a batch or a publication is linked with, and so many events of a batch have a span of their own."""
 
 _w3c = TraceContextTextMapPropagator()
 
@@ -85,7 +83,7 @@ class OtelTracing:
     def batch(self, records: Sequence[Record]) -> Iterator[BatchTrace]:
         """See `application.tracing.Tracing`."""
         heard = list(_heard(records))
-        sampled = [one for one in heard if one.span_context.trace_flags.sampled][:LINKS_MAX]
+        sampled = [one for one in heard if one.span_context.trace_flags.sampled][: bounds.LINKS_MAX]
         links = [Link(one.span_context) for one in sampled]
         with _span(self._tracer, "credits batch", SpanKind.CONSUMER, links, len(records)) as span, _named_in_logs(span):
             trace = _BatchTrace(self._tracer, {_key(one.incoming): one.traceparent for one in heard})
@@ -119,7 +117,7 @@ class OtelTracing:
     def publication(self, rows: Sequence[WaitingEvent | WaitingDeadLetter]) -> Iterator[None]:
         """See `application.tracing.Tracing`."""
         traces = dict.fromkeys(row.trace for row in rows if isinstance(row, WaitingEvent) and row.trace)
-        links = [Link(_span_context(trace)) for trace in list(traces)[:LINKS_MAX]]
+        links = [Link(_span_context(trace)) for trace in list(traces)[: bounds.LINKS_MAX]]
         with _span(self._tracer, "credits publish", SpanKind.PRODUCER, links, len(rows)) as span, _named_in_logs(span):
             yield
 

@@ -1,5 +1,6 @@
 -- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
--- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late.
+-- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late. The oldest outgoing
+-- event is that of the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (
@@ -8,7 +9,7 @@ SELECT
                 greatest(extract(EPOCH FROM credits.ledger_now() - min(coalesce(o.event_time, d.created_at))), 0), 0
             )::float8
         FROM (
-            SELECT event_time, dead_letter_id FROM credits.outbox ORDER BY outbox_id LIMIT 100
+            SELECT event_time, dead_letter_id FROM credits.outbox ORDER BY outbox_id LIMIT $2
         ) AS o
         LEFT JOIN LATERAL (
             SELECT created_at FROM credits.dead_letters WHERE dead_letter_id = o.dead_letter_id LIMIT 1
