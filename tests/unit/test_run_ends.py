@@ -26,7 +26,8 @@ pytest_plugins = ["support.run_ends"]
 def pytest_configure(config):
     import support.run_ends
     support.run_ends._GRACE_SECONDS = 1
-    config.addinivalue_line("markers", "chaos: none here")
+    for mark in ("chaos", "footprint", "image", "stack"):
+        config.addinivalue_line("markers", f"{mark}: none here")
 """
 
 # xdist gives the first three to one worker each, and the last to the workers that go on.
