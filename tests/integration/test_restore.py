@@ -166,19 +166,25 @@ async def test_a_log_without_its_beginning_is_a_recorded_gap_and_an_error(deploy
         assert await service.terminate() == 0
 
 
+READS_LITTLE_AHEAD = """
+from credit_service import bounds
+bounds.BUFFERED_BYTES_MAX, bounds.FETCH_BYTES_MAX_PER_PARTITION = 100_000, 10_000
+"""
+
+
 async def test_retention_that_overtakes_a_running_service_is_a_recorded_gap(deployment: Deployment) -> None:
     """Its database does not let it go on, so it falls behind what it reads ahead."""
     await deployment.make_topics()
     blocker = await asyncpg.connect(deployment.database_url)
     async with deployment.upstream() as upstream:
         await upstream.send([plan("a"), *charges("a", 10)])
-        service = await deployment.start()
+        service = await deployment.start(faults=READS_LITTLE_AHEAD, batch_records_max="20")
         await deployment.oracle().check()
         async with blocker.transaction():
             await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
-            sent = await upstream.send(charges("a", 30_000, begin=10))
+            sent = await upstream.send(charges("a", 2_000, begin=10))
             await eventually(lambda: waiting_for_a_lock(blocker))
-            await delete_records(deployment.kafka, {_partition(sent): sent[29_000].offset})
+            await delete_records(deployment.kafka, {_partition(sent): sent[1_900].offset})
         await blocker.close()
         await check_gap(deployment, sent, missing=None)
         assert len(service.logged("offsets are gone, messages may be missing")) == 1
