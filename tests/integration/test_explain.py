@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from credit_contracts import (
@@ -28,15 +29,13 @@ from credit_contracts import (
     ProspectStageChanged,
 )
 from credit_contracts.incoming import WRONG_EMAIL
-from credit_local_stack import Addresses
 from credit_service.application.explain import Elided, Explanation, When
 from credit_service.domain.command import Adjust, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.decision import Wake
 from credit_service.postgres.explain import PostgresExplains
 from credit_service.postgres.export import long_reads
 from support.credits import run_credits
-from support.explained import Ledger, Stood, incoming, ledger_of, records_of
-from support.stack import fresh_database
+from support.explained import Ledger, LedgerInMemory, Stood, Watched, incoming, ledger_of, records_of
 from support.traffic import event, month_of_traffic, random_traffic
 
 BATCH = 60
@@ -66,13 +65,12 @@ def busy_prospects(rng: random.Random, events: int) -> list[Event[IncomingData]]
     ]
 
 
-async def explained(url: str, account_id: str, when: When, *, is_full: bool = True) -> Stood:
+async def explained(reading: asyncpg.Connection[Any], account_id: str, when: When, *, is_full: bool = True) -> Stood:
     """What it says of the account then, added up from the entries that it shows."""
-    async with long_reads(url) as connection:
-        explains = PostgresExplains(connection, "")
-        async with explains.account(account_id, when, is_full=is_full) as found:
-            assert isinstance(found, Explanation), found
-            return await added_up(found)
+    explains = PostgresExplains(reading, "")
+    async with explains.account(account_id, when, is_full=is_full) as found:
+        assert isinstance(found, Explanation), found
+        return await added_up(found)
 
 
 async def added_up(explanation: Explanation) -> Stood:
@@ -97,7 +95,7 @@ async def added_up(explanation: Explanation) -> Stood:
     return Stood(summary.unlimited, summary.held, summary.sequence, summary.position, left)
 
 
-async def play(ledger: Ledger, events: Sequence[Event[IncomingData]], batch: int) -> None:
+async def play(ledger: Watched, events: Sequence[Event[IncomingData]], batch: int) -> None:
     """Takes the events in; the timers of all accounts follow after every `BATCH`, and people have a say at the end."""
     records = records_of(events)
     accounts = sorted({incoming(record).account_id for record in records})
@@ -110,27 +108,21 @@ async def play(ledger: Ledger, events: Sequence[Event[IncomingData]], batch: int
     for number, account_id in enumerate(accounts):
         await ledger.order(account_id, Adjust(5, None, "lee", "goodwill"))
         await ledger.order(account_id, Adjust(-2 - number, None, "lee", "booked twice"))
-    requests = await ledger.connection.fetch(
-        "SELECT account_id, charge_sequence FROM credits.refund_requests JOIN credits.accounts USING (account_no)"
-        " WHERE status = 'waiting' ORDER BY account_id, charge_sequence"
-    )
-    for account_id, charge_sequence in requests:
+    for account_id, charge_sequence in await ledger.waiting_requests():
         await ledger.order(account_id, DecideRefund(charge_sequence, charge_sequence % 2 == 0, "lee", "looked at it"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_the_state_after_any_decision_is_what_stood_then(
-    seed: int, database_url: str, stack: Addresses, database_template: str
-) -> None:
+async def test_the_state_after_any_decision_is_what_stood_then(seed: int, database_url: str) -> None:
     """What stood after each decision is seen where every event has a transaction of its own: batches do not show."""
     rng = random.Random(seed)
     events = [*out_of_order(random_traffic(seed, accounts=4, events=260), rng), *busy_prospects(rng, 100)]
-    with fresh_database(stack.database_url, database_template) as one_by_one_url:
-        async with ledger_of(database_url) as batched, ledger_of(one_by_one_url) as one_by_one:
-            await play(batched, events, BATCH)
-            await play(one_by_one, events, 1)
-            assert batched.seen[-1][1] == one_by_one.seen[-1][1]
-            batches = await batches_of(batched)
+    one_by_one = LedgerInMemory.empty()
+    await play(one_by_one, events, 1)
+    async with ledger_of(database_url) as batched:
+        await play(batched, events, BATCH)
+        assert batched.seen[-1][1] == one_by_one.seen[-1][1]
+        batches = await batches_of(batched)
     stood_after: dict[tuple[str, int], Stood] = {}
     for _, seen in one_by_one.seen:
         for account_id, stood in seen.items():
@@ -139,8 +131,10 @@ async def test_the_state_after_any_decision_is_what_stood_then(
                 stood_after.setdefault((account_id, stood.position), stood)
     assert len(stood_after) > 150
     last = 0
-    for (account_id, position), stood in sorted(stood_after.items()):
-        told = await explained(database_url, account_id, position)
+    async with long_reads(database_url) as reading:
+        told_after = {at: await explained(reading, *at) for at in sorted(stood_after)}
+    for (account_id, position), told in told_after.items():
+        stood = stood_after[account_id, position]
         if account_id == "busy" and told != stood:
             # Which of several decisions on a prospect in one batch brought about what came late cannot be told any
             # more, but it was one of that batch, and changes stay in their order.
@@ -167,17 +161,18 @@ async def test_the_state_at_any_time_is_what_stood_then(database_url: str) -> No
     async with ledger_of(database_url) as ledger:
         await play(ledger, events, 25)
     asked = 0
-    for (at, seen), (until, later) in zip(ledger.seen, ledger.seen[1:], strict=False):
-        for account_id in rng.sample(sorted(seen), min(2, len(seen))):
-            for is_full in (False, True):
-                assert await explained(database_url, account_id, at, is_full=is_full) == seen[account_id]
-            # The next batch is recorded at some time before it is seen.
-            between = await explained(database_url, account_id, at + (until - at) * rng.random())
-            assert between in (seen[account_id], later[account_id])
-            asked += 1
-    assert asked > 60
-    for account_id, stood in ledger.seen[-1][1].items():
-        assert await explained(database_url, account_id, None) == stood
+    async with long_reads(database_url) as reading:
+        for (at, seen), (until, later) in zip(ledger.seen, ledger.seen[1:], strict=False):
+            for account_id in rng.sample(sorted(seen), min(2, len(seen))):
+                for is_full in (False, True):
+                    assert await explained(reading, account_id, at, is_full=is_full) == seen[account_id]
+                # The next batch is recorded at some time before it is seen.
+                between = await explained(reading, account_id, at + (until - at) * rng.random())
+                assert between in (seen[account_id], later[account_id])
+                asked += 1
+        assert asked > 60
+        for account_id, stood in ledger.seen[-1][1].items():
+            assert await explained(reading, account_id, None) == stood
 
 
 # --- on the screen

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import asyncpg
 
 from credit_contracts import Event, IncomingData, encode
+from credit_service.application import ports
 from credit_service.application.obey import obey
 from credit_service.application.process import Processor
 from credit_service.application.record import Record, read_record
+from credit_service.domain.account import Account
 from credit_service.domain.command import CommandData
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Place, Wake
 from credit_service.domain.idempotency import command_of
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
+from credit_service.testing.memory import MemoryLedger
 
 _ids = count()
 
@@ -38,13 +42,12 @@ class Stood:
 
 
 @dataclass
-class Ledger:
-    """One database; `seen` is what stood after each step, by account, with the clock's time then."""
+class Watched(ABC):
+    """A ledger; `seen` is what stood after each step, by account, with the clock's time then."""
 
-    ledger: PostgresLedger
+    ledger: ports.Ledger
     processor: Processor
-    connection: asyncpg.Connection[Any]
-    seen: list[tuple[datetime, dict[str, Stood]]] = field(default_factory=list)
+    seen: list[tuple[datetime, dict[str, Stood]]] = field(default_factory=list, kw_only=True)
 
     async def take(self, records: Sequence[Record]) -> None:
         """Decides them in one transaction."""
@@ -62,8 +65,23 @@ class Ledger:
         await self.look()
         return answer.outcome
 
+    @abstractmethod
     async def look(self) -> None:
-        """Notes how all accounts stand: what their rows and their grants say."""
+        """Notes how all accounts stand."""
+
+    @abstractmethod
+    async def waiting_requests(self) -> list[tuple[str, int]]:
+        """The refund requests that wait for a person: account and charge, in this order."""
+
+
+@dataclass
+class Ledger(Watched):
+    """One database."""
+
+    connection: asyncpg.Connection[Any]
+
+    async def look(self) -> None:
+        """See `Watched`: what their rows and their grants say."""
         async with self.connection.transaction(isolation="repeatable_read", readonly=True):
             now = await self.connection.fetchval("SELECT credits.ledger_now()")
             accounts = await self.connection.fetch("SELECT * FROM credits.accounts")
@@ -84,6 +102,47 @@ class Ledger:
             for a in accounts
         }
         self.seen.append((now, stood))
+
+    async def waiting_requests(self) -> list[tuple[str, int]]:
+        """See `Watched`."""
+        rows = await self.connection.fetch(
+            "SELECT account_id, charge_sequence FROM credits.refund_requests JOIN credits.accounts USING (account_no)"
+            " WHERE status = 'waiting' ORDER BY account_id, charge_sequence"
+        )
+        return [(row["account_id"], row["charge_sequence"]) for row in rows]
+
+
+@dataclass
+class LedgerInMemory(Watched):
+    """No database: a transaction for each event costs next to nothing."""
+
+    ledger: MemoryLedger
+
+    @classmethod
+    def empty(cls) -> LedgerInMemory:
+        """One that knows of no account."""
+        ledger = MemoryLedger(datetime.now(UTC))
+        return cls(ledger, Processor(ledger, Rules(), moves_offsets=False))
+
+    async def look(self) -> None:
+        """See `Watched`."""
+        rows = [kept.row for kept in self.ledger.accounts.values()]
+        stood = {row.account_id: _stood(row) for row in rows}
+        self.seen.append((self.ledger.now, stood))
+
+    async def waiting_requests(self) -> list[tuple[str, int]]:
+        """See `Watched`."""
+        return sorted(
+            (account_id, request.charge_sequence)
+            for account_id, kept in self.ledger.accounts.items()
+            for request in kept.requests.values()
+            if request.status == "waiting"
+        )
+
+
+def _stood(row: Account) -> Stood:
+    held = tuple(sorted((number, grant.remaining) for number, grant in row.grants.items() if grant.remaining))
+    return Stood(row.unlimited, row.balance, row.sequence, row.position, held)
 
 
 @asynccontextmanager
