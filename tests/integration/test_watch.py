@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
 STUCK_SECONDS = 20
+STUCK_SECONDS_LEAST = 10
+LOOKS_OFTEN = "from credit_service.watch import watch; watch.LOOK_SECONDS_MAX = 0.3"
 STANDS_BY = "stands by, the other members have all partitions"
 # The loop's thread sleeps; the process lives, and its alarms ring.
 STANDS_STILL = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))"
@@ -106,7 +108,7 @@ async def database_away(database_url: str) -> AsyncIterator[None]:
 async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on(deployment: Deployment) -> None:
     await deployment.make_topics()
     chosen = {"stuck_seconds_max": str(STUCK_SECONDS), "http_tokens": json.dumps([ALL.entry()])}
-    service = await (await deployment.start(**chosen)).ready()
+    service = await (await deployment.start(faults=LOOKS_OFTEN, **chosen)).ready()
     async with deployment.upstream() as upstream, living(service):
         await upstream.send([PLAN])
         await deployment.oracle().drained()
@@ -255,7 +257,7 @@ async def test_a_member_for_whom_no_partitions_are_left_is_ready_and_takes_over(
 async def test_who_is_stuck_ends_and_so_does_who_stands_still(deployment: Deployment) -> None:
     """One waits for a lock that nobody gives back, though the database answers; one's event loop does not turn."""
     await deployment.make_topics()
-    deployment.settings |= {"stuck_seconds_max": str(STUCK_SECONDS), "shutdown_seconds": "4"}
+    deployment.settings |= {"stuck_seconds_max": str(STUCK_SECONDS_LEAST), "shutdown_seconds": "2"}
     still = await (await deployment.start(kafka_group_id=f"{deployment.group}-2", faults=STANDS_STILL)).ready()
     still.signal(signal.SIGUSR1)
     stuck = await (await deployment.start()).ready()
@@ -270,4 +272,4 @@ async def test_who_is_stuck_ends_and_so_does_who_stands_still(deployment: Deploy
         await blocker.close()
     assert stuck.logged("messages wait and nothing is decided, ending so that another start may help")
     assert await still.ended() == 1
-    assert "Timeout (0:00:20)!" in still.said()
+    assert "Timeout (0:00:10)!" in still.said()
