@@ -36,6 +36,12 @@ EVENTS = 2_200
 END = MONTH_BEGAN + timedelta(days=MONTH_DAYS, hours=1)
 # Live, the first plan may come later than parked events are kept for; in a backlog it lies there to be seen.
 SETTINGS = {"parked_hours_max": "8784", "batch_records_max": "150"}
+# Live, every step of the clock waits for a sweep of what is due.
+SWEEPS_OFTEN = """
+from credit_service.application import timers
+from credit_service.kafka import lane
+timers.SWEEP_EVERY_SECONDS = lane.IDLE_WAIT_SECONDS = 0.1
+"""
 OF_RECORDING = ("decided_at", "recorded_at", "offset", "partition")
 TAKEN_IN_SECONDS_MAX = 120
 PATIENCE_SECONDS = 8
@@ -54,7 +60,7 @@ class Run:
     events: Events
 
     async def start(self, kill_at: str = "") -> ServiceProcess:
-        return await self.deployment.start(kill_at=kill_at, **SETTINGS)
+        return await self.deployment.start(kill_at=kill_at, faults=SWEEPS_OFTEN, **SETTINGS)
 
     async def until_taken_in(self, count: int) -> None:
         async def is_taken_in() -> bool:
