@@ -130,11 +130,12 @@ def test_strict_type_checker_knows_what_is_right_and_what_is_wrong(python: Path,
         assert due in line
 
 
-def test_programs_of_the_readme_pass_a_strict_type_checker(tmp_path: Path) -> None:
-    """Here the clients are installed as well; aiokafka has no types."""
+def test_programs_of_the_readme_pass_a_strict_type_checker(tmp_path: Path, cache: pytest.Cache) -> None:
+    """Here the clients are installed as well; aiokafka has no types. What is known of the clients is kept."""
     for name, text in programs().items():
         (tmp_path / name).write_text(text)
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n[mypy-aiokafka.*]\nignore_missing_imports = true\n")
-    command = [sys.executable, "-m", "mypy", "--no-error-summary", *sorted(programs())]
+    kept = cache.mkdir("mypy-of-the-readme")
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(kept), *sorted(programs())]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
     assert (done.stdout, done.stderr) == ("", "")
