@@ -8,7 +8,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -17,13 +17,18 @@ import pytest
 
 from credit_contracts import CreditsPurchased, EmailBounced, IncomingData, PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import Reason
+from credit_local_stack import Addresses
 from credit_service.application.export import AccountRow, EntryRow
 from credit_service.cli.account import Kind
 from support.credits import CREDITS, environment, run_credits
 from support.explained import Ledger, ledger_of, records_of
 from support.observed import Row, observe_ledger
+from support.stack import fresh_database, in_a_loop_of_its_own
 from support.traffic import event, month_of_traffic
 
+# Each is filled once.
+OF_FOUR = pytest.mark.xdist_group("four-accounts")
+OF_MANY = pytest.mark.xdist_group("many-entries")
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
 
 
@@ -60,7 +65,7 @@ def plan(account_id: str, monthly_credits: int | None, plan_id: str = "pro") -> 
     return PlanChanged(account_id=account_id, plan_id=plan_id, monthly_credits=monthly_credits)
 
 
-async def four_accounts(ledger: Ledger) -> None:
+async def four_accounts(database_url: str) -> None:
     given: list[IncomingData] = [
         plan("a-low", 3),
         plan("a-high", 700),
@@ -68,12 +73,26 @@ async def four_accounts(ledger: Ledger) -> None:
         ProspectGenerated(account_id="b-waits", prospect_id="p"),
         ProspectGenerated(account_id="a-low", prospect_id="p"),
     ]
-    await ledger.take(records_of([event(data, BEGAN + timedelta(minutes=n)) for n, data in enumerate(given)]))
+    async with ledger_of(database_url) as ledger:
+        await ledger.take(records_of([event(data, BEGAN + timedelta(minutes=n)) for n, data in enumerate(given)]))
 
 
-async def test_accounts_are_listed_as_they_stand(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
-    rows = commands.rows("list")
+@pytest.fixture(scope="module")
+def of_four(shared_database_url: str) -> str:
+    """A database with four accounts, for those who only look."""
+    in_a_loop_of_its_own(lambda: four_accounts(shared_database_url))
+    return shared_database_url
+
+
+@pytest.fixture
+def looks(of_four: str, tmp_path: Path) -> Commands:
+    """The commands on it."""
+    return Commands(of_four, tmp_path)
+
+
+@OF_FOUR
+def test_accounts_are_listed_as_they_stand(looks: Commands) -> None:
+    rows = looks.rows("list")
     assert list(rows[0]) == list(AccountRow._fields)
     assert [row["account_id"] for row in rows] == ["a-high", "a-low", "b-free", "b-waits"]
     assert rows[1] | {"period_ends_at": None} == {
@@ -91,23 +110,23 @@ async def test_accounts_are_listed_as_they_stand(commands: Commands, ledger: Led
     assert (rows[3]["plan_id"], rows[3]["period_ends_at"]) == (None, None)
 
 
-async def test_accounts_are_chosen(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
-    assert commands.ids("--below", "3") == ["a-low", "b-waits"]
-    assert commands.ids("--below", "2") == ["b-waits"]
-    assert commands.ids("--unlimited") == ["b-free"]
-    assert commands.ids("--plan", "pro") == ["a-high", "a-low"]
-    assert commands.ids("--prefix", "b-") == ["b-free", "b-waits"]
-    assert commands.ids("--prefix", "a-low") == ["a-low"]
-    assert commands.ids("--prefix", "a%") == []
-    assert commands.ids("--parked") == ["b-waits"]
-    assert commands.ids("--limit", "2") == ["a-high", "a-low"]
-    assert commands.ids("--prefix", "a-", "--below", "10", "--plan", "pro") == ["a-low"]
+@OF_FOUR
+def test_accounts_are_chosen(looks: Commands) -> None:
+    assert looks.ids("--below", "3") == ["a-low", "b-waits"]
+    assert looks.ids("--below", "2") == ["b-waits"]
+    assert looks.ids("--unlimited") == ["b-free"]
+    assert looks.ids("--plan", "pro") == ["a-high", "a-low"]
+    assert looks.ids("--prefix", "b-") == ["b-free", "b-waits"]
+    assert looks.ids("--prefix", "a-low") == ["a-low"]
+    assert looks.ids("--prefix", "a%") == []
+    assert looks.ids("--parked") == ["b-waits"]
+    assert looks.ids("--limit", "2") == ["a-high", "a-low"]
+    assert looks.ids("--prefix", "a-", "--below", "10", "--plan", "pro") == ["a-low"]
 
 
-async def test_for_people_columns_are_aligned(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
-    done = commands.run("list")
+@OF_FOUR
+def test_for_people_columns_are_aligned(looks: Commands) -> None:
+    done = looks.run("list")
     head, *lines = done.stdout.splitlines()
     assert (done.returncode, len(lines)) == (0, 4)
     assert head.split() == list(AccountRow._fields)
@@ -180,54 +199,59 @@ async def test_in_csv_no_id_is_a_formula(commands: Commands, ledger: Ledger) -> 
     assert sorted(commands.ids()) == sorted(ids)
 
 
-async def test_nothing_found_is_a_header_and_no_fault(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
-    assert commands.run("list", "--prefix", "z", "--output", "csv").stdout == ",".join(AccountRow._fields) + "\n"
-    assert commands.run("entries", "b-waits").stdout.split() == list(EntryRow._fields)
-    assert commands.rows("entries", "b-waits") == []
+@OF_FOUR
+def test_nothing_found_is_a_header_and_no_fault(looks: Commands) -> None:
+    assert looks.run("list", "--prefix", "z", "--output", "csv").stdout == ",".join(AccountRow._fields) + "\n"
+    assert looks.run("entries", "b-waits").stdout.split() == list(EntryRow._fields)
+    assert looks.rows("entries", "b-waits") == []
 
 
-async def test_wrong_use_is_one_line_and_exit_code_2(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
+@OF_FOUR
+def test_wrong_use_is_one_line_and_exit_code_2(looks: Commands) -> None:
+    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
     for arguments, words in (
         (["entries", "nobody"], "there is no account 'nobody'"),
         (["entries", "--from", "2026-02-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"], "the range is empty"),
-        (["entries", "--from", "soon"], "--from: 'soon' is no time"),
-        (["entries", "--reason", "greed"], "--reason"),
-        (["list", "--below", "0"], "--below"),
-        (["list", "--below", "5", "--unlimited"], "--below and --unlimited exclude each other"),
-        (["list", "--limit", "0"], "--limit"),
     ):
-        done = commands.run(*arguments)
+        done = looks.run(*arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
         assert words in done.stderr
 
 
-async def test_a_time_without_a_zone_is_taken_as_utc_and_said_so(commands: Commands, ledger: Ledger) -> None:
-    await four_accounts(ledger)
-    done = commands.run("entries", "--from", "2026-02-01")
+@OF_FOUR
+def test_a_time_without_a_zone_is_taken_as_utc_and_said_so(looks: Commands) -> None:
+    done = looks.run("entries", "--from", "2026-02-01")
     assert (done.returncode, done.stderr) == (0, "--from: 2026-02-01 has no zone and is taken as UTC\n")
 
 
-@pytest.mark.parametrize("command", ["list", "entries", "show"])
-async def test_the_example_of_its_help_works(command: str, commands: Commands, ledger: Ledger) -> None:
+async def test_the_example_of_its_help_works(commands: Commands, ledger: Ledger) -> None:
     await ledger.take(records_of([event(plan("acme", 5), BEGAN)]))
-    helped = re.sub(r"[│\s]+", " ", commands.run(command, "--help").stdout)
-    (example,) = re.findall(r"Example: credits account (.*?) [╭+]", helped)
-    done = commands.run(*example.split())
-    assert (done.returncode, done.stderr) == (0, ""), done
+    for command in ("list", "entries", "show"):
+        helped = re.sub(r"[│\s]+", " ", commands.run(command, "--help").stdout)
+        (example,) = re.findall(r"Example: credits account (.*?) [╭+]", helped)
+        done = commands.run(*example.split())
+        assert (done.returncode, done.stderr) == (0, ""), done
 
 
 def test_each_reason_of_a_change_can_be_asked_for() -> None:
     assert [kind.value for kind in Kind] == list(get_args(Reason))
 
 
-async def many_entries(ledger: Ledger) -> None:
+async def many_entries(database_url: str) -> None:
     """More than any pipe takes in."""
     given: list[IncomingData] = [plan("many", 3_000), CreditsPurchased(account_id="many", purchase_id="b", credits=1)]
     given += [ProspectGenerated(account_id="many", prospect_id=f"p-{n}") for n in range(2_500)]
     given += [EmailBounced(account_id="many", prospect_id=f"p-{n}") for n in range(500)]
-    await ledger.take(records_of([event(data, BEGAN + timedelta(seconds=n)) for n, data in enumerate(given)]))
+    async with ledger_of(database_url) as ledger:
+        await ledger.take(records_of([event(data, BEGAN + timedelta(seconds=n)) for n, data in enumerate(given)]))
+
+
+@pytest.fixture(scope="module")
+def of_many(stack: Addresses, database_template: str) -> Iterator[str]:
+    """A database with these, for those who only look."""
+    with fresh_database(stack.database_url, database_template) as url:
+        in_a_loop_of_its_own(lambda: many_entries(url))
+        yield url
 
 
 LONG = [
@@ -238,22 +262,22 @@ LONG = [
 ]
 
 
-def start(commands: Commands, command: list[str]) -> subprocess.Popen[bytes]:
+def start(url: str, folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
     """Unbuffered, as in many a container: then Python drops what a signal keeps a pipe from taking."""
     return subprocess.Popen(
         [CREDITS, *command],
-        env=environment(**commands.settings) | {"PYTHONUNBUFFERED": "1"},
-        cwd=commands.folder,
+        env=environment(**Commands(url, folder).settings) | {"PYTHONUNBUFFERED": "1"},
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
     )
 
 
+@OF_MANY
 @pytest.mark.parametrize("command", LONG)
-async def test_whoever_has_read_enough_is_no_traceback(command: list[str], commands: Commands, ledger: Ledger) -> None:
-    await many_entries(ledger)
-    with start(commands, command) as process:
+def test_whoever_has_read_enough_is_no_traceback(command: list[str], of_many: str, tmp_path: Path) -> None:
+    with start(of_many, tmp_path, command) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(1)
@@ -263,12 +287,10 @@ async def test_whoever_has_read_enough_is_no_traceback(command: list[str], comma
         assert process.wait(30) in (1, 141)
 
 
+@OF_MANY
 @pytest.mark.parametrize("command", LONG[:3])
-async def test_ctrl_c_leaves_whole_lines_and_no_traceback(
-    command: list[str], commands: Commands, ledger: Ledger
-) -> None:
-    await many_entries(ledger)
-    with start(commands, command) as process:
+def test_ctrl_c_leaves_whole_lines_and_no_traceback(command: list[str], of_many: str, tmp_path: Path) -> None:
+    with start(of_many, tmp_path, command) as process:
         assert process.stdout is not None
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)

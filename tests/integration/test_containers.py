@@ -31,7 +31,22 @@ def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> No
     tests = ["tests/integration/test_ids.py", "tests/chaos/test_outages.py", "tests/unit/test_wait.py"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "1", "--dist", "loadgroup", "-p", "no:cacheprovider", "-m", "", *tests],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            "1",
+            "--dist",
+            "loadgroup",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:schemathesis",
+            "-m",
+            "",
+            *tests,
+        ],
         cwd=ROOT,
         env=of_its_own | NOBODY | CHOICE,
         capture_output=True,
