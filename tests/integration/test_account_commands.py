@@ -20,8 +20,9 @@ from credit_contracts.outgoing import Reason
 from credit_local_stack import Addresses
 from credit_service.application.export import AccountRow, EntryRow
 from credit_service.cli.account import Kind
-from support.credits import CREDITS, environment, run_credits
+from support.credits import environment, run_credits
 from support.explained import Ledger, ledger_of, records_of
+from support.forked import Piped, piped_bytes
 from support.observed import Row, observe_ledger
 from support.stack import fresh_database, in_a_loop_of_its_own
 from support.traffic import event, month_of_traffic
@@ -262,24 +263,16 @@ LONG = [
 ]
 
 
-def start(url: str, folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
+def start(url: str, folder: Path, command: list[str]) -> Piped[bytes]:
     """Unbuffered, as in many a container: then Python drops what a signal keeps a pipe from taking."""
-    return subprocess.Popen(
-        [CREDITS, *command],
-        env=environment(**Commands(url, folder).settings) | {"PYTHONUNBUFFERED": "1"},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    )
+    settings = environment(**Commands(url, folder).settings) | {"PYTHONUNBUFFERED": "1"}
+    return piped_bytes(*command, environment=settings, folder=folder)
 
 
 @OF_MANY
 @pytest.mark.parametrize("command", LONG)
 def test_whoever_has_read_enough_is_no_traceback(command: list[str], of_many: str, tmp_path: Path) -> None:
     with start(of_many, tmp_path, command) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
         assert process.stdout.read(1)
         process.stdout.close()
         assert process.stderr.read() == b""
@@ -291,7 +284,6 @@ def test_whoever_has_read_enough_is_no_traceback(command: list[str], of_many: st
 @pytest.mark.parametrize("command", LONG[:3])
 def test_ctrl_c_leaves_whole_lines_and_no_traceback(command: list[str], of_many: str, tmp_path: Path) -> None:
     with start(of_many, tmp_path, command) as process:
-        assert process.stdout is not None
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         rest, talk = process.communicate(timeout=30)

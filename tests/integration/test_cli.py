@@ -36,6 +36,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from credit_service.postgres.migrate import newest_version
 from support.credits import CREDITS, decide_events, environment, run_credits
+from support.forked import Piped, piped
 from support.stack import fresh_database
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Deployment:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def speak(self, *arguments: str) -> Piped[str]:
+        return piped(*arguments, environment=environment(**self.settings()), folder=self.folder)
 
     async def make_topics(self) -> KafkaConnection:
         connection = KafkaConnection(self.kafka_bootstrap_servers, "tests", self.topic_prefix)
@@ -430,9 +434,7 @@ async def test_nobody_reading_on_is_no_traceback(deployment: Deployment) -> None
 async def test_nobody_reading_an_account_is_no_traceback(deployment: Deployment) -> None:
     await with_an_account(deployment)
     for output in ("text", "json"):
-        with deployment.start("account", "show", "acme", "--output", output) as process:
-            assert process.stderr is not None
-            assert process.stdout is not None
+        with deployment.speak("account", "show", "acme", "--output", output) as process:
             process.stdout.close()
             assert await asyncio.to_thread(process.stderr.read) == ""
 
@@ -484,12 +486,11 @@ async def test_serve_says_which_address_it_cannot_have(deployment: Deployment) -
 
 
 async def test_serve_off_a_terminal_logs_json_and_ends_on_sigterm(nowhere: Deployment) -> None:
-    with nowhere.start("serve") as process:
-        assert process.stderr is not None
+    with nowhere.speak("serve") as process:
         first = json.loads(await asyncio.to_thread(process.stderr.readline))
         assert first["level"] == "warning"
         process.send_signal(signal.SIGTERM)
-        rest, _ = await asyncio.to_thread(process.communicate, timeout=30)
+        rest, _ = await asyncio.to_thread(process.communicate)
     assert (process.returncode, rest) == (0, "")
 
 

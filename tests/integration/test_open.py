@@ -38,6 +38,7 @@ from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits, run_credits_after
+from support.forked import Piped, piped
 from support.locks import waiting_for_a_lock
 from support.stack import fresh_database
 from support.wait import eventually
@@ -139,6 +140,10 @@ class Customers:
                 yield running
             finally:
                 running.kill()
+
+    def speak(self, *arguments: str) -> Piped[str]:
+        """Begins one that is told its rows."""
+        return piped("open", *arguments, environment=environment(**self.settings()), folder=self.folder)
 
     async def ask(self, query: str) -> list[tuple[Any, ...]]:
         async with connected(self.database_url) as connection:
@@ -363,23 +368,23 @@ async def test_the_same_file_once_more_has_no_second_effect_and_says_so(customer
 async def test_killed_in_the_middle_and_run_again_it_ends_as_one_run(
     customers: Customers, stack: Addresses, database_template: str
 ) -> None:
-    name = customers.write(many(200, 99))
-    with customers.start("-", "--format", "jsonl") as running:
+    name = customers.write(many(60, 99))
+    with customers.speak("-", "--format", "jsonl") as running:
         # The other half never comes, so that it cannot end before it is killed.
-        await feed(running, many(100, 99))
+        await feed(running, many(30, 99))
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
-    assert 0 < await customers.count("accounts") < 200
+        assert running.wait(COMMAND_SECONDS_MAX) == -signal.SIGKILL
+    assert 0 < await customers.count("accounts") < 60
 
     again = customers.told(name)
 
     assert again[0] == 0
     assert again[2]["opened_before"]["account"] > 0
-    assert again[2]["opened_before"]["account"] + again[2]["opened"]["account"] == 200
+    assert again[2]["opened_before"]["account"] + again[2]["opened"]["account"] == 60
     with fresh_database(stack.database_url, database_template) as url:
         unharmed = Customers(url, customers.folder)
-        assert unharmed.told(name)[2]["opened"] == {"account": 200, "purchase": 0, "prospect": 19_800}
+        assert unharmed.told(name)[2]["opened"] == {"account": 60, "purchase": 0, "prospect": 5_940}
         assert await unharmed.state() == await customers.state()
 
 
@@ -534,7 +539,7 @@ def test_a_database_that_is_away_from_the_start_is_one_line(tmp_path: Path) -> N
 # --- ends
 
 
-async def feed(running: subprocess.Popen[str], rows: Iterable[Fields]) -> None:
+async def feed(running: subprocess.Popen[str] | Piped[str], rows: Iterable[Fields]) -> None:
     stdin = cast("IO[str]", running.stdin)
     stdin.writelines(json.dumps(row) + "\n" for row in rows)
     stdin.flush()
@@ -558,7 +563,7 @@ async def test_stdin_is_read_to_its_end(customers: Customers) -> None:
 
 async def test_a_database_that_goes_away_ends_it_with_how_far_it_came(customers: Customers, stack: Addresses) -> None:
     name = urlsplit(customers.database_url).path.strip("/")
-    with customers.start("-", "--format", "jsonl") as running:
+    with customers.speak("-", "--format", "jsonl") as running:
         await feed(running, first_rows())
         await eventually(lambda: customers.count("accounts"))
         async with connected(stack.database_url) as elsewhere:
@@ -575,13 +580,13 @@ async def test_a_database_that_goes_away_ends_it_with_how_far_it_came(customers:
 
 
 async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> None:
-    with customers.start("-", "--format", "jsonl") as running:
+    with customers.speak("-", "--format", "jsonl") as running:
         await feed(running, first_rows())
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGINT)
         # Its stdin stays open.
         running.wait(COMMAND_SECONDS_MAX)
-        err = cast("IO[str]", running.stderr).read()
+        err = running.stderr.read()
 
     assert running.returncode == 130
     assert "opened                2000           0           0\n" in err
@@ -594,7 +599,7 @@ async def test_ctrl_c_lets_the_batch_in_hand_end(customers: Customers) -> None:
         lock = connection.transaction()
         await lock.start()
         await connection.execute("LOCK TABLE credits.accounts IN EXCLUSIVE MODE")
-        with customers.start(name) as running:
+        with customers.speak(name) as running:
             await eventually(lambda: waiting_for_a_lock(connection))
             running.send_signal(signal.SIGINT)
             await lock.rollback()

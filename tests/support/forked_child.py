@@ -5,11 +5,12 @@ A module of its own: every child imports it anew, so it imports next to nothing.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credit_local_stack.process import die_with_parent
 
@@ -17,8 +18,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+
+def taken(descriptor: Any) -> int:
+    """One end of a pipe, as the child has it."""
+    number: int = descriptor.detach()
+    return number
+
+
 def be_credits(
-    arguments: tuple[str, ...], environment: dict[str, str], folder: Path, stdout: Path, stderr: Path, first: str
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    folder: Path,
+    stdin: Path | int,
+    stdout: Path | int,
+    stderr: Path | int,
+    first: str,
 ) -> None:
     """What the child does: as the installed script, with what a new process would find."""
     if die := die_with_parent(signal.SIGKILL, parent=os.getppid()):
@@ -28,14 +44,16 @@ def be_credits(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, path in ((1, stdout), (2, stderr)):
-        with path.open("ab") as file:
-            os.dup2(file.fileno(), number)
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
+    for number, stream in ((0, stdin), (1, stdout), (2, stderr)):
+        descriptor = stream if isinstance(stream, int) else os.open(stream, os.O_RDONLY if number == 0 else _APPENDING)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     # Unbuffered or not, and in which encoding, was decided for the parent's.
     sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
+    if environment.get("PYTHONUNBUFFERED"):
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", 0, closefd=False), write_through=True)
+    else:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.argv = ["credits", *arguments]
 

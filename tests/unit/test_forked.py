@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL
+from asyncio.subprocess import DEVNULL, PIPE
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.credits import CREDITS, environment, run_credits
-from support.forked import Forked
+from support.forked import Forked, piped, piped_bytes
 from support.wait import eventually
 
 
@@ -67,7 +67,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 if __name__ == "__main__":
-    from support.forked import Forked
+    from support.forked import Forked, piped, piped_bytes
     waits, out = "import signal; signal.pause()", Path("out")
     forked = Forked("--help", environment={{}}, folder=Path.cwd(), stdout=out, stderr=out, first=waits)
     Path("pid").write_text(str(forked.pid))
@@ -86,3 +86,25 @@ async def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_one_that_is_spoken_with_does_as_the_installed_one(tmp_path: Path) -> None:
+    settings = environment(database_url="postgresql://u@127.0.0.1:1/credits", kafka_bootstrap_servers="127.0.0.1:1")
+    rows, command = '{"record": "account"\n', ["open", "-", "--format", "jsonl", "--output", "json"]
+    with subprocess.Popen(
+        [CREDITS, *command], env=settings, cwd=tmp_path, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+    ) as installed:
+        said = installed.communicate(rows)
+    with piped(*command, environment=settings, folder=tmp_path) as forked:
+        assert forked.communicate(rows) == said
+    assert forked.returncode == installed.returncode
+
+
+def test_nothing_of_what_it_says_unbuffered_waits(tmp_path: Path) -> None:
+    settings = environment(database_url="postgresql://u@127.0.0.1:1/credits", kafka_bootstrap_servers="127.0.0.1:1")
+    ended = "import sys, os; sys.stdout.write('x'); os._exit(7)"
+    with piped_bytes(
+        "--help", environment=settings | {"PYTHONUNBUFFERED": "1"}, folder=tmp_path, first=ended
+    ) as forked:
+        assert forked.communicate() == (b"x", b"")
+    assert forked.returncode == 7
