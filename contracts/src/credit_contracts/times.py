@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 _rfc3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 ).fullmatch
+_HOUR = slice(11, 13)
 _SECONDS = slice(17, 19)
 _OFFSET_CHARACTERS: Final = len("+00:00")
 
@@ -23,6 +24,9 @@ def parse_time(text: str) -> datetime:
         raise PydanticCustomError("time_not_rfc3339_with_zone", "not an RFC 3339 time with a zone")
     if text[_SECONDS] == "60":
         raise PydanticCustomError("time_leap_second", "a leap second cannot be kept")
+    if text[_HOUR] == "24":
+        # Python from 3.14 on would read it as the next day.
+        raise PydanticCustomError("time_does_not_exist", "no such date or time of day")
     try:
         # Python 3.11 reads a lower-case "t" but no lower-case "z".
         moment = datetime.fromisoformat(text if text[-1] != "z" else text.upper())

@@ -12,7 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from credit_service.application.tokens import Scope
 from credit_service.http.accounts import OPERATIONS, account_routes
-from credit_service.http.openapi import document, rendered
+from credit_service.http.counted import OTHER, STATUSES
+from credit_service.http.openapi import PROBLEMS, document, rendered
+from credit_service.http.problems import TITLES
 
 COMMITTED = Path(__file__).parents[3] / "service/openapi.json"
 DOCUMENT = document()
@@ -43,6 +45,11 @@ def test_every_operation_tells_of_every_problem() -> None:
         problems = {status: answer["$ref"] for status, answer in get["responses"].items() if status != "200"}
         assert set(problems) == {"400", "401", "403", "404", "413", "414", "431", "500", "503"}
         assert all(resolved(ref)["content"].keys() == {"application/problem+json"} for ref in problems.values())
+
+
+def test_every_status_that_is_answered_has_a_title_of_the_services_own() -> None:
+    assert [str(status) for status in TITLES] == [one for one in STATUSES if one not in ("200", OTHER)]
+    assert set(PROBLEMS) < set(TITLES)
 
 
 def test_every_schema_that_is_named_is_used() -> None:

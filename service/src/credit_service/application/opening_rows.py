@@ -236,8 +236,23 @@ def _cells(line: str) -> list[str]:
     # A row is a line: no field may hold a line break, and a quote that is left open spoils one row, not the rest.
     try:
         return next(csv.reader([line], strict=True), [])
-    except csv.Error as error:
-        raise _BadRow(f"not CSV: {error}") from None
+    except csv.Error:
+        raise _BadRow(f"not CSV: {_csv_fault(line)}") from None
+
+
+def _csv_fault(line: str) -> str:
+    """What is wrong with a line, found out by mending it: Python's words for it differ between its versions."""
+    mended = {
+        "a quote is left open": f'{line}"',
+        "a line break in a cell": line.replace("\r", " ").replace("\n", " "),
+    }
+    for fault, other in mended.items():
+        try:
+            next(csv.reader([other], strict=True), [])
+        except csv.Error:
+            continue
+        return fault
+    return "text behind a quote that closes a cell"
 
 
 def _value(name: str, cell: str) -> object:

@@ -7,8 +7,8 @@ from credit_service.cli.faults import WrongUse
 from credit_service.cli.output import say
 
 OFFSET_DIGITS_MAX = 18
-# Python takes more for a time: weeks, and rows of digits, of which nobody sees what they say.
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:]{5,8}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
+# Python takes more for a time: weeks, rows of digits, of which nobody sees what they say, and from 3.14 on 24:00.
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ](?!24)[0-9:]{5,8}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
 
 
 def instant_of(option: str, text: str) -> datetime:

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details."""
 
-from http import HTTPStatus
+from typing import Final
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -11,6 +11,20 @@ from credit_service.application.faults import AccessDenied
 
 log = structlog.get_logger(__name__)
 
+# Not those of Python, which says some otherwise from 3.13 on: the committed document has them.
+TITLES: Final = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
 
 class ProblemResponse(JSONResponse):
     """A problem with a status of its own and one sentence of detail."""
@@ -18,8 +32,7 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        title = HTTPStatus(status).phrase
-        super().__init__({"title": title, "status": status, "detail": detail}, status, headers)
+        super().__init__({"title": TITLES[status], "status": status, "detail": detail}, status, headers)
 
 
 async def refused(_: Request, error: Exception) -> Response:
