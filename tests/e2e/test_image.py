@@ -25,6 +25,7 @@ from support.wait import eventually
 
 COMMAND_SECONDS_MAX = 60
 USER = 10_001
+USER_NAME = next(one.value for one in stages()[-1] if "useradd" in one.value).split()[-1]
 READ_ONLY = """
 mount --bind "$1" /mnt
 mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -70,6 +71,8 @@ def environment(image: Path, database_url: str, kafka: str, topic_prefix: str) -
     own = environment_of(stages()[-1])
     # The image's own PATH stands at the place where it lies here.
     return own | {
+        # In the image the user has this name, by which a command knows who decides; the system here knows no such user.
+        "USER": USER_NAME,
         "PATH": f"{image / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin",
         f"{PREFIX}SECRETS_DIR": str(secrets),
         f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS": kafka,

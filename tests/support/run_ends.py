@@ -1,6 +1,7 @@
-"""What lets every run of the tests end: a test that hangs fails, a worker that dies ends the run, Ctrl-C is heard.
+"""What lets every run of the tests come to its end, and to the same one wherever it is started.
 
-A plugin, so that a small suite in `tests/unit/test_run_ends.py` can have it, too.
+A test that hangs fails, and a worker that dies ends the run. Signals are heard, and of the starter's terminal nothing
+is known. A plugin, so that a small suite in `tests/unit/test_run_ends.py` can have it, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 # What may stay ignored: the first two Python ignores by itself, the third whoever wants a run to outlive its terminal.
 _LEFT_ALONE = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP}
+# By these a terminal, or a CI system, says how output is to look there.
+_OF_A_TERMINAL = {
+    *("COLORTERM", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+}
 _GRACE_SECONDS = 60
 
 _STDERR = pytest.StashKey[int]()
@@ -37,6 +43,14 @@ def take_signals_back() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def forget_the_terminal() -> None:
+    """Let the commands that tests start find a usual terminal where they are given one."""
+    for name in _OF_A_TERMINAL & os.environ.keys():
+        del os.environ[name]
+    os.environ["TERM"] = "xterm"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     take_signals_back()
     # pytest does not capture it yet, and does so while a test runs.
@@ -46,6 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(config.stash[_STDERR])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart() -> None:
+    # pytest itself has asked about its terminal by now, and xdist has not started the workers yet.
+    forget_the_terminal()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

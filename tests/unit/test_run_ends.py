@@ -56,7 +56,7 @@ def test_later(number): pass
 """
 
 OF_THE_LATE = """
-import asyncio, signal, subprocess, sys
+import asyncio, os, signal, subprocess, sys
 import pytest
 async def test_waits_for_ever(): await asyncio.Event().wait()
 @pytest.mark.parametrize("number", range(6))
@@ -67,6 +67,10 @@ def test_hears_ctrl_c():
     assert subprocess.run([sys.executable, "-c", program], stderr=subprocess.DEVNULL).returncode == -signal.SIGINT
 def test_can_be_ended():
     assert subprocess.run(["sh", "-c", "kill -TERM $$"]).returncode == -signal.SIGTERM
+def test_knows_no_terminal():
+    assert os.environ["TERM"] == "xterm"
+    assert "GITHUB_ACTIONS" not in os.environ
+    assert "NO_COLOR" not in os.environ
 """
 
 OF_THE_DEAD_AT_THE_END = """
@@ -98,7 +102,7 @@ def run(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *ours, "--dist", "loadgroup", *options, "test_small.py"],
         cwd=folder,
-        env=kept | {"COLUMNS": "200"},
+        env=kept | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", "GITHUB_ACTIONS": "true"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,12 +136,12 @@ def ignore_what_ends() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def test_a_test_that_hangs_fails_alone_and_signals_are_heard_that_the_run_was_to_ignore(tmp_path: Path) -> None:
+def test_a_test_that_hangs_fails_alone_and_the_others_find_what_they_do_wherever_it_is_started(tmp_path: Path) -> None:
     code, said = run(tmp_path, OF_THE_LATE, "-n2", "--timeout=2", preexec_fn=ignore_what_ends)
 
     assert code == 1, said
     assert failed(said) == {"test_waits_for_ever"}
-    assert "1 failed, 8 passed" in said
+    assert "1 failed, 9 passed" in said
     assert re.search(r"FAILED .*Timeout", said)
 
 
