@@ -24,6 +24,7 @@ from support.clock import GRACE, Clock
 from support.in_memory import play
 from support.observed import read_topics
 from support.scenarios import BACKLOG_KNOWN_AT, Lies, Ordered, Passes, Scenario, Told, backlog, in_short, scenarios
+from support.small_bounds import UNSEEN, as_faults
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -72,6 +73,34 @@ async def test_the_service_in_memory_is_as_the_real_one(deployment: Deployment) 
         expected = [(m.place, m.key, m.value, m.headers) for m in in_memory.published]
         assert _published(from_kafka) == _published(expected)
         assert len({place for place, *_ in expected}) == len(expected) > len(sent)
+        assert await service.terminate() == 0
+
+
+async def test_nobody_sees_that_bounds_are_met(deployment: Deployment) -> None:
+    """The real one meets each of them all the time, the one in memory none."""
+    in_memory = CreditService(BACKLOG_KNOWN_AT, partitions=PARTITIONS, topic_prefix=deployment.prefix)
+    sent = backlog(11, accounts=3, events=40)
+    in_memory.send(*sent)
+    await deployment.make_topics(partitions=PARTITIONS)
+    async with (
+        Clock.replacing(deployment.database_url, BACKLOG_KNOWN_AT) as clock,
+        deployment.upstream() as upstream,
+        open_pool(deployment.database_url) as pool,
+    ):
+        await upstream.send(sent)
+        service = await deployment.start(faults=as_faults(**UNSEEN))
+        real = Real(deployment, pool, clock, upstream, taken_in=len(sent))
+        await real.settled(BACKLOG_KNOWN_AT)
+        events = [(one.data.account_id, one.source, one.id) for one in sent]
+        await real.agrees(in_memory, {name for name, *_ in events}, events)
+        await deployment.oracle().drained()
+        lies = await read_topics(deployment.kafka, deployment.prefix, (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC))
+        from_kafka = [(Place(*m.place), m.key, m.value, m.headers) for messages in lies.values() for m in messages]
+        assert _published(from_kafka) == _published((m.place, m.key, m.value, m.headers) for m in in_memory.published)
+        batches, published = ([line["events"] for line in service.logged(said)] for said in ("batch", "published"))
+        assert max(batches) <= UNSEEN["BATCH_RECORDS_MAX"]
+        assert max(published) <= UNSEEN["CLAIM_ROWS_MAX"]
+        assert sum(published) == len(in_memory.published)
         assert await service.terminate() == 0
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
@@ -20,7 +23,9 @@ from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
+from property.test_against_model import KNOWN
 from support.examples import examples
+from support.small_bounds import SMALL, read_by, small_bounds
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = "/tests"
@@ -103,3 +108,20 @@ class ServiceInMemoryAgainstModel(AccountMachine):
 
 TestServiceInMemoryAgainstModel = ServiceInMemoryAgainstModel.TestCase
 TestServiceInMemoryAgainstModel.settings = settings(max_examples=examples(40), stateful_step_count=40)
+
+
+def bounds_in_memory() -> list[Any]:
+    names = read_by("domain", "testing", "application/process.py", "application/expiry.py", "application/obey.py")
+    return [
+        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] if name in KNOWN else [])
+        for name in sorted(names)
+    ]
+
+
+@pytest.mark.parametrize("name", bounds_in_memory())
+def test_a_small_bound_does_not_show(name: str) -> None:
+    few = settings(max_examples=examples(24), stateful_step_count=40, phases=[Phase.generate, Phase.shrink])
+    if name in KNOWN:
+        few = settings(few, derandomize=True, phases=[Phase.generate], database=None, max_examples=20)
+    with small_bounds(**{name: SMALL[name]}):
+        run_state_machine_as_test(ServiceInMemoryAgainstModel, settings=few)
