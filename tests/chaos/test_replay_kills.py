@@ -5,106 +5,88 @@ Each run prints its seed; CHAOS_SEED=seed plays it again. The long form is `make
 
 from __future__ import annotations
 
-import os
-import random
-import signal
+from collections.abc import Callable, Sequence
 
-import asyncpg
 import pytest
 
+from chaos.armed import POINTS_OF_THE_LEDGER
+from chaos.faults import Fault
+from chaos.harness import Harness
+from chaos.plan import ROUNDS, chances, new_seed
+from chaos.replay_faults import BATCH, KillReplayAtPoint, KillReplayAtRandom
+from chaos.scene import Scene
 from support.observed import observe_ledger
-from support.replays import WHY, pass_over, replay, start_replay
+from support.replays import WHY, pass_over, replay
 from support.service import Deployment
 from support.traffic import random_traffic, slices
-from support.wait import eventually
 
-POINTS = ["before-transaction", "inside-transaction", "after-commit"]
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
-# Batches as small as this rate: so there is always something left to be killed in.
-RATE = 40
-DECIDED = "SELECT count(*) FROM credits.decisions"
+# For each kill, also when it comes late.
+BATCHES = 3
 
 
-def seeded(point: str) -> random.Random:
-    seed = os.environ.get("CHAOS_SEED") or f"{random.getrandbits(32):08x}"
-    print(f"CHAOS_SEED={seed}")  # noqa: T201 - shown when the test fails
-    return random.Random(f"{seed}:{point}")
-
-
-async def passed_over(deployment: Deployment, rng: random.Random, events: int) -> None:
+async def passed_over(deployment: Deployment, seed: str, events: int) -> None:
     """Traffic that the service believes to have read, and has not."""
-    await deployment.make_topics()
     async with deployment.upstream() as upstream:
         sent = []
-        for portion in slices(random_traffic(rng.getrandbits(32), events=events), 10):
+        for portion in slices(random_traffic(chances(seed, "traffic").getrandbits(32), events=events), 50):
             sent += await upstream.send(portion)
     await pass_over(deployment, sent)
 
 
-async def settle(deployment: Deployment) -> None:
+async def survives(scene: Scene, tell: Callable[[str], None], seed: str, faults: Sequence[Fault]) -> None:
+    async with Harness(scene, seed, tell).running(members=0) as harness:
+        await passed_over(scene.deployment, seed, events=len(faults) * BATCH * BATCHES)
+        for fault in faults:
+            async with harness.under(fault):
+                pass
+        await settle(harness)
+    harness.report.assert_all_over(len(faults))
+
+
+async def settle(harness: Harness) -> None:
     """A last replay decides what is left; a service publishes; then the oracle is asked, and all is replayed again."""
+    deployment = harness.scene.deployment
     last = await replay(deployment, *WHY)
     assert last.exit_code == 0
-    service = await deployment.start()
-    observed = await deployment.oracle().check()
+    await harness.scene.start()
+    observed = await harness.check()
     assert not observed.dead_letters
-    assert not observed.gaps
     assert {d["outcome"] for d in observed.decisions} >= {"charged", "refunded", "declined"}
     # Its timers may bring more about until then.
-    assert await service.terminate() == 0
+    await harness.end()
     before = await observe_ledger(deployment.database_url, deployment.prefix)
     again = await replay(deployment, *WHY)
     assert set(again.summary["fates"]) == {"duplicate"}
     assert await observe_ledger(deployment.database_url, deployment.prefix) == before
 
 
-async def killed_at_a_point(deployment: Deployment, point: str, rounds: int) -> None:
-    rng = seeded(point)
-    await passed_over(deployment, rng, events=max(300, rounds * 120))
-    for _ in range(rounds):
-        process = start_replay(deployment, "--rate", str(RATE), kill_at=f"{point}:{rng.randint(1, 2)}")
-        assert await process.wait() == -signal.SIGKILL
-    await settle(deployment)
+def at_points(seed: str, points: Sequence[str], rounds: int) -> list[Fault]:
+    rng = chances(seed, f"at {' '.join(points)}")
+    return [KillReplayAtPoint(point, rng.randint(1, 2)) for _ in range(rounds) for point in points]
 
 
-async def killed_at_random(deployment: Deployment, rounds: int) -> None:
-    rng = seeded("random")
-    # More than it can replay before it is killed, also when the kill comes late.
-    await passed_over(deployment, rng, events=max(1_200, rounds * 120))
-    connection = await asyncpg.connect(deployment.database_url)
-    try:
-        for _ in range(rounds):
-            enough = await connection.fetchval(DECIDED) + rng.randint(1, RATE)
-
-            async def has_decided(at_least: int = enough) -> bool:
-                return bool(await connection.fetchval(DECIDED) >= at_least)
-
-            process = start_replay(deployment, "--rate", str(RATE))
-            await eventually(has_decided)
-            process.send_signal(signal.SIGKILL)
-            assert await process.wait() == -signal.SIGKILL
-    finally:
-        await connection.close()
-    await settle(deployment)
+def at_random(seed: str, rounds: int) -> list[Fault]:
+    rng = chances(seed, "at random")
+    return [KillReplayAtRandom(rng.randint(1, BATCH)) for _ in range(rounds)]
 
 
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_replay_killed_at_a_point_twice(deployment: Deployment, point: str) -> None:
-    await killed_at_a_point(deployment, point, rounds=2)
-
-
-async def test_a_replay_killed_at_random_moments(deployment: Deployment) -> None:
-    await killed_at_random(deployment, rounds=3)
+async def test_a_replay_killed_at_random_moments_and_at_each_point_twice(
+    scene: Scene, tell: Callable[[str], None]
+) -> None:
+    seed = new_seed()
+    await survives(scene, tell, seed, [*at_random(seed, rounds=3), *at_points(seed, POINTS_OF_THE_LEDGER, rounds=2)])
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_replay_killed_at_a_point_many_times(deployment: Deployment, point: str) -> None:
-    await killed_at_a_point(deployment, point, ROUNDS)
+@pytest.mark.parametrize("point", POINTS_OF_THE_LEDGER)
+async def test_a_replay_killed_at_a_point_many_times(scene: Scene, tell: Callable[[str], None], point: str) -> None:
+    seed = new_seed()
+    await survives(scene, tell, seed, at_points(seed, [point], ROUNDS))
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-async def test_a_replay_killed_at_random_moments_many_times(deployment: Deployment) -> None:
-    await killed_at_random(deployment, ROUNDS)
+async def test_a_replay_killed_at_random_moments_many_times(scene: Scene, tell: Callable[[str], None]) -> None:
+    seed = new_seed()
+    await survives(scene, tell, seed, at_random(seed, ROUNDS))

@@ -57,7 +57,8 @@ async def replay(deployment: Deployment, *arguments: str, first: str = "", **set
     return Replayed(done.returncode, lines, summary, done.stderr)
 
 
-def start_replay(deployment: Deployment, *arguments: str, **settings: object) -> Forked:
+def start_replay(deployment: Deployment, *arguments: str, first: str = "", **settings: object) -> Forked:
+    """One that runs beside the test; `first` is Python that breaks some of its parts before it begins."""
     outputs = deployment.folder / f"replay-{secrets.token_hex(4)}"
     return Forked(
         *("replay", "--output", "json", *WHY, *arguments),
@@ -65,6 +66,7 @@ def start_replay(deployment: Deployment, *arguments: str, **settings: object) ->
         folder=deployment.folder,
         stdout=outputs.with_suffix(".out"),
         stderr=outputs.with_suffix(".err"),
+        first=first,
     )
 
 

@@ -1,0 +1,70 @@
+"""Fixtures of the runs under faults, and what they tell at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from chaos.scene import Scene
+from chaos.workload import SETTINGS
+from credit_local_stack import Stack
+from credit_service.postgres.migrate import migrate
+from support.service import Deployment
+
+_TOLD = "run under faults"
+
+
+@pytest.fixture(scope="session")
+def own_stack() -> Iterator[Stack]:
+    """Servers that nobody else needs."""
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def own_deployment(own_stack: Stack, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """On these servers."""
+    name = topic_prefix.rstrip("-")
+    connection = await asyncpg.connect(own_stack.database_url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    url = urlsplit(own_stack.database_url)._replace(path=f"/{name}").geturl()
+    await asyncio.to_thread(migrate, url)
+    async with Deployment(url, own_stack.bootstrap_servers, topic_prefix, tmp_path) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Shows it when the test fails, and in the summary of `make chaos`."""
+
+    def tell(table: str) -> None:
+        print(table)  # noqa: T201 - shown when the test fails
+        record_property(_TOLD, table)
+
+    return tell
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    return Scene(deployment, settings=SETTINGS)
+
+
+@pytest.fixture
+def own_scene(own_stack: Stack, own_deployment: Deployment) -> Scene:
+    return Scene(own_deployment, own_stack, SETTINGS)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A table for each run."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    told = [(one.nodeid, table) for one in reports for name, table in one.user_properties if name == _TOLD]
+    if told:
+        terminalreporter.section("faults: seconds since the run began, and from the heal to ready and without lag")
+    for test, table in told:
+        terminalreporter.write_line(f"{test}\n{table}\n")
