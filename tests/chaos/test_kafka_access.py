@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chaos.access_faults import LoginRevoked
+from chaos.harness import Harness
+from chaos.plan import new_seed
+from chaos.scene import Scene
 from credit_service.kafka.rights import rights
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (
     connection_of,
     each_is_told_and_taken_up_again,
-    generated,
     published,
-    says,
     secured_deployment,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("secured-kafka"), pytest.mark.timeout(900)]
@@ -35,22 +38,21 @@ async def test_every_right_that_is_taken_away_is_told_and_taken_up_again(
 
 
 async def test_a_login_that_is_revoked_while_the_service_runs_is_told_and_taken_up_again(
-    database_url: str, secured_broker: SecuredBroker, topic_prefix: str, tmp_path: Path
+    database_url: str,
+    secured_broker: SecuredBroker,
+    topic_prefix: str,
+    tmp_path: Path,
+    tell: Callable[[str], None],
 ) -> None:
     async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
         needed = rights(connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
         await secured_broker.allow(SERVICE, needed)
         service = await (await deployment.start()).ready()
         await each_is_told_and_taken_up_again(deployment, secured_broker, service, [])
-        secured_broker.set_password(SERVICE, None)
-        try:
-            # Connections that are there outlive the login.
-            secured_broker.stack.restart_kafka()
-            await says(service, "refuses the login of credit-service by SCRAM-SHA-512", within_seconds=60)
-            async with deployment.upstream() as upstream:
-                await upstream.send([generated(1)])
-        finally:
-            secured_broker.set_password(SERVICE, SERVICE_PASSWORD)
+        harness = Harness(Scene(deployment, members=[service]), new_seed(), tell)
+        async with harness.under(LoginRevoked(secured_broker)):
+            pass
+        tell(harness.report.table())
         await service.ready()
         await published(service, 3)
         assert await service.terminate() == 0
