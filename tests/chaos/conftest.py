@@ -15,6 +15,7 @@ from chaos.workload import SETTINGS
 from credit_local_stack import Stack
 from credit_service.postgres.migrate import migrate
 from support.service import Deployment
+from support.stack import in_memory
 
 _TOLD = "run under faults"
 
@@ -22,7 +23,7 @@ _TOLD = "run under faults"
 @pytest.fixture(scope="session")
 def own_stack() -> Iterator[Stack]:
     """Servers that nobody else needs."""
-    with Stack() as stack:
+    with Stack(scratch=in_memory()) as stack:
         yield stack
 
 

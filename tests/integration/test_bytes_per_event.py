@@ -19,6 +19,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.migrate import migrate
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
+from support.stack import in_memory
 
 BYTES_PER_EVENT_MAX = 600
 
@@ -89,7 +90,7 @@ def own_database_url() -> Iterator[str]:
     """On a server that nobody else writes to: while a transaction that wrote something is open, in whichever database,
     rows that are updated take new room in all of them.
     """
-    with Stack() as stack:
+    with Stack(scratch=in_memory()) as stack:
         migrate(stack.database_url)
         yield stack.database_url
 
