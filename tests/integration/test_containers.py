@@ -30,23 +30,9 @@ def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> No
     of_its_own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     tests = ["tests/integration/test_ids.py", "tests/chaos/test_outages.py", "tests/unit/test_wait.py"]
 
+    chosen = ("-n", "1", "--dist", "loadgroup", "-v", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-n",
-            "1",
-            "--dist",
-            "loadgroup",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:schemathesis",
-            "-m",
-            "",
-            *tests,
-        ],
+        [sys.executable, "-m", "pytest", *chosen, *tests],
         cwd=ROOT,
         env=of_its_own | NOBODY | CHOICE,
         capture_output=True,
@@ -60,6 +46,7 @@ def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> No
     skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
     assert any(REASON in line for line in skipped), done.stdout
     assert any("needs a local stack of its own, and CREDITS_STACK is testcontainers" in line for line in skipped)
+    assert "@own_stack" in done.stdout, "tests of a group go to one worker"
     assert "Traceback" not in done.stdout + done.stderr
 
 
