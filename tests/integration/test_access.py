@@ -511,7 +511,7 @@ async def without(connection: Connection, privilege: str, role: str) -> AsyncIte
 
 
 async def test_what_is_denied_is_waited_for_and_no_dead_letter(deployment: Deployment) -> None:
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     with logins(deployment.database_url) as users:
         token = json.dumps([ALL.entry()])
         service = await (await deployment.start(**users.settings(), http_tokens=token)).ready()

@@ -192,7 +192,7 @@ async def test_wrong_use_is_one_line_and_changes_nothing(commands: Commands, con
 
 
 async def test_adjustments_while_the_service_runs_keep_every_promise(deployment: Deployment) -> None:
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     service = await deployment.start()
     at = NOW - timedelta(hours=1)
     async with deployment.upstream() as upstream:

@@ -363,7 +363,7 @@ async def test_no_password_comes_out_however_the_start_fails(deployment: Deploym
         assert done.returncode in (1, 2)
         return done.stdout + done.stderr
 
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     crashes = await deployment.start(faults=FAULT_AT_THE_START, database_url=wrong)
     assert await crashes.ended() == 1
     by_database = await deployment.start(database_url=wrong, log_level="debug")

@@ -82,7 +82,7 @@ async def played(deployment: Deployment) -> AsyncIterator[Deployment]:
 
 async def play(deployment: Deployment) -> None:
     """What the examples speak of: charges up to number 7, which a person is asked about, and dead letters."""
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     (deployment.folder / "customers.csv").write_text(CUSTOMERS)
     told: list[IncomingData] = [
         PlanChanged(account_id="acme", plan_id="pro", monthly_credits=500),

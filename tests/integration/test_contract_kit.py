@@ -208,7 +208,7 @@ async def test_fields_of_a_newer_contract_are_taken_and_a_field_that_lacks_is_a_
     deployment: Deployment,
 ) -> None:
     newer = {"region": "eu", "score": 1.5, "tags": ["a", {"b": None}], "vendor": {"name": "x"}}
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     service = await deployment.start()
     await change_plan(deployment, 5, datetime.now(UTC) - timedelta(days=1))
     async with deployment.upstream() as upstream:

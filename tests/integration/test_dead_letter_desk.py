@@ -722,7 +722,7 @@ async def test_wrong_use_is_one_line_and_changes_nothing(at: Desk) -> None:
 
 
 async def test_what_was_retried_while_the_service_runs_keeps_every_promise(deployment: Deployment) -> None:
-    await deployment.make_topics()
+    await deployment.make_topics(partitions=1)
     async with Clock.replacing(deployment.database_url, NOW) as clock, deployment.upstream() as upstream:
         service = await deployment.start()
         await upstream.send([plan(NOW - timedelta(days=1), monthly=3)])

@@ -300,7 +300,7 @@ async def played(deployment: Deployment) -> Deployment:
     """A deployment that has decided some traffic, and is left alone."""
     await deployment.make_topics()
     async with deployment.upstream() as upstream:
-        await upstream.send(random_traffic(4, events=600))
+        await upstream.send(random_traffic(4, events=300))
         await upstream.send(overtaken())
         await upstream.send_raw("email-bounced", b"not json")
     service = await deployment.start()
