@@ -7,8 +7,8 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from support.foreign.at_rest import flip_a_byte
 from support.locks import waiting_for_a_lock
-from support.raw_batches import flip_a_byte
 from support.topics import group_members
 from support.wait import eventually
 

@@ -14,7 +14,8 @@ from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
 from credit_contracts.topics import partition_for
 from support.clock import Clock
-from support.raw_batches import batch_with_header_name, produce_batch
+from support.foreign.batches import with_header_name
+from support.foreign.wire import append
 from support.reconciled import reconcile
 from support.replays import WHY, replay
 from support.topics import delete_records
@@ -50,8 +51,8 @@ async def produce_unreadable(deployment: Deployment, one: Event[IncomingData]) -
     """Sends it with one header more that cannot be read; its place."""
     record, topic = encode(one), deployment.topic(one.type)
     number = partition_for(one.data.account_id.encode(), PARTITIONS)
-    batch = batch_with_header_name(b"\xff\xfe", record.value, record.headers, record.key)
-    return topic, number, await produce_batch(deployment.kafka, topic, number, batch)
+    batch = with_header_name(b"\xff\xfe", record.value, record.headers, record.key)
+    return topic, number, await append(deployment.kafka, topic, number, batch)
 
 
 def account_of(number: int, name: str = "of") -> str:

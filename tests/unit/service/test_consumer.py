@@ -24,7 +24,7 @@ from aiokafka.structs import ConsumerRecord
 
 from credit_service.kafka import consumer as consumer_module
 from credit_service.kafka.consumer import HandOverConsumer, is_of_bytes
-from support.raw_batches import batch_with_header_name, with_right_checksum
+from support.foreign.batches import with_header_name, with_right_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -222,17 +222,15 @@ def of_a_control_batch() -> bytes:
     ).build()
     batch = bytearray(built)
     batch[22] |= 0x20
-    return with_right_checksum(batch)
+    return with_right_checksum(bytes(batch))
 
 
 @pytest.mark.parametrize(
     ("batch", "kind"),
     [
         pytest.param(of_a_control_batch(), KafkaError, id="a control batch without its marker"),
-        pytest.param(batch_with_header_name(b"\xff", b"", [], b""), UnicodeDecodeError, id="a name that is not UTF-8"),
-        pytest.param(
-            batch_with_header_name(b"name", b"", [], b"")[:-1] + b"\xff", CorruptRecordException, id="a checksum"
-        ),
+        pytest.param(with_header_name(b"\xff", b"", [], b""), UnicodeDecodeError, id="a name that is not UTF-8"),
+        pytest.param(with_header_name(b"name", b"", [], b"")[:-1] + b"\xff", CorruptRecordException, id="a checksum"),
     ],
 )
 def test_what_aiokafka_says_of_bytes_is_taken_for_that(batch: bytes, kind: type[Exception]) -> None:

@@ -1,0 +1,30 @@
+"""What a service that is written with kafka-python sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka import KafkaProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.foreign.librdkafka import Sent
+
+_SECONDS_MAX = 30
+
+
+def send(kafka: str, codec: str, records: Iterable[Sent]) -> None:
+    """Sends them, packed with that codec; returns once the broker has them. A partition of -1 is the key's own."""
+    producer = KafkaProducer(
+        bootstrap_servers=kafka, compression_type=None if codec == "none" else codec, linger_ms=50, acks="all"
+    )
+    try:
+        futures = [
+            producer.send(topic, value, key, list(headers), None if partition < 0 else partition)
+            for topic, partition, key, value, headers in records
+        ]
+        for future in futures:
+            future.get(_SECONDS_MAX)
+    finally:
+        producer.close()
