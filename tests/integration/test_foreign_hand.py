@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from credit_local_stack import Addresses
 
+pytestmark = pytest.mark.xdist_group("foreign-hand")
+
 ONE = RawRecord(b"value", b"key", [(b"name", b"content")])
 _ATTRIBUTES = slice(21, 23)
 

@@ -75,6 +75,9 @@ BATCHES: dict[str, bytes] = {
     "header-name-not-utf8": with_name_not_utf8("header-name-not-utf8"),
     **{f"bomb-{codec}": bomb(codec, BOMB_BYTES) for codec in CODECS[1:]},
 }
+# One worker, so that there is one service.
+pytestmark = pytest.mark.xdist_group("foreign-messages")
+
 NUMBERS = {name: number for number, name in enumerate([*BATCHES, "aborted", "open"])}
 DECIDED = [name for name in BATCHES if name.startswith("codec-")] + ["no-timestamp", "year-1970", "key-not-utf8"]
 LETTERS = {"flipped": "not-json"} | {f"bomb-{c}": "too-large" for c in CODECS[1:]}
