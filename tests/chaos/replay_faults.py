@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from support.replays import start_replay
+from support.small_bounds import as_faults
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 BATCH = 40
 """So many messages are replayed at once: so there is always something left to be killed in."""
 
-_IN_SMALL_BATCHES = f"from credit_service.application import replay; replay.BATCH_RECORDS_MAX = {BATCH}"
+_IN_SMALL_BATCHES = as_faults(REPLAY_BATCH_RECORDS_MAX=BATCH)
 # Slow enough that the kill comes in time, and quick enough over what was replayed before.
 _RATE = ("--rate", "400")
 _DECIDED = "SELECT count(*) FROM credits.decisions"

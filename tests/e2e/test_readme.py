@@ -207,9 +207,9 @@ def test_the_settings_are_the_code() -> None:
 
 
 def _default(field: FieldInfo) -> str:
-    if field.default_factory is not None:
+    if field.default_factory_takes_validated_data:
         return "`CREDITS_DATABASE_URL`"
-    default = field.default
+    default = field.get_default(call_default_factory=True)
     if isinstance(default, LateRefund):
         return f"`{default.kind}`"
     if default in ("", None, ()):

@@ -22,6 +22,7 @@ from support.observed import INCOMING, OUTGOING, read_topics
 from support.replays import WHY, pass_over, replay, settings_of, start_replay
 from support.service import Deployment
 from support.small import BEGAN, fill, generated, plan
+from support.small_bounds import as_faults
 from support.topics import admin, delete_records
 from support.traffic import event, random_traffic, slices
 from support.wait import eventually
@@ -193,7 +194,7 @@ async def test_a_message_that_was_passed_over_is_decided_once(small: Deployment,
 
 def in_batches_of(records: int) -> str:
     """What a replay executes first, to take so many messages at a time."""
-    return f"from credit_service.application import replay; replay.BATCH_RECORDS_MAX = {records}"
+    return as_faults(REPLAY_BATCH_RECORDS_MAX=records)
 
 
 async def test_it_is_decided_under_the_rules_of_the_settings(small: Deployment, connection: Any) -> None:

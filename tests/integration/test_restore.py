@@ -23,6 +23,7 @@ from support.locks import waiting_for_a_lock
 from support.observed import CHANGES, DECLINES, Message, Observed
 from support.promises import violations
 from support.service import Deployment
+from support.small_bounds import as_faults
 from support.topics import delete_records, make_topic, remove_topics
 from support.traffic import Sent, event, random_traffic
 from support.wait import eventually
@@ -166,10 +167,7 @@ async def test_a_log_without_its_beginning_is_a_recorded_gap_and_an_error(deploy
         assert await service.terminate() == 0
 
 
-READS_LITTLE_AHEAD = """
-from credit_service import bounds
-bounds.BUFFERED_BYTES_MAX, bounds.FETCH_BYTES_MAX_PER_PARTITION = 100_000, 10_000
-"""
+READS_LITTLE_AHEAD = as_faults(BUFFERED_BYTES_MAX=100_000, FETCH_BYTES_MAX_PER_PARTITION=10_000)
 
 
 async def test_retention_that_overtakes_a_running_service_is_a_recorded_gap(deployment: Deployment) -> None:

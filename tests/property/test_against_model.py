@@ -83,9 +83,9 @@ class StoryInPortions(Story):
     commands_without_effect_in_one_go: ClassVar[bool] = True
 
     def batch(self, inputs: Sequence[Input]) -> Decided:
-        if isinstance(inputs[0], Command) and self.commands_without_effect_in_one_go and not self._has_effect(inputs):
-            return super().batch(inputs)
         whole, left = Decided(), list(inputs)
+        if isinstance(inputs[0], Command) and self.commands_without_effect_in_one_go and not self._has_effect(inputs):
+            whole, left = super().batch(inputs), []
         while left:
             accounts = self.rows.load(left, unparked_max=self.rules.unparked_max)
             portion = next_portion(accounts, left, self.now)
