@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from support.foreign.at_rest import flip_a_byte
 from support.locks import waiting_for_a_lock
+from support.patience import patience
 from support.topics import group_members
 from support.wait import eventually
 
@@ -38,6 +39,12 @@ class Fault(Protocol):
     async def heal(self, scene: Scene) -> None: ...
 
 
+async def _first_of(ends: set[asyncio.Task[int]]) -> set[asyncio.Task[int]]:
+    """Those that have ended; none if that takes long."""
+    ended, _ = await asyncio.wait(ends, timeout=patience(_SENT_AGAIN_SECONDS), return_when="FIRST_COMPLETED")
+    return ended
+
+
 @dataclass
 class KillAtPoint:
     """SIGKILL, as by a power cut, of whichever member comes to a named point of an event's way first."""
@@ -52,12 +59,10 @@ class KillAtPoint:
     async def inject(self, scene: Scene) -> None:
         scene.trigger.arm(self.point, self.count)
         loop = asyncio.get_running_loop()
-        until = loop.time() + _POINT_SECONDS_MAX
+        until = loop.time() + patience(_POINT_SECONDS_MAX)
         ends = {asyncio.create_task(member.ended(_POINT_SECONDS_MAX)) for member in scene.members}
         try:
-            while not (
-                ended := (await asyncio.wait(ends, timeout=_SENT_AGAIN_SECONDS, return_when="FIRST_COMPLETED"))[0]
-            ):
+            while not (ended := await _first_of(ends)):
                 assert loop.time() < until, f"nobody came to {self.point}"
                 # All was decided before the point came so often.
                 await scene.send_more(20)

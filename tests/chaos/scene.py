@@ -13,6 +13,7 @@ import asyncpg
 from chaos.armed import Trigger
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from support.observed import Observed, Progress
+from support.patience import patience
 from support.traffic import event
 from support.wait import eventually
 
@@ -102,7 +103,7 @@ class Scene:
     async def connect(self) -> Connection:
         """A session that may write, whatever others may."""
         settings = {"default_transaction_read_only": "off"}
-        return await asyncpg.connect(self.deployment.database_url, timeout=10, server_settings=settings)
+        return await asyncpg.connect(self.deployment.database_url, timeout=patience(10), server_settings=settings)
 
     async def well(self, within_seconds: float) -> None:
         """Waits until every member is ready and the lag is zero."""

@@ -20,6 +20,7 @@ from credit_contracts.schemas import schema
 from credit_contracts.schemas.check import breaks, breaks_of
 from credit_contracts.schemas.compatibility import breaks_for_consumers, breaks_for_producers
 from support.examples import examples
+from support.patience import patience
 
 WRITERS, READERS = "old writers", "old readers"
 IN, OUT = "plan-changed", "balance-changed"
@@ -218,7 +219,7 @@ def edit(tmp_path: Path) -> Callable[[str, str], Path]:
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "credit_contracts.schemas", *arguments]
     env = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=patience(60), check=False)
 
 
 OPTIONAL_SEATS = 'seats: Annotated[Amount | None, Field(description="Unchanged when absent.")] = None'

@@ -38,6 +38,7 @@ from credit_service.domain.command import CommandType
 from credit_service.domain.decide import AHEAD_MAX
 from credit_service.domain.recompute import TIMERS
 from credit_service.testing import CreditService
+from support.patience import patience
 from support.readme import README, programs, snippets
 
 RUNS_ON = (
@@ -82,7 +83,9 @@ def test_its_test_on_the_service_in_memory_passes_and_loads_no_client_of_a_serve
     run = f"import pytest, sys; sys.modules.update(dict.fromkeys({RUNS_ON})); sys.exit(pytest.main(['-qWerror']))"
     alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-c", run]
-    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=patience(60), check=False
+    )
     assert (done.returncode, done.stdout.splitlines()[-1][:8]) == (0, "1 passed"), done.stdout + done.stderr
 
 

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import credit_contracts
+from support.patience import patience
 from support.readme import CONTRACTS, programs
 
 PRODUCER = """
@@ -68,7 +69,7 @@ def needed(name: str) -> set[str]:
 
 
 def run(*command: str, folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=patience(120), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -120,7 +121,9 @@ def test_strict_type_checker_knows_what_is_right_and_what_is_wrong(python: Path,
     (tmp_path / "forgotten.py").write_text(forgotten)
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "--no-error-summary"]
     files = sorted(str(file.name) for file in tmp_path.glob("*.py"))
-    done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(
+        [*command, *files], cwd=tmp_path, capture_output=True, text=True, timeout=patience(170), check=False
+    )
     told = {file: [line for line in done.stdout.splitlines() if line.startswith(f"{file}:")] for file in files}
     assert (told.pop("producer.py"), told.pop("balances.py"), done.stderr) == ([], [], ""), done.stdout
     (unreachable,) = told.pop("forgotten.py")
@@ -137,5 +140,5 @@ def test_programs_of_the_readme_pass_a_strict_type_checker(tmp_path: Path, cache
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\n[mypy-aiokafka.*]\nignore_missing_imports = true\n")
     kept = cache.mkdir("mypy-of-the-readme")
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(kept), *sorted(programs())]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patience(170), check=False)
     assert (done.stdout, done.stderr) == ("", "")

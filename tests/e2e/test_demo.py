@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import patience
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
 
@@ -68,7 +69,7 @@ def run(arguments: list[str], environment: dict[str, str]) -> subprocess.Complet
         cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,
-        timeout=SECONDS_MAX,
+        timeout=patience(SECONDS_MAX),
         check=False,
     )
 
@@ -126,7 +127,7 @@ def test_ctrl_c_leaves_nothing_running(environment: dict[str, str], number: sign
         (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
         said = demo.stdout.read()
 
-        assert demo.wait(60) == 130, said
+        assert demo.wait(patience(60)) == 130, said
     assert said.endswith("interrupted\n")
     asyncio.run(eventually(lambda: not group_exists(demo.pid), within_seconds=30, what="its processes to be gone"))
     assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ import pytest
 
 from credit_service.settings import PREFIX
 from support.dockerfile import ROOT, build_below, environment_of, stages
+from support.patience import patience
 from support.ports import next_port
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
@@ -94,7 +95,9 @@ def confined(image: Path, *, has_tmp: bool = True) -> list[str]:
     as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if reached_by_others(python) else []
     in_there = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(image.parent), "yes" * has_tmp, *as_user]
     tried = [*in_there, str(python), "-c", ""]
-    may_mount = subprocess.run(tried, capture_output=True, check=False, timeout=COMMAND_SECONDS_MAX).returncode == 0
+    may_mount = (
+        subprocess.run(tried, capture_output=True, check=False, timeout=patience(COMMAND_SECONDS_MAX)).returncode == 0
+    )
     return in_there if may_mount else as_user
 
 
@@ -112,7 +115,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=COMMAND_SECONDS_MAX,
+        timeout=patience(COMMAND_SECONDS_MAX),
     )
 
 
@@ -122,7 +125,7 @@ def test_it_holds_what_the_bill_of_materials_says_and_nothing_else(image: Path) 
         capture_output=True,
         text=True,
         check=True,
-        timeout=COMMAND_SECONDS_MAX,
+        timeout=patience(COMMAND_SECONDS_MAX),
     ).stdout
     names = {line.partition("==")[0].partition(" @")[0] for line in listed.splitlines()}
 
@@ -131,7 +134,7 @@ def test_it_holds_what_the_bill_of_materials_says_and_nothing_else(image: Path) 
         capture_output=True,
         text=True,
         check=True,
-        timeout=COMMAND_SECONDS_MAX,
+        timeout=patience(COMMAND_SECONDS_MAX),
     ).stdout
     runtime = set(re.findall(r"^([a-z0-9-]+)==", told, re.MULTILINE))
 
@@ -160,7 +163,7 @@ async def test_it_serves_with_nowhere_to_write_and_ends_when_asked(
         await eventually(is_ready, within_seconds=COMMAND_SECONDS_MAX)
         await eventually(lambda: run(*ask, image=image, environment=environment, has_tmp=False).returncode == 0)
         service.terminate()
-        async with asyncio.timeout(COMMAND_SECONDS_MAX):
+        async with asyncio.timeout(patience(COMMAND_SECONDS_MAX)):
             _, said = await service.communicate()
         assert service.returncode == 0, said.decode()
         assert run(*ask, image=image, environment=environment).returncode != 0

@@ -30,6 +30,7 @@ from credit_service.http.health import health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.credits import CREDITS, run_credits
+from support.patience import VARIABLE, patience
 from support.ports import next_port
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
@@ -157,7 +158,7 @@ def _curl(command: str, environment: dict[str, str]) -> subprocess.CompletedProc
     *headers, url = shlex.split(command.replace("$TOKEN", environment.get("TOKEN", "")))[1:]
     url = url.replace(":8080/", f":{environment['CREDITS_HTTP_PORT']}/")
     url = url.replace(":8081/", f":{environment['CREDITS_HEALTH_PORT']}/")
-    answer = httpx.get(url, headers=dict(header.split(": ", 1) for header in headers[1::2]), timeout=5)
+    answer = httpx.get(url, headers=dict(header.split(": ", 1) for header in headers[1::2]), timeout=patience(5))
     return subprocess.CompletedProcess(command, 0 if answer.is_success else 1, answer.text, "")
 
 
@@ -169,20 +170,20 @@ def serving(environment: dict[str, str], folder: Path) -> Iterator[None]:
     ):
         try:
             ready = f"http://127.0.0.1:{environment['CREDITS_HEALTH_PORT']}/readyz"
-            deadline = time.monotonic() + SECONDS_MAX
+            deadline = time.monotonic() + patience(SECONDS_MAX)
             while not _is_ready(ready):
                 assert time.monotonic() < deadline, (folder / "serve.log").read_text()
                 time.sleep(0.1)
             yield
             service.terminate()
-            assert service.wait(SECONDS_MAX) == 0
+            assert service.wait(patience(SECONDS_MAX)) == 0
         finally:
             service.kill()
 
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).is_success
+        return httpx.get(url, timeout=patience(2)).is_success
     except httpx.TransportError:
         return False
 
@@ -218,7 +219,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR_VARIABLE, CHOICE}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR_VARIABLE, CHOICE, VARIABLE}
 
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", README)) <= known
 

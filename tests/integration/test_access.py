@@ -25,6 +25,7 @@ from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
 from support.access import ROLES, Logins, database_of_its_own, expected, logins
 from support.credits import decide_events, run_credits
+from support.patience import patience
 from support.plain_http import http_client
 from support.service import Deployment, ServiceProcess
 from support.stack import with_database
@@ -411,7 +412,7 @@ async def test_the_service_finds_nothing_hostile(hostile: Connection, users: Log
             await session.execute("SELECT octet_length('met first')")
     at = BEGAN
     # What strikes is a fault of the database, and would be waited out for ever.
-    async with asyncio.timeout(DECIDED_SECONDS_MAX):
+    async with asyncio.timeout(patience(DECIDED_SECONDS_MAX)):
         await decide_events(
             users.service,
             event(PlanChanged(account_id="hostile", plan_id="p", monthly_credits=5), at),
@@ -531,7 +532,7 @@ async def test_what_is_denied_is_waited_for_and_no_dead_letter(deployment: Deplo
             await deployment.oracle().drained()
 
             async with without(superuser, "SELECT ON credits.accounts", "credits_reader"):
-                async with http_client(headers=BEARER, timeout=60) as client:
+                async with http_client(headers=BEARER, timeout=patience(60)) as client:
                     answer = await client.get(f"http://127.0.0.1:{service.http_port}/v1/accounts/a")
                 assert (answer.status_code, answer.json()["detail"]) == (503, "the database denies access")
 

@@ -24,6 +24,7 @@ from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.schema import schema_problem
 from support.credits import decide_events, run_credits
+from support.patience import patience
 from support.stack import in_a_loop_of_its_own, with_database
 from support.tls import tls_before
 from support.traffic import event
@@ -117,7 +118,7 @@ async def test_a_role_that_another_database_makes_at_this_moment_is_taken(clean:
         for role in ROLES:
             await elsewhere.execute(f"CREATE ROLE {role} NOLOGIN")
         migration = asyncio.create_task(asyncio.to_thread(migrate, with_database(clean, "made_one")))
-        await elsewhere.execute(COMMIT_ONCE_AWAITED, timeout=60)
+        await elsewhere.execute(COMMIT_ONCE_AWAITED, timeout=patience(60))
         assert "20261125000006" in await migration
     async with connected(with_database(clean, "made_one")) as superuser:
         assert await superuser.fetchval("SELECT has_table_privilege('credits_reader', 'credits.entries', 'SELECT')")

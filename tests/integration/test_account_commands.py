@@ -24,6 +24,7 @@ from support.credits import environment, run_credits
 from support.explained import Ledger, ledger_of, records_of
 from support.forked import Piped, piped_bytes
 from support.observed import Row, observe_ledger
+from support.patience import patience
 from support.stack import fresh_database, in_a_loop_of_its_own
 from support.traffic import event, month_of_traffic
 
@@ -277,7 +278,7 @@ def test_whoever_has_read_enough_is_no_traceback(command: list[str], of_many: st
         process.stdout.close()
         assert process.stderr.read() == b""
         # What the library makes of a closed pipe; the shell's own code would do as well.
-        assert process.wait(30) in (1, 141)
+        assert process.wait(patience(30)) in (1, 141)
 
 
 @OF_MANY
@@ -286,6 +287,6 @@ def test_ctrl_c_leaves_whole_lines_and_no_traceback(command: list[str], of_many:
     with start(of_many, tmp_path, command) as process:
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        rest, talk = process.communicate(timeout=30)
+        rest, talk = process.communicate(timeout=patience(30))
     assert (process.returncode, talk) == (130, b"")
     assert rest.endswith(b"\n")

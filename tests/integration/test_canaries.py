@@ -23,6 +23,7 @@ from support.canaries import BIRD, email, flown, secret, tables
 from support.collector import Collector, collecting
 from support.credits import run_credits
 from support.observed import CHANGES, DECLINES, INCOMING, Observed
+from support.patience import patience
 from support.plain_http import http_client
 from support.secured import SecuredBroker
 from support.service import Deployment, ServiceProcess
@@ -253,7 +254,7 @@ async def asked(service: ServiceProcess) -> dict[str, str]:
     }
     answers = {}
     wrong = {"Authorization": f"Bearer {TOKEN[:-1]}y"}
-    async with http_client(headers=given, timeout=60) as client:
+    async with http_client(headers=given, timeout=patience(60)) as client:
         for port, paths in ((service.http_port, api), (service.health_port, health)):
             for n, path in enumerate(paths):
                 for method, added in (("GET", {}), ("POST", {}), ("GET", wrong)):
@@ -382,7 +383,7 @@ async def test_no_password_comes_out_however_the_start_fails(deployment: Deploym
             return part in await service.problems()
 
         await eventually(says_so, what=f"not ready for {part}")
-        async with http_client(base_url=f"http://127.0.0.1:{service.health_port}", timeout=60) as client:
+        async with http_client(base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(60)) as client:
             said |= {f"{part}: {page}": (await client.get(page)).text for page in ("/readyz", "/metrics")}
         assert await service.terminate() == 0
         said[f"log of {part}"] = service.said()

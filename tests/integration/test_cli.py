@@ -37,6 +37,7 @@ from credit_service.kafka.topics import create_topics
 from credit_service.postgres.migrate import newest_version
 from support.credits import CREDITS, decide_events, environment, run_credits
 from support.forked import Piped, piped
+from support.patience import patience
 from support.stack import fresh_database
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ async def record_at(deployment: Deployment, topic: str, partition: int, offset: 
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         consumer.seek(place, offset)
-        record = await asyncio.wait_for(consumer.getone(), 30)
+        record = await asyncio.wait_for(consumer.getone(), patience(30))
     finally:
         await consumer.stop()
     read = decode(record.headers, record.value)
@@ -414,7 +415,7 @@ async def test_tail_begins_with_what_comes_now_and_ends_on_ctrl_c(deployment: De
         await publish(connection, changed("acme", 2))
         assert "#2" in await asyncio.to_thread(process.stdout.readline)
         process.send_signal(signal.SIGINT)
-        rest, talk = await asyncio.to_thread(process.communicate, timeout=20)
+        rest, talk = await asyncio.to_thread(process.communicate, timeout=patience(20))
     assert (process.returncode, rest, talk) == (130, "", "")
 
 
@@ -426,7 +427,7 @@ async def test_nobody_reading_on_is_no_traceback(deployment: Deployment) -> None
         assert process.stdout is not None
         process.stdout.close()
         talk = await asyncio.to_thread(process.stderr.read)
-        await asyncio.to_thread(process.wait, timeout=20)
+        await asyncio.to_thread(process.wait, timeout=patience(20))
     assert talk.count("\n") == 1
     assert "Ctrl-C" in talk
 

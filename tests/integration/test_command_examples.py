@@ -26,6 +26,7 @@ from credit_service.cli.main import app
 from support.access import logins
 from support.credits import COMMAND_SECONDS_MAX, environment
 from support.forked import Forked
+from support.patience import patience
 from support.traffic import event
 from support.wait import eventually
 
@@ -127,7 +128,7 @@ async def run_example(deployment: Deployment, example: str) -> tuple[int, str]:
     if example.endswith("credits serve") or example.startswith("credits tail"):
         await eventually(lambda: "\n" in said.read_text(), what="it has begun")
         command.send_signal(signal.SIGINT)
-    async with asyncio.timeout(COMMAND_SECONDS_MAX):
+    async with asyncio.timeout(patience(COMMAND_SECONDS_MAX)):
         return await command.wait(), said.read_text()
 
 

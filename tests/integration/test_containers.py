@@ -11,6 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from credit_local_stack import NoDockerError, servers
+from support.patience import patience
 
 ROOT = Path(__file__).parents[2]
 NOBODY = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
@@ -38,7 +39,7 @@ def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=patience(120),
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

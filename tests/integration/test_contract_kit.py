@@ -21,6 +21,7 @@ from credit_contracts import PlanChanged, SequenceGuard, partition_for
 from credit_contracts.dead_letters import DETAIL_HEADER, REASON_HEADER
 from credit_local_stack.process import die_with_parent
 from support.observed import DEAD_LETTERS
+from support.patience import patience
 from support.readme import programs
 from support.service import Deployment
 from support.topics import expire_members
@@ -84,7 +85,7 @@ class Program:
             await process.wait()
 
     async def run(self) -> None:
-        async with self.running() as process, asyncio.timeout(SEND_SECONDS_MAX):
+        async with self.running() as process, asyncio.timeout(patience(SEND_SECONDS_MAX)):
             assert await process.wait() == 0
 
     def has_read_first_day(self) -> bool:
@@ -173,7 +174,7 @@ async def read_all(deployment: Deployment, topic: str, count: int) -> list[Any]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    async with consumer, asyncio.timeout(30):
+    async with consumer, asyncio.timeout(patience(30)):
         return [await consumer.getone() for _ in range(count)]
 
 

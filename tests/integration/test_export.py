@@ -13,6 +13,7 @@ import pytest
 
 from credit_local_stack import Addresses
 from support.credits import CREDITS, environment
+from support.patience import patience
 from support.stack import fresh_database
 
 FEW, MANY = 2_000, 120_000
@@ -62,7 +63,7 @@ def filled_url(stack: Addresses, database_template: str) -> Iterator[str]:
                 f" FROM (VALUES ('few', {FEW}), ('many', {MANY})) AS a (name, entries)"
             )
             for name in ("few", "many"):
-                await connection.execute(ROWS, name, timeout=300)
+                await connection.execute(ROWS, name, timeout=patience(300))
             await connection.execute("VACUUM ANALYZE")
             await connection.close()
 
@@ -78,7 +79,7 @@ def peak_kib(url: str, output: Path, *arguments: str) -> int:
         cwd=output.parent,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patience(300),
         check=True,
     )
     assert done.stderr == ""

@@ -25,6 +25,7 @@ from credit_service.kafka.status import Status
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events
+from support.patience import patience
 from support.plain_http import http_client
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
@@ -59,7 +60,7 @@ async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         open_pool(database_url) as pool,
         HttpServer(create_api(PostgresReads(pool), ACCESS), "127.0.0.1", 0) as server,
-        http_client(base_url=f"http://127.0.0.1:{server.port}", timeout=10, headers=BEARER) as client,
+        http_client(base_url=f"http://127.0.0.1:{server.port}", timeout=patience(10), headers=BEARER) as client,
     ):
         yield client
 
@@ -201,7 +202,7 @@ async def test_reads_and_readiness_survive_a_database_that_is_not_there() -> Non
         reads = PostgresReads(pool)
         api = HttpServer(create_api(reads, ACCESS), "127.0.0.1", 0)
         health = HttpServer(create_health_app(status, reads.ping, CollectorRegistry()), "127.0.0.1", 0)
-        async with serving(api, health, end_seconds_max=3), http_client(timeout=10, headers=BEARER) as client:
+        async with serving(api, health, end_seconds_max=3), http_client(timeout=patience(10), headers=BEARER) as client:
             assert (await client.get(f"http://127.0.0.1:{api.port}/v1/accounts/acme")).status_code == 503
             ready = await client.get(f"http://127.0.0.1:{health.port}/readyz")
             assert (ready.status_code, list(ready.json()["problems"])) == (503, ["database"])
@@ -226,7 +227,7 @@ async def test_a_client_that_is_slow_to_ask_is_cut_off(monkeypatch: pytest.Monke
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(sent)
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 20) == b""
+                assert await asyncio.wait_for(reader.read(), patience(20)) == b""
             writer.close()
 
 
@@ -260,7 +261,7 @@ async def test_more_connections_than_there_may_be_are_hung_up_on(monkeypatch: py
         for _ in range(3):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 30) == b""
+                assert await asyncio.wait_for(reader.read(), patience(30)) == b""
             writer.close()
         assert server.connections == 3
         # The last of those that may be is answered, and one that goes makes room for another.
@@ -289,7 +290,7 @@ async def test_what_is_no_http_is_a_problem_too(sent: bytes, caplog: pytest.LogC
     async with HttpServer(Guard(answers_at_length), "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(sent)
-        head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), patience(30))).partition(b"\r\n\r\n")
         writer.close()
     status, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}

@@ -19,6 +19,7 @@ from credit_service.http.server import HttpServer
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.read import PostgresReads
 from support.credits import decide_events
+from support.patience import patience
 from support.stack import fresh_database
 from support.tokens import ACCESS, BEARER
 from support.traffic import event
@@ -72,11 +73,11 @@ class ApiInAThread:
 
     def __enter__(self) -> str:
         self._thread.start()
-        return f"http://127.0.0.1:{self.port.result(30)}"
+        return f"http://127.0.0.1:{self.port.result(patience(30))}"
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(30)
+        self._thread.join(patience(30))
         self._loop.close()
 
     async def _serve(self) -> None:

@@ -13,6 +13,7 @@ import httpx
 
 from credit_contracts import CreditsPurchased, EmailBounced, PlanChanged, ProspectGenerated
 from support.credits import run_credits
+from support.patience import patience
 from support.reconciled import reconcile
 from support.tokens import ALL, BEARER
 from support.traffic import event
@@ -97,7 +98,7 @@ async def test_what_ends_at_the_largest_time_is_decided_and_shown(deployment: De
     connection = await asyncpg.connect(deployment.database_url)
     assert await connection.fetchval("SELECT count(*) FROM credits.grants WHERE expires_at = 'infinity'") == 4
     url = f"http://127.0.0.1:{service.http_port}/v1/accounts/acme"
-    async with httpx.AsyncClient(headers=BEARER, timeout=30) as client:
+    async with httpx.AsyncClient(headers=BEARER, timeout=patience(30)) as client:
         told = (await client.get(url)).json()
     shown = json.loads((await commanded(deployment, "account", "show", "acme", "--output", "json")).stdout)
     assert shown == told

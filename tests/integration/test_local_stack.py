@@ -150,7 +150,7 @@ async def test_kafka_keeps_what_was_acknowledged_when_it_is_killed(own_stack: St
     consumer = AIOKafkaConsumer(bootstrap_servers=servers_before, auto_offset_reset="earliest")
     async with consumer:
         consumer.assign([TopicPartition(topic, 0)])
-        record = await asyncio.wait_for(consumer.getone(), 30)
+        record = await asyncio.wait_for(consumer.getone(), patience(30))
     assert record.value == b"42"
 
 

@@ -12,6 +12,7 @@ from credit_service.domain.decision import Wake
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.locks import waiting_for_a_lock
+from support.patience import patience
 from support.wait import eventually
 
 NOW = datetime.now(UTC)
@@ -82,7 +83,7 @@ async def test_many_that_open_the_same_accounts_wait_for_nobody_that_waits_for_t
                 return
 
     names = [f"account-{n}" for n in range(60)]
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(patience(60)), asyncio.TaskGroup() as group:
         for member in range(4):
             for at in range(0, 60, 5):
                 together = names[at : at + 15 + member]

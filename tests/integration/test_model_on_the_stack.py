@@ -28,6 +28,7 @@ from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State
 from support.clock import GRACE, Clock
 from support.examples import examples
+from support.patience import patience
 from support.promises import violations
 from support.reconciled import reconcile
 from support.service import Deployment
@@ -72,7 +73,7 @@ class Stack:
     accounts: count[int] = field(default_factory=count)
 
     def run(self, does: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(does, self.loop).result(STEP_SECONDS_MAX)
+        return asyncio.run_coroutine_threadsafe(does, self.loop).result(patience(STEP_SECONDS_MAX))
 
     async def reach(self, at: datetime) -> None:
         """Moves the clock to that time, never back."""

@@ -40,6 +40,7 @@ from credit_service.postgres.pool import open_pool
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits, run_credits_after
 from support.forked import Piped, piped
 from support.locks import waiting_for_a_lock
+from support.patience import patience
 from support.stack import fresh_database
 from support.wait import eventually
 
@@ -374,7 +375,7 @@ async def test_killed_in_the_middle_and_run_again_it_ends_as_one_run(
         await feed(running, many(30, 99))
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGKILL)
-        assert running.wait(COMMAND_SECONDS_MAX) == -signal.SIGKILL
+        assert running.wait(patience(COMMAND_SECONDS_MAX)) == -signal.SIGKILL
     assert 0 < await customers.count("accounts") < 60
 
     again = customers.told(name)
@@ -585,7 +586,7 @@ async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> N
         await eventually(lambda: customers.count("accounts"))
         running.send_signal(signal.SIGINT)
         # Its stdin stays open.
-        running.wait(COMMAND_SECONDS_MAX)
+        running.wait(patience(COMMAND_SECONDS_MAX))
         err = running.stderr.read()
 
     assert running.returncode == 130
@@ -618,7 +619,7 @@ async def test_a_bar_on_the_terminal_leaves_stdout_to_the_data(customers: Custom
         os.close(theirs)
         drawn = read_terminal(ours)
         out = cast("IO[str]", running.stdout).read()
-        running.wait(COMMAND_SECONDS_MAX)
+        running.wait(patience(COMMAND_SECONDS_MAX))
 
     assert out == "line 2001 (nobody): stands without its account's row\n"
     assert "Rows read" in drawn

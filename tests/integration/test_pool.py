@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from credit_service.postgres.pool import Connection, Pool
 
-PROMPT_SECONDS_MAX = 15
+PROMISED_SECONDS_MAX = 15
 
 
 async def last_statement_after_use(database_url: str) -> str:
@@ -155,7 +155,7 @@ async def proxy_before(database_url: str) -> AsyncIterator[tuple[str, Callable[[
 async def test_a_server_that_says_nothing_any_more_is_not_waited_for(database_url: str) -> None:
     async with proxy_before(database_url) as (url, swallow), open_pool(url, 3) as pool:
         before = await sessions_of(pool, 3)
-        async with asyncio.timeout(PROMPT_SECONDS_MAX):
+        async with asyncio.timeout(PROMISED_SECONDS_MAX):
             async with pool.acquire() as used:
                 with suppress(asyncpg.PostgresError):
                     await used.execute(FAILS.format("25006"))

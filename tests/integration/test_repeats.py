@@ -18,6 +18,7 @@ from credit_service.domain.decision import Place
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
+from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,7 +82,7 @@ async def test_repeats_wait_for_no_lock(
     assert await replay(processor, pool, topic) == {"duplicate": 4}
     other = await asyncpg.connect(database_url)
     try:
-        async with other.transaction(), asyncio.timeout(LIMIT_SECONDS):
+        async with other.transaction(), asyncio.timeout(patience(LIMIT_SECONDS)):
             await other.execute("SELECT FROM credits.accounts FOR UPDATE")
             assert await replay(processor, pool, topic) == {"duplicate": 4}
     finally:

@@ -21,6 +21,7 @@ from credit_contracts.incoming import IncomingData, PlanChanged, ProspectGenerat
 from credit_local_stack.postgres import postgres_binaries
 from support.locks import waiting_for_a_lock
 from support.observed import CHANGES, DECLINES, Message, Observed
+from support.patience import patience
 from support.promises import violations
 from support.service import Deployment
 from support.small_bounds import as_faults
@@ -60,7 +61,7 @@ async def backup(deployment: Deployment, folder: Path) -> AsyncIterator[str]:
 
 
 def _tool(name: str, *arguments: str) -> None:
-    subprocess.run([postgres_binaries() / name, *arguments], check=True, timeout=60)
+    subprocess.run([postgres_binaries() / name, *arguments], check=True, timeout=patience(60))
 
 
 def charges(account: str, count: int, begin: int = 0) -> list[Event[IncomingData]]:

@@ -9,6 +9,7 @@ import pytest
 
 from credit_service.postgres.pool import connect
 from credit_service.postgres.statements import sql
+from support.patience import patience
 
 STATEMENTS = sorted(f.name.removesuffix(".sql") for f in (files("credit_service.postgres") / "sql").iterdir())
 
@@ -127,8 +128,8 @@ def test_every_statement_says_first_what_it_is_for() -> None:
 async def test_hot_statements_scan_no_filled_table(connection: asyncpg.Connection, statistics: str) -> None:
     if statistics == "with statistics":
         await connection.execute("SET statement_timeout = 0")
-        await connection.execute(FILL, timeout=120)
-        await connection.execute("VACUUM ANALYZE", timeout=120)
+        await connection.execute(FILL, timeout=patience(120))
+        await connection.execute("VACUUM ANALYZE", timeout=patience(120))
         # What the service's sessions forbid must not be what hides a missing index: here the planner chooses freely.
         await connection.execute("SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on")
     scans = {}

@@ -18,6 +18,7 @@ from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.outbox import LEADER_LOCK
 from support.clock import Clock
+from support.patience import patience
 from support.service import Deployment, ServiceProcess
 from support.tokens import ALL, BEARER
 from support.topics import expire_members
@@ -60,7 +61,7 @@ class Seen:
 
 
 async def scraped(service: ServiceProcess) -> Seen:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(10)) as client:
         return Seen((await client.get("/metrics")).text)
 
 
@@ -77,7 +78,9 @@ async def living(service: ServiceProcess) -> AsyncIterator[None]:
     """Asks `/livez` all the while: it never answers anything but 200."""
 
     async def ask() -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=60) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(60)
+        ) as client:
             while True:
                 assert (await client.get("/livez")).status_code == 200
                 await asyncio.sleep(0.2)
@@ -145,7 +148,7 @@ async def readers_wait_for_each_other(deployment: Deployment, service: ServicePr
     await lock.start()
     await connection.execute("LOCK TABLE credits.grants IN ACCESS EXCLUSIVE MODE")
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{service.http_port}", timeout=30, headers=BEARER
+        base_url=f"http://127.0.0.1:{service.http_port}", timeout=patience(30), headers=BEARER
     ) as client:
         reading = [asyncio.create_task(client.get("/v1/accounts/a")) for _ in range(5)]
         await eventually(lambda: shows(service, "pool_connections", 2, pool="reads", state="used"))

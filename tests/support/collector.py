@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.patience import patience
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,7 +42,7 @@ def collecting() -> Iterator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             collector.requests += 1
-            collector.may_answer.wait(60)
+            collector.may_answer.wait(patience(60))
             if collector.answer == 200:
                 assert self.path == "/v1/traces"
                 request = ExportTraceServiceRequest.FromString(body)

@@ -12,6 +12,8 @@ import promql_parser
 import pytest
 import yaml
 
+from support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "credit-service"
@@ -34,7 +36,7 @@ def run_tool(name: str, *arguments: str | Path, folder: Path) -> subprocess.Comp
         env={"PATH": os.defpath, "HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=TOOL_SECONDS_MAX,
+        timeout=patience(TOOL_SECONDS_MAX),
         check=False,
     )
 

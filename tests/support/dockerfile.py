@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 STEP_SECONDS_MAX = 120
@@ -46,7 +48,7 @@ def environment_of(stage: list[Instruction]) -> dict[str, str]:
 
 def build_below(folder: Path) -> Path:
     """Runs the commands of the build stage with `folder` for a root; returns where the last stage takes from."""
-    subprocess.run([sys.executable, "-m", "venv", folder / "usr"], check=True, timeout=STEP_SECONDS_MAX)
+    subprocess.run([sys.executable, "-m", "venv", folder / "usr"], check=True, timeout=patience(STEP_SECONDS_MAX))
     build = stages()[0]
     kept = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "VIRTUAL_ENV", "CREDITS_"))}
     # Downloads that `make setup` has made already are not made again; in an image there are none.
@@ -69,7 +71,7 @@ def build_below(folder: Path) -> Path:
                 env=variables,
                 capture_output=True,
                 text=True,
-                timeout=STEP_SECONDS_MAX,
+                timeout=patience(STEP_SECONDS_MAX),
                 check=False,
             )
             if done.returncode:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import credit_service
 from support.forked_child import be_credits, taken
+from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ class Child:
 
     def wait_blocking(self, seconds_max: float) -> int | None:
         """Waits for the end; the exit code, None if it has not come in time."""
-        return self._exit_code() if connection.wait([self._process.sentinel], seconds_max) else None
+        return self._exit_code() if connection.wait([self._process.sentinel], patience(seconds_max)) else None
 
     def _exit_code(self) -> int:
         exit_code = self.returncode
@@ -165,7 +166,7 @@ class Piped(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.send_signal(signal.SIGKILL)
-        self.wait(_END_SECONDS_MAX)
+        self.wait(patience(_END_SECONDS_MAX))
         for stream in (self.stdin, self.stdout, self.stderr):
             with suppress(BrokenPipeError):
                 stream.close()

@@ -14,6 +14,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from support.patience import patience
+
 INCOMING = (
     "prospect-generated",
     "prospect-exported",
@@ -176,7 +178,7 @@ class Observed:
 
 async def observe_ledger(database_url: str, prefix: str) -> Observed:
     """Reads all tables in one snapshot."""
-    connection = await asyncpg.connect(database_url, timeout=10)
+    connection = await asyncpg.connect(database_url, timeout=patience(10))
     try:
         return Observed(prefix, **await _rows(connection, _TABLES))
     finally:
@@ -221,7 +223,7 @@ class Progress:
         """What the ledger has stored and still has to publish, and what lies in Kafka; no rows of accounts."""
         try:
             if self._connection is None:
-                self._connection = await asyncpg.connect(self._database_url, timeout=10)
+                self._connection = await asyncpg.connect(self._database_url, timeout=patience(10))
                 self._open.callback(self._connection.terminate)
             rows = await _rows(self._connection, _OF_PROGRESS)
             observed = Observed(self._prefix, **rows)
@@ -281,7 +283,7 @@ async def observe_topics(kafka: str, into: Observed) -> None:
 
 async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[str, list[Message]]:
     """What a read_committed consumer sees of each topic, from its beginning to its end."""
-    async with asyncio.timeout(_READ_SECONDS_MAX), _consumer(kafka, prefix, names) as consumer:
+    async with asyncio.timeout(patience(_READ_SECONDS_MAX)), _consumer(kafka, prefix, names) as consumer:
         partitions = consumer.assignment()
         ends = await consumer.end_offsets(partitions)
         messages: dict[str, list[Message]] = {name: [] for name in names}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from support.observed import Observed, Progress, observe_ledger, observe_topics
+from support.patience import patience
 from support.promises import assert_holds
 from support.wait import eventually
 
@@ -78,7 +79,7 @@ class Oracle:
 
     async def _written(self) -> tuple[int, int]:
         """How many decisions and dead letters there are now: whatever the service does adds one."""
-        connection = await asyncpg.connect(self.database_url, timeout=10)
+        connection = await asyncpg.connect(self.database_url, timeout=patience(10))
         try:
             decisions, letters = await connection.fetchrow(
                 "SELECT (SELECT count(*) FROM credits.decisions), (SELECT count(*) FROM credits.dead_letters)"

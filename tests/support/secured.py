@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from credit_local_stack import KafkaSecurity, Stack
 from credit_service.kafka.access import BITS
+from support.patience import patience
 from support.stack import in_memory
 from support.topics import admin
 
@@ -127,7 +128,7 @@ class SecuredBroker:
             else UserScramCredentialUpsertion(user, info, password.encode())
         )
         for done in client.alter_user_scram_credentials([change]).values():
-            done.result(10)
+            done.result(patience(10))
 
     def certificate_settings(self) -> dict[str, str]:
         """For a client that shows a certificate in place of a login."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from support.forked import Forked
 from support.oracle import Oracle
+from support.patience import patience
 from support.plain_http import http_client
 from support.ports import next_port
 from support.topics import expire_members, make_topics, remove_topics, topics_of
@@ -59,7 +60,7 @@ class ServiceProcess:
         """What `/readyz` says is missing; nothing when ready."""
         assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
         async with http_client() as client:
-            answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=30)
+            answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=patience(30))
         problems: dict[str, str] = answer.json().get("problems", {})
         assert (answer.status_code == 200) == (not problems)
         return problems
@@ -82,7 +83,7 @@ class ServiceProcess:
 
     async def ended(self, within_seconds: float = _END_SECONDS_MAX) -> int:
         """Waits for the end; the exit code, negative for a signal."""
-        async with asyncio.timeout(within_seconds):
+        async with asyncio.timeout(patience(within_seconds)):
             return await self._process.wait()
 
     async def terminate(self, within_seconds: float = _END_SECONDS_MAX) -> int:
@@ -123,7 +124,7 @@ class Deployment:
             # Only shown when the test fails.
             sys.stdout.write(f"--- {process.log.name}\n{process.said()[-_LOG_BYTES_SHOWN:]}\n")
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patience(60)):
                 await remove_topics(self.kafka, await topics_of(self.kafka, self.prefix))
         except (OSError, TimeoutError, RuntimeError):
             pass  # of a broker that a test has ended

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.patience import patience
+from support.patience import VARIABLE, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS_MAX = 120
+ELSEWHERE = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", "GITHUB_ACTIONS": "true"}
 
 PLUGIN = """
 import os
 pytest_plugins = ["support.run_ends"]
 def pytest_configure(config):
     import support.run_ends
-    support.run_ends._GRACE_SECONDS = 1
+    support.run_ends._GRACE_SECONDS = float(os.environ["GRACE_SECONDS"])
     for mark in ("chaos", "footprint", "image", "stack"):
         config.addinivalue_line("markers", f"{mark}: none here")
 """
@@ -58,6 +59,7 @@ def test_later(number): pass
 OF_THE_LATE = """
 import asyncio, os, signal, subprocess, sys
 import pytest
+@pytest.mark.timeout(200)
 async def test_waits_for_ever(): await asyncio.Event().wait()
 @pytest.mark.parametrize("number", range(6))
 def test_fine(number): pass
@@ -85,7 +87,13 @@ def pytest_sessionfinish():
 
 
 def run(
-    folder: Path, suite: str, *options: str, conftest: str = "", preexec_fn: Callable[[], None] | None = None
+    folder: Path,
+    suite: str,
+    *options: str,
+    conftest: str = "",
+    factor: float = 1,
+    grace_seconds: float = 1,
+    preexec_fn: Callable[[], None] | None = None,
 ) -> tuple[int, str]:
     """The exit code and what was said, of a suite run as this one is."""
     (folder / "conftest.py").write_text(PLUGIN + conftest)
@@ -102,7 +110,15 @@ def run(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *ours, "--dist", "loadgroup", *options, "test_small.py"],
         cwd=folder,
-        env=kept | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", "GITHUB_ACTIONS": "true"},
+        env=kept
+        | {
+            "COLUMNS": "200",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+            "GITHUB_ACTIONS": "true",
+            VARIABLE: str(factor),
+            "GRACE_SECONDS": str(grace_seconds),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -137,12 +153,14 @@ def ignore_what_ends() -> None:
 
 
 def test_a_test_that_hangs_fails_alone_and_the_others_find_what_they_do_wherever_it_is_started(tmp_path: Path) -> None:
-    code, said = run(tmp_path, OF_THE_LATE, "-n2", "--timeout=2", preexec_fn=ignore_what_ends)
+    code, said = run(
+        tmp_path, OF_THE_LATE, "-n2", "--timeout=6000", factor=0.01, grace_seconds=6000, preexec_fn=ignore_what_ends
+    )
 
     assert code == 1, said
     assert failed(said) == {"test_waits_for_ever"}
     assert "1 failed, 9 passed" in said
-    assert re.search(r"FAILED .*Timeout", said)
+    assert re.search(r"FAILED .*Timeout .>2.0s", said), "a mark's limit, too, is as patient as the run"
 
 
 def test_a_worker_that_dies_between_tests_fails_the_run(tmp_path: Path) -> None:

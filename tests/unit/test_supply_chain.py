@@ -20,6 +20,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 CI = ROOT / ".ci"
 FOLDERS = (".", "contracts", "service", "deploy/local_stack")
@@ -119,7 +121,7 @@ def test_the_bill_of_materials_is_valid_and_whole(run: Run, tmp_path: Path, monk
 
 def test_every_licence_is_allowed() -> None:
     command = [sys.executable, str(CI / "licences.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience(60))
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"^aiokafka +\S+ +Apache-2.0$", done.stdout, re.MULTILINE)

@@ -14,6 +14,7 @@ import pytest
 
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.dockerfile import DOCKERFILE, ROOT, environment_of, stages
+from support.patience import patience
 
 LOCK = ROOT / "requirements.lock"
 PINNED = ROOT / "deploy" / "docker" / "pinned.py"
@@ -26,13 +27,18 @@ def values(name: str) -> list[str]:
 
 def pinned(*wanted: str, lock: Path = LOCK) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, PINNED, lock, *wanted], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, PINNED, lock, *wanted],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(30),
     )
 
 
 def test_the_linter_has_nothing_to_say() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False, timeout=patience(30))
 
     assert (done.returncode, done.stdout) == (0, "")
 

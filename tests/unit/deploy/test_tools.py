@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.deployed import DEPLOY, ROOT
+from support.patience import patience
 
 BUILD = DEPLOY / "tools" / "build"
 AWAY = "go: modules.example/helm/@v/v4.zip: dial tcp: lookup modules.example: no such host"
@@ -29,7 +30,7 @@ touch "$2"
     )
     go.chmod(0o755)
     return subprocess.run(
-        [BUILD, folder / "built", go, "0"], capture_output=True, text=True, check=False, timeout=SECONDS_MAX
+        [BUILD, folder / "built", go, "0"], capture_output=True, text=True, check=False, timeout=patience(SECONDS_MAX)
     )
 
 
@@ -77,7 +78,7 @@ def test_a_person_without_go_sees_that_it_was_skipped_and_a_gate_fails(
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS_MAX,
+        timeout=patience(SECONDS_MAX),
     )
 
     assert (done.returncode, done.stdout) == (exit_code, "skipped: needs go\n")

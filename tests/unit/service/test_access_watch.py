@@ -18,6 +18,7 @@ from credit_service.kafka.relay import Relay
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
 from credit_service.kafka.watch import AccessWatch
+from support.patience import patience
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pyt
         with pytest.raises(BrokerUnavailable):
             await look(KafkaConnection(servers, "group"), [])
         for silent in (first, second):
-            silent.settimeout(1)
+            silent.settimeout(patience(1))
             silent.accept()[0].close()
 
 

@@ -19,6 +19,7 @@ from credit_service.application.asyncapi import Deployed, asyncapi
 from credit_service.http.access import Access
 from credit_service.http.app import create_api
 from credit_service.http.server import HttpServer
+from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -142,7 +143,7 @@ async def test_a_browser_shows_every_topic_and_asks_for_nothing_else(tmp_path: P
         browser = await asyncio.create_subprocess_exec(
             *(str(CHROMIUM), *options, page), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        async with asyncio.timeout(CHROMIUM_SECONDS_MAX):
+        async with asyncio.timeout(patience(CHROMIUM_SECONDS_MAX)):
             shown, said = await browser.communicate()
     assert [line for line in said.decode(errors="replace").splitlines() if "CONSOLE" in line] == []
     for channel in asyncapi(DEPLOYED)["channels"].values():

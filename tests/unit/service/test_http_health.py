@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.http.app import create_health_app
+from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,7 +78,7 @@ async def test_a_database_that_hangs_makes_it_not_ready_within_a_second_or_two(
     client: httpx.AsyncClient, sources: Sources
 ) -> None:
     sources.is_slow = True
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["problems"]) == (503, {"database": "no answer within a second"})
 

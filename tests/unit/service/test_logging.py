@@ -10,6 +10,8 @@ from textwrap import indent
 
 import pytest
 
+from support.patience import patience
+
 
 def logged(log_format: str, level: str, code: str) -> str:
     program = f"""
@@ -19,7 +21,9 @@ log = structlog.get_logger("credit_service.kafka.intake")  # made before, as mod
 configure_logging({log_format!r}, {level!r})
 {code}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=patience(60)
+    )
     assert done.stdout == ""
     return done.stderr
 

@@ -13,6 +13,7 @@ import pytest
 
 from credit_service.loop import TLS_END_SECONDS_MAX, run_in_loop
 from credit_service.tls import client_context
+from support.patience import patience
 from support.secured import make_files
 
 # asyncio's own bound is half a minute.
@@ -46,7 +47,7 @@ def test_a_tls_connection_ends_though_the_other_side_never_says_goodbye(tmp_path
             tls = client_context(files.ca, None, None)
             transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port, ssl=tls)
             transport.close()
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience(PATIENCE_SECONDS)):
                 await protocol.lost.wait()
 
         holding = threading.Thread(target=answer_once_and_then_hold_the_line)
@@ -80,7 +81,7 @@ def test_what_is_written_after_the_other_side_has_hung_up_raises_nothing_but_a_b
             protocol = Told()
             tls = client_context(files.ca, None, None) if is_encrypted else None
             transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port, ssl=tls)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience(PATIENCE_SECONDS)):
                 await protocol.lost.wait()
             written = 0
             for _ in range(20):

@@ -17,6 +17,7 @@ from credit_service.kafka.status import Status
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
 from credit_service.watch.watchdog import Look, Watchdog
+from support.patience import patience
 from support.wait import eventually
 
 IDLE = Look(at=0.0, decided_at=0.0, waits=False, is_excused=False)
@@ -228,7 +229,9 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=patience(60)
+    )
     assert done.returncode == 1
     assert "in stands_here" in done.stderr
     assert "hunter2" not in done.stderr
