@@ -119,6 +119,9 @@ def _add(to: Decided, more: Decided) -> None:
 
 
 class DomainInPortionsAgainstModel(AccountMachine):
+    # Until `test_an_order_comes_behind_all_that_waited` passes.
+    opens_for_who_waits = False
+
     def begin(self, late_refund: LateRefund) -> DomainAlone:
         return DomainAlone(late_refund, StoryInPortions)
 
@@ -162,3 +165,17 @@ def test_a_command_without_effect_brings_no_turns_about() -> None:
     in_one_go = decided(Story())
     with small_bounds(TIMERS_PER_BATCH_MAX=1):
         assert decided(Portioned()) == in_one_go
+
+
+@pytest.mark.xfail(strict=True, reason="an opened account lets in what waited with its next input, up to the bound")
+def test_an_order_comes_behind_all_that_waited() -> None:
+    def decided(story: Story) -> list[str]:
+        for prospect in ("ann", "bob"):
+            story.generate(prospect, "2026-01-02")
+        assert story.open_account(5, "2026-01-03") == "opened"
+        assert story.adjust(1, "2026-01-04") == "adjusted"
+        return [decision.type for decision in story.decisions]
+
+    whole = decided(Story())
+    with small_bounds(UNPARKED_PER_ACCOUNT_MAX=1):
+        assert decided(StoryInPortions()) == whole
