@@ -22,7 +22,7 @@ MIGRATIONS = $(wildcard service/src/credit_service/postgres/migrations/*.sql)
 GO := $(shell command -v go 2>/dev/null)
 
 # What a caller's shell happens to carry must not leak into the environment made here.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PIP_TARGET PIP_USER
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PIP_TARGET PIP_USER
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONNOUSERSITE := 1
 
@@ -52,11 +52,11 @@ stack: $(READY) ## Run Postgres and Kafka in the foreground, their addresses in 
 
 .PHONY: test
 test: $(READY) ## Run the tests, on a local stack of their own
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 .PHONY: properties
 properties: $(READY) ## Run the property tests with all their examples; EXAMPLES=20: with twenty times as many
-	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/property \
+	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 --timeout=3600 tests/property \
 	  tests/contract/test_compatibility.py tests/integration/test_model_on_the_stack.py
 
 .PHONY: footprint

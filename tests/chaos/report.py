@@ -78,4 +78,4 @@ def _at(seconds: float | None) -> str:
 
 def _line(*cells: str) -> str:
     first, *others = (cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
-    return "".join([first.strip().ljust(_WIDTHS[0]), *others])
+    return "  ".join([first.strip().ljust(_WIDTHS[0]), *others])
