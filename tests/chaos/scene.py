@@ -42,6 +42,7 @@ class Scene:
     settings: dict[str, str] = field(default_factory=dict)
     members: list[ServiceProcess] = field(default_factory=list)
     dead: set[Place] = field(default_factory=set)
+    resumed: int = 0
     _probes: Iterator[int] = field(default_factory=count)
 
     @property

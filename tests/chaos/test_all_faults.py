@@ -13,7 +13,7 @@ import pytest
 from chaos.harness import Harness
 from chaos.plan import ON_OWN_SERVERS, ON_SHARED_SERVERS, ROUNDS, chances, drawn, new_seed
 from chaos.scene import Scene
-from chaos.workload import all_kinds
+from chaos.workload import all_kinds, on_duty
 
 MEMBERS = 2
 SEEDS = [given] if (given := os.environ.get("CHAOS_SEED")) else ["koral"]
@@ -24,7 +24,7 @@ async def test_three_faults(scene: Scene, tell: Callable[[str], None], seed: str
     rng = chances(seed, "three")
     strikes = drawn(rng, ON_SHARED_SERVERS, 3, members=MEMBERS)
     workload = all_kinds(rng, sections=3, events=30)
-    async with Harness(scene, seed, tell).running(members=MEMBERS) as harness:
+    async with Harness(scene, seed, tell).running(members=MEMBERS) as harness, on_duty(scene):
         await harness.run(strikes, workload)
         await harness.check(workload)
         await harness.end()
@@ -40,7 +40,7 @@ async def test_all_faults_over_and_over(own_scene: Scene, tell: Callable[[str], 
     count = ROUNDS * len(ON_OWN_SERVERS)
     strikes = drawn(rng, ON_OWN_SERVERS, count, members=MEMBERS, hold_seconds_max=3.0)
     workload = all_kinds(rng, sections=count, events=40)
-    async with Harness(own_scene, seed, tell).running(members=MEMBERS) as harness:
+    async with Harness(own_scene, seed, tell).running(members=MEMBERS) as harness, on_duty(own_scene):
         await harness.run(strikes, workload)
         await harness.check(workload)
         await harness.end()

@@ -6,15 +6,19 @@ All of it comes from one seed; only the day on which it happens does not.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
+import asyncpg
+
 from credit_contracts.incoming import PlanChanged
 from support import scenarios
 from support.credits import run_credits
+from support.patience import patience
 from support.replays import settings_of
 from support.scenarios import Lies, Ordered, Scenario, Told
 from support.traffic import event, random_traffic
@@ -22,7 +26,7 @@ from support.wait import eventually
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from chaos.scene import Scene
     from credit_contracts.envelope import Event, Headers
@@ -42,6 +46,7 @@ APPROVED, REJECTED, GIVEN = "approved", "rejected", "given"
 
 _PORTION = 10
 _ANSWER_SECONDS_MAX = 120
+_LOOKS_EVERY_SECONDS = 0.2
 _STORIES = (
     scenarios.charge,
     scenarios.decline,
@@ -95,7 +100,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Flood:
-    """Unreadable messages until their topic is paused; then a person has it go on."""
+    """Unreadable messages until their topic was paused, and a person had it go on; see `on_duty`."""
 
     topic: str
 
@@ -305,20 +310,56 @@ async def give(order: Order, scene: Scene) -> None:
         raise AssertionError(f"{' '.join(order.arguments)}: {said}") from error
 
 
-async def _flood(flood: Flood, scene: Scene) -> None:
-    """Once more if a fault came between: the messages are then not all counted as one row."""
-    resume = Order(("resume", flood.topic))
+@asynccontextmanager
+async def on_duty(scene: Scene) -> AsyncIterator[None]:
+    """For as long as this lasts, a person has the flooded topic go on whenever it is paused; `scene.resumed` counts.
 
-    async def is_paused_or_read(end: int, partition: int) -> str:
+    A member pauses it a moment after what it counted is stored, so that no look at what was read shows the last pause.
+    """
+    over = asyncio.Event()
+
+    async def resume() -> None:
+        while not over.is_set():
+            if await _is_paused(scene):
+                await give(Order(("resume", FLOODED_TOPIC)), scene)
+                scene.resumed += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), patience(_LOOKS_EVERY_SECONDS))
+
+    async with asyncio.TaskGroup() as people:
+        people.create_task(resume())
+        try:
+            yield
+        finally:
+            over.set()
+
+
+async def _is_paused(scene: Scene) -> bool:
+    # The last of these is what comes where a session is ended between two of a statement's steps.
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         connection = await scene.connect()
         try:
-            topic = scene.deployment.topic(flood.topic)
-            if await connection.fetchval("SELECT true FROM credits.paused_topics WHERE topic = $1", topic):
-                return "paused"
+            paused = "SELECT true FROM credits.paused_topics WHERE topic = $1"
+            topic = scene.deployment.topic(FLOODED_TOPIC)
+            return bool(await connection.fetchval(paused, topic, timeout=patience(5)))
+        finally:
+            connection.terminate()
+    return False
+
+
+async def _flood(flood: Flood, scene: Scene) -> None:
+    """Once more if a fault came between: the messages are then not all counted as one row."""
+    before = scene.resumed
+
+    async def is_resumed_or_read(end: int, partition: int) -> bool:
+        if scene.resumed > before:
+            return True
+        connection = await scene.connect()
+        try:
             stored = (
                 "SELECT true FROM credits.partition_offsets WHERE (topic, partition) = ($1, $2) AND next_offset >= $3"
             )
-            return "read" if await connection.fetchval(stored, topic, partition, end) else ""
+            return bool(await connection.fetchval(stored, scene.deployment.topic(flood.topic), partition, end))
         finally:
             await connection.close()
 
@@ -327,8 +368,7 @@ async def _flood(flood: Flood, scene: Scene) -> None:
             places = [await upstream.send_raw(flood.topic, b"not json", key=b"flood") for _ in range(FLOOD)]
             scene.dead |= set(places)
             _, partition, last = places[-1]
-            seen = await eventually(partial(is_paused_or_read, last + 1, partition), within_seconds=_ANSWER_SECONDS_MAX)
-            if seen == "paused":
-                await give(resume, scene)
+            await eventually(partial(is_resumed_or_read, last + 1, partition), within_seconds=_ANSWER_SECONDS_MAX)
+            if scene.resumed > before:
                 return
     raise AssertionError(f"{flood.topic} was not paused")
