@@ -77,20 +77,25 @@ class Oracle:
         assert_holds(observed, repeats=repeats, but=but)
         return observed
 
-    async def _written(self) -> tuple[int, int]:
-        """How many decisions and dead letters there are now: whatever the service does adds one."""
+    async def _written(self) -> tuple[int, ...]:
+        """How many decisions, entries and dead letters there are now: whatever the service does adds one.
+
+        A plan that waited for its time and takes effect adds an entry alone.
+        """
         connection = await asyncpg.connect(self.database_url, timeout=patience(10))
         try:
-            decisions, letters = await connection.fetchrow(
-                "SELECT (SELECT count(*) FROM credits.decisions), (SELECT count(*) FROM credits.dead_letters)"
+            return tuple(
+                await connection.fetchrow(
+                    "SELECT (SELECT count(*) FROM credits.decisions), (SELECT count(*) FROM credits.entries),"
+                    " (SELECT count(*) FROM credits.dead_letters)"
+                )
             )
-            return decisions, letters
         finally:
             await connection.close()
 
 
-def _written_in(observed: Observed) -> tuple[int, int]:
-    return len(observed.decisions), len(observed.dead_letters)
+def _written_in(observed: Observed) -> tuple[int, ...]:
+    return len(observed.decisions), len(observed.entries), len(observed.dead_letters)
 
 
 def _waiting(observed: Observed, but: Collection[str]) -> str:

@@ -34,8 +34,8 @@ class Looking(Oracle):
             seen.open_ends = [("t-plan-changed", 0)]
         return seen
 
-    async def _written(self) -> tuple[int, int]:
-        return max(3, self.looks), 0
+    async def _written(self) -> tuple[int, ...]:
+        return max(3, self.looks), 0, 0
 
 
 async def test_what_was_decided_while_it_looked_is_looked_at_again() -> None:
@@ -50,17 +50,32 @@ async def test_what_became_a_dead_letter_while_it_looked_is_looked_at_again() ->
             self.looks += 1
             return Observed("t-", dead_letters=[{}] * (self.looks - 1))
 
-        async def _written(self) -> tuple[int, int]:
-            return 0, 1
+        async def _written(self) -> tuple[int, ...]:
+            return 0, 0, 1
 
     oracle = Dying("", "", "", "")
     assert len((await oracle.settled()).dead_letters) == 1
 
 
+async def test_an_entry_without_a_decision_is_looked_at_again() -> None:
+    """As of a plan that waited for its time."""
+
+    class Entering(Looking):
+        async def observe(self) -> Observed:
+            self.looks += 1
+            return Observed("t-", entries=[{}] * (self.looks - 1))
+
+        async def _written(self) -> tuple[int, ...]:
+            return 0, 1, 0
+
+    oracle = Entering("", "", "", "")
+    assert len((await oracle.settled()).entries) == 1
+
+
 async def test_what_never_comes_to_rest_is_told() -> None:
     class Restless(Looking):
-        async def _written(self) -> tuple[int, int]:
-            return self.looks + 1, 0
+        async def _written(self) -> tuple[int, ...]:
+            return self.looks + 1, 0, 0
 
     with pytest.raises(AssertionError, match="nothing is done during a look; last: False"):
         await Restless("", "", "", "").settled(0.5)
