@@ -226,8 +226,10 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(deployment: Deployme
     # Until the broker's word of the new topic is out, there seems to be nothing to read.
     service = await (await deployment.start()).ready()
     observed = await deployment.oracle().settled()
-    gaps = [(g["expected_offset"], g["resumed_offset"], g["log_end_offset"]) for g in observed.gaps]
-    assert gaps == [(20, 0, 5)]
+    (gap,) = observed.gaps
+    assert (gap["expected_offset"], gap["resumed_offset"]) == (20, 0)
+    # What the broker said of the end just then, which may be that nothing is there yet.
+    assert gap["log_end_offset"] in (0, 5)
     assert {d["id"] for d in observed.decisions} >= {s.event.id for s in sent}
     assert len(service.logged("offsets are gone, messages may be missing")) == 1
     assert await service.terminate() == 0
