@@ -114,24 +114,18 @@ async def test_what_was_decided_has_no_second_effect(decided: Deployment, connec
 async def test_everything_again_while_the_service_works(deployment: Deployment, connection: Any) -> None:
     await deployment.make_topics()
     service = await deployment.start(batch_records_max="20")
-    events = random_traffic(11, events=600)
-
-    async def send() -> None:
-        async with deployment.upstream() as upstream:
-            for portion in slices(events, 10):
-                await upstream.send(portion)
-                await eventually(lambda: decided_of(connection, 1))
-
-    sending = asyncio.create_task(send())
     runs: list[Replayed] = []
-    while not sending.done() or len(runs) < 3:
-        runs.append(await replay(deployment, *WHY))
-    await sending
+    async with deployment.upstream() as upstream:
+        for portion in slices(random_traffic(11, events=600), 150):
+            await upstream.send(portion)
+            # A replay reads to the stored offsets only; the rest is decided while it runs.
+            await eventually(lambda: some_read(connection))
+            runs.append(await replay(deployment, *WHY))
     await deployment.oracle().check()
     assert await service.terminate() == 0
     assert [run.exit_code for run in runs] == [0] * len(runs)
     assert all("new" not in run.summary["fates"] and not run.summary["outcomes"] for run in runs)
-    assert sum(run.summary["messages"] for run in runs) > 0
+    assert all(run.summary["messages"] for run in runs)
 
     # The same once more, when all is over: nothing moves any more.
     observed = await deployment.oracle().observe()
@@ -140,8 +134,8 @@ async def test_everything_again_while_the_service_works(deployment: Deployment, 
     assert await deployment.oracle().observe() == observed
 
 
-async def decided_of(connection: Any, at_least: int) -> bool:
-    return bool(await connection.fetchval("SELECT count(*) FROM credits.decisions") >= at_least)
+async def some_read(connection: Any) -> bool:
+    return bool(await connection.fetchval("SELECT sum(next_offset) > 0 FROM credits.partition_offsets"))
 
 
 async def test_no_group_is_touched(decided: Deployment) -> None:
