@@ -45,10 +45,10 @@ async def test_what_is_missing_at_the_start_is_said_and_waited_for(deployment: D
         await deployment.make_topics()
         await remove_topics(deployment.kafka, [deployment.topic("email-bounced")])
         await eventually(lambda: says(service, "email-bounced"))
-        await eventually(lambda: _made(deployment.kafka, deployment.topic("email-bounced"), 2))
+        await make_topic(deployment.kafka, deployment.topic("email-bounced"), partitions=2)
         await eventually(lambda: says(service, "unequal partition counts"))
         await remove_topics(deployment.kafka, [deployment.topic("email-bounced")])
-        await eventually(lambda: _made(deployment.kafka, deployment.topic("email-bounced"), 3))
+        await make_topic(deployment.kafka, deployment.topic("email-bounced"), partitions=3)
         await service.ready()
         async with deployment.upstream() as upstream:
             await upstream.send([event(PlanChanged(account_id="a", plan_id="p", monthly_credits=5), NOW)])
@@ -61,11 +61,6 @@ async def test_what_is_missing_at_the_start_is_said_and_waited_for(deployment: D
         await connection.close()
         deployment.database_url = admin_url
     assert "Traceback" not in service.said()
-
-
-async def _made(kafka: str, name: str, partitions: int) -> bool:
-    await make_topic(kafka, name, partitions=partitions)
-    return True
 
 
 async def test_a_broker_that_is_away_at_the_start_is_said(deployment: Deployment) -> None:

@@ -13,7 +13,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from credit_service.kafka import ranges as module
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
-from credit_service.kafka.topics import partition_counts
 from support.topics import delete_records, make_topic, remove_topics
 from support.wait import eventually
 
@@ -29,13 +28,8 @@ async def topic(kafka: str, topic_prefix: str) -> AsyncIterator[str]:
     """A topic of two partitions; its number 1 stays empty."""
     name = f"{topic_prefix}ranges"
     await make_topic(kafka, name, partitions=2)
-    await eventually(lambda: _is_seen(kafka, name), what="the topic is seen")
     yield name
     await remove_topics(kafka, [name])
-
-
-async def _is_seen(kafka: str, topic: str) -> bool:
-    return topic in await partition_counts(KafkaConnection(kafka, "tests"), [topic])
 
 
 @pytest.fixture

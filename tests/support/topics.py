@@ -14,7 +14,7 @@ from credit_contracts.topics import TOPICS
 from support.wait import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
 
 PARTITIONS = 3
 CURSOR_TOPIC = "credit-service-relay-cursor"
@@ -46,14 +46,18 @@ async def make_topics(
 
 
 async def remove_topics(kafka: str, names: list[str]) -> None:
+    """Removes topics, and waits until brokers do not tell of them any more."""
     async with admin(kafka) as client:
         await client.delete_topics(names)
+        await eventually(lambda: _are_told(client, dict.fromkeys(names, 0)))
 
 
 async def make_topic(kafka: str, name: str, *, partitions: int = PARTITIONS) -> None:
+    """Makes a topic, and waits until brokers tell of it."""
     async with admin(kafka) as client:
         answer = await client.create_topics([NewTopic(name, partitions, 1)])
-    assert not answer.topic_errors[0][1], answer
+        assert not answer.topic_errors[0][1], answer
+        await eventually(lambda: _are_told(client, {name: partitions}))
 
 
 async def add_partitions(kafka: str, names: Collection[str], count: int) -> None:
@@ -62,12 +66,16 @@ async def add_partitions(kafka: str, names: Collection[str], count: int) -> None
     """
     async with admin(kafka) as client:
         await client.create_partitions({name: NewPartitions(count) for name in names})
+        await eventually(lambda: _are_told(client, dict.fromkeys(names, count)))
 
-        async def are_told() -> bool:
-            topics = await client.describe_topics(list(names))
-            return [len(topic["partitions"]) for topic in topics] == [count] * len(names)
 
-        await eventually(are_told)
+async def _are_told(client: Any, counts: Mapping[str, int]) -> bool:
+    """Whether the broker tells of so many partitions of each topic, each with a leader."""
+    topics = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics(list(counts))}
+    return all(
+        len(topics[name]) == count and all(partition["leader"] >= 0 for partition in topics[name])
+        for name, count in counts.items()
+    )
 
 
 async def topics_of(kafka: str, prefix: str) -> list[str]:
