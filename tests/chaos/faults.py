@@ -98,7 +98,7 @@ class KillAtRandom:
             await scene.send_more(1)
             return False
 
-        await eventually(is_enough)
+        await eventually(is_enough, within_seconds=_POINT_SECONDS_MAX)
         await scene.members[self.member].kill()
 
     async def heal(self, scene: Scene) -> None:

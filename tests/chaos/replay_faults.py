@@ -19,6 +19,8 @@ BATCH = 40
 _IN_SMALL_BATCHES = as_faults(REPLAY_BATCH_RECORDS_MAX=BATCH)
 # Slow enough that the kill comes in time, and quick enough over what was replayed before.
 _RATE = ("--rate", "400")
+# So slow that a kill which comes two seconds late still finds much that is left.
+_RATE_AT_RANDOM = ("--rate", "100")
 _DECIDED = "SELECT count(*) FROM credits.decisions"
 
 
@@ -59,9 +61,9 @@ class KillReplayAtRandom:
             async def has_decided() -> bool:
                 return bool(await connection.fetchval(_DECIDED) >= enough)
 
-            process = start_replay(scene.deployment, *_RATE, first=_IN_SMALL_BATCHES)
+            process = start_replay(scene.deployment, *_RATE_AT_RANDOM, first=_IN_SMALL_BATCHES)
             try:
-                await eventually(has_decided)
+                await eventually(has_decided, within_seconds=60)
             finally:
                 process.send_signal(signal.SIGKILL)
             assert await process.wait() == -signal.SIGKILL

@@ -10,7 +10,7 @@ from chaos.faults import AccountLock, Terminate
 from chaos.harness import Harness
 from chaos.plan import new_seed
 from chaos.scene import Scene
-from support.observed import observe_ledger
+from support.observed import Observed, observe_ledger
 from support.patience import patience
 from support.promises import violations
 from support.traffic import random_traffic, slices
@@ -42,7 +42,15 @@ async def test_under_load_what_was_decided_is_published_before_the_end(
             await eventually(lambda: len(service.logged("batch")) > 5)
             async with harness.under(Terminate(0, within_seconds=100)) as struck:
                 await sending
-                after = await scene.deployment.oracle().observe()
+                oracle = scene.deployment.oracle()
+
+                async def seen_whole() -> Observed | None:
+                    """A commit is acknowledged a moment before each partition hears of it."""
+                    seen = await oracle.observe()
+                    return None if seen.open_ends else seen
+
+                after = await eventually(seen_whole, what="no transaction is open")
+                assert after is not None
                 left = sum(after.ends.values()) - sum(after.stored().values())
                 assert left > 0
                 stored = after.stored()

@@ -320,9 +320,11 @@ async def on_duty(scene: Scene) -> AsyncIterator[None]:
 
     async def resume() -> None:
         while not over.is_set():
-            if await _is_paused(scene):
-                await give(Order(("resume", FLOODED_TOPIC)), scene)
-                scene.resumed += 1
+            # The last of these is what comes where a session is ended between two of a statement's steps.
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                if await _is_paused(scene):
+                    await eventually(partial(_is_resumed, scene), within_seconds=_ANSWER_SECONDS_MAX)
+                    scene.resumed += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), patience(_LOOKS_EVERY_SECONDS))
 
@@ -335,16 +337,21 @@ async def on_duty(scene: Scene) -> AsyncIterator[None]:
 
 
 async def _is_paused(scene: Scene) -> bool:
-    # The last of these is what comes where a session is ended between two of a statement's steps.
-    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-        connection = await scene.connect()
-        try:
-            paused = "SELECT true FROM credits.paused_topics WHERE topic = $1"
-            topic = scene.deployment.topic(FLOODED_TOPIC)
-            return bool(await connection.fetchval(paused, topic, timeout=patience(5)))
-        finally:
-            connection.terminate()
-    return False
+    connection = await scene.connect()
+    try:
+        paused = "SELECT true FROM credits.paused_topics WHERE topic = $1"
+        topic = scene.deployment.topic(FLOODED_TOPIC)
+        return bool(await connection.fetchval(paused, topic, timeout=patience(5)))
+    finally:
+        connection.terminate()
+
+
+async def _is_resumed(scene: Scene) -> bool:
+    """Gives the order, and looks: one whose answer is lost may have been carried out."""
+    await asyncio.to_thread(
+        run_credits, "resume", FLOODED_TOPIC, folder=scene.deployment.folder, **settings_of(scene.deployment)
+    )
+    return not await _is_paused(scene)
 
 
 async def _flood(flood: Flood, scene: Scene) -> None:

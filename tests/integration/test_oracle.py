@@ -277,7 +277,7 @@ TAMPERED: dict[str, list[Tamper]] = {
     "offsets": [
         lambda o: o.committed.update({next(iter(o.ends)): 10_000}),
         lambda o: o.offsets[0].update(next_offset=10_000),
-        lambda o: o.offsets[0].update(next_offset=0),
+        lambda o: next(row for row in o.offsets if row["next_offset"]).update(next_offset=0),
     ],
 }
 

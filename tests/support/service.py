@@ -20,6 +20,7 @@ from support.traffic import Upstream
 from support.wait import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 _READY_SECONDS_MAX = 60
@@ -129,8 +130,10 @@ class Deployment:
         except (OSError, TimeoutError, RuntimeError):
             pass  # of a broker that a test has ended
 
-    async def make_topics(self, *, partitions: int = 3, max_message_bytes: int | None = None) -> None:
-        await make_topics(self.kafka, self.prefix, partitions=partitions, max_message_bytes=max_message_bytes)
+    async def make_topics(
+        self, *, partitions: int = 3, max_message_bytes: int | None = None, but: Collection[str] = ()
+    ) -> None:
+        await make_topics(self.kafka, self.prefix, partitions=partitions, max_message_bytes=max_message_bytes, but=but)
 
     def upstream(self) -> Upstream:
         return Upstream(self.kafka, self.prefix)

@@ -122,13 +122,15 @@ class Upstream:
 
 
 def random_traffic(seed: int, *, accounts: int = 6, events: int = 400) -> list[Event[IncomingData]]:
-    """About forty days of a few accounts up to a minute ago, in the order in which it is sent.
+    """About forty days of a few accounts up to last midnight, in the order in which it is sent.
 
     With small plans, so that declines happen; with a late first plan, plan changes now and for later, purchases that
     expire and purchases reported twice, imports, deletes, wrong e-mails, bounces that overtake their charge, free
     exports, repeats, and periods that end.
     """
-    play = _Play(random.Random(seed), accounts, events, datetime.now(UTC) - timedelta(days=DAYS), DAYS)
+    # At midnight, so that a seed brings the same whatever the time of day.
+    began = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
+    play = _Play(random.Random(seed), accounts, events, began, DAYS)
     return play.a_little_out_of_order()
 
 

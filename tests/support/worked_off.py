@@ -20,6 +20,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
+from support.observed import Progress
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ async def publish(deployment: Deployment) -> None:
         relay.stop()
         await running
     assert relay.restarts == 0
+    async with Progress(deployment.database_url, deployment.kafka, deployment.group, deployment.prefix) as progress:
+
+        async def is_closed() -> bool:
+            return not (await progress.look()).open_ends
+
+        await eventually(is_closed, what="each partition has heard that the last transaction is over")
 
 
 async def commit_offsets(deployment: Deployment, positions: Mapping[tuple[str, int], int]) -> None:

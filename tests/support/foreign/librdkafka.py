@@ -81,7 +81,7 @@ def _produce(producer: Producer, records: Iterable[Sent]) -> None:
 
 
 def _transactional(kafka: str, name: str) -> Producer:
-    producer = _producer(kafka, {"transactional.id": name, "linger.ms": 0})
+    producer = _producer(kafka, {"transactional.id": name, "linger.ms": 0, "transaction.timeout.ms": 600_000})
     producer.init_transactions(_SECONDS_MAX)
     return producer
 

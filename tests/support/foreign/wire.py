@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _TIMEOUT_MS = 10_000
 _FETCH_BYTES_MAX = 64 * 1024 * 1024
 
+NOT_THERE_YET = (3, 6)
+"""What a broker answers that tells of a topic already, and does not have its log yet."""
+
 CORRUPT_MESSAGE, INVALID_TIMESTAMP, INVALID_RECORD = 2, 32, 87
 """Errors that a broker answers with."""
 
@@ -32,13 +35,20 @@ class Refused(Exception):  # noqa: N818 - reads as what the broker did
 
 async def append(kafka: str, topic: str, partition: int, batch: bytes) -> int:
     """Has the broker append the batch as it is; the offset of its first record. Raises `Refused`."""
+    request = ProduceRequest(None, -1, _TIMEOUT_MS, [(topic, [(partition, batch)])])
+    error = offset = -1
     async with _asking(kafka, topic, partition) as (client, node):
-        request = ProduceRequest(None, -1, _TIMEOUT_MS, [(topic, [(partition, batch)])])
-        ((_, ((_, error, offset, *_),)),) = (await client.send(node, request)).topics
+
+        async def is_there() -> bool:
+            nonlocal error, offset
+            ((_, ((_, error, offset, *_),)),) = (await client.send(node, request)).topics
+            return error not in NOT_THERE_YET
+
+        if not await is_there():
+            await eventually(is_there, what=f"the log of {topic}/{partition}")
     if error:
         raise Refused(error)
-    at: int = offset
-    return at
+    return offset
 
 
 async def lying_at(kafka: str, topic: str, partition: int, offset: int) -> bytes:
