@@ -128,7 +128,8 @@ async def _take_in(database_url: str, kafka: str, folder: Path) -> TakenIn:
                 held = {f"behind-{name}" for name in ("open", "header-name-not-utf8")}
                 return {f"behind-{name}" for name in NUMBERS} - held <= found.while_open
 
-            await eventually(is_decided, what="all that can be read is decided")
+            # While one partition cannot be read, the others are read one by one.
+            await eventually(is_decided, within_seconds=90, what="all that can be read is decided")
 
         async def is_behind_decided() -> bool:
             found.decided = await _decided(connection)
