@@ -6,11 +6,11 @@ import os
 import secrets
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.nodeid import NodeId
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from credit_local_stack import NoDockerError, StackError
 from credit_local_stack.servers import CHOICE
@@ -34,8 +34,10 @@ _SERVERS = pytest.StashKey[ExitStack]()
 _WHY_NO_SERVERS = "TEST_RUN_WHY_NO_SERVERS"
 
 # Repeatable in CI; elsewhere a failure prints what reproduces it. A test takes what is set when it is read: so, here.
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.register_profile("local", deadline=None, print_blob=True)
+# No word of the clock: what is slow may be so since the machine is.
+_UNTIMED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("ci", derandomize=True, **_UNTIMED)
+settings.register_profile("local", **_UNTIMED)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
