@@ -84,8 +84,10 @@ class Child:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Sends it, unless the command has ended."""
+        # What starts the commands sees the end of one a moment before it tells of it.
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def wait(self) -> int:
         """Waits for the end; the exit code."""

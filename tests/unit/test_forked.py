@@ -54,6 +54,13 @@ async def test_a_signal_that_ended_it_is_told(tmp_path: Path) -> None:
     forked.send_signal(signal.SIGTERM)  # has ended, and its number may be another's
 
 
+async def test_a_signal_to_one_that_has_just_ended_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked = start(tmp_path, "")
+    await forked.wait()
+    monkeypatch.setattr(Forked, "returncode", None)  # as before its end is told
+    forked.send_signal(signal.SIGTERM)
+
+
 def test_many_at_once_from_many_threads_each_have_their_own_end(tmp_path: Path) -> None:
     def ended(code: int) -> int | None:
         return start(tmp_path, f"raise SystemExit({code})").wait_blocking(60)
