@@ -212,6 +212,21 @@ def _partition(sent: list[Sent]) -> tuple[str, int]:
     return partition
 
 
+async def test_offsets_put_back_under_a_running_service_are_where_it_reads_again(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send([plan("a"), *charges("a", 20)])
+        service = await deployment.start()
+        before = await deployment.oracle().check()
+        put_back = "UPDATE credits.partition_offsets SET next_offset = 0 WHERE topic LIKE '%generated' RETURNING 1"
+        await fetch(deployment.database_url, put_back)
+        await upstream.send(charges("a", 5, begin=20))
+        after = await deployment.oracle().check()
+    assert len(after.decisions) == len(before.decisions) + 5
+    assert service.logged("stored offsets moved, reading again from there")
+    assert await service.terminate() == 0
+
+
 async def test_a_topic_made_anew_is_read_from_its_beginning(deployment: Deployment) -> None:
     await deployment.make_topics()
     name = deployment.topic("prospect-generated")
