@@ -122,6 +122,19 @@ async def test_no_batch_is_larger_than_the_rate(rate: int | None, expected: int)
     assert source.asked_for == [expected]
 
 
+async def test_each_batch_waits_for_as_long_as_the_pace_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    async def is_set_within(_: asyncio.Event, seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    monkeypatch.setattr(module, "_is_set_within", is_set_within)
+    monkeypatch.setattr(Pace, "wait_seconds", lambda _, messages: 7.0 * messages)
+    replayed = await dry_run(Records([record(0), record(1)]), Knows(), rate=1)
+    assert (waited, replayed.read) == ([7.0, 7.0], 2)
+
+
 async def test_a_ledger_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.001)
     lookup = Knows(away=3)
