@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,14 +14,16 @@ import pytest
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
+from credit_service.application import process
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.process import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.testing.memory import MemoryLedger
+from credit_service.testing.memory import MemoryLedger, MemoryTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from credit_contracts import IncomingData
     from credit_service.application.ports import ToStore
@@ -86,3 +89,29 @@ def test_an_offset_moves_with_the_decision_on_what_lies_before_it(turns: int, mo
     assert processor.positions == {
         topic: 1 + max(place.offset for place in dealt_with if place[:2] == topic) for topic in processor.positions
     }
+
+
+@dataclass
+class Away(MemoryLedger):
+    """A ledger that is away when it is first asked, `times` over."""
+
+    times: int = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        if self.times:
+            self.times -= 1
+            raise LedgerUnavailable("away")
+        async with super().transaction() as transaction:
+            yield transaction
+
+
+def test_a_ledger_that_is_away_is_waited_for_however_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BACKOFF_SECONDS_FIRST", 0.001)
+    records = history()
+    ledger = Away(BEGAN + timedelta(days=365), times=4)
+    processor = Processor(ledger, Rules())
+    processor.positions.update({record.place[:2]: 0 for record in records})
+    report = asyncio.run(processor.process(records, asyncio.Event()))
+    assert (report.retries, processor.retries, report.events) == (4, 4, len(records))
+    assert set(ledger.accounts) == set(ACCOUNTS)
