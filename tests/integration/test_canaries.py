@@ -308,7 +308,7 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
         await send(upstream, a_row_of_unreadable())
 
         async def is_paused() -> bool:
-            return "prospect-deleted" in (await service.problems()).get("topics", "")
+            return "prospect-deleted" in (await service.degraded()).get("topics", "")
 
         await eventually(is_paused, what="a topic paused")
         answers = await asked(service)

@@ -79,7 +79,7 @@ async def passed_over(deployment: Deployment, place: tuple[str, int, int]) -> No
 
 async def says_held(service: ServiceProcess, place: tuple[str, int, int]) -> bool:
     topic, number, offset = place
-    return f"{topic}/{number} at offset {offset} (UnicodeDecodeError)" in (await service.problems()).get("held", "")
+    return f"{topic}/{number} at offset {offset} (UnicodeDecodeError)" in (await service.degraded()).get("held", "")
 
 
 async def test_what_lies_in_other_partitions_is_decided_all_the_same(deployment: Deployment) -> None:

@@ -28,7 +28,7 @@ async def resume(deployment: Deployment, topic: str) -> int:
 
 
 async def says_paused(service: ServiceProcess) -> bool:
-    return "email-bounced" in (await service.problems()).get("topics", "")
+    return "email-bounced" in (await service.degraded()).get("topics", "")
 
 
 async def test_unreadable_messages_in_a_row_pause_their_topic_alone(deployment: Deployment) -> None:

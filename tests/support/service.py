@@ -59,12 +59,20 @@ class ServiceProcess:
 
     async def problems(self) -> dict[str, str]:
         """What `/readyz` says is missing; nothing when ready."""
+        return (await self._readyz())[0]
+
+    async def degraded(self) -> dict[str, str]:
+        """What `/readyz` says waits for a person."""
+        return (await self._readyz())[1]
+
+    async def _readyz(self) -> tuple[dict[str, str], dict[str, str]]:
         assert self.runs, f"the service ended with {self._process.returncode}\n{self.said()[-_LOG_BYTES_SHOWN:]}"
         async with http_client() as client:
             answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=patience(30))
-        problems: dict[str, str] = answer.json().get("problems", {})
-        assert (answer.status_code == 200) == (not problems)
-        return problems
+        told = answer.json()
+        problems: dict[str, str] = told.get("problems", {})
+        assert (answer.status_code == 200) == told["ready"] == (not problems)
+        return problems, told.get("degraded", {})
 
     async def ready(self, within_seconds: float = _READY_SECONDS_MAX) -> Self:
         async def is_ready() -> bool:

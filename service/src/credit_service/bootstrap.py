@@ -128,6 +128,7 @@ def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Sta
     behind = None if lag is None else {topic: TopicLag(of.messages, of.seconds) for topic, of in lag.items()}
     return Standing(
         is_ready=not status.problems,
+        degraded=set(status.degraded),
         buffered=intake.buffered,
         assigned=intake.assigned,
         progress_age_seconds=watch.waited_seconds,

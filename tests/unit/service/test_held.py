@@ -22,14 +22,14 @@ def test_each_is_named_with_its_place_and_the_kind_of_error() -> None:
     held = HeldPartitions(status)
     held.note(partition(1), 7, ERROR)
     held.note(partition(0), 3, ERROR)
-    assert status.problems == {
+    assert status.degraded == {
         "held": "partitions are held, they cannot be read: email-bounced/0 at offset 3 (CorruptRecordException),"
         " email-bounced/1 at offset 7 (CorruptRecordException)"
     }
     held.read_again(partition(1))
-    assert status.problems["held"].endswith("cannot be read: email-bounced/0 at offset 3 (CorruptRecordException)")
+    assert status.degraded["held"].endswith("cannot be read: email-bounced/0 at offset 3 (CorruptRecordException)")
     held.forget([partition(0), partition(5)])
-    assert status.problems == {}
+    assert status.degraded == {}
 
 
 def test_of_many_some_are_named() -> None:
@@ -37,8 +37,8 @@ def test_of_many_some_are_named() -> None:
     held = HeldPartitions(status)
     for number in range(9):
         held.note(partition(number), 0, ERROR)
-    assert status.problems["held"].count("at offset") == 5
-    assert status.problems["held"].endswith(" and 4 more")
+    assert status.degraded["held"].count("at offset") == 5
+    assert status.degraded["held"].endswith(" and 4 more")
 
 
 @pytest.fixture

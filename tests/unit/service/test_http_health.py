@@ -22,6 +22,7 @@ class Sources:
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
+        self.degraded: dict[str, str] = {}
         self.away: Exception | None = None
         self.is_slow = False
 
@@ -72,6 +73,16 @@ async def test_not_ready_says_what_is_missing(client: httpx.AsyncClient, sources
             "database": "does not answer: ConnectionRefusedError",
         },
     }
+
+
+async def test_what_waits_for_a_person_is_said_and_leaves_it_ready(client: httpx.AsyncClient, sources: Sources) -> None:
+    sources.degraded = {"topics": "paused until `credits resume TOPIC`: email-bounced"}
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "degraded": sources.degraded})
+    sources.problems = {"partitions": "no partitions are assigned yet"}
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "problems": sources.problems, "degraded": sources.degraded}
 
 
 async def test_a_database_that_hangs_makes_it_not_ready_within_a_second_or_two(

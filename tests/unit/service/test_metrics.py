@@ -128,5 +128,9 @@ def test_what_nobody_knows_is_left_out_and_not_zero(metrics: Metrics) -> None:
     assert value(metrics, "credits_database_up") is None
     assert value(metrics, "credits_ready") == 0
 
+    metrics.standing = lambda: Standing(degraded={"held"})
+    assert value(metrics, "credits_degraded", part="held") == 1
+    assert value(metrics, "credits_degraded", part="topics") == 0
+
     metrics.standing = lambda: Standing(database_answers=False)
     assert value(metrics, "credits_database_up") == 0

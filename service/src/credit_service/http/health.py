@@ -25,6 +25,10 @@ class ReportsProblems(Protocol):
     def problems(self) -> Mapping[str, str]:
         """What is missing, by the part that misses it; empty when ready."""
 
+    @property
+    def degraded(self) -> Mapping[str, str]:
+        """What waits for a person, by its part."""
+
 
 def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> list[Route]:
     """`/livez`, `/readyz` and `/metrics`."""
@@ -37,9 +41,10 @@ def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegist
         if problem := await _database_problem(ping):
             # What the service itself found at the start is more exact: a schema that is missing does answer.
             problems.setdefault("database", problem)
+        degraded = {"degraded": dict(status.degraded)} if status.degraded else {}
         if problems:
-            return JSONResponse({"ready": False, "problems": problems}, 503)
-        return JSONResponse({"ready": True})
+            return JSONResponse({"ready": False, "problems": problems, **degraded}, 503)
+        return JSONResponse({"ready": True, **degraded})
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -87,7 +87,7 @@ class HeldPartitions:
         named = [f"{topic}/{at} at offset {held.offset} ({held.cause})" for (topic, at), held in self._held.items()]
         more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
         listed = ", ".join(sorted(named)[:NAMED_MAX]) + more
-        self._status.set("held", f"partitions are held, they cannot be read: {listed}" if named else None)
+        self._status.degrade("held", f"partitions are held, they cannot be read: {listed}" if named else None)
 
 
 class FailedPolls:

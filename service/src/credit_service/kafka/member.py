@@ -458,7 +458,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._leave_alone({p for p in mine - self._left_alone if p.topic in paused})
         self.open_again({p for p in mine & self._left_alone if p.topic not in paused})
         names = ", ".join(sorted(paused))
-        self._status.set("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
+        self._status.degrade("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
 
     def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
         self._forget(partitions)

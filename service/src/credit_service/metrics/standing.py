@@ -1,6 +1,6 @@
 """What the service shows of itself at the moment it is asked; what is not known is left out, never made up."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from credit_service.application.sights import Backlog
-from credit_service.metrics.labels import PUBLISHED
+from credit_service.metrics.labels import DEGRADED, PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Standing:
     """All of it; None: nobody knows at the moment."""
 
     is_ready: bool = False
+    degraded: Collection[str] = ()
     buffered: int = 0
     assigned: int = 0
     progress_age_seconds: float = 0.0
@@ -83,6 +84,13 @@ def _lag(value: Callable[[TopicLag], float]) -> Callable[[Standing], Samples]:
 
 SHOWN = (
     _gauge("ready", "1 while nothing is missing, as /readyz says", lambda s: s.is_ready),
+    Shown(
+        GaugeMetricFamily,
+        "credits_degraded",
+        "1 while /readyz says that this part waits for a person",
+        ["part"],
+        lambda s: [((part,), part in s.degraded) for part in DEGRADED],
+    ),
     _gauge("buffered_messages", "Messages read and not decided yet", lambda s: s.buffered),
     _gauge("assigned_partitions", "Partitions that this member reads", lambda s: s.assigned),
     _gauge(
