@@ -57,6 +57,12 @@ LANES = 2
 POLL_RECORDS_MAX = 4_000
 """Records that one poll hands over."""
 
+POLL_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes, unpacked, after which a poll takes no further record."""
+
+BATCH_UNPACKED_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes that a producer's batch may hold unpacked; of one that holds more, the records are not read."""
+
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 """Bytes that a broker answers one fetch with."""
 

@@ -48,7 +48,7 @@ def _record(incoming: Incoming) -> Record:
     event = Event(incoming.source, incoming.id, incoming.type, incoming.occurred_at, incoming.data)
     encoded = encode(event)
     timestamp_ms = int(incoming.occurred_at.timestamp() * 1000)
-    size_bytes = bytes_in_memory(encoded.key, encoded.value)
+    size_bytes = bytes_in_memory(encoded.key, encoded.value, encoded.headers)
     return Record(
         incoming.place, encoded.key, encoded.value, encoded.headers, timestamp_ms, incoming, incoming.order, size_bytes
     )

@@ -11,6 +11,7 @@ from operator import attrgetter
 import structlog
 
 from credit_contracts.envelope import Unreadable
+from credit_service.application.chain import moved
 from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, RefusedByLedger
 from credit_service.application.outgoing import outbox_rows, trace
 from credit_service.application.ports import (
@@ -197,7 +198,7 @@ class Processor:
 
         Waits out a ledger that is away. What the ledger refuses is tried once more and then halved, until the one
         record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
-        the ledger is not where this member believes it to be.
+        the ledger is not where this member believes it to be, and `ChainBroken` when records are missing before these.
         """
         report = Report()
         while report.events < len(records):
@@ -206,7 +207,7 @@ class Processor:
 
     async def _process_first(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace) -> Report:
         """As `process`, of as many of `records` as the ledger takes together; the report says how many that are."""
-        work = _work_of(records, trace, moves_offsets=self._moves_offsets)
+        work = self._work_of(records, trace)
         for _ in range(2):
             try:
                 return await self._until_stored(work, abandon)
@@ -309,7 +310,17 @@ class Processor:
             return work
         left = id(work.inputs[inputs])
         records = next(n for n, record in enumerate(work.records) if id(record.content) == left)
-        return _work_of(work.records[:records], work.trace, moves_offsets=self._moves_offsets)
+        return self._work_of(work.records[:records], work.trace)
+
+    def _work_of(self, records: Sequence[Record], trace: BatchTrace) -> _Work:
+        inputs = [record.content for record in records if isinstance(record.content, Incoming)]
+        letters = [
+            DeadLetter(record, record.content.reason, record.content.detail)
+            for record in records
+            if isinstance(record.content, Unreadable)
+        ]
+        next_offsets = moved(records, self.positions) if self._moves_offsets else {}
+        return _Work(inputs, records, letters, next_offsets, trace)
 
 
 class _StepClock:
@@ -325,17 +336,6 @@ class _StepClock:
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
         self._last = now
         self._traced(name)
-
-
-def _work_of(records: Sequence[Record], trace: BatchTrace, *, moves_offsets: bool) -> _Work:
-    inputs = [record.content for record in records if isinstance(record.content, Incoming)]
-    letters = [
-        DeadLetter(record, record.content.reason, record.content.detail)
-        for record in records
-        if isinstance(record.content, Unreadable)
-    ]
-    next_offsets = {r.place[:2]: r.place.offset + 1 for r in records} if moves_offsets else {}
-    return _Work(inputs, records, letters, next_offsets, trace)
 
 
 def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[DeadLetter]:

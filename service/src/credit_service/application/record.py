@@ -13,14 +13,15 @@ Headers = Sequence[tuple[str, bytes | None]]
 BEFORE_ALL_TYPES = -1
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: producers may give any time, and a date has no later one."""
-OBJECT_BYTES = 2_048
+OBJECT_BYTES, OBJECT_BYTES_OF_HEADER = 2_048, 160
 
 
 @dataclass(slots=True)
 class Record:
     """A record with its original bytes, what was read from it, and where it stands among those of other topics.
 
-    `size_bytes` is about what it takes in memory.
+    `size_bytes` is about what it takes in memory. All from `follows` up to but without `until` was handed over with it:
+    offsets between two records are those of marks, of aborted transactions, and of what was compacted away.
     """
 
     place: Place
@@ -31,11 +32,14 @@ class Record:
     content: Incoming | Unreadable
     order: Order
     size_bytes: int
+    follows: int = 0
+    until: int = 0
 
 
-def bytes_in_memory(key: bytes | None, value: bytes | None) -> int:
+def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """About what a record takes, with all that is read from it."""
-    return OBJECT_BYTES + len(key or b"") + len(value or b"")
+    named = sum(OBJECT_BYTES_OF_HEADER + len(name) + len(content or b"") for name, content in headers)
+    return OBJECT_BYTES + len(key or b"") + len(value or b"") + named
 
 
 def kafka_time(timestamp_ms: int) -> datetime:
@@ -52,11 +56,12 @@ def read_record(
     timestamp_ms: int,
 ) -> Record:
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
-    size_bytes = bytes_in_memory(key, value)
+    size_bytes = bytes_in_memory(key, value, headers)
+    follows, until = place.offset, place.offset + 1
     event = decode(headers, value, topic_type=event_type)
     if isinstance(event, Unreadable):
         order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
-        return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes)
+        return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes, follows, until)
     incoming = Incoming(
         event.data.account_id,
         key_of(event.source, event.id),
@@ -68,4 +73,4 @@ def read_record(
         event.data,
         place,
     )
-    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order, size_bytes)
+    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order, size_bytes, follows, until)

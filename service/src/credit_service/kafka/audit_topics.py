@@ -8,9 +8,10 @@ from datetime import datetime
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.audit import PublishedRecord, Span
 from credit_service.application.ports import TopicPartition
-from credit_service.application.record import Record, read_record
+from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.items import read_item
 from credit_service.kafka.ranges import Bound, Range, RangeReader, range_reader
 
 PUBLISHED_TOPICS = ("balance-changed", "insufficient-credits")
@@ -76,11 +77,7 @@ class KafkaTopics:
         async with aclosing(self._incoming.read(self._ranges[number])) as portions:
             async for one, records in portions:
                 event_type = self._connection.event_type(one.topic)
-                topic, at = one.partition
-                yield [
-                    read_record(Place(topic, at, r.offset), event_type, r.key, r.value, r.headers, r.timestamp)
-                    for r in records
-                ]
+                yield [read_item(one.partition, event_type, item) for item in records]
 
     async def published_spans(self, number: int) -> Sequence[Span]:
         """See `application.audit.Topics`."""

@@ -1,4 +1,4 @@
-"""What cannot be read: partitions that stand where they are, are named, and are tried again; polls that fail."""
+"""Partitions that cannot be read: they stand where they are, are named, and are tried again."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,14 +9,13 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application import ports
+from credit_service.kafka.fetcher import Fault
 from credit_service.kafka.status import Status
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 30.0
 NAMED_MAX = 5
-# Of two polls that fail within this time the second one repeats the first.
-REPEAT_SECONDS = 10.0
 
 State: TypeAlias = Literal["stands", "out", "tried"]
 """It stands, and what arrived before is still to be decided; it is out of the merge; or it is being read once more."""
@@ -58,17 +57,17 @@ class HeldPartitions:
         """All of them, of this moment."""
         return list(self._held.items())
 
-    def note(self, partition: TopicPartition, offset: int, error: Exception) -> None:
-        """Holds the partition, which cannot be read from `offset` on."""
-        cause = type(error).__name__
+    def note(self, partition: TopicPartition, fault: Fault) -> None:
+        """Holds the partition."""
         log.error(
             "partition is held, it cannot be read",
             topic=partition.topic,
             partition=partition.partition,
-            offset=offset,
-            cause=cause,
+            offset=fault.offset,
+            until=fault.until,
+            cause=fault.cause,
         )
-        self._held[partition] = Held(offset, cause, "stands", time.monotonic() + RETRY_SECONDS)
+        self._held[partition] = Held(fault.offset, fault.cause, "stands", time.monotonic() + RETRY_SECONDS)
         self._tell()
 
     def read_again(self, partition: ports.TopicPartition) -> None:
@@ -88,24 +87,3 @@ class HeldPartitions:
         more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
         listed = ", ".join(sorted(named)[:NAMED_MAX]) + more
         self._status.degrade("held", f"partitions are held, they cannot be read: {listed}" if named else None)
-
-
-class FailedPolls:
-    """Whether polls fail again and again, whatever for."""
-
-    def __init__(self) -> None:
-        self._cause = ""
-        self._failed_at = -REPEAT_SECONDS
-        self._repeats = False
-
-    def note(self, error: Exception) -> None:
-        """Notes that one failed."""
-        now = time.monotonic()
-        self._repeats = now - self._failed_at < REPEAT_SECONDS
-        self._cause, self._failed_at = type(error).__name__, now
-
-    def problem(self) -> str | None:
-        """What is wrong while they do; None once none has failed for a while."""
-        if not self._repeats or time.monotonic() - self._failed_at >= REPEAT_SECONDS:
-            return None
-        return f"reading from Kafka fails again and again: {self._cause}"

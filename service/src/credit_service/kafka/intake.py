@@ -4,26 +4,27 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application import ports
+from credit_service.application.chain import ChainBroken
 from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.process import Processor, Report
-from credit_service.application.record import Record, read_record
+from credit_service.application.record import Record
 from credit_service.application.sights import LaneSight
 from credit_service.application.timers import TimerSweep
 from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.decision import Incoming
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.fetcher import Portion
+from credit_service.kafka.items import read_item
 from credit_service.kafka.lag import Lag, LagMeter
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.member import Member
@@ -33,7 +34,6 @@ from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
 
-PARTITION = attrgetter("topic", "partition")
 RETRY_SECONDS = 1.0
 
 Stored = Callable[[Report], None]
@@ -176,29 +176,21 @@ class Intake:
 
     # --- what arrives
 
-    def _feed(self, records: tuple[ConsumerRecord, ...]) -> None:
-        runs = [(TopicPartition(*partition), list(run)) for partition, run in groupby(records, key=PARTITION)]
-        partitions = {partition for partition, _ in runs}
+    def _feed(self, portions: tuple[Portion, ...]) -> None:
+        partitions = {portion.partition for portion in portions}
         try:
-            for partition, run in runs:
-                self._take_in(partition, run)
+            for portion in portions:
+                self._take_in(portion)
             self._member.pause_full()
         except Exception:  # whatever it is, FastStream would swallow it, and the records with it
             log.exception("records could not be taken in, reading them again")
             self._member.open_again(partitions)
         self._lanes.ring(partitions)
 
-    def _take_in(self, partition: TopicPartition, run: Sequence[ConsumerRecord]) -> None:
-        topic, number = partition
-        event_type = self._connection.event_type(topic)
-        self._lanes.of(partition).merge.feed(
-            partition,
-            [
-                read_record(Place(topic, number, r.offset), event_type, r.key, r.value, r.headers, r.timestamp)
-                for r in run
-            ],
-        )
-        self._member.received[partition] = run[-1].offset + 1
+    def _take_in(self, portion: Portion) -> None:
+        event_type = self._connection.event_type(portion.partition.topic)
+        records = [read_item(portion.partition, event_type, item) for item in portion.records]
+        self._lanes.of(portion.partition).merge.feed(portion.partition, self._member.chained(portion, records))
 
     # --- turns
 
@@ -209,7 +201,6 @@ class Intake:
                 return False
             await self._member.read_pauses(lane)
             self._member.look_for_brokers()
-            self._member.look_for_failed_polls()
             at_end = await self._member.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
@@ -233,6 +224,10 @@ class Intake:
         try:
             report = await self._processor.process(records, self._abandon, trace)
         except Abandoned:
+            self._member.open_again(partitions)
+            return
+        except ChainBroken as error:
+            log.error("messages are missing between what is stored and what came, reading again", cause=str(error))
             self._member.open_again(partitions)
             return
         except OffsetsMoved:

@@ -9,14 +9,17 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from credit_service.application import ports
+from credit_service.application.chain import ChainBroken, join
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
+from credit_service.application.record import Record
 from credit_service.domain.decision import PLAN_CHANGED
 from credit_service.kafka.access import look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.fetcher import Fault, Portion
 from credit_service.kafka.group_offsets import GroupOffsets
-from credit_service.kafka.held import FailedPolls, HeldPartitions
+from credit_service.kafka.held import HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.refusal import BrokerUnavailable, told
@@ -54,6 +57,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     ) -> None:
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
+        self._joined: dict[ports.TopicPartition, int] = {}
         self.is_rejoining = False
         self._connection = connection
         self._lanes = lanes
@@ -68,7 +72,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
         self._held = HeldPartitions(status)
-        self._failed_polls = FailedPolls()
         self._opening: dict[asyncio.Task[None], Set[int]] = {}
         self._counts_differ = False
 
@@ -259,6 +262,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             lane.merge.remove(partition)
             lane.timers.forget(partition.partition)
             self.received.pop(partition, None)
+            self._joined.pop(partition, None)
             self._positions.pop(partition, None)
             self.group_offsets.forget(partition)
             self._left_alone.discard(partition)
@@ -293,7 +297,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 consumer.open(partition, offset)
                 consumer.resume(partition)
                 self._positions[partition] = offset
-                self.received[partition] = offset
+                self.received[partition] = self._joined[partition] = offset
                 self._lanes.of(partition).merge.add(partition)
             # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
             self.group_offsets.note_moved(partitions)
@@ -339,6 +343,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             # Also what looks like this: a topic that may not be read any more has no partitions.
             self._access.suspect()
         return False
+
+    def chained(self, portion: Portion, records: list[Record]) -> list[Record]:
+        """The records of a portion, joined to what came before; none of a partition that is not open.
+
+        Raises `ChainBroken` if something is missing before them.
+        """
+        at = portion.partition
+        if at not in self.received:
+            return []
+        if portion.begin != self.received[at]:
+            raise ChainBroken(at, self.received[at], portion.begin)
+        self.received[at] = portion.until
+        join(records, self._joined.get(at, portion.begin), portion.until)
+        if records:
+            self._joined[at] = portion.until
+        return records
 
     # --- how far each has come
 
@@ -400,19 +420,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     # --- what cannot be read
 
-    def note_failed_poll(self, error: Exception) -> None:
+    def note_unreadable(self, partition: TopicPartition, fault: Fault) -> None:
         """See `consumer.Faults`."""
-        self._failed_polls.note(error)
-        log.warning("a poll failed, its records are read again", cause=type(error).__name__)
-
-    def note_unreadable(self, partition: TopicPartition, offset: int, error: Exception) -> None:
-        """See `consumer.Faults`."""
-        self._held.note(partition, offset, error)
+        self._held.note(partition, fault)
         self._lanes.ring({partition})
-
-    def look_for_failed_polls(self) -> None:
-        """Says so while polls fail again and again."""
-        self._status.set("reading", self._failed_polls.problem())
 
     async def look_after_held(self, lane: Lane) -> None:
         """Takes held partitions out of the merge, tries them again now and then, and lets go those that can be read."""
@@ -427,7 +438,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 held.state = "out"
             elif held.is_due:
                 held.state = "tried"
-                self.consumer.go_stepwise()
                 self.open_again({at})
             elif held.state == "tried" and (
                 received > held.offset or await self.consumer.is_read_to_its_end(at, received)

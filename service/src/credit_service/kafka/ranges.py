@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
-from aiokafka.structs import ConsumerRecord
+from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application import ports
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.consumer import is_of_bytes
+from credit_service.kafka.consumer import PortionConsumer
+from credit_service.kafka.fetcher import Item, OutOfRange, Portion
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
@@ -22,9 +21,6 @@ IDLE_SECONDS_MAX = 60
 """So long nothing may come of a range that is not at its end."""
 
 POLL_MS = 500
-LOCATED_MS_MAX = 5_000
-"""So long a partition is asked by itself, to find out of which one it was that a poll failed."""
-
 FETCH_WAIT_MS = 20
 """A broker with nothing more waits so long before it says so; other partitions are asked for only then."""
 FULL_WAIT_SECONDS = 0.01
@@ -79,7 +75,7 @@ class Range:
 class RangeReader:
     """Reads ranges; to be had from `range_reader`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, connection: KafkaConnection) -> None:
+    def __init__(self, consumer: PortionConsumer, connection: KafkaConnection) -> None:
         self._consumer = consumer
         self._connection = connection
 
@@ -140,7 +136,7 @@ class RangeReader:
 
     async def read(
         self, ranges: Sequence[Range], wanted: Wanted | None = None, eaten: Eaten | None = None
-    ) -> AsyncGenerator[tuple[Range, list[ConsumerRecord]]]:
+    ) -> AsyncGenerator[tuple[Range, list[Item]]]:
         """The records of `ranges`, some of one partition at a time, each partition in its order; no records at all
         say that the range is at its end.
 
@@ -161,12 +157,19 @@ class RangeReader:
                 await asyncio.sleep(FULL_WAIT_SECONDS)
                 moved_at = loop.time()
                 continue
-            for at, records in (await self._fetch(ready, left, eaten)).items():
-                within = [record for record in records if record.offset < left[at].end]
-                if within:
+            for portion in await self._portions(ready):
+                at = portion.partition
+                if within := [record for record in portion.records if record.offset < left[at].end]:
                     yield left[at], within
+                if isinstance(portion.fault, OutOfRange):
+                    await self._pass_over(at, portion.until, left[at].end, eaten)
+                elif portion.fault is not None and portion.fault.offset < left[at].end:
+                    raise RangeStalled(
+                        f"{at.topic}/{at.partition} cannot be read from offset {portion.fault.offset} on:"
+                        f" {portion.fault.cause}"
+                    )
             for at in ready:
-                # Past markers of transactions, and what was compacted away, too.
+                # Past marks of transactions, and what was compacted away, too.
                 position = await self._consumer.position(at)
                 if position > positions[at]:
                     positions[at], moved_at = position, loop.time()
@@ -177,37 +180,13 @@ class RangeReader:
                 stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in left)
                 raise RangeStalled(f"nothing came for {IDLE_SECONDS_MAX} s: {stuck}")
 
-    async def _fetch(
-        self, ready: Sequence[TopicPartition], left: Mapping[TopicPartition, Range], eaten: Eaten | None
-    ) -> Mapping[TopicPartition, list[ConsumerRecord]]:
-        try:
-            fetched: dict[TopicPartition, list[ConsumerRecord]]
-            fetched = await self._consumer.getmany(*ready, timeout_ms=POLL_MS)
-        except OffsetOutOfRangeError as error:
-            for at, offset in error.args[0].items():
-                await self._pass_over(at, offset, left[at].end, eaten)
-            return {}
-        except Exception as error:
-            if is_of_bytes(error):
-                raise await self._unreadable(ready, error) from error
-            raise
-        return fetched
-
-    async def _unreadable(self, ready: Sequence[TopicPartition], error: Exception) -> RangeStalled:
-        """Which of these it is that cannot be read: each is asked by itself, where it stands now."""
-        positions = {at: await self._consumer.position(at) for at in ready}
-        for at, position in positions.items():
-            self._consumer.seek(at, position)
-        for at, position in positions.items():
-            try:
-                await self._consumer.getmany(at, timeout_ms=LOCATED_MS_MAX)
-            except Exception as again:
-                if is_of_bytes(again):
-                    return RangeStalled(
-                        f"{at.topic}/{at.partition} cannot be read from offset {position} on ({type(again).__name__})"
-                    )
-                raise
-        return RangeStalled(f"messages could not be read ({type(error).__name__})")
+    async def _portions(self, partitions: Sequence[TopicPartition]) -> list[Portion]:
+        return await self._consumer.portions(
+            *partitions,
+            timeout_ms=POLL_MS,
+            records_max=bounds.POLL_RECORDS_MAX,
+            bytes_max=bounds.POLL_BYTES_MAX,
+        )
 
     async def _pass_over(self, at: TopicPartition, offset: int, end: int, eaten: Eaten | None) -> None:
         """Goes on where the log begins now; raises `RangeStalled` if that is further back, or nobody is to hear it."""
@@ -228,7 +207,7 @@ async def range_reader(
     connection: KafkaConnection, isolation: Isolation = "read_committed"
 ) -> AsyncIterator[RangeReader]:
     """A reader with a consumer of its own; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
-    consumer = AIOKafkaConsumer(
+    consumer = PortionConsumer(
         **connection.options,
         client_id=f"{connection.group_id}-ranges",
         group_id=None,

@@ -6,9 +6,9 @@ from contextlib import aclosing, asynccontextmanager
 
 from credit_service import bounds
 from credit_service.application.ports import TopicPartition
-from credit_service.application.record import Record, read_record
-from credit_service.domain.decision import Place
+from credit_service.application.record import Record
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.items import read_item
 from credit_service.kafka.merge import Merge
 from credit_service.kafka.ranges import Bound, Range, RangeReader, range_reader
 
@@ -70,23 +70,13 @@ class KafkaRecords:
     async def _read(self) -> None:
         try:
             async with aclosing(self._reader.read(self._ranges, self._has_room, self._note_eaten)) as portions:
-                async for one, records in portions:
-                    if not records:
+                async for one, items in portions:
+                    if not items:
                         self._at_their_ends.add(one.partition)
                     event_type = self._connection.event_type(one.topic)
                     self._merge.feed(
                         one.partition,
-                        [
-                            read_record(
-                                Place(one.topic, one.number, r.offset),
-                                event_type,
-                                r.key,
-                                r.value,
-                                r.headers,
-                                r.timestamp,
-                            )
-                            for r in records
-                        ],
+                        [read_item(one.partition, event_type, item) for item in items],
                     )
                     self._changed.set()
         finally:

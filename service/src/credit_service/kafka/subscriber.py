@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord
+from aiokafka import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
@@ -17,11 +17,12 @@ from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.consumer import Faults, HandOverConsumer
+from credit_service.kafka.fetcher import Portion
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber
 
-Feed = Callable[[tuple[ConsumerRecord, ...]], None]
+Feed = Callable[[tuple[Portion, ...]], None]
 
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
@@ -80,8 +81,8 @@ class Subscriber:
             decoder=_decode,
         )
 
-        async def handle(records: tuple[ConsumerRecord, ...]) -> None:
-            feed(records)
+        async def handle(portions: tuple[Portion, ...]) -> None:
+            feed(portions)
 
         self._subscriber(handle)
 
@@ -130,9 +131,9 @@ def _security(security: KafkaSecurity) -> BaseSecurity:
     return by(security.username, security.password, **tls)
 
 
-async def _parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
-    """Looks at nothing: FastStream's own parser stops at a header that is null or not UTF-8, and loses the batch."""
-    return KafkaMessage(raw_message=records, body=b"", headers={}, consumer=_NO_CONSUMER)
+async def _parse(portions: tuple[Portion, ...]) -> KafkaMessage:
+    """Looks at nothing: FastStream's own parser knows single records only."""
+    return KafkaMessage(raw_message=portions, body=b"", headers={}, consumer=_NO_CONSUMER)
 
 
 async def _decode(message: KafkaMessage) -> Any:
