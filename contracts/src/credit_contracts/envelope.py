@@ -52,7 +52,7 @@ UnreadableReason = Literal[
 UNREADABLE_REASONS: Final[Mapping[UnreadableReason, str]] = {
     "no-value": "the record has no value",
     "too-large": "the value is larger than 1 MiB and was not looked at",
-    "bad-header": "a header that is needed is null, not UTF-8, or there twice",
+    "bad-header": "a header that is needed is null, not UTF-8, or there twice, or the name of any is not UTF-8",
     "wrong-content-type": "the content type is neither JSON nor a CloudEvent in JSON, in UTF-8",
     "not-json": "the value is not JSON, or nested too deeply",
     "bad-envelope": "an attribute of the CloudEvent is missing or not valid",

@@ -24,7 +24,7 @@ _COMPRESS: dict[Codec, Callable[[bytes], bytes]] = {
     "zstd": codecs.zstd_encode,
 }
 NO_TIMESTAMP = -1
-LOG_APPEND_TIME, CONTROL = 1 << 3, 1 << 5
+LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 1 << 3, 1 << 4, 1 << 5
 _CRC_AT, _ATTRIBUTES_AT = 17, 21
 _HEAD = struct.Struct(">qiibIhiqqqhii")
 
@@ -46,6 +46,8 @@ def batch_of(
     timestamp_ms: int = NO_TIMESTAMP,
     attributes: int = 0,
     last_offset_delta: int | None = None,
+    base_offset: int = 0,
+    producer_id: int = -1,
 ) -> bytes:
     """A batch of the format that all have written since 2017 (v2); `attributes` come to those of the codec."""
     deltas = [nth if one.offset_delta is None else one.offset_delta for nth, one in enumerate(records)]
@@ -54,7 +56,8 @@ def batch_of(
     packed = _COMPRESS[codec](body)
     flags = CODECS.index(codec) | attributes
     length = _HEAD.size - 12 + len(packed)
-    head = _HEAD.pack(0, length, 0, 2, 0, flags, last, timestamp_ms, timestamp_ms, -1, -1, -1, len(records))
+    of_producer = (producer_id, 0 if producer_id >= 0 else -1, -1)
+    head = _HEAD.pack(base_offset, length, 0, 2, 0, flags, last, timestamp_ms, timestamp_ms, *of_producer, len(records))
     return with_right_checksum(head + packed)
 
 

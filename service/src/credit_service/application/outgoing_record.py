@@ -21,7 +21,7 @@ from credit_contracts.topics import partition_for
 from credit_service import bounds
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
-from credit_service.application.record import Headers
+from credit_service.application.record import Headers, shown
 from credit_service.application.tracing import TRACEPARENT
 
 # What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.
@@ -66,8 +66,9 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
     if letter.value_bytes is not None and letter.value_sha256 is not None:
         headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
         headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
-    if _size_of(letter.headers) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
-        headers = [*letter.headers, *headers]
+    original = [(shown(name), value) for name, value in letter.headers]
+    if _size_of(original) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
+        headers = [*original, *headers]
     key = letter.key
     # Not `account_partition`, which remembers keys: these may be large, and no account's.
     partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)

@@ -13,6 +13,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 BEFORE_ALL_TYPES = -1
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: producers may give any time, and a date has no later one."""
+NOT_TEXT = Unreadable("bad-header", "headers: a name is not UTF-8", None)
 OBJECT_BYTES, OBJECT_BYTES_OF_HEADER = 2_048, 160
 
 
@@ -42,6 +43,16 @@ def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) ->
     return OBJECT_BYTES + len(key or b"") + len(value or b"") + named
 
 
+def is_text(name: str) -> bool:
+    """Whether a header's name, read with `surrogateescape`, was UTF-8."""
+    return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def shown(name: str) -> str:
+    """A header's name for people, and for whoever can write UTF-8 only: other bytes as `\\xff`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def kafka_time(timestamp_ms: int) -> datetime:
     """Kafka's own time of a record; the nearest there is where it lies before 1970 or after the year 9999."""
     return EARLIEST + timedelta(milliseconds=min(max(0, timestamp_ms), LATEST_MS))
@@ -58,7 +69,10 @@ def read_record(
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
     size_bytes = bytes_in_memory(key, value, headers)
     follows, until = place.offset, place.offset + 1
-    event = decode(headers, value, topic_type=event_type)
+    if all(is_text(name) for name, _ in headers):
+        event = decode(headers, value, topic_type=event_type)
+    else:
+        event = NOT_TEXT
     if isinstance(event, Unreadable):
         order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
         return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes, follows, until)

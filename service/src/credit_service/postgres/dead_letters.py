@@ -20,7 +20,7 @@ from credit_service.application.letters import (
     bytes_shown,
 )
 from credit_service.application.read import ReadPlace
-from credit_service.application.record import Headers, read_record
+from credit_service.application.record import Headers, read_record, shown
 from credit_service.domain.decision import EARLIEST, Place
 from credit_service.postgres.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
@@ -114,7 +114,7 @@ class PostgresDeadLetters:
             "kafka_at": kafka_at,
             "key": bytes_shown(row["key"]),
             "value": bytes_shown(row["value"]),
-            "headers": [LetterHeader(name=n, value=bytes_shown(v)) for n, v in _headers(row["headers"])],
+            "headers": [LetterHeader(name=shown(n), value=bytes_shown(v)) for n, v in _headers(row["headers"])],
         }
         return ShownLetter(**dict(row) | shown)
 
