@@ -69,10 +69,7 @@ def read_record(
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
     size_bytes = bytes_in_memory(key, value, headers)
     follows, until = place.offset, place.offset + 1
-    if all(is_text(name) for name, _ in headers):
-        event = decode(headers, value, topic_type=event_type)
-    else:
-        event = NOT_TEXT
+    event = decode(headers, value, topic_type=event_type) if all(is_text(name) for name, _ in headers) else NOT_TEXT
     if isinstance(event, Unreadable):
         order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
         return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes, follows, until)
