@@ -259,7 +259,7 @@ class FlippedByte:
         scene.dead.add(self.place)
         self._flip(scene, self.place)
         await scene.restart_the_ended()
-        await scene.say("held", "{}/{} at offset {} (CorruptRecordException)".format(*self.place))
+        await scene.say("held", "{}/{} at offset {} (its checksum is wrong)".format(*self.place))
 
     async def heal(self, scene: Scene) -> None:
         if self.place and self._is_flipped:

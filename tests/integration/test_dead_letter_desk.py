@@ -27,6 +27,7 @@ from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
+from credit_service.kafka.unpack import BatchInFile
 from credit_service.postgres.dead_letters import PostgresDeadLetters
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.operations import PostgresOperationLog
@@ -103,7 +104,7 @@ class Desk:
     @property
     def desk(self) -> DeadLetterDesk:
         letters = PostgresDeadLetters(self.pool, unparked_max=100)
-        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), Rules())
+        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), Rules(), BatchInFile(str))
 
     async def take(self, *records: Record) -> None:
         """As the service would, without moving any offset."""

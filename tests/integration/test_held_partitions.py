@@ -1,10 +1,11 @@
 """A partition that cannot be read is held and named; nothing of any other is lost, and it is read once that is mended.
 
-The record at fault has a header whose name is not UTF-8: a broker takes it, and the client cannot unpack it.
+A byte of the batch at fault was flipped on the broker's disk, so that its checksum is wrong.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
 from credit_contracts.topics import partition_for
 from support.clock import Clock
-from support.foreign.batches import with_header_name
+from support.foreign import kafka_python
+from support.foreign.at_rest import flip_a_byte
+from support.foreign.batches import RawRecord, batch_of
 from support.foreign.wire import append
 from support.reconciled import reconcile
 from support.replays import WHY, replay
@@ -31,8 +34,11 @@ ACCOUNTS = [f"account-{number}" for number in range(48)]
 ROUNDS = 15
 PARTITIONS = 3
 AT = datetime.now(UTC) - timedelta(hours=1)
-TRIED_AGAIN_SOON = "from credit_service.kafka import held; held.RETRY_SECONDS = 1.0"
-SWEPT_OFTEN = "from credit_service.application import timers; timers.EXPIRE_EVERY_SECONDS = 0.1"
+# Held ones are tried again soon, and expired events looked for often.
+FAULTS = (
+    "from credit_service.kafka import held; held.RETRY_SECONDS = 1.0;"
+    " from credit_service.application import timers; timers.EXPIRE_EVERY_SECONDS = 0.1"
+)
 
 
 def plan(account: str) -> Event[IncomingData]:
@@ -47,12 +53,22 @@ def charges(accounts: list[str], name: str) -> list[Event[IncomingData]]:
     ]
 
 
-async def produce_unreadable(deployment: Deployment, one: Event[IncomingData]) -> tuple[str, int, int]:
-    """Sends it with one header more that cannot be read; its place."""
+async def produce_unreadable(
+    deployment: Deployment, service: ServiceProcess, one: Event[IncomingData]
+) -> tuple[tuple[str, int, int], ServiceProcess]:
+    """Its place, and the service that meets it: nobody reads it before its byte is flipped."""
     record, topic = encode(one), deployment.topic(one.type)
     number = partition_for(one.data.account_id.encode(), PARTITIONS)
-    batch = with_header_name(b"\xff\xfe", record.value, record.headers, record.key)
-    return topic, number, await append(deployment.kafka, topic, number, batch)
+    batch = batch_of([RawRecord(record.value, record.key, [(n.encode(), value) for n, value in record.headers])])
+    assert await service.terminate() == 0
+    place = topic, number, await append(deployment.kafka, topic, number, batch)
+    await flip(deployment, place)
+    return place, await (await deployment.start(faults=FAULTS)).ready()
+
+
+async def flip(deployment: Deployment, place: tuple[str, int, int]) -> None:
+    """Done once more, it is as it was."""
+    flip_a_byte(await asyncio.to_thread(kafka_python.log_folder, deployment.kafka), *place)
 
 
 def account_of(number: int, name: str = "of") -> str:
@@ -74,24 +90,25 @@ async def passed_over(deployment: Deployment, place: tuple[str, int, int]) -> No
     assert (replayed.exit_code, reconciled.exit_code) == (1, 2)
     for said in (replayed.said, could_not_tell):
         assert f"{place[0]}/{place[1]} cannot be read from offset" in said
-        assert "UnicodeDecodeError" in said
+        assert "its checksum is wrong" in said
 
 
 async def says_held(service: ServiceProcess, place: tuple[str, int, int]) -> bool:
     topic, number, offset = place
-    return f"{topic}/{number} at offset {offset} (UnicodeDecodeError)" in (await service.degraded()).get("held", "")
+    return f"{topic}/{number} at offset {offset} (its checksum is wrong)" in (await service.degraded()).get("held", "")
 
 
 async def test_what_lies_in_other_partitions_is_decided_all_the_same(deployment: Deployment) -> None:
     await deployment.make_topics()
-    service = await (await deployment.start(faults=TRIED_AGAIN_SOON)).ready()
+    service = await (await deployment.start(faults=FAULTS)).ready()
     oracle = deployment.oracle()
     at_fault = event(ProspectExported(account_id=ACCOUNTS[0], prospect_id="at-fault"), AT)
     sent = []
     async with deployment.upstream() as upstream:
         sent += await upstream.send([plan(name) for name in ACCOUNTS])
         sent += await upstream.send(charges(ACCOUNTS, "before"))
-        place = await produce_unreadable(deployment, at_fault)
+        await oracle.drained()
+        place, service = await produce_unreadable(deployment, service, at_fault)
         for number in range(ROUNDS):
             sent += await upstream.send(charges(ACCOUNTS, f"{number}"))
     await eventually(lambda: says_held(service, place), what="the partition held and named")
@@ -110,12 +127,14 @@ async def test_what_lies_in_other_partitions_is_decided_all_the_same(deployment:
         assert await connection.fetchval("SELECT count(*) FROM credits.dead_letters") == 0
     finally:
         await connection.close()
-    assert {line["cause"] for line in service.logged("partition is held, it cannot be read")} == {"UnicodeDecodeError"}
+    assert {line["cause"] for line in service.logged("partition is held, it cannot be read")} == {
+        "its checksum is wrong"
+    }
 
     # Also a service that finds it there at its start; and then a person has the broker drop it.
     assert await service.terminate() == 0
     await passed_over(deployment, place)
-    service = await deployment.start(faults=TRIED_AGAIN_SOON)
+    service = await deployment.start(faults=FAULTS)
     await eventually(lambda: says_held(service, place), what="the next one holds it, too")
     await delete_records(deployment.kafka, {place[:2]: place[2] + 1})
     await service.ready()
@@ -132,13 +151,13 @@ async def test_while_plans_are_held_timers_and_parked_events_of_their_number_wai
     await deployment.make_topics()
     held, free = account_of(0), account_of(2)
     async with Clock.replacing(deployment.database_url, AT + timedelta(hours=1)) as clock:
-        service = await (await deployment.start(faults=f"{TRIED_AGAIN_SOON}; {SWEPT_OFTEN}")).ready()
+        service = await (await deployment.start(faults=FAULTS)).ready()
         connection = await asyncpg.connect(deployment.database_url)
         async with deployment.upstream() as upstream:
             early = charges([account_of(0, "parked"), account_of(2, "parked")], "parked")
             await upstream.send([plan(held), plan(free), *early])
             await deployment.oracle().drained()
-            place = await produce_unreadable(deployment, plan(held))
+            place, service = await produce_unreadable(deployment, service, plan(held))
             await eventually(lambda: says_held(service, place), what="held and named")
             await upstream.send(charges([held, free], "while"))
             await deployment.oracle().drained(but=["plan-changed"])

@@ -28,6 +28,8 @@ SMALL: dict[str, int] = {
     "BUFFERED_BYTES_MAX": 2,
     "LANES": 1,
     "POLL_RECORDS_MAX": 1,
+    "POLL_BYTES_MAX": 1,
+    "BATCH_UNPACKED_BYTES_MAX": 1,
     "FETCH_BYTES_MAX": 1,
     "FETCH_BYTES_MAX_PER_PARTITION": 1,
     "RANGE_FETCH_BYTES_MAX": 1,
@@ -43,6 +45,7 @@ SMALL: dict[str, int] = {
     "LETTERS_PER_BATCH_MAX": 1,
     "LETTER_BATCH_BYTES_MAX": 1,
     "LETTERS_ORDERED_MAX": 1,
+    "LETTER_UNPACKED_BYTES_MAX": 1,
     "LETTER_BLOCK_ROWS": 1,
     "LETTER_LINES_BLOCK_ROWS": 1,
     "REQUESTS_PER_PAGE": 1,
@@ -86,6 +89,8 @@ CANNOT_BE_SMALL: dict[str, str] = {
 SHOWS: dict[str, str] = {
     "TOLD_MAX": "the oldest that was told of a prospect is forgotten",
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
+    "BATCH_UNPACKED_BYTES_MAX": "a batch that is packed is one dead letter",
+    "LETTER_UNPACKED_BYTES_MAX": "a batch that is kept as a dead letter cannot be taken apart",
     "ORIGINAL_HEADERS_BYTES_MAX": "a dead letter with more is published without its headers",
     "LETTER_DETAIL_CHARACTERS_MAX": "the detail of a dead letter is cut",
 }

@@ -11,6 +11,10 @@ REASON_HEADER: Final = PREFIX + "reason"
 DETAIL_HEADER: Final = PREFIX + "detail"
 TIME_HEADER: Final = PREFIX + "time"
 
+# A batch that holds too much to be unpacked is one dead letter for all its offsets: its value is the batch as Kafka
+# keeps it, its offset the first of them, and this the one behind the last.
+UNTIL_HEADER: Final = PREFIX + "until"
+
 # A key or a value above its limit is not published: these stand for it. All of a record stays below Kafka's own limit.
 PUBLISHED_KEY_BYTES_MAX: Final = 64 * 1024
 KEY_BYTES_HEADER: Final = PREFIX + "key_bytes"

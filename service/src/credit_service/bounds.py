@@ -112,6 +112,9 @@ LETTER_BATCH_BYTES_MAX = 4 * 1024 * 1024
 LETTERS_ORDERED_MAX = 100_000
 """Letters that are brought in order of occurrence at a time; of more, the next ones after these are done."""
 
+LETTER_UNPACKED_BYTES_MAX = 1024 * 1024 * 1024
+"""Bytes that a batch, kept whole as a dead letter, may come to when it is retried: they lie in a file meanwhile."""
+
 LETTER_BLOCK_ROWS = 20
 """Letters, each with all its bytes, that a cursor fetches at a time."""
 

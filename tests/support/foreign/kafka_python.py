@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,3 +30,13 @@ def send(kafka: str, codec: str, records: Iterable[Sent]) -> None:
             future.get(_SECONDS_MAX)
     finally:
         producer.close()
+
+
+def log_folder(kafka: str) -> Path:
+    """Where the one broker keeps its logs, on whatever machine it runs."""
+    client = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        ((folder,),) = ([one["log_dir"] for one in broker["log_dirs"]] for broker in client.describe_log_dirs())
+    finally:
+        client.close()
+    return Path(folder)

@@ -17,7 +17,7 @@ EVERYTHING_IS_READ = frozenset({(topic, number) for topic in (GENERATED, BOUNCED
 def record(topic: str, offset: int, second: int, *, number: int = 0, value: bytes = b"") -> Record:
     content = Unreadable("not-json", "", None)
     order = (EARLIEST + timedelta(seconds=second), 0, "", "")
-    return Record(Place(topic, number, offset), None, value, [], 0, content, order, bytes_in_memory(None, value))
+    return Record(Place(topic, number, offset), None, value, [], 0, content, order, bytes_in_memory(None, value, []))
 
 
 def merge_of(*records: Record, bytes_max: int = UNBOUNDED) -> Merge:

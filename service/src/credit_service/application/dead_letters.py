@@ -1,7 +1,7 @@
 """The desk for dead letters: people retry them the way of every event, discard or erase them, by these calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -11,23 +11,30 @@ from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
 from credit_service.application.letters import (
     Became,
+    CannotTakeApart,
     LetterAnswer,
     LetterRecord,
     Letters,
     LetterStore,
     LetterTransaction,
+    PassedOver,
     Standing,
+    TakesApart,
 )
 from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
 from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.ports import Reach, no_failpoints
-from credit_service.application.process import REFUSALS, Undecidable, fold, reason_of
+from credit_service.application.process import REFUSALS, Processor, Undecidable, fold, reason_of
+from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Incoming, Order
 
 IDS_MAX = 1_000
 """So many numbers one command takes."""
+
+TAKEN_APART = "taken-apart"
+"""The outcome of a batch: its records have theirs."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -56,6 +63,7 @@ class DeadLetterDesk:
     letters: LetterStore
     operations: OperationLog
     rules: Rules
+    takes_apart: TakesApart
     reach: Reach = field(default=no_failpoints)
 
     async def retry(
@@ -65,9 +73,10 @@ class DeadLetterDesk:
 
         A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
         why; one that the ledger refuses fails alone. No stored offset is touched. It is safe to do again after any end.
-        With `dry_run` each is decided by itself, as things stand, and nothing is kept. Raises `ValueError` on an empty
-        or overlong text, and `LedgerUnavailable` if the ledger is away for longer than a few attempts: what became of
-        the batch in hand is then not known.
+        A batch that was too large to be unpacked is taken apart: its records are decided in transactions before the one
+        that resolves it. With `dry_run` each letter is decided by itself, as things stand, a batch only unpacked, and
+        nothing is kept. Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable` if the ledger is away
+        for longer than a few attempts: what became of the batch in hand is then not known.
         """
         _hold(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as tally:
@@ -169,11 +178,14 @@ class DeadLetterDesk:
         """Transactions until each of `ids` has its answer: one, or some before it for what has to come first."""
         while left := [i for i in ids if i not in answers]:
             told: dict[int, LetterAnswer] = {}
+            batches: list[LetterRecord] = []
             try:
                 async with self.letters.transaction() as transaction:
                     self.reach("before-transaction")
                     locked = {letter.dead_letter_id: letter for letter in await transaction.lock_letters(left)}
                     letters = [locked[i] for i in left if i in locked]
+                    batches = [one for one in letters if is_batch(one.record) and not one.is_erased]
+                    letters = [one for one in letters if one not in batches]
                     told = await self._decide_locked(transaction, letters, in_one_go=dry_run)
                     await transaction.resolve_letters(
                         [(i, a.outcome) for i, a in told.items() if a.outcome is not None], operator, comment
@@ -189,6 +201,33 @@ class DeadLetterDesk:
             self.reach("after-commit")
             answers.update(told)
             answers.update({a.dead_letter_id: a for a in await self._found([i for i in left if i not in locked])})
+            for letter in batches:
+                answers[letter.dead_letter_id] = await self._take_apart(letter, operator, comment, dry_run=dry_run)
+
+    async def _take_apart(self, letter: LetterRecord, operator: str, comment: str, *, dry_run: bool) -> LetterAnswer:
+        """Decides each record of a batch at its own place, or makes a dead letter of it; what is too large stays."""
+        number = letter.dead_letter_id
+        processor = Processor(self.letters, self.rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
+        left = 0
+        try:
+            async with self.takes_apart(letter.record) as records:
+                for portion in _portions_of(records):
+                    left += sum(isinstance(one, PassedOver) for one in portion)
+                    if not dry_run:
+                        read = [one for one in portion if isinstance(one, Record)]
+                        await processor.process(read, asyncio.Event())
+        except CannotTakeApart as error:
+            return await self._fail(number, dry_run=dry_run, reason=TOO_LARGE_BATCH.reason, detail=f"batch: {error}")
+        if left:
+            detail = f"batch: {left} of its records are too large to be read, the others are decided"
+            return await self._fail(number, dry_run=dry_run, reason=TOO_LARGE_BATCH.reason, detail=detail)
+        if not dry_run:
+            async with self.letters.transaction() as transaction:
+                if not await transaction.lock_letters([number]):
+                    (answer,) = await self._found([number])
+                    return answer
+                await transaction.resolve_letters([(number, TAKEN_APART)], operator, comment)
+        return LetterAnswer(dead_letter_id=number, became="resolved", outcome=TAKEN_APART)
 
     async def _decide_locked(
         self, transaction: LetterTransaction, letters: Sequence[LetterRecord], *, in_one_go: bool
@@ -249,6 +288,19 @@ def _batches_of(keys: Sequence[_Key], letters_max: int) -> list[list[int]]:
         batches[-1].append(dead_letter_id)
         size_bytes += more_bytes
     return batches
+
+
+def _portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record | PassedOver]]:
+    """So many at a time as one transaction decides."""
+    portion: list[Record | PassedOver] = []
+    size_bytes = 0
+    for record in records:
+        portion.append(record)
+        size_bytes += record.size_bytes if isinstance(record, Record) else 0
+        if len(portion) >= bounds.PROCESSED_AT_ONCE or size_bytes >= bounds.LETTER_BATCH_BYTES_MAX:
+            yield portion
+            portion, size_bytes = [], 0
+    yield portion
 
 
 def _answers(events: Sequence[tuple[int, Incoming]], decided: Decided) -> list[LetterAnswer]:

@@ -1,6 +1,6 @@
 """Dead letters: what is known of them, what becomes of them, and the ports to where they are kept."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -10,6 +10,7 @@ from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
 from credit_service.application.read import Answer, ReadPlace
 from credit_service.application.record import Record
+from credit_service.domain.decision import Place
 
 LetterStatus = Literal["waiting", "resolved", "discarded"]
 
@@ -97,6 +98,25 @@ class LetterStore(Protocol):
 
     async def erase(self, ids: Sequence[int], operator: str) -> list[int]:
         """Takes key, value and headers out of those of `ids` that have them; their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A record of a batch that is too large to be read, and how large it is."""
+
+    place: Place
+    size_bytes: int
+
+
+class CannotTakeApart(Exception):  # noqa: N818 - reads as the condition that it reports
+    """The records of a batch cannot be had; why is the message."""
+
+
+class TakesApart(Protocol):
+    """Unpacks a batch that was kept whole."""
+
+    def __call__(self, kept: Record) -> AbstractAsyncContextManager[Iterator[Record | PassedOver]]:
+        """Its records from the letter's place on, one after the other; both raise `CannotTakeApart`."""
 
 
 class LetterGroup(Answer):

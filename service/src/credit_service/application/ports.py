@@ -88,11 +88,15 @@ class LedgerTransaction(Protocol):
         """Writes sets, never row by row."""
 
 
-class Ledger(Protocol):
-    """The ledger in the database. Its methods raise the faults of `application.faults`."""
+class Transactions(Protocol):
+    """Where transactions on the ledger are to be had. Raises the faults of `application.faults`."""
 
     def transaction(self) -> AbstractAsyncContextManager[LedgerTransaction]:
         """Opens a transaction on a connection of its own."""
+
+
+class Ledger(Transactions, Protocol):
+    """The ledger in the database. Its methods raise the faults of `application.faults`."""
 
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int

@@ -16,13 +16,13 @@ from credit_service.application.faults import Abandoned, AccessDenied, LedgerUna
 from credit_service.application.outgoing import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
-    Ledger,
     LedgerTransaction,
     Positions,
     Reach,
     Tell,
     TopicPartition,
     ToStore,
+    Transactions,
     no_failpoints,
     tell_nobody,
 )
@@ -172,16 +172,18 @@ class Processor:
     """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them.
 
     Without `moves_offsets` the stored offsets are left alone: what it takes was read before, and comes once more.
+    `attempts_max`: so often a batch is tried on a ledger that is away; without it for as long as that takes.
     `tell` hears why batches wait for a person to let the service at the ledger, and that none does any more.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Transactions,
         rules: Rules,
         reach: Reach = no_failpoints,
         *,
         moves_offsets: bool = True,
+        attempts_max: int | None = None,
         tell: Tell = tell_nobody,
     ) -> None:
         self.positions: Positions = {}
@@ -190,6 +192,7 @@ class Processor:
         self._rules = rules
         self._reach = reach
         self._moves_offsets = moves_offsets
+        self._attempts_max = attempts_max
         self._tell = tell
         self._denied: dict[int, str] = {}
 
@@ -256,6 +259,8 @@ class Processor:
                 self.retries += 1
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
                 self._note_denied(work, str(error) if isinstance(error, AccessDenied) else None)
+                if report.retries == self._attempts_max:
+                    raise
             else:
                 return report
             if await _is_set_within(abandon, random.uniform(0.5, 1) * pause_seconds):  # noqa: S311 - jitter

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from credit_contracts.dead_letters import UNTIL_HEADER
 from credit_contracts.envelope import Unreadable, decode
 from credit_service.domain.decision import EARLIEST, Incoming, Order, Place
 from credit_service.domain.idempotency import content_of, key_of
@@ -13,6 +14,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 BEFORE_ALL_TYPES = -1
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: producers may give any time, and a date has no later one."""
+TOO_LARGE_BATCH = Unreadable("too-large", "batch: it holds too much to be unpacked", None)
 NOT_TEXT = Unreadable("bad-header", "headers: a name is not UTF-8", None)
 OBJECT_BYTES, OBJECT_BYTES_OF_HEADER = 2_048, 160
 
@@ -51,6 +53,19 @@ def is_text(name: str) -> bool:
 def shown(name: str) -> str:
     """A header's name for people, and for whoever can write UTF-8 only: other bytes as `\\xff`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def batch_of(place: Place, until: int, packed: bytes, timestamp_ms: int) -> Record:
+    """The record that stands for a whole batch, from its place up to but without `until`."""
+    headers: Headers = [(UNTIL_HEADER, b"%d" % until)]
+    order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
+    size_bytes = bytes_in_memory(None, packed, headers)
+    return Record(place, None, packed, headers, timestamp_ms, TOO_LARGE_BATCH, order, size_bytes, place.offset, until)
+
+
+def is_batch(record: Record) -> bool:
+    """Whether it was made by `batch_of`."""
+    return isinstance(record.content, Unreadable) and [name for name, _ in record.headers] == [UNTIL_HEADER]
 
 
 def kafka_time(timestamp_ms: int) -> datetime:

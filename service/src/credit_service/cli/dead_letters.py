@@ -289,10 +289,13 @@ def _desk(settings: "Settings", pool: "Pool") -> "DeadLetterDesk":
     from credit_service.application.dead_letters import DeadLetterDesk
     from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
+    from credit_service.kafka.unpack import BatchInFile
     from credit_service.postgres.operations import PostgresOperationLog
 
     rules = Rules(late_refund=settings.late_refund)
-    return DeadLetterDesk(_letters(settings, pool), PostgresOperationLog(pool), rules, failpoint(settings.kill_at))
+    takes_apart = BatchInFile(kafka_of(settings).event_type)
+    operations = PostgresOperationLog(pool)
+    return DeadLetterDesk(_letters(settings, pool), operations, rules, takes_apart, failpoint(settings.kill_at))
 
 
 def _letters(settings: "Settings", pool: "Pool") -> "PostgresDeadLetters":

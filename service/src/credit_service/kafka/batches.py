@@ -1,5 +1,6 @@
 """Record batches as Kafka keeps them: unpacked within a bound, and read even where a header's name is not text."""
 
+import sys
 from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from aiokafka.record.util import decode_varint
 HEAD = Struct(">qiibIhiqqqhii")
 _LENGTH, _ATTRIBUTES = Struct(">i"), Struct(">h")
 _LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
+# Offset, length, checksum, format, attributes, and the lengths of key and value: the least that ever was a message.
+_OLD_BYTES_MIN = 26
 FORMAT_AT, FORMAT = 16, 2
 """Where a batch says which format it has, the same place in all formats; and the one of today."""
 
@@ -51,15 +54,25 @@ class BatchRecord(NamedTuple):
 
 
 def batches_in(sent: memoryview) -> Iterator[memoryview]:
-    """The whole batches of what a broker sent; the last one may be cut off, and is then left out."""
+    """The whole batches of what a broker sent; the last one may be cut off, and is then left out.
+
+    Raises `CannotUnpack` where one has no length that it can have. A broker always sends the first one whole (KIP-74).
+    """
     at = 0
     while len(sent) - at >= _LENGTH_COUNTS_FROM:
         (length,) = _LENGTH.unpack_from(sent, at + _LENGTH_AT)
         ends = at + _LENGTH_COUNTS_FROM + length
-        if length < 0 or ends > len(sent):
+        if at and ends > len(sent):
             return
-        yield sent[at:ends]
+        batch = sent[at:ends]
+        if len(batch) != ends - at or len(batch) < _least_size(batch):
+            raise CannotUnpack(f"its length, {length}, is not that of a batch")
+        yield batch
         at = ends
+
+
+def _least_size(batch: memoryview) -> int:
+    return HEAD.size if len(batch) > FORMAT_AT and batch[FORMAT_AT] >= FORMAT else _OLD_BYTES_MIN
 
 
 def latest_ms(batch: memoryview) -> int:
@@ -72,17 +85,25 @@ def unpacked(batch: memoryview, bytes_max: int) -> memoryview:
 
     `batch` is one of format 2 whose checksum was right; the one that is returned has that of the packed one.
     """
-    (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
-    codec = attributes & _CODEC
-    if not codec:
+    if not _codec_of(batch):
         return batch
     # Pages that nothing is written to are never made.
-    room = bytearray(HEAD.size + bytes_max)
+    return unpacked_into(memoryview(bytearray(HEAD.size + bytes_max)), batch)
+
+
+def unpacked_into(room: memoryview, batch: memoryview) -> memoryview:
+    """As `unpacked`, of a batch that is packed, in as much of `room` as it takes."""
+    codec = _codec_of(batch)
     room[: HEAD.size] = batch[: HEAD.size]
+    (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
     _ATTRIBUTES.pack_into(room, _ATTRIBUTES_AT, attributes & ~_CODEC)
-    whole = memoryview(room)
-    size = _unpack_into(whole[HEAD.size :], codec, batch[HEAD.size :])
-    return whole[: HEAD.size + size]
+    size = _unpack_into(room[HEAD.size :], codec, batch[HEAD.size :])
+    return room[: HEAD.size + size]
+
+
+def _codec_of(batch: memoryview) -> int:
+    (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
+    return int(attributes & _CODEC)
 
 
 def _unpack_into(room: memoryview, codec: int, packed: memoryview) -> int:
@@ -141,12 +162,23 @@ def records_of(batch: memoryview, first: int) -> Iterator[BatchRecord]:
         pass
     except CorruptRecordException as error:
         raise CannotUnpack(str(error)) from error
-    for number, record in enumerate(_in_whatever_names(batch)):
-        if number >= read and record.offset >= first:
+    for number, record in enumerate(records_by_length(batch)):
+        if number >= read and record.offset >= first and isinstance(record, BatchRecord):
             yield record
 
 
-def _in_whatever_names(batch: memoryview) -> Iterator[BatchRecord]:
+class LargeRecord(NamedTuple):
+    """A record that was passed over, and how long it is."""
+
+    offset: int
+    size_bytes: int
+
+
+def records_by_length(batch: memoryview, bytes_max: int = sys.maxsize) -> Iterator[BatchRecord | LargeRecord]:
+    """The records of a batch that is not packed, whatever their headers' names; longer ones than the bound by length.
+
+    Raises `CannotUnpack` where it has no form.
+    """
     base, _, _, _, _, attributes, _, first_ms, latest_ms, _, _, _, count = HEAD.unpack_from(batch)
     at = HEAD.size
     try:
@@ -154,6 +186,10 @@ def _in_whatever_names(batch: memoryview) -> Iterator[BatchRecord]:
             length, at = decode_varint(batch, at)
             reader = _Reader(batch[at : at + length], len("a"))
             delta_ms, delta = reader.number(), reader.number()
+            if length > bytes_max:
+                at += length
+                yield LargeRecord(base + delta, length)
+                continue
             key, value = reader.content(), reader.content()
             headers = tuple((reader.name(), reader.content()) for _ in range(reader.number()))
             at += length

@@ -145,7 +145,7 @@ class Fetched:
         """As aiokafka's `PartitionRecords`: passes over what was aborted and over marks, and notes how far it got."""
         gone: set[int] = set()
         for batch in batches_in(sent):
-            if batch[FORMAT_AT] < FORMAT:
+            if batch[FORMAT_AT] != FORMAT:
                 yield from self._old(batch)
                 continue
             head = DefaultRecordBatch(batch)
@@ -160,6 +160,7 @@ class Fetched:
             elif not (head.is_transactional and head.producer_id in gone):
                 yield from self._new(batch, head)
             self.next_offset = max(self.next_offset, head.next_offset)
+            self._read_until = None
 
     def _new(self, batch: memoryview, head: DefaultRecordBatch) -> Iterator[Item]:
         try:
@@ -174,8 +175,9 @@ class Fetched:
 
     def _old(self, batch: memoryview) -> Iterator[Item]:
         """Messages of the formats that were written before Kafka 0.11, and that may still lie in a log."""
+        if batch[FORMAT_AT] > FORMAT:
+            raise CannotUnpack(f"its format has the number {batch[FORMAT_AT]}")
         old = LegacyRecordBatch(batch, batch[FORMAT_AT])
-        self._read_until = None
         try:
             if not old.validate_crc():
                 raise CannotUnpack(CHECKSUM)
@@ -271,7 +273,8 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
                 if is_all:
                     self._drop(at)
                 else:
-                    self._records.move_to_end(at)
+                    # Next time it comes first: of all partitions one batch at a time is unpacked and partly read.
+                    self._records.move_to_end(at, last=False)
                 if portion.until > portion.begin or portion.fault:
                     portions.append(portion)
                 records_max -= len(portion.records)

@@ -1,7 +1,7 @@
 """What was read of a partition, as the records that the application knows."""
 
 from credit_service.application.ports import TopicPartition
-from credit_service.application.record import Record, read_record
+from credit_service.application.record import Record, batch_of, read_record
 from credit_service.domain.decision import Place
 from credit_service.kafka.fetcher import Item, TooLargeBatch
 
@@ -10,5 +10,5 @@ def read_item(partition: TopicPartition, event_type: str, item: Item) -> Record:
     """One item of the topic for `event_type`; a batch that was not unpacked is unreadable, with all its offsets."""
     place = Place(*partition, item.offset)
     if isinstance(item, TooLargeBatch):
-        raise NotImplementedError
+        return batch_of(place, item.until, item.value, item.timestamp)
     return read_record(place, event_type, item.key, item.value, item.headers, item.timestamp)

@@ -1,0 +1,164 @@
+"""A batch that holds too much to be unpacked is one dead letter for all its offsets, until it is taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from credit_contracts.dead_letters import UNTIL_HEADER
+from credit_contracts.envelope import encode
+from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from credit_contracts.topics import DEAD_LETTER_TOPIC
+from support.credits import run_credits
+from support.foreign import librdkafka
+from support.foreign.batches import CODECS, RawRecord, batch_of
+from support.foreign.wire import append
+from support.replays import settings_of
+from support.small_bounds import as_faults
+from support.traffic import event
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
+    from credit_contracts.envelope import Event
+    from credit_contracts.incoming import IncomingData
+    from support.service import Deployment
+
+ACCOUNT = "acme"
+AT = datetime.now(UTC) - timedelta(hours=1)
+TOPIC = "prospect-generated"
+PACKED_BYTES_MAX = 4_096
+# More than a portion is taken apart in, and more than the service unpacks here.
+RECORDS = 600
+UNREADABLE = 7
+LARGE_BYTES = 5 * 2**20
+
+
+def generated(prospect: str) -> Event[IncomingData]:
+    return event(ProspectGenerated(account_id=ACCOUNT, prospect_id=prospect), AT)
+
+
+def raw(one: Event[IncomingData]) -> RawRecord:
+    record = encode(one)
+    return RawRecord(record.value, record.key, [(name.encode(), value) for name, value in record.headers])
+
+
+async def retry(deployment: Deployment, *more: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code, and what became of each letter."""
+    command = ("dead-letters", "retry", *more, "--reason", "wanted", "--operator", "lee", "--output", "json")
+    done: CompletedProcess[str] = await asyncio.to_thread(
+        run_credits, *command, folder=deployment.folder, **settings_of(deployment)
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+async def letters_of(deployment: Deployment) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        rows = await connection.fetch("SELECT *, status::text FROM credits.dead_letters ORDER BY dead_letter_id")
+        return [dict(row) for row in rows]
+    finally:
+        await connection.close()
+
+
+async def balance_of(deployment: Deployment) -> int:
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        return int(await connection.fetchval("SELECT balance FROM credits.accounts"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+async def test_it_is_one_letter_and_reading_goes_on_behind_it(deployment: Deployment, codec: str) -> None:
+    await deployment.make_topics(partitions=1)
+    records = [raw(generated(f"in-{n}")) for n in range(RECORDS)]
+    records[UNREADABLE] = RawRecord(b"{", b"k", records[UNREADABLE].headers)
+    batch = batch_of(records, codec=codec)
+    service = await (await deployment.start(faults=as_faults(BATCH_UNPACKED_BYTES_MAX=PACKED_BYTES_MAX))).ready()
+    async with deployment.upstream() as upstream:
+        plan = PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=1_000)
+        await upstream.send([event(plan, AT - timedelta(minutes=1))])
+        await deployment.oracle().drained()
+        first = await append(deployment.kafka, deployment.topic(TOPIC), 0, batch)
+        await upstream.send([generated("behind")])
+        await deployment.oracle().drained()
+    (letter,) = await letters_of(deployment)
+    assert (letter["offset"], letter["reason"]) == (first, "too-large")
+    assert letter["value"][8:] == batch[8:], "the batch as it was sent, but for its offset"
+    assert await balance_of(deployment) == 999
+
+    number = str(letter["dead_letter_id"])
+    assert await retry(deployment, number, "--dry-run") == (
+        0,
+        [
+            {
+                "dead_letter_id": int(number),
+                "became": "resolved",
+                "outcome": "taken-apart",
+                "reason": None,
+                "detail": None,
+            }
+        ],
+    )
+    assert await balance_of(deployment) == 999
+    exit_code, (answer,) = await retry(deployment, number)
+    assert (exit_code, answer["became"], answer["outcome"]) == (0, "resolved", "taken-apart")
+    assert await balance_of(deployment) == 1_000 - 1 - (RECORDS - 1)
+    whole, of_its_record = await letters_of(deployment)
+    assert (whole["status"], whole["operator"], whole["comment"]) == ("resolved", "lee", "wanted")
+    assert (of_its_record["offset"], of_its_record["reason"]) == (first + UNREADABLE, "not-json")
+
+    exit_code, (answer,) = await retry(deployment, number)
+    assert (exit_code, answer["became"]) == (0, "resolved-before")
+    assert await balance_of(deployment) == 1_000 - 1 - (RECORDS - 1)
+    # Whoever reads the dead letters learns which offsets it stands for.
+    dead_letters = deployment.topic(DEAD_LETTER_TOPIC)
+    published, _ = await asyncio.to_thread(librdkafka.read, deployment.kafka, dead_letters, 0, 2)
+    assert dict(published.headers() or ())[UNTIL_HEADER] == b"%d" % (first + RECORDS)
+    assert await service.terminate() == 0
+
+
+async def test_what_is_too_large_even_then_waits_on_and_the_rest_is_decided(deployment: Deployment) -> None:
+    await deployment.make_topics(partitions=1)
+    large = RawRecord(bytes(LARGE_BYTES), b"k")
+    batch = batch_of([raw(generated("before")), large, raw(generated("after"))], codec="zstd")
+    service = await (await deployment.start(faults=as_faults(BATCH_UNPACKED_BYTES_MAX=PACKED_BYTES_MAX))).ready()
+    async with deployment.upstream() as upstream:
+        plan = PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10)
+        await upstream.send([event(plan, AT - timedelta(minutes=1))])
+        await append(deployment.kafka, deployment.topic(TOPIC), 0, batch)
+        await deployment.oracle().drained()
+    exit_code, (answer,) = await retry(deployment, "--all", "--yes")
+    assert (exit_code, answer["became"], answer["reason"]) == (1, "failed", "too-large")
+    assert answer["detail"] == "batch: 1 of its records are too large to be read, the others are decided"
+    assert await balance_of(deployment) == 8
+    (letter,) = await letters_of(deployment)
+    assert (letter["status"], letter["retries"]) == ("waiting", 1)
+    assert await service.terminate() == 0
+
+
+async def test_a_service_that_is_killed_after_it_reads_on_behind_it(deployment: Deployment) -> None:
+    await deployment.make_topics(partitions=1)
+    faults = as_faults(BATCH_UNPACKED_BYTES_MAX=PACKED_BYTES_MAX)
+    batch = batch_of([raw(generated(f"in-{n}")) for n in range(RECORDS)], codec="gzip")
+    service = await (await deployment.start(faults=faults)).ready()
+    await append(deployment.kafka, deployment.topic(TOPIC), 0, batch)
+
+    async def is_kept() -> bool:
+        return len(await letters_of(deployment)) == 1
+
+    await eventually(is_kept, what="the letter")
+    await service.kill()
+    service = await (await deployment.start(faults=faults)).ready()
+    async with deployment.upstream() as upstream:
+        await upstream.send([generated("behind")])
+    await deployment.oracle().drained()
+    assert len(await letters_of(deployment)) == 1
+    assert await service.terminate() == 0
