@@ -43,6 +43,8 @@ CUSTOMERS = "record,account_id,plan_id,monthly_credits,billing_anchor_at\naccoun
 ENDS_WITH = {
     "credits tail --account acme": 130,  # it goes on until Ctrl-C
     "credits resume email-bounced": 1,  # it is not paused
+    # every partition can be read
+    'credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run': 2,
     "credits doctor --output json": 1,  # no service runs
     "credits reconcile --from 2026-03-01T00:00:00Z --report found.json": 1,  # dead letters wait
     'credits dead-letters retry 12 13 --reason "billing is mended"': 1,  # they still cannot be read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from support.clock import Clock
 from support.credits import run_credits
+from support.examined import doctor
 from support.filled import copy_of, filled_deployment
 from support.replays import settings_of, start_replay
 from support.service import Deployment
@@ -40,41 +40,8 @@ if TYPE_CHECKING:
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
     "settings tokens database durability schema clock kafka topics topic-settings replication access members lag "
-    "offsets paused gaps outbox claim parked timers dead-letters refund-requests operations"
+    "offsets held paused gaps outbox claim parked timers dead-letters refund-requests operations"
 ).split()
-
-
-class Examined:
-    """One `credits doctor`."""
-
-    def __init__(self, exit_code: int, out: str, said: str) -> None:
-        self.exit_code = exit_code
-        self.said = said
-        told = json.loads(out)
-        self.state = told["state"]
-        self.checks: dict[str, dict[str, Any]] = {check["name"]: check for check in told["checks"]}
-        assert len(self.checks) == len(told["checks"])
-        assert all((check["what_to_do"] is None) == (check["state"] == "ok") for check in told["checks"])
-
-    @property
-    def unwell(self) -> dict[str, str]:
-        """State by name, of what is not ok."""
-        return {name: check["state"] for name, check in self.checks.items() if check["state"] != "ok"}
-
-    def told(self, name: str) -> str:
-        said: str = self.checks[name]["told"]
-        return said
-
-
-async def doctor(deployment: Deployment, **settings: object) -> Examined:
-    done = await asyncio.to_thread(
-        run_credits,
-        *("doctor", "--output", "json"),
-        folder=deployment.folder,
-        **settings_of(deployment) | settings,
-    )
-    assert "Traceback" not in done.stderr
-    return Examined(done.returncode, done.stdout, done.stderr)
 
 
 async def fill(deployment: Deployment) -> None:
@@ -458,7 +425,7 @@ async def test_kafka_is_away(played: Deployment) -> None:
     examined = await doctor(played, kafka_bootstrap_servers="127.0.0.1:1")
     assert (examined.exit_code, examined.unwell) == (1, {"kafka": "wrong"})
     assert examined.told("kafka").startswith("no answer: ")
-    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets"}
+    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets", "held"}
     assert set(NAMES) - set(examined.checks) == of_kafka
 
 

@@ -6,6 +6,7 @@ A byte of the batch at fault was flipped on the broker's disk, so that its check
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,21 @@ from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
 from credit_contracts.topics import partition_for
 from support.clock import Clock
+from support.credits import run_credits
+from support.examined import doctor
 from support.foreign import kafka_python
 from support.foreign.at_rest import flip_a_byte
 from support.foreign.batches import RawRecord, batch_of
 from support.foreign.wire import append
 from support.reconciled import reconcile
-from support.replays import WHY, replay
+from support.replays import WHY, replay, settings_of
 from support.topics import delete_records
 from support.traffic import event
 from support.wait import eventually
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from credit_contracts.envelope import Event
     from credit_contracts.incoming import IncomingData
     from support.service import Deployment, ServiceProcess
@@ -182,4 +187,109 @@ async def test_while_plans_are_held_timers_and_parked_events_of_their_number_wai
         finally:
             await connection.close()
         await service.ready()
+        assert await service.terminate() == 0
+
+
+async def skip(deployment: Deployment, place: tuple[str, int, int], to: int, *more: str) -> CompletedProcess[str]:
+    topic, number, _ = place
+    command = ("skip", topic, str(number), "--to", str(to), "--reason", "flipped", "--operator", "lee", "--yes", *more)
+    return await asyncio.to_thread(run_credits, *command, folder=deployment.folder, **settings_of(deployment))
+
+
+async def test_a_person_goes_past_what_cannot_be_read_and_past_nothing_else(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    service = await (await deployment.start(faults=FAULTS)).ready()
+    oracle = deployment.oracle()
+    async with deployment.upstream() as upstream:
+        sent = await upstream.send([*map(plan, ACCOUNTS), *charges(ACCOUNTS, "before")])
+        await oracle.drained()
+        at_fault = event(ProspectExported(account_id=ACCOUNTS[0], prospect_id="at-fault"), AT)
+        place, service = await produce_unreadable(deployment, service, at_fault)
+        sent += await upstream.send(charges(ACCOUNTS, "behind"))
+    await eventually(lambda: says_held(service, place), what="the partition held and named")
+    examined = await doctor(deployment)
+    assert examined.unwell["held"] == "wrong"
+    assert f"/{place[1]} from {place[2]} up to {place[2] + 1} (its checksum is wrong)" in examined.told("held")
+
+    stored = "SELECT * FROM credits.partition_offsets ORDER BY 1, 2"
+    kept = "SELECT kind, arguments, operator, reason, ended_as FROM credits.operations"
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        before = await connection.fetch(stored)
+        for to, more, exit_code, said in (
+            (place[2] + 2, (), 1, f"offset {place[2] + 1} can be read: nothing from there on is skipped"),
+            (place[2], (), 2, f"the partition stands at {place[2]}"),
+            (place[2] + 1_000, (), 2, "its log ends at"),
+            (place[2] + 1, ("--dry-run",), 0, "it cannot be read: its checksum is wrong\nNothing was skipped."),
+        ):
+            done = await skip(deployment, place, to, *more)
+            assert (done.returncode, said in done.stderr) == (exit_code, True), done.stderr
+        assert await connection.fetch(stored) == before
+        assert await connection.fetch(kept) == []
+
+        done = await skip(deployment, place, place[2] + 1, "--output", "json")
+        assert json.loads(done.stdout) == {
+            "topic": "prospect-exported",
+            "partition": place[1],
+            "from": place[2],
+            "to": place[2] + 1,
+        }
+        (operation,) = await connection.fetch(kept)
+        assert (operation["kind"], operation["operator"], operation["reason"]) == ("skip", "lee", "flipped")
+        assert operation["ended_as"] == "done"
+
+        async def is_said_no_more() -> bool:
+            return await service.degraded() == {}
+
+        await eventually(is_said_no_more, what="read again")
+        await oracle.drained()
+        assert await connection.fetchval("SELECT count(*) FROM credits.decisions") == len(sent)
+        (gap,) = await connection.fetch("SELECT * FROM credits.offset_gaps")
+        assert (gap["topic"], gap["partition"], gap["expected_offset"], gap["resumed_offset"]) == (*place, place[2] + 1)
+    finally:
+        await connection.close()
+    # Whoever reads up to beyond it goes past it, too.
+    replayed, reconciled = await replay(deployment, *WHY), await reconcile(deployment)
+    assert (replayed.exit_code, reconciled.exit_code) == (0, 0), (replayed.said, reconciled.summary)
+    again = await skip(deployment, place, place[2] + 1)
+    assert again.returncode == 2
+    assert await service.terminate() == 0
+
+
+async def test_while_plans_are_paused_timers_and_parked_events_wait(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    account = account_of(0)
+    async with Clock.replacing(deployment.database_url, AT + timedelta(hours=1)) as clock:
+        service = await (await deployment.start(faults=FAULTS)).ready()
+        connection = await asyncpg.connect(deployment.database_url)
+        try:
+            async with deployment.upstream() as upstream:
+                await upstream.send([plan(account), *charges([account_of(0, "parked")], "parked")])
+                await deployment.oracle().drained()
+                topic = deployment.topic("plan-changed")
+                await connection.execute("INSERT INTO credits.paused_topics VALUES ($1, now(), 'a test')", topic)
+
+                async def is_paused() -> bool:
+                    return "topics" in await service.degraded()
+
+                await eventually(is_paused, what="paused, and said so")
+                # The plan that they wait for lies there, unread.
+                await upstream.send([plan(account_of(0, "parked"))])
+                await clock.set(AT + timedelta(days=40))
+                # Sweeps go on meanwhile, by what another topic brings.
+                await upstream.send(charges([account_of(2, "other")], "other"))
+                await deployment.oracle().drained(but=["plan-changed"])
+            turned = "SELECT count(*) FROM credits.decisions WHERE type = 'renewal'"
+            assert await connection.fetchval(turned) == 0
+            assert await connection.fetchval("SELECT count(*) FROM credits.dead_letters") == 0
+            await connection.execute("DELETE FROM credits.paused_topics")
+
+            async def have_happened() -> bool:
+                # 40 days later the parked ones are decided with their plan, and none has expired.
+                letters = await connection.fetchval("SELECT count(*) FROM credits.dead_letters")
+                return bool(await connection.fetchval(turned)) and letters == 0
+
+            await eventually(have_happened, what="the month turned")
+        finally:
+            await connection.close()
         assert await service.terminate() == 0

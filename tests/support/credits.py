@@ -62,16 +62,16 @@ def run_credits_after(
 
 async def decide_events(database_url: str, *events: Event[IncomingData]) -> None:
     """Takes the events through the ledger, in this order, each as the next record of its topic's partition 0."""
-    offsets = count()
-    records = []
-    for event in events:
-        encoded = encode(event)
-        place = Place(event.type, 0, next(offsets))
-        records.append(read_record(place, event.type, encoded.key, encoded.value, encoded.headers, 0))
     async with open_pool(database_url) as pool:
         processor = Processor(PostgresLedger(pool, unparked_max=100), Rules())
         partitions = {(event.type, 0): 0 for event in events}
         store = PostgresOffsetStore(pool)
         await store.open(partitions)
         processor.positions.update(await store.load(partitions))
+        offsets = {topic: count(offset) for (topic, _), offset in processor.positions.items()}
+        records = []
+        for event in events:
+            encoded = encode(event)
+            place = Place(event.type, 0, next(offsets[event.type]))
+            records.append(read_record(place, event.type, encoded.key, encoded.value, encoded.headers, 0))
         await processor.process(records, asyncio.Event())

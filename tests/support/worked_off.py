@@ -47,7 +47,7 @@ async def work_off_unpublished(deployment: Deployment) -> None:
     rules = Rules()
     counts = await partition_counts(kafka, kafka.incoming_topics, "read")
     partitions = [(topic, number) for topic in kafka.incoming_topics for number in range(counts[topic])]
-    lying = await replay_ranges(kafka, kafka.incoming_topics, None, None, dict.fromkeys(partitions, PAST_ANY_END))
+    lying = await replay_ranges(kafka, kafka.incoming_topics, None, None, dict.fromkeys(partitions, PAST_ANY_END), {})
     async with open_pool(deployment.database_url) as pool:
         ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=deployment.prefix)
         processor, store = Processor(ledger, rules), PostgresOffsetStore(pool)

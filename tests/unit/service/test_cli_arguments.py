@@ -31,6 +31,7 @@ COMMANDS = [
     ["trigger"],
     ["tail"],
     ["resume"],
+    ["skip"],
 ]
 
 
@@ -122,6 +123,11 @@ def test_without_arguments_there_is_the_help_and_nothing_else(run_credits: Calla
         (["refunds", "reject", "acme", "--all-waiting", *BECAUSE], ["say which"]),
         (["refunds", "reject", "acme", "2"], ["--reason"]),
         (["refunds", "list", "--status", "nonsense"], ["--status"]),
+        (["skip", "nonsense", "0", "--to", "1", *BECAUSE], ["nonsense", *INCOMING_TOPICS]),
+        (["skip", "email-bounced", "-1", "--to", "1", *BECAUSE], ["-1"]),
+        (["skip", "email-bounced", "0", "--to", "0", *BECAUSE], ["--to"]),
+        (["skip", "email-bounced", "0", *BECAUSE], ["--to"]),
+        (["skip", "email-bounced", "0", "--to", "1"], ["--reason"]),
         (["resume", "nonsense"], ["nonsense", *INCOMING_TOPICS]),
         (["resume", "balance-changed"], ["balance-changed", *INCOMING_TOPICS]),
     ],
@@ -142,6 +148,7 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(
         ["trigger", "email-bounced", "acme"],
         ["tail"],
         ["resume", "email-bounced"],
+        ["skip", "email-bounced", "0", "--to", "1", *BECAUSE],
     ],
     ids=" ".join,
 )

@@ -103,13 +103,22 @@ class Doctor:
             for number in range(cluster.topics[name].partitions)
         ]
 
+        deployment = self._deployment
+
         async def look() -> list[Check]:
             # The logs last: what is stored was read from them before.
             paused = [topic for topic, _ in await self._database.paused()]
             stored = await self._database.stored(partitions)
             committed = await self._kafka.committed()
             bounds = await self._kafka.bounds(partitions)
-            return [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed)]
+            waits = {
+                at: offset
+                for at, offset in stored.items()
+                if at in bounds and bounds[at].first <= offset < bounds[at].end and at[0] not in paused
+            }
+            unread = await self._kafka.unreadable(waits) if waits else {}
+            found = [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed)]
+            return [*found, checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()})]
 
         found = await _asked("offsets", look)
         return [found] if isinstance(found, Check) else found

@@ -17,6 +17,7 @@ from credit_service.application.doctor_facts import (
     Parked,
     ServerFacts,
     TopicFacts,
+    Unread,
     WaitingLetters,
 )
 from credit_service.application.ports import TopicPartition
@@ -304,6 +305,18 @@ def refund_requests(waiting: Backlog) -> Check:
     if not waiting.things or waiting.oldest_seconds is None:
         return ok("refund-requests", "none waits")
     return ok("refund-requests", f"{_counted(waiting.things)} wait, the oldest for {_age(waiting.oldest_seconds)}")
+
+
+def held(found: Mapping[TopicPartition, Unread]) -> Check:
+    """Partitions that cannot be read where they stand."""
+    if not found:
+        return ok("held", "every partition can be read where it stands")
+    told = [
+        f"{topic}/{number} from {at.offset}{'' if at.until is None else f' up to {at.until}'} ({at.cause})"
+        for (topic, number), at in sorted(found.items())
+    ]
+    to_do = "have another replica lead; if that does not mend it, see `credits skip TOPIC PARTITION --to OFFSET`"
+    return Check("held", "wrong", f"cannot be read: {_some(told)}", to_do)
 
 
 def paused(found: Sequence[tuple[str, str]]) -> Check:

@@ -53,6 +53,14 @@ class WaitingLetters(NamedTuple):
     letters: int
 
 
+class Unread(NamedTuple):
+    """From where on a partition cannot be read, up to but without where, if that is known, and why."""
+
+    offset: int
+    until: int | None
+    cause: str
+
+
 class Gap(NamedTuple):
     """Offsets of a partition that could not be read any more, recorded so many seconds ago."""
 
@@ -152,6 +160,9 @@ class KafkaFacts(Protocol):
 
     async def members(self) -> int:
         """How many members the service's group has."""
+
+    async def unreadable(self, positions: Positions) -> Mapping[TopicPartition, Unread]:
+        """Of these partitions, at these offsets: where one cannot be read, and why."""
 
     async def committed(self) -> Positions:
         """What the group has committed to Kafka."""

@@ -14,6 +14,9 @@ from credit_service.domain.decision import Decided, Incoming, Place, Wake
 TopicPartition = tuple[str, int]
 Positions = dict[TopicPartition, int]
 
+Skipped = Mapping[TopicPartition, Sequence[tuple[int, int]]]
+"""Offsets that were not read, of each partition: from the first to the one behind the last."""
+
 Reach = Callable[[str], None]
 """Called at the named points of the way of an event; tests end the process there."""
 
@@ -120,8 +123,14 @@ class OffsetStore(Protocol):
     async def open(self, positions: Mapping[TopicPartition, int]) -> None:
         """Stores where partitions that were never read begin; those that were are left as they are."""
 
-    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> None:
-        """Goes on at `resumed` because the log no longer has `expected`, and records the gap."""
+    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> bool:
+        """Goes on at `resumed` because the log no longer has `expected`, or a person skips it, and records the gap.
+
+        False if somebody has gone on from `expected` before.
+        """
+
+    async def skipped(self, topics: Collection[str]) -> Skipped:
+        """What is recorded as skipped of these topics."""
 
     async def paused_topics(self) -> set[str]:
         """The topics that all members leave alone until an operator lets them go on."""

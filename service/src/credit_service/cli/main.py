@@ -23,6 +23,7 @@ from credit_service.cli.doctor import doctor
 from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 from credit_service.cli.replay import replay
+from credit_service.cli.skip import skip
 from credit_service.tracebacks import told
 
 EXIT_DEFECT = 1
@@ -48,6 +49,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay)
 app.command("doctor")(doctor)
 app.command("resume")(resume.resume)
+app.command("skip")(skip)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(refunds.app, name="refunds")

@@ -209,10 +209,12 @@ async def _reconcile(
         counts = await partition_counts(kafka, kafka.incoming_topics, "read")
         partitions = [(topic, at) for topic in kafka.incoming_topics for at in range(counts.get(topic, 0))]
         # The offsets before the snapshot: what lies before them was decided in it.
-        stored = await PostgresOffsetStore(pool).load(partitions)
+        offsets = PostgresOffsetStore(pool)
+        stored = await offsets.load(partitions)
+        skipped = await offsets.skipped(kafka.incoming_topics)
         try:
             async with (
-                open_topics(kafka, stored, begin, until) as topics,
+                open_topics(kafka, stored, skipped, begin, until) as topics,
                 open_audit(url.get_secret_value(), settings.topic_prefix) as audit,
             ):
                 with _progress(topics.messages) as moved:

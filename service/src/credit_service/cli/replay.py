@@ -136,9 +136,11 @@ async def _ranges(settings: "Settings", topics: list[str], begin: "Bound", until
     kafka = kafka_of(settings)
     async with ledger(settings) as pool:
         counts = await partition_counts(kafka, topics, "read")
-        stored = await PostgresOffsetStore(pool).load([(t, at) for t in topics for at in range(counts.get(t, 0))])
+        offsets = PostgresOffsetStore(pool)
+        stored = await offsets.load([(t, at) for t in topics for at in range(counts.get(t, 0))])
+        skipped = await offsets.skipped(topics)
     try:
-        return await replay_ranges(kafka, topics, begin, until, stored)
+        return await replay_ranges(kafka, topics, begin, until, stored, skipped)
     except TopicsUnknown as error:
         raise Failed(f"topics are missing: {error}; run `credits topics create`") from None
 

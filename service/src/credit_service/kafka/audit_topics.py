@@ -7,7 +7,7 @@ from datetime import datetime
 
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.audit import PublishedRecord, Span
-from credit_service.application.ports import TopicPartition
+from credit_service.application.ports import Skipped, TopicPartition
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 from credit_service.kafka.connection import KafkaConnection
@@ -20,9 +20,11 @@ ID_HEADER = "ce_id"
 
 @asynccontextmanager
 async def open_topics(
-    connection: KafkaConnection, stored: Mapping[TopicPartition, int], start: Bound, end: Bound
+    connection: KafkaConnection, stored: Mapping[TopicPartition, int], skipped: Skipped, start: Bound, end: Bound
 ) -> AsyncIterator["KafkaTopics"]:
     """The topics from `start` to `end`, and never past the `stored` offsets; what was published, from `start` on.
+
+    What was `skipped` is passed over where it cannot be read.
 
     An offset as `start` is one of the incoming topics: what was published is then read from the beginning. Raises
     `TopicsUnknown` and the broker's faults.
@@ -33,7 +35,7 @@ async def open_topics(
         range_reader(connection) as published,
         range_reader(connection, "read_uncommitted") as written,
     ):
-        ranges = await incoming.ranges(names, start, end, stored)
+        ranges = await incoming.ranges(names, start, end, stored, skipped)
         partitions = len(await incoming.partitions(names)) // len(names)
         since = start if isinstance(start, datetime) else None
         yield KafkaTopics(connection, incoming, published, written, ranges, partitions, since)

@@ -12,7 +12,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 
 from credit_contracts.topics import TOPICS
 from credit_service.application import ports
-from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, TopicFacts, Unreachable
+from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, TopicFacts, Unreachable, Unread
 from credit_service.application.ports import Positions
 from credit_service.kafka.access import hold, look
 from credit_service.kafka.connection import KafkaConnection
@@ -83,6 +83,13 @@ class KafkaExamination:
             async with range_reader(self._connection) as reader:
                 first, end = await reader.bounds(asked)
         return {(at.topic, at.partition): Bounds(first[at], end[at]) for at in asked}
+
+    async def unreadable(self, positions: Positions) -> Mapping[ports.TopicPartition, Unread]:
+        """See `application.doctor_facts.KafkaFacts`."""
+        with _unreachable():
+            async with range_reader(self._connection) as reader:
+                faults = await reader.faults_at(positions)
+        return {at: Unread(fault.offset, fault.until, fault.cause) for at, fault in faults.items()}
 
     async def _coordinator(self, admin: Any) -> int:
         while True:

@@ -445,8 +445,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 self._held.read_again(partition)
 
     def numbers_without_plans(self) -> set[int]:
-        """The partition numbers of which plans are held: what waits for a plan, or for an instant, waits on."""
-        return {number for topic, number in self._held if self._connection.event_type(topic) == PLAN_CHANGED}
+        """The numbers of which plans are held, or paused: what waits for a plan, or for an instant, waits on."""
+        unread = [*self._held, *self._left_alone]
+        return {number for topic, number in unread if self._connection.event_type(topic) == PLAN_CHANGED}
 
     # --- topics that are paused
 

@@ -1,6 +1,7 @@
 """Ranges of topics that are read once more, by a consumer of their own: no group of the service is touched."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from credit_service import bounds
 from credit_service.application import ports
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import PortionConsumer
-from credit_service.kafka.fetcher import Item, OutOfRange, Portion
+from credit_service.kafka.fetcher import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
 IDLE_SECONDS_MAX = 60
 """So long nothing may come of a range that is not at its end."""
+
+LOOK_SECONDS_MAX = 5
+"""So long partitions are given to answer that are only looked at."""
 
 POLL_MS = 500
 FETCH_WAIT_MS = 20
@@ -26,6 +30,7 @@ FETCH_WAIT_MS = 20
 FULL_WAIT_SECONDS = 0.01
 """While nothing is wanted, it is asked again after so long."""
 
+NOTHING_SKIPPED: ports.Skipped = {}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -53,7 +58,8 @@ class Range:
     """What is to be read of one partition: from `first` up to but without `end`.
 
     `eaten`: so many offsets before `first` were asked for, and retention has removed them. `begins_the_log`: there is
-    nothing before `first` any more, and once there was.
+    nothing before `first` any more, and once there was. `skipped`: what is not read where it cannot be, since it was
+    gone past before.
     """
 
     topic: str
@@ -62,14 +68,27 @@ class Range:
     end: int
     eaten: int = 0
     begins_the_log: bool = False
+    skipped: Sequence[tuple[int, int]] = ()
 
     @property
     def partition(self) -> ports.TopicPartition:
         """Topic and number."""
         return self.topic, self.number
 
+    def behind(self, offset: int) -> int | None:
+        """Where reading goes on if the offset cannot be read; None if nobody has gone past it."""
+        return max((end for begin, end in self.skipped if begin <= offset < end), default=None)
+
     def __len__(self) -> int:
         return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Lies:
+    """What lies in a range: the offset of the first record that can be read, and why others before it cannot be."""
+
+    readable: int | None
+    faults: Sequence[Fault]
 
 
 class RangeReader:
@@ -87,7 +106,12 @@ class RangeReader:
         return [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
 
     async def ranges(
-        self, topics: Collection[str], start: Bound, end: Bound, limits: Mapping[ports.TopicPartition, int] | None
+        self,
+        topics: Collection[str],
+        start: Bound,
+        end: Bound,
+        limits: Mapping[ports.TopicPartition, int] | None,
+        skipped: ports.Skipped = NOTHING_SKIPPED,
     ) -> list[Range]:
         """What lies between `start` and `end` in each partition, and never past `limits`, where those are given.
 
@@ -108,7 +132,9 @@ class RangeReader:
             begin = min(max(asked, first[at]), until)
             eaten = max(0, begin - asked)
             if begin < until or eaten:
-                found.append(Range(at.topic, at.partition, begin, until, eaten, 0 < first[at] == begin))
+                begins_the_log = 0 < first[at] == begin
+                gone_past = skipped.get((at.topic, at.partition), ())
+                found.append(Range(at.topic, at.partition, begin, until, eaten, begins_the_log, gone_past))
         return found
 
     async def bounds(
@@ -163,6 +189,8 @@ class RangeReader:
                     yield left[at], within
                 if isinstance(portion.fault, OutOfRange):
                     await self._pass_over(at, portion.until, left[at].end, eaten)
+                elif portion.fault is not None and (behind := left[at].behind(portion.fault.offset)):
+                    self._consumer.seek(at, behind)
                 elif portion.fault is not None and portion.fault.offset < left[at].end:
                     raise RangeStalled(
                         f"{at.topic}/{at.partition} cannot be read from offset {portion.fault.offset} on:"
@@ -179,6 +207,43 @@ class RangeReader:
             if left and loop.time() - moved_at > IDLE_SECONDS_MAX:
                 stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in left)
                 raise RangeStalled(f"nothing came for {IDLE_SECONDS_MAX} s: {stuck}")
+
+    async def look(self, asked: Range) -> Lies:
+        """Reads the range up to the first record that can be read, past what cannot be; raises aiokafka's errors."""
+        at = TopicPartition(*asked.partition)
+        self._consumer.assign([at])
+        self._consumer.seek(at, asked.first)
+        faults: list[Fault] = []
+        async with asyncio.timeout(IDLE_SECONDS_MAX):
+            while await self._consumer.position(at) < asked.end:
+                for portion in await self._portions([at]):
+                    if portion.records:
+                        first = portion.records[0].offset
+                        return Lies(first if first < asked.end else None, faults)
+                    if isinstance(portion.fault, Fault):
+                        faults.append(portion.fault)
+                        if portion.fault.until is None:
+                            return Lies(None, faults)
+                        self._consumer.seek(at, portion.fault.until)
+        return Lies(None, faults)
+
+    async def faults_at(self, positions: ports.Positions) -> dict[ports.TopicPartition, Fault]:
+        """Which of the partitions cannot be read at their offsets; of what does not answer soon nothing is told."""
+        left = {TopicPartition(*partition) for partition in positions}
+        self._consumer.assign(list(left))
+        for partition, offset in positions.items():
+            self._consumer.seek(TopicPartition(*partition), offset)
+        faults: dict[ports.TopicPartition, Fault] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS_MAX):
+                while left:
+                    for portion in await self._portions(list(left)):
+                        at = portion.partition
+                        left.discard(at)
+                        if isinstance(portion.fault, Fault) and not portion.records:
+                            faults[at.topic, at.partition] = portion.fault
+                        self._consumer.pause(at)
+        return faults
 
     async def _portions(self, partitions: Sequence[TopicPartition]) -> list[Portion]:
         return await self._consumer.portions(

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import aclosing, asynccontextmanager
 
 from credit_service import bounds
-from credit_service.application.ports import TopicPartition
+from credit_service.application.ports import Skipped, TopicPartition
 from credit_service.application.record import Record
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.items import read_item
@@ -19,13 +19,16 @@ async def replay_ranges(
     start: Bound,
     end: Bound,
     stored: Mapping[TopicPartition, int],
+    skipped: Skipped,
 ) -> list[Range]:
     """What there is between `start` and `end` of these topics, never past the `stored` offsets.
+
+    What was `skipped` is passed over where it cannot be read.
 
     Raises `TopicsUnknown` and the broker's faults.
     """
     async with range_reader(connection) as reader:
-        return await reader.ranges(topics, start, end, stored)
+        return await reader.ranges(topics, start, end, stored, skipped)
 
 
 @asynccontextmanager

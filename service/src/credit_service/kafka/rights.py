@@ -8,7 +8,7 @@ from credit_service.kafka.connection import KafkaConnection
 
 Kind = Literal["topic", "group", "transactional-id"]
 Operation = Literal["read", "write", "create", "describe", "describe-configs"]
-Use = Literal["serve", "topics-create", "doctor", "replay", "reconcile", "tail", "trigger"]
+Use = Literal["serve", "topics-create", "doctor", "replay", "skip", "reconcile", "tail", "trigger"]
 
 USES: tuple[Use, ...] = get_args(Use)
 
@@ -34,9 +34,10 @@ def rights(connection: KafkaConnection, use: Use) -> list[Right]:
         case "doctor":
             return [
                 *_of("topic", everything, "describe", "describe-configs"),
+                *_of("topic", incoming, "read"),
                 Right("group", connection.group_id, "describe"),
             ]
-        case "replay":
+        case "replay" | "skip":
             return _of("topic", incoming, "read")
         case "reconcile":
             return _of("topic", [*incoming, *outgoing], "read")

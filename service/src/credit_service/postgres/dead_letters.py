@@ -109,14 +109,14 @@ class PostgresDeadLetters:
             kafka_at = EARLIEST + timedelta(milliseconds=row["timestamp_ms"]) if row["timestamp_ms"] >= 0 else None
         except OverflowError:
             kafka_at = None
-        shown = {
+        read = {
             "place": self._place(row),
             "kafka_at": kafka_at,
             "key": bytes_shown(row["key"]),
             "value": bytes_shown(row["value"]),
             "headers": [LetterHeader(name=shown(n), value=bytes_shown(v)) for n, v in _headers(row["headers"])],
         }
-        return ShownLetter(**dict(row) | shown)
+        return ShownLetter(**dict(row) | read)
 
     async def _blocks(self, name: str, arguments: Sequence[Any], size: int) -> "AsyncGenerator[list[asyncpg.Record]]":
         """The rows of a statement from a cursor, so many at a time."""

@@ -1,9 +1,9 @@
 """The stored offsets, the gaps in them, and the topics that are paused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from credit_service.application.ports import Positions, TopicPartition
+from credit_service.application.ports import Positions, Skipped, TopicPartition
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
@@ -31,10 +31,19 @@ class PostgresOffsetStore:
             with faults_named():
                 await self._pool.execute(sql("open_offsets"), *zip(*rows, strict=True))
 
-    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> None:
+    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> bool:
         """See `application.ports.OffsetStore`."""
         with faults_named():
-            await self._pool.execute(sql("skip_gap"), *partition, expected, resumed, log_end)
+            return bool(await self._pool.fetchval(sql("skip_gap"), *partition, expected, resumed, log_end))
+
+    async def skipped(self, topics: Collection[str]) -> Skipped:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            rows = await self._pool.fetch(sql("skipped_offsets"), list(topics))
+        skipped: dict[TopicPartition, list[tuple[int, int]]] = {}
+        for topic, number, *offsets in rows:
+            skipped.setdefault((topic, number), []).append(tuple(offsets))
+        return skipped
 
     async def paused_topics(self) -> set[str]:
         """See `application.ports.OffsetStore`."""

@@ -1,0 +1,105 @@
+"""`credits skip`."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from credit_service.cli.faults import Failed, WrongUse
+from credit_service.cli.output import Format, Output, put, say
+from credit_service.cli.person import Operator, Reason, Yes, hold_to
+from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+
+if TYPE_CHECKING:
+    from credit_service.application.ports import TopicPartition
+    from credit_service.kafka.ranges import Lies
+    from credit_service.settings import Settings
+
+
+def skip(
+    topic: Annotated[str, typer.Argument(help="An incoming topic, by the name that the contracts have for it.")],
+    partition: Annotated[int, typer.Argument(min=0, help="The number of the partition.")],
+    to: Annotated[int, typer.Option(min=1, help="Where to read on: the offset behind what cannot be read.")],
+    reason: Reason,
+    operator: Operator,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be skipped, and keep nothing.")] = False,
+    yes: Yes = False,
+    output: Output = Format.TEXT,
+) -> int:
+    """Go past what cannot be read in a partition that is held: it is recorded as a gap, and never decided.
+
+    What can be read is never skipped. The service reads on within half a minute.
+
+    Example: [cyan]credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run[/]
+    """
+    settings = settings_or_exit()
+    from credit_contracts.topics import INCOMING_TOPICS
+
+    connection = kafka_of(settings)
+    name = connection.event_type(topic)
+    if name not in INCOMING_TOPICS:
+        raise WrongUse(f"{topic} is no incoming topic: one of {', '.join(INCOMING_TOPICS)}")
+    at = (connection.topic(name), partition)
+    begin, log_end, lies = run(_look(settings, at, to))
+    say(f"{name}/{partition} stands at {begin}; its log ends at {log_end}")
+    for fault in lies.faults:
+        up_to = "" if fault.until is None else f" up to {fault.until}"
+        say(f"from {fault.offset}{up_to} it cannot be read: {fault.cause}")
+    if lies.readable is not None:
+        raise Failed(f"offset {lies.readable} can be read: nothing from there on is skipped")
+    if not lies.faults:
+        raise Failed(f"nothing that cannot be read lies from {begin} up to {to}")
+    if dry_run:
+        say("Nothing was skipped.")
+        return 0
+    hold_to(f"Skip the offsets from {begin} up to {to} of {name}/{partition} for good?", yes=yes)
+    if not run(_skip(settings, at, begin, to, log_end, operator, reason)):
+        raise Failed("the service has read on meanwhile: nothing was skipped")
+    if output is Format.JSON:
+        put(json.dumps({"topic": name, "partition": partition, "from": begin, "to": to}))
+    else:
+        put(f"{name}/{partition} goes on at {to}; what was skipped is recorded")
+    return 0
+
+
+async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, Lies]":
+    """Where the partition stands, where its log ends, and what lies there."""
+    from aiokafka import TopicPartition
+
+    from credit_service.kafka.ranges import Range, range_reader
+    from credit_service.kafka.topics import partition_counts
+    from credit_service.postgres.offsets import PostgresOffsetStore
+
+    kafka = kafka_of(settings)
+    topic, partition = at
+    if partition >= (await partition_counts(kafka, [topic], "read")).get(topic, 0):
+        raise WrongUse(f"{kafka.event_type(topic)} has no partition {partition}")
+    async with ledger(settings) as pool:
+        begin = (await PostgresOffsetStore(pool).load([at])).get(at)
+    if begin is None:
+        raise WrongUse(f"the service has never read {kafka.event_type(topic)}/{partition}")
+    async with range_reader(kafka) as reader:
+        partition_of = TopicPartition(*at)
+        _, log_ends = await reader.bounds([partition_of])
+        if not begin < to <= log_ends[partition_of]:
+            told = f"the partition stands at {begin}, and its log ends at {log_ends[partition_of]}"
+            raise WrongUse(f"--to: {to} does not lie behind that: {told}")
+        return begin, log_ends[partition_of], await reader.look(Range(*at, begin, to))
+
+
+async def _skip(
+    settings: "Settings", at: "TopicPartition", begin: int, to: int, log_end: int, operator: str, reason: str
+) -> bool:
+    from credit_service.application.operations import Json, recorded
+    from credit_service.postgres.offsets import PostgresOffsetStore
+    from credit_service.postgres.operations import PostgresOperationLog
+
+    arguments: dict[str, Json] = {"topic": at[0], "partition": at[1], "from": begin, "to": to}
+    async with ledger(settings) as pool:
+        try:
+            async with recorded(PostgresOperationLog(pool), "skip", operator, reason, arguments) as operation:
+                is_skipped = await PostgresOffsetStore(pool).skip_gap(at, begin, to, log_end)
+                operation.result["is_skipped"] = is_skipped
+        except ValueError as error:
+            raise WrongUse(str(error)) from None
+    return is_skipped
