@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
-from credit_contracts.envelope import Headers
-from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from credit_contracts.envelope import Headers, encode
+from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated, ProspectImported
+from support.foreign.batches import with_header_name
+from support.foreign.wire import append
 from support.observed import DEAD_LETTERS
 from support.service import Deployment
 from support.traffic import Upstream, event
@@ -119,3 +121,32 @@ async def test_only_poison_is_a_dead_letter_and_once(deployment: Deployment) -> 
     assert after.decisions == observed.decisions
     assert after.outgoing == observed.outgoing
     assert await again.terminate() == 0
+
+
+async def test_a_header_name_that_is_not_utf8_costs_nobody_else_anything(deployment: Deployment) -> None:
+    """One record, which a broker takes and most clients cannot read, and then 1,440 good messages to 48 accounts."""
+    await deployment.make_topics()
+    service = await (await deployment.start()).ready()
+    at = datetime.now(UTC) - timedelta(hours=1)
+    accounts = [f"account-{number}" for number in range(48)]
+    kinds = (ProspectGenerated, ProspectExported, ProspectImported)
+    async with deployment.upstream() as upstream:
+        plans = [PlanChanged(account_id=account, plan_id="p", monthly_credits=1_000) for account in accounts]
+        await upstream.send([event(plan, at) for plan in plans])
+        record = encode(event(ProspectGenerated(account_id=accounts[0], prospect_id="foreign"), at))
+        batch = with_header_name(b"\xff\xfe", record.value, record.headers, record.key)
+        offset = await append(deployment.kafka, deployment.topic("prospect-generated"), 1, batch)
+        for number in range(10):
+            told = [kind(account_id=a, prospect_id=f"{kind.__name__}-{number}") for a in accounts for kind in kinds]
+            await upstream.send([event(data, at + timedelta(minutes=1)) for data in told])
+    await deployment.oracle().drained()
+    connection = await asyncpg.connect(deployment.database_url)
+    try:
+        letters = await connection.fetch('SELECT "partition", "offset", reason FROM credits.dead_letters')
+        decided = await connection.fetch("SELECT outcome::text, count(*) FROM credits.decisions GROUP BY outcome")
+    finally:
+        await connection.close()
+    assert [tuple(letter) for letter in letters] == [(1, offset, "bad-header")]
+    assert {tuple(row) for row in decided} == {("plan-in-force", 48), ("charged", 1_440)}
+    assert service.logged("partition is held, it cannot be read") == []
+    assert await service.terminate() == 0
