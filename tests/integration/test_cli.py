@@ -33,9 +33,13 @@ from credit_contracts import (
 )
 from credit_contracts.topics import INCOMING_TOPICS, TOPICS
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.topics import create_topics
+from credit_service.kafka.topics import create_topics, partition_counts
 from credit_service.postgres.migrate import newest_version
 from support.credits import CREDITS, decide_events, environment, run_credits
+from support.foreign import kafka_python
+from support.foreign.at_rest import flip_a_byte
+from support.foreign.batches import RawRecord, batch_of, with_header_name
+from support.foreign.wire import append
 from support.forked import Piped, piped
 from support.patience import patience
 from support.stack import fresh_database
@@ -374,6 +378,10 @@ async def publish(connection: KafkaConnection, *events: Event[OutgoingData], com
         await producer.stop()
 
 
+async def partitions_of(connection: KafkaConnection, topic: str) -> int:
+    return (await partition_counts(connection, [topic], "read"))[topic]
+
+
 async def test_tail_shows_a_line_an_event(deployment: Deployment) -> None:
     connection = await deployment.make_topics()
     await publish(connection, changed("acme", 3), declined("acme"))
@@ -403,6 +411,23 @@ async def test_tail_shows_only_what_was_committed(deployment: Deployment) -> Non
     await publish(connection, changed("acme", 2))
     done = await asyncio.to_thread(deployment.run, "tail", "--from-beginning", "--max", "1")
     assert "#2" in done.stdout
+
+
+async def test_tail_goes_past_what_somebody_else_wrote_and_nobody_can_read(deployment: Deployment) -> None:
+    connection = await deployment.make_topics()
+    await publish(connection, changed("acme", 1))
+    topic, kafka = connection.topic("balance-changed"), ",".join(connection.servers)
+    number = partition_for(b"acme", await partitions_of(connection, topic))
+    foreign = await append(kafka, topic, number, with_header_name(b"\xff", b"{}", [], b"acme"))
+    damaged = await append(kafka, topic, number, batch_of([RawRecord(b"{}", b"acme")]))
+    folder = await asyncio.to_thread(kafka_python.log_folder, kafka)
+    flip_a_byte(folder, topic, number, damaged)
+    await publish(connection, changed("acme", 2))
+    done = await asyncio.to_thread(deployment.run, "tail", "--from-beginning", "--max", "2")
+    assert ["#1" in done.stdout, "#2" in done.stdout] == [True, True]
+    at = f"unreadable: {topic}, partition {number}"
+    assert f"{at}, offset {foreign}: " in done.stderr
+    assert f"{at}, from offset {damaged} on: its checksum is wrong" in done.stderr
 
 
 async def test_tail_begins_with_what_comes_now_and_ends_on_ctrl_c(deployment: Deployment) -> None:

@@ -12,11 +12,16 @@ from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.outbox import PostgresOutboxSession
 from credit_service.postgres.pool import connect
 from support.credits import run_credits
+from support.foreign import kafka_python
+from support.foreign.at_rest import flip_a_byte
+from support.foreign.batches import RawRecord, batch_of, with_header_name
+from support.foreign.wire import append
 from support.observed import CHANGES, DEAD_LETTERS
 from support.service import Deployment
 from support.traffic import Upstream, event
 from support.wait import eventually
 
+PARTITIONS = 3
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 
 
@@ -35,7 +40,7 @@ async def test_only_one_leads_and_hears_of_what_the_other_decides(deployment: De
     await eventually(lambda: leader.logged("relay leads"))
     other = await (await deployment.start()).ready()
     async with deployment.upstream() as upstream:
-        for partition in range(3):
+        for partition in range(PARTITIONS):
             await upstream.send(
                 [
                     event(PlanChanged(account_id=f"a{partition}", plan_id="p", monthly_credits=5), BEGAN),
@@ -67,6 +72,24 @@ async def test_a_claim_of_dead_letters_alone_that_was_published_is_not_published
     service = await deployment.start()
     observed = await deployment.oracle().check()
     assert len(observed.outgoing[DEAD_LETTERS]) == 1
+    assert await service.terminate() == 0
+
+
+async def test_what_others_wrote_into_the_topic_hides_no_claim_that_was_published(deployment: Deployment) -> None:
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send_raw("email-bounced", b"not json")
+    killed = await deployment.start(kill_at="after-kafka-commit:1")
+    assert await killed.ended() < 0
+    topic = deployment.topic(DEAD_LETTERS)
+    folder = await asyncio.to_thread(kafka_python.log_folder, deployment.kafka)
+    for number in range(PARTITIONS):
+        flip_a_byte(folder, topic, number, await append(deployment.kafka, topic, number, batch_of([RawRecord(b"v")])))
+        await append(deployment.kafka, topic, number, with_header_name(b"\xff", b"{}", [], b"k"))
+    await deployment.forget_members()
+    deployment.group += "-2"
+    service = await deployment.start()
+    await eventually(lambda: service.logged("claim left over, it was published"), what="found in the topic")
     assert await service.terminate() == 0
 
 

@@ -11,6 +11,7 @@ SOURCES = Path(credit_service.__file__).parent
 # By their names, however they were imported.
 CLIENTS = {
     "AIOKafkaConsumer",
+    "PortionConsumer",
     "AIOKafkaProducer",
     "AIOKafkaAdminClient",
     "AIOKafkaClient",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from credit_service.kafka.connection import KafkaConnection
 
 START_SECONDS_MAX = 15
+POLL_MS = 500
 
 
 def tail(
@@ -53,16 +54,19 @@ async def _tail(
 
 async def _events(connection: "KafkaConnection", from_beginning: bool) -> "AsyncGenerator[Event[OutgoingData]]":
     """The events of the outgoing topics, once their transactions are committed."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
+    from credit_service import bounds
+    from credit_service.kafka.consumer import PortionConsumer
+    from credit_service.kafka.fetcher import Fault, OutOfRange
     from credit_service.kafka.topics import partition_counts
 
     topics = [connection.topic(name) for name in OUTGOING_TOPICS]
     counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
         raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
-    consumer = AIOKafkaConsumer(
+    consumer = PortionConsumer(
         **connection.options,
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -74,12 +78,26 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
             consumer.assign([TopicPartition(topic, n) for topic in topics for n in range(counts[topic])])
             await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
         say(f"Watching {' and '.join(topics)}; Ctrl-C ends.")
-        async for record in consumer:
-            event = decode_outgoing(record.headers, record.value)
-            if isinstance(event, Unreadable):
-                say(f"unreadable: {record.topic}, partition {record.partition}, offset {record.offset}: {event.detail}")
-            else:
-                yield event
+        while True:
+            for portion in await consumer.portions(
+                timeout_ms=POLL_MS, records_max=bounds.POLL_RECORDS_MAX, bytes_max=bounds.POLL_BYTES_MAX
+            ):
+                at = f"{portion.topic}, partition {portion.partition.partition}"
+                for record in portion.records:
+                    event = decode_outgoing(record.headers, record.value)
+                    if isinstance(event, Unreadable):
+                        say(f"unreadable: {at}, offset {record.offset}: {event.detail}")
+                    else:
+                        yield event
+                if isinstance(portion.fault, Fault):
+                    say(f"unreadable: {at}, from offset {portion.fault.offset} on: {portion.fault.cause}")
+                    if portion.fault.until is None:
+                        consumer.pause(portion.partition)
+                    else:
+                        consumer.seek(portion.partition, portion.fault.until)
+                elif isinstance(portion.fault, OutOfRange):
+                    say(f"{at}: what comes next was removed by retention, going on where it begins now")
+                    await consumer.seek_to_beginning(portion.partition)
     finally:
         await consumer.stop()
 

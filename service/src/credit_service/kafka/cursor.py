@@ -2,14 +2,18 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CorruptRecordException
 
+from credit_service import bounds
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
 from credit_service.application.record import Headers
 from credit_service.application.tracing import TRACEPARENT
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.consumer import PortionConsumer
+from credit_service.kafka.fetcher import Fault
 from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0
@@ -46,7 +50,7 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
     first = claim.rows[0]
     topic = connection.topic(first.topic)
     record = outgoing_record(first, (await partition_counts(connection, [topic], "read"))[topic])
-    consumer = AIOKafkaConsumer(
+    consumer = PortionConsumer(
         **connection.options,
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -61,19 +65,28 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
         await consumer.stop()
 
 
-async def _finds(consumer: AIOKafkaConsumer, partition: TopicPartition, record: OutgoingRecord) -> bool:
-    """Whether the record is there: its headers name the event, or the place of the dead letter."""
+async def _finds(consumer: PortionConsumer, partition: TopicPartition, record: OutgoingRecord) -> bool:
+    """Whether the record is there: its headers name the event, or the place of the dead letter.
+
+    What cannot be read was written by others, or was damaged since; it is passed over.
+    """
     name = _named(record.headers)
     first = (await consumer.beginning_offsets([partition]))[partition]
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, max(first, end - TAIL_OFFSETS))
     while await consumer.position(partition) < end:
-        fetched = await consumer.getmany(partition, timeout_ms=500)
-        if any(_named(found.headers) == name for found in fetched.get(partition, ())):
-            return True
+        for portion in await consumer.portions(
+            partition, timeout_ms=500, records_max=bounds.POLL_RECORDS_MAX, bytes_max=bounds.POLL_BYTES_MAX
+        ):
+            if any(_named(found.headers) == name for found in portion.records):
+                return True
+            if isinstance(portion.fault, Fault):
+                if portion.fault.until is None:
+                    raise CorruptRecordException(portion.fault.cause)
+                consumer.seek(partition, portion.fault.until)
     return False
 
 
 def _named(headers: Headers) -> list[tuple[str, bytes | None]]:
     """What names a record. Its trace does not: who published it may have known none."""
-    return [header for header in headers if header[0] != TRACEPARENT]
+    return [(name, value) for name, value in headers if name != TRACEPARENT]
