@@ -216,6 +216,17 @@ HTTP_HEAD_BYTES_MAX = 32 * 1024
 QUESTIONS_UNDER_WAY_MAX = 100
 """Questions that the read API asks the ledger at the same time; one more is told to come again."""
 
+LONG_ANSWERS_UNDER_WAY_MAX = 50
+"""Requests whose answers are long, the page of the topics and its files, at the same time; one more is told to come
+again.
+"""
+
+PIECE_BYTES_MAX = 16 * 1024
+"""Bytes of such an answer that are sent at a time."""
+
+UNSENT_BYTES_MAX = 64 * 1024
+"""Bytes that a connection's client has not taken yet, after which it gets nothing further until it takes some."""
+
 SPANS_WAITING_MAX = 4_096
 """Spans that wait to be sent; more are dropped."""
 

@@ -13,12 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.application.asyncapi import Deployed, asyncapi, rendered
+from credit_service.http.pieces import LongAnswers
 from credit_service.http.routes import get
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+POLICIES: Final[Mapping[str, str]] = {"Content-Security-Policy": POLICY}
 HELD_SECONDS: Final = 3600
 PAGE: Final = "page.html"
 
@@ -37,23 +39,26 @@ _FILES: Final[Mapping[str, str]] = {
 def asyncapi_routes(deployed: Deployed) -> list[Route]:
     """`/asyncapi` (the page), what it is made of below that, and `/asyncapi.json`. None needs a token."""
     document = rendered(asyncapi(deployed)).encode()
+    answers = LongAnswers()
+    packing = asyncio.Lock()
 
     async def page(_: Request) -> Response:
-        return _answer(PAGE, _file(PAGE))
+        return answers.answer(_file(PAGE), _media_type(PAGE), POLICIES)
 
     async def file(request: Request) -> Response:
         name = request.path_params["file"]
         if name not in _FILES:
             raise HTTPException(404, "the page has no such file")
-        kept = {"Cache-Control": f"max-age={HELD_SECONDS}", "Vary": "Accept-Encoding"}
+        headers = {**POLICIES, "Cache-Control": f"max-age={HELD_SECONDS}", "Vary": "Accept-Encoding"}
         if "gzip" not in request.headers.get("accept-encoding", ""):
-            return _answer(name, _file(name), kept)
+            return answers.answer(_file(name), _media_type(name), headers)
         # Once, and beside what else is under way: the script takes a while.
-        packed = await asyncio.to_thread(_packed, name)
-        return _answer(name, packed, {**kept, "Content-Encoding": "gzip"})
+        async with packing:
+            packed = await asyncio.to_thread(_packed, name)
+        return answers.answer(packed, _media_type(name), {**headers, "Content-Encoding": "gzip"})
 
     async def whole(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return answers.answer(document, "application/json")
 
     return [get("/asyncapi", page), get("/asyncapi/{file}", file), get("/asyncapi.json", whole)]
 
@@ -68,6 +73,5 @@ def _packed(name: str) -> bytes:
     return gzip.compress(_file(name), mtime=0)
 
 
-def _answer(name: str, content: bytes, headers: Mapping[str, str] | None = None) -> Response:
-    policy = {"Content-Security-Policy": POLICY, **(headers or {})}
-    return Response(content, media_type=f"{_FILES[name]}; charset=utf-8", headers=policy)
+def _media_type(name: str) -> str:
+    return f"{_FILES[name]}; charset=utf-8"

@@ -40,6 +40,8 @@ class QuickProtocol(H11Protocol):
             self.logger.warning("a client is hung up on: %d are connected", bounds.HTTP_CONNECTIONS_MAX)
             transport.abort()
             return
+        # uvicorn hands on nothing further while more than this is unsent.
+        transport.set_write_buffer_limits(high=bounds.UNSENT_BYTES_MAX)
         self._set_deadline()
 
     def on_response_complete(self) -> None:
@@ -141,8 +143,17 @@ class HttpServer:
         self._config.timeout_graceful_shutdown = within_seconds  # type: ignore[assignment]
         self._server.should_exit = True
         await self._serving
-        await self._server.shutdown(self._sockets)
+        # A little earlier than uvicorn cancels what is left: it would log who does not read as a defect.
+        hanging_up = asyncio.get_running_loop().call_later(0.8 * within_seconds, self._hang_up)
+        try:
+            await self._server.shutdown(self._sockets)
+        finally:
+            hanging_up.cancel()
         self._serving = None
+
+    def _hang_up(self) -> None:
+        for protocol in self._server.server_state.connections:
+            protocol.transport.abort()
 
 
 @contextlib.asynccontextmanager
