@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from support.traffic import Upstream
 
 FLOOD = 25
-"""So many unreadable messages in a row pause their topic; see `SETTINGS`."""
+"""So many bad messages in a row pause their topic; see `SETTINGS`."""
 
 SETTINGS = {"unreadable_in_a_row_max": str(FLOOD)}
 """What the members need for it."""

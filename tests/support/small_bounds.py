@@ -26,6 +26,8 @@ SMALL: dict[str, int] = {
     "BATCH_RECORDS_MAX": 2,
     "BATCH_BYTES_MAX": 1,
     "BUFFERED_BYTES_MAX": 2,
+    "JUDGED_MESSAGES": 10,
+    "BAD_OF_JUDGED_MAX": 9,
     "LANES": 1,
     "POLL_RECORDS_MAX": 1,
     "POLL_BYTES_MAX": 1,
@@ -94,6 +96,8 @@ SHOWS: dict[str, str] = {
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
     "BATCH_UNPACKED_BYTES_MAX": "a batch that is packed is one dead letter",
     "LETTER_UNPACKED_BYTES_MAX": "a batch that is kept as a dead letter cannot be taken apart",
+    "JUDGED_MESSAGES": "a topic that brings bad messages is paused later",
+    "BAD_OF_JUDGED_MAX": "a topic that brings bad messages is paused earlier",
     "ORIGINAL_HEADERS_BYTES_MAX": "a dead letter with more is published without its headers",
     "LETTER_DETAIL_CHARACTERS_MAX": "the detail of a dead letter is cut",
 }

@@ -51,6 +51,12 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 BUFFERED_BYTES_MAX = 40 * 1024 * 1024
 """Bytes that wait in memory to be decided, of all lanes; a partition over its share is not fetched."""
 
+JUDGED_MESSAGES = 10_000
+"""The last messages of a topic that are looked at: `BAD_OF_JUDGED_MAX` of them that are bad pause it."""
+
+BAD_OF_JUDGED_MAX = 9_000
+"""Messages, unreadable or refused, among the last `JUDGED_MESSAGES` that pause their topic. Their numbers are kept."""
+
 LANES = 2
 """Batches in hand at a time: one is computed while the other waits for the ledger."""
 

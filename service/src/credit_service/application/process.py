@@ -49,6 +49,9 @@ REFUSALS = {
 REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
 """Neither the message's fault nor its content's: `reason_of` says them."""
 
+REASONS_OF_WAITING = ("parked-full", "parked-too-long")
+"""The account's first plan is missing: a plan that its producer is late with, or never sends."""
+
 STEPS = ("load", "decide", "store", "commit")
 """What a batch's time is told by."""
 
@@ -107,6 +110,7 @@ class Report:
     """What became of one batch, for its log line and the metrics.
 
     `fates` are counted by type and outcome, `letters` by Kafka's topic and reason, `reasons` are those of changes.
+    `became_letters` has the reason of each of its messages that became a dead letter.
     """
 
     events: int = 0
@@ -118,6 +122,7 @@ class Report:
     misplaced: Counter[str] = field(default_factory=Counter)
     failed_wakes: int = 0
     refused: set[Place] = field(default_factory=set)
+    became_letters: dict[Place, str] = field(default_factory=dict)
     lagging_accounts: set[str] = field(default_factory=set)
 
     @property
@@ -147,6 +152,7 @@ class Report:
         self.misplaced.update(other.misplaced)
         self.failed_wakes += other.failed_wakes
         self.refused |= other.refused
+        self.became_letters |= other.became_letters
         self.lagging_accounts |= other.lagging_accounts
 
 
@@ -357,6 +363,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.fates.update((incoming.type, "parked") for incoming in decided.parked)
     report.reasons.update(map(REASON, decided.changes))
     report.refused |= {refused.incoming.place for refused in decided.refused}
+    report.became_letters |= {letter.record.place: letter.reason for letter in what.dead_letters}
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
     report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
 

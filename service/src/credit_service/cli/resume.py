@@ -14,7 +14,7 @@ def resume(
     topic: Annotated[str, typer.Argument(help="An incoming topic, by the name that the contracts have for it.")],
     output: Output = Format.TEXT,
 ) -> int:
-    """Read on in a topic that was paused because too many messages in a row were unreadable.
+    """Read on in a topic that was paused because too many messages were unreadable or refused.
 
     The exit code is 1 if the topic was not paused.
 

@@ -24,12 +24,12 @@ from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.fetcher import Portion
+from credit_service.kafka.floods import Floods
 from credit_service.kafka.items import read_item
 from credit_service.kafka.lag import Lag, LagMeter
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.member import Member
 from credit_service.kafka.status import Status
-from credit_service.kafka.unreadable import UnreadableRuns
 from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class Intake:
         self._stored = stored
         self._bounds = bounds
         self._tracing = tracing
-        self._unreadable = UnreadableRuns(bounds.unreadable_in_a_row_max)
+        self._floods = Floods(bounds.unreadable_in_a_row_max)
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
         self._lanes = Lanes(timers)
@@ -200,6 +200,8 @@ class Intake:
             if not self._member.is_in:
                 return False
             await self._member.read_pauses(lane)
+            # What was counted before a topic was paused, by whichever member, says nothing of it any more.
+            self._floods.forget(self._member.left_alone_topics)
             self._member.look_for_brokers()
             at_end = await self._member.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
@@ -239,7 +241,7 @@ class Intake:
         count = lane.timers.partitions
         report.misplaced = Counter(r.place.topic for r in records if _is_misplaced(r, count))
         lane.timers.note_decided(records, report)
-        await self._pause_unreadable(records)
+        await self._pause_flooded(records, report)
         self._tell(report)
 
     async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
@@ -274,13 +276,13 @@ class Intake:
         )
         self._stored(report)
 
-    async def _pause_unreadable(self, records: Iterable[Record]) -> None:
-        """A topic that brings nothing but unreadable messages is left alone by all members."""
-        for topic in self._unreadable.count(records):
-            reason = f"{self._bounds.unreadable_in_a_row_max} unreadable messages in a row"
-            log.error("topic paused", topic=topic, reason=reason)
-            with contextlib.suppress(LedgerUnavailable):  # counted again with the next of them
+    async def _pause_flooded(self, records: Iterable[Record], report: Report) -> None:
+        """A topic that brings nothing but what is unreadable or refused is left alone by all members."""
+        for topic, reason in self._floods.count(records, report.became_letters).items():
+            with contextlib.suppress(LedgerUnavailable):  # it is over with the next bad one as well
                 await self._offsets.pause_topic(topic, reason)
+                log.error("topic paused", topic=topic, reason=reason)
+                self._floods.forget([topic])
                 for lane in self._lanes:
                     lane.next_pauses = 0.0
 

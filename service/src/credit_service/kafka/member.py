@@ -451,6 +451,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     # --- topics that are paused
 
+    @property
+    def left_alone_topics(self) -> set[str]:
+        """Topics of which partitions are this member's, and are left alone."""
+        return {partition.topic for partition in self._left_alone}
+
     async def read_pauses(self, lane: Lane) -> None:
         """Leaves topics alone that are paused for all members, and takes up those that are not any more."""
         now = time.monotonic()

@@ -1,0 +1,81 @@
+"""Messages that became dead letters, by topic: a bad release upstream must not be drained into dead letters."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from credit_contracts.envelope import Unreadable
+from credit_service import bounds
+from credit_service.application.process import REASONS_OF_FAULTS, REASONS_OF_WAITING
+from credit_service.application.record import Record
+from credit_service.domain.decision import Place
+
+NOT_THE_TOPICS = frozenset({*REASONS_OF_FAULTS, *REASONS_OF_WAITING})
+"""Reasons that say nothing of what a topic brings: this service or its database failed, or an account has no plan.
+
+A message with one of them counts neither as good nor as bad.
+"""
+
+
+@dataclass(slots=True)
+class _Topic:
+    """How many messages were judged, how many of the last ones in a row were bad, and which ones were among the last.
+
+    Only the bad ones are remembered, by their number: of a topic that is well, nothing is.
+    """
+
+    judged: int = 0
+    in_a_row: int = 0
+    bad: deque[int] = field(default_factory=deque)
+
+    def take(self, *, is_bad: bool) -> None:
+        self.judged += 1
+        if not is_bad:
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        self.bad.append(self.judged)
+        while self.bad[0] <= self.judged - bounds.JUDGED_MESSAGES or len(self.bad) > bounds.BAD_OF_JUDGED_MAX:
+            self.bad.popleft()
+
+
+class Floods:
+    """Counts what this member decides, in the order of decision; the counts begin anew when the service does.
+
+    A topic is over when so many of its messages in a row are bad, or so many of the last ones: unreadable, or refused
+    by the rules. The last ones are a window that moves with each message, not blocks: of two blocks, each could be
+    just below where the messages between their middles are over.
+    """
+
+    def __init__(self, in_a_row_max: int) -> None:
+        self._in_a_row_max = in_a_row_max
+        self._topics: dict[str, _Topic] = defaultdict(_Topic)
+
+    def count(self, records: Iterable[Record], reasons: Mapping[Place, str]) -> dict[str, str]:
+        """Takes records in the order of their decision, with the `reasons` of those that became dead letters.
+
+        Returns the topics that are over, and in what. They stay over until `forget`, unless what comes is good.
+        """
+        over: dict[str, str] = {}
+        for record in records:
+            reason = reasons.get(record.place)
+            if reason in NOT_THE_TOPICS and not isinstance(record.content, Unreadable):
+                continue
+            name = record.place.topic
+            topic = self._topics[name]
+            topic.take(is_bad=reason is not None)
+            if reason is not None and (told := self._over(topic)):
+                over[name] = f"{told} are unreadable or refused, the last one: {reason}"
+        return over
+
+    def forget(self, topics: Iterable[str]) -> None:
+        """Begins these anew."""
+        for name in topics:
+            self._topics.pop(name, None)
+
+    def _over(self, topic: _Topic) -> str | None:
+        if topic.in_a_row >= self._in_a_row_max:
+            return f"{self._in_a_row_max} messages in a row"
+        if len(topic.bad) >= bounds.BAD_OF_JUDGED_MAX:
+            return f"{bounds.BAD_OF_JUDGED_MAX} of the last {bounds.JUDGED_MESSAGES} messages"
+        return None
