@@ -1,9 +1,11 @@
 """Migrations run forward on a database that earlier versions have filled, and its rows go on to count."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from itertools import count
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -21,6 +23,7 @@ from credit_contracts import (
 from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
 from credit_service.domain.command import Command, OpenProspect
+from credit_service.postgres import migrate as migrate_module
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.migrate import MigrationFailed, migrate
 from credit_service.postgres.pool import open_pool
@@ -46,6 +49,24 @@ async def old_database(stack: Addresses) -> AsyncIterator[str]:
         async with connected(url) as connection:
             await fill_first_release(connection)
         yield url
+
+
+@pytest.fixture
+def migrations_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], AbstractContextManager[None]]:
+    """Has `migrate` run those before a version alone, for as long as the context is open."""
+
+    @contextmanager
+    def before(version: str) -> Iterator[None]:
+        folder = tmp_path / "migrations"
+        folder.mkdir()
+        for file in (files("credit_service.postgres") / "migrations").iterdir():
+            if file.name < version:
+                (folder / file.name).write_text(file.read_text())
+        with monkeypatch.context() as patched:
+            patched.setattr(migrate_module, "files", lambda _: tmp_path)
+            yield
+
+    return before
 
 
 @pytest.fixture
@@ -166,3 +187,35 @@ async def test_a_row_of_no_account_ends_the_migration(database_with_rules: str) 
 async def test_migrating_again_changes_nothing(old_database: str) -> None:
     migrate(old_database)
     assert "Applying" not in migrate(old_database)
+
+
+LETTER = """
+INSERT INTO credits.dead_letters (topic, partition, "offset", digest, reason, detail, key, value, headers, timestamp_ms,
+    created_at)
+SELECT 'email-bounced', 0, n, decode(md5(n::text), 'hex'), 'not-json', '', '\\x61', '\\x7b', '[]', 0, now()
+FROM generate_series(1, 1000) AS n
+"""
+OF_LETTERS = "SELECT count(*), count(value), count(content_sha256) FROM credits.dead_letters"
+
+
+async def test_letters_of_before_keep_their_bytes_and_are_not_written_anew(
+    migrations_before: Callable[[str], AbstractContextManager[None]], stack: Addresses
+) -> None:
+    with fresh_database(stack.database_url, "template1") as url:
+        with migrations_before("20261130000009"):
+            migrate(url)
+        async with connected(url) as connection:
+            await connection.execute(LETTER)
+            file = await connection.fetchval("SELECT pg_relation_filenode('credits.dead_letters')")
+        migrate(url)
+        async with connected(url) as connection:
+            assert tuple(await connection.fetchrow(OF_LETTERS)) == (1_000, 1_000, 0)
+            assert await connection.fetchval("SELECT pg_relation_filenode('credits.dead_letters')") == file
+            # And they are held to what came with it as soon as they are touched.
+            for half in ("content_sha256 = sha256('')", "value_bytes = 1", "value_sha256 = sha256('')"):
+                with pytest.raises(asyncpg.CheckViolationError, match="left_out_is_whole"):
+                    await connection.execute(f"UPDATE credits.dead_letters SET {half}")
+            await connection.execute(
+                "UPDATE credits.dead_letters SET value = NULL, content_sha256 = sha256(''), value_bytes = 1,"
+                " value_sha256 = sha256(value)"
+            )

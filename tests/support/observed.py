@@ -78,7 +78,8 @@ _TABLES = {
         FROM credits.adjustments AS j JOIN credits.accounts USING (account_no) ORDER BY account_id, j.position""",
     "parked": """SELECT account_id, source, id, type::text, partition, "offset"
         FROM credits.parked_events JOIN credits.accounts USING (account_no)""",
-    "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text, status::text
+    "dead_letters": """SELECT topic, partition, "offset", reason, detail, key, value, headers::text, status::text,
+        content_sha256 IS NOT NULL AS is_left_out, value_bytes, encode(value_sha256, 'hex') AS value_sha256
         FROM credits.dead_letters""",
     "outbox": "SELECT outbox_id, topic, event_id FROM credits.outbox",
     "claims": "SELECT claim_id FROM credits.outbox_claim",

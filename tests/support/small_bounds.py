@@ -42,6 +42,8 @@ SMALL: dict[str, int] = {
     "CLAIM_BYTES_MAX": 1,
     "PUBLISH_BATCH_BYTES_MAX": 1,
     "ORIGINAL_HEADERS_BYTES_MAX": 1,
+    "LETTER_BYTES_PER_DAY": 1,
+    "LEFT_OUT_KEY_BYTES_MAX": 1,
     "LETTER_DETAIL_CHARACTERS_MAX": 1,
     "LETTER_IDS_READ_MAX": 1,
     "LETTERS_PER_BATCH_MAX": 1,
@@ -99,6 +101,7 @@ SHOWS: dict[str, str] = {
     "JUDGED_MESSAGES": "a topic that brings bad messages is paused later",
     "BAD_OF_JUDGED_MAX": "a topic that brings bad messages is paused earlier",
     "ORIGINAL_HEADERS_BYTES_MAX": "a dead letter with more is published without its headers",
+    "LETTER_BYTES_PER_DAY": "a dead letter is kept and published without its bytes",
     "LETTER_DETAIL_CHARACTERS_MAX": "the detail of a dead letter is cut",
 }
 """Bounds of which the service promises that others see when they are met."""

@@ -90,6 +90,11 @@ def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event], retried:
 
 def _is_the_original(letter: Row, message: Message) -> Violations:
     headers = [(n, None if v is None else base64.b64decode(v)) for n, v in json.loads(letter["headers"])]
+    if letter["is_left_out"]:
+        told = (letter["value"], headers, letter["value_bytes"], letter["value_sha256"])
+        if told != (None, [], *_size_and_hash(message.value)) or letter["key"] not in (None, message.key):
+            yield f"dead letter {message.place} has not the hash of what was sent"
+        return
     if (letter["key"], letter["value"], headers) != (message.key, message.value, message.headers):
         yield f"dead letter {message.place} has not the bytes that were sent"
 
@@ -220,13 +225,24 @@ def dead_letters_out(observed: Observed, *, repeats: bool) -> Violations:
 
 def _dead_part(row: Row, message: Message, name: str, out: bytes | None) -> Violations:
     kept = row[name]
+    if row["is_left_out"] and name == "value":
+        told = tuple(message.header(f"{DEAD_LETTER_PREFIX}value_{n}") for n in ("bytes", "sha256"))
+        known = (str(row["value_bytes"]), row["value_sha256"]) if row["value_sha256"] else (None, None)
+        if out is not None or told != known:
+            yield f"{_place(row)} is kept without its bytes, and is out as {told}"
+        return
     if kept is None or len(kept) <= PUBLISHED_BYTES_MAX[name]:
         if out != kept:
             yield f"{_place(row)} is out with another {name}"
         return
     told = tuple(message.header(f"{DEAD_LETTER_PREFIX}{name}_{n}") for n in ("bytes", "sha256"))
-    if out is not None or told != (str(len(kept)), hashlib.sha256(kept).hexdigest()):
+    size, digest = _size_and_hash(kept)
+    if out is not None or told != (str(size), digest):
         yield f"{_place(row)} has too large a {name} and is out as {told}"
+
+
+def _size_and_hash(content: bytes | None) -> tuple[int | None, str | None]:
+    return (None, None) if content is None else (len(content), hashlib.sha256(content).hexdigest())
 
 
 def outbox(observed: Observed) -> Violations:

@@ -80,7 +80,12 @@ def build(
     rules = Rules(late_refund=settings.late_refund)
     reach = failpoint(settings.kill_at)
     connection = KafkaConnection.of(settings)
-    ledger = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
+    ledger = PostgresLedger(
+        pool,
+        unparked_max=rules.unparked_max,
+        topic_prefix=settings.topic_prefix,
+        letter_bytes_per_day=settings.dead_letter_bytes_per_day,
+    )
 
     def told_of(part: str) -> Tell:
         def tell(problem: str | None) -> None:

@@ -101,6 +101,12 @@ PUBLISH_BATCH_BYTES_MAX = 512 * 1024
 ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 """Bytes of a dead letter's original headers that are published: a broker takes a record only up to a size."""
 
+LETTER_BYTES_PER_DAY = 250_000_000
+"""Bytes of a topic's dead letters that are kept of a day, unless `CREDITS_DEAD_LETTER_BYTES_PER_DAY` says otherwise."""
+
+LEFT_OUT_KEY_BYTES_MAX = 1_024
+"""Bytes of the key of a dead letter that is kept without its bytes: more than any account's id takes."""
+
 LETTER_DETAIL_CHARACTERS_MAX = 1_000
 """Characters of a dead letter's detail that are kept: an error may say any number."""
 

@@ -123,6 +123,7 @@ class Settings(HttpTokens):
     late_refund: Annotated[LateRefund, NoDecode, BeforeValidator(_late_refund)] = LateRefund()
     parked_hours_max: Annotated[int, Field(ge=1, le=24 * 366)] = 24
     unreadable_in_a_row_max: Annotated[int, Field(ge=1)] = 1_000
+    dead_letter_bytes_per_day: Annotated[int, Field(ge=0, default_factory=lambda: bounds.LETTER_BYTES_PER_DAY)]
     otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$", max_length=500)] = ""
     stuck_seconds_max: Annotated[int, Field(ge=10, le=24 * 3600)] = 600
     shutdown_seconds: Annotated[int, Field(ge=1, le=600)] = 25

@@ -1,7 +1,7 @@
 """The desk for dead letters: people retry them the way of every event, discard or erase them, by these calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.left_out import LeftOut, NoOriginals, NotRead, Originals
 from credit_service.application.letters import (
     Became,
     CannotTakeApart,
@@ -28,7 +29,7 @@ from credit_service.application.process import REFUSALS, Processor, Undecidable,
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Decided, Incoming, Order
+from credit_service.domain.decision import Decided, Incoming, Order, Place
 
 IDS_MAX = 1_000
 """So many numbers one command takes."""
@@ -58,13 +59,17 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterDesk:
-    """Retries, discards and erases letters in `letters`; what is done to a whole group is kept in `operations`."""
+    """Retries, discards and erases letters in `letters`; what is done to a whole group is kept in `operations`.
+
+    Letters that are kept without their bytes are read from `originals`.
+    """
 
     letters: LetterStore
     operations: OperationLog
     rules: Rules
     takes_apart: TakesApart
     reach: Reach = field(default=no_failpoints)
+    originals: Originals = field(default_factory=NoOriginals)
 
     async def retry(
         self, which: Letters, *, operator: str, reason: str, dry_run: bool = False
@@ -72,11 +77,13 @@ class DeadLetterDesk:
         """Takes letters the way of live events, in order of occurrence; what became of each, batch after batch.
 
         A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
-        why; one that the ledger refuses fails alone. No stored offset is touched. It is safe to do again after any end.
-        A batch that was too large to be unpacked is taken apart: its records are decided in transactions before the one
-        that resolves it. With `dry_run` each letter is decided by itself, as things stand, a batch only unpacked, and
-        nothing is kept. Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable` if the ledger is away
-        for longer than a few attempts: what became of the batch in hand is then not known.
+        why; one that the ledger refuses fails alone. One that is kept without its bytes has its place in that order by
+        Kafka's time, and fails where Kafka does not have what it was made of any more. A batch that was too large to be
+        unpacked is taken apart: its records are decided in transactions before the one that resolves it. No stored
+        offset is touched. It is safe to do again after any end. With `dry_run` each letter is decided by itself, as
+        things stand, a batch only unpacked, and nothing is kept. Raises `ValueError` on an empty or overlong text, and
+        `LedgerUnavailable` if the ledger is away for longer than a few attempts: what became of the batch in hand is
+        then not known.
         """
         _hold(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as tally:
@@ -155,10 +162,12 @@ class DeadLetterDesk:
         """One batch, in the order of `ids`; what the rules or the ledger refuse is halved until one is at fault."""
         answers: dict[int, LetterAnswer] = {}
 
+        read: dict[Place, Record | NotRead] = {}
+
         async def halve(part: Sequence[int]) -> None:
             for _ in range(2):
                 try:
-                    await _attempted(self._decide, part, answers, operator, comment, dry_run=dry_run)
+                    await _attempted(self._decide, part, answers, read, operator, comment, dry_run=dry_run)
                 except (RefusedByLedger, Undecidable) as error:
                     refusal = error
                 else:
@@ -173,20 +182,39 @@ class DeadLetterDesk:
         return [answers[i] for i in ids]
 
     async def _decide(
-        self, ids: Sequence[int], answers: dict[int, LetterAnswer], operator: str, comment: str, *, dry_run: bool
+        self,
+        ids: Sequence[int],
+        answers: dict[int, LetterAnswer],
+        read: dict[Place, Record | NotRead],
+        operator: str,
+        comment: str,
+        *,
+        dry_run: bool,
     ) -> None:
-        """Transactions until each of `ids` has its answer: one, or some before it for what has to come first."""
+        """Transactions until each of `ids` has its answer: one, or some before it for what has to come first.
+
+        `read` has what Kafka had of letters that are kept without their bytes: it is asked between two transactions.
+        """
         while left := [i for i in ids if i not in answers]:
             told: dict[int, LetterAnswer] = {}
-            batches: list[LetterRecord] = []
+            batches: list[tuple[int, Record]] = []
+            unread: dict[Place, LeftOut] = {}
             try:
                 async with self.letters.transaction() as transaction:
                     self.reach("before-transaction")
                     locked = {letter.dead_letter_id: letter for letter in await transaction.lock_letters(left)}
                     letters = [locked[i] for i in left if i in locked]
-                    batches = [one for one in letters if is_batch(one.record) and not one.is_erased]
-                    letters = [one for one in letters if one not in batches]
-                    told = await self._decide_locked(transaction, letters, in_one_go=dry_run)
+                    unread = {
+                        letter.record.place: letter.left_out
+                        for letter in letters
+                        if letter.left_out is not None and letter.record.place not in read
+                    }
+                    if unread:
+                        raise _NotKept
+                    batches = [(one.dead_letter_id, batch) for one in letters if (batch := _batch_of(one, read))]
+                    of_batches = {number for number, _ in batches}
+                    letters = [one for one in letters if one.dead_letter_id not in of_batches]
+                    told = await self._decide_locked(transaction, letters, read, in_one_go=dry_run)
                     await transaction.resolve_letters(
                         [(i, a.outcome) for i, a in told.items() if a.outcome is not None], operator, comment
                     )
@@ -198,19 +226,23 @@ class DeadLetterDesk:
                         raise _NotKept
             except _NotKept:
                 pass
+            if unread:
+                read.update(await self.originals.read(unread))
+                continue
             self.reach("after-commit")
             answers.update(told)
             answers.update({a.dead_letter_id: a for a in await self._found([i for i in left if i not in locked])})
-            for letter in batches:
-                answers[letter.dead_letter_id] = await self._take_apart(letter, operator, comment, dry_run=dry_run)
+            for number, batch in batches:
+                answers[number] = await self._take_apart(number, batch, operator, comment, dry_run=dry_run)
 
-    async def _take_apart(self, letter: LetterRecord, operator: str, comment: str, *, dry_run: bool) -> LetterAnswer:
+    async def _take_apart(
+        self, number: int, batch: Record, operator: str, comment: str, *, dry_run: bool
+    ) -> LetterAnswer:
         """Decides each record of a batch at its own place, or makes a dead letter of it; what is too large stays."""
-        number = letter.dead_letter_id
         processor = Processor(self.letters, self.rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
         left = 0
         try:
-            async with self.takes_apart(letter.record) as records:
+            async with self.takes_apart(batch) as records:
                 for portion in _portions_of(records):
                     left += sum(isinstance(one, PassedOver) for one in portion)
                     if not dry_run:
@@ -230,16 +262,22 @@ class DeadLetterDesk:
         return LetterAnswer(dead_letter_id=number, became="resolved", outcome=TAKEN_APART)
 
     async def _decide_locked(
-        self, transaction: LetterTransaction, letters: Sequence[LetterRecord], *, in_one_go: bool
+        self,
+        transaction: LetterTransaction,
+        letters: Sequence[LetterRecord],
+        read: Mapping[Place, Record | NotRead],
+        *,
+        in_one_go: bool,
     ) -> dict[int, LetterAnswer]:
         """Decides and stores; the answers of those that this is the end of. The others come in another transaction."""
         answers = {}
         events: list[tuple[int, Incoming]] = []
         for letter in letters:
-            content = letter.record.content
+            record = _record_of(letter, read)
+            content = record if isinstance(record, NotRead) else record.content
             if letter.is_erased:
                 answer = LetterAnswer(dead_letter_id=letter.dead_letter_id, became="erased-before")
-            elif isinstance(content, Unreadable):
+            elif isinstance(content, Unreadable | NotRead):
                 answer = _failed(letter.dead_letter_id, content.reason, content.detail)
             else:
                 events.append((letter.dead_letter_id, content))
@@ -288,6 +326,16 @@ def _batches_of(keys: Sequence[_Key], letters_max: int) -> list[list[int]]:
         batches[-1].append(dead_letter_id)
         size_bytes += more_bytes
     return batches
+
+
+def _record_of(letter: LetterRecord, read: Mapping[Place, Record | NotRead]) -> Record | NotRead:
+    """As it is kept; of one that is kept without its bytes, as Kafka has it."""
+    return letter.record if letter.left_out is None else read[letter.record.place]
+
+
+def _batch_of(letter: LetterRecord, read: Mapping[Place, Record | NotRead]) -> Record | None:
+    record = _record_of(letter, read)
+    return record if isinstance(record, Record) and is_batch(record) and not letter.is_erased else None
 
 
 def _portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record | PassedOver]]:

@@ -297,7 +297,11 @@ def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:
     if not waiting:
         return ok("dead-letters", "none waits")
     told = _some([f"{_counted(one.letters)} {one.reason}" for one in waiting])
-    return Check("dead-letters", "warning", f"waiting: {told}", "see `credits dead-letters list`")
+    to_do = "see `credits dead-letters list`"
+    if left_out := sum(one.left_out for one in waiting):
+        told = f"{told}; {_counted(left_out)} kept without their bytes"
+        to_do = f"{to_do}; retry what was left to Kafka while Kafka still has it"
+    return Check("dead-letters", "warning", f"waiting: {told}", to_do)
 
 
 def refund_requests(waiting: Backlog) -> Check:

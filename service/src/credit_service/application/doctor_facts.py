@@ -47,10 +47,11 @@ class Parked(NamedTuple):
 
 
 class WaitingLetters(NamedTuple):
-    """Dead letters with one reason that nobody has dealt with."""
+    """Dead letters with one reason that nobody has dealt with; so many of them are kept without their bytes."""
 
     reason: str
     letters: int
+    left_out: int = 0
 
 
 class Unread(NamedTuple):

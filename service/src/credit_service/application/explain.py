@@ -227,11 +227,13 @@ class Letter(Answer):
 class Letters(Answer):
     """Dead letters of an account that were looked through, newest first, and those that are meant.
 
-    What was `erased` cannot be told any more; `is_complete` False: there were too many to look through all.
+    What was `erased` cannot be told any more, and what was `left_out` is known to Kafka alone; `is_complete` False:
+    there were too many to look through all.
     """
 
     letters: list[Letter]
     erased: int
+    left_out: int
     is_complete: bool
 
 

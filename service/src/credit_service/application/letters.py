@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from credit_contracts.times import Instant
+from credit_service.application.left_out import LeftOut
 from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
 from credit_service.application.read import Answer, ReadPlace
@@ -46,11 +47,12 @@ class Letters:
 
 @dataclass(frozen=True, slots=True)
 class LetterRecord:
-    """A letter with its record, read anew."""
+    """A letter with its record, read anew; one that was kept without its bytes is unreadable as it stands here."""
 
     dead_letter_id: int
     record: Record
     is_erased: bool
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class LetterLine(Answer):
     outcome: str | None
     retries: int
     erased: bool
+    left_out: bool
     created_at: Instant
     age_seconds: int
 
@@ -163,7 +166,10 @@ class LetterHeader(Answer):
 
 
 class ShownLetter(Answer):
-    """One letter whole. `kafka_at` is Kafka's own time of the record, None where that is no time."""
+    """One letter whole. `kafka_at` is Kafka's own time of the record, None where that is no time.
+
+    Where `is_left_out`, neither value nor headers are kept, and a key only if it is short: sizes and hashes are.
+    """
 
     dead_letter_id: int
     place: ReadPlace
@@ -186,6 +192,11 @@ class ShownLetter(Answer):
     key: Bytes | None
     value: Bytes | None
     headers: list[LetterHeader]
+    is_left_out: bool
+    key_bytes: int | None
+    value_bytes: int | None
+    value_sha256: str | None
+    content_sha256: str | None
 
 
 def bytes_shown(raw: bytes | None) -> Bytes | None:

@@ -1,5 +1,6 @@
 """What the application needs of its surroundings."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -59,7 +60,10 @@ class WaitingEvent:
 
 @dataclass(slots=True)
 class ToStore:
-    """All that one transaction writes; `is_traced`: rows of the outbox may have a trace."""
+    """All that one transaction writes; `is_traced`: rows of the outbox may have a trace.
+
+    `left_out` says afterwards how many dead letters of each topic are kept without their bytes.
+    """
 
     now: datetime
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -68,6 +72,7 @@ class ToStore:
     dead_letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     is_traced: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 class LedgerTransaction(Protocol):

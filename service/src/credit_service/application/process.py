@@ -110,7 +110,8 @@ class Report:
     """What became of one batch, for its log line and the metrics.
 
     `fates` are counted by type and outcome, `letters` by Kafka's topic and reason, `reasons` are those of changes.
-    `became_letters` has the reason of each of its messages that became a dead letter.
+    `became_letters` has the reason of each of its messages that became a dead letter, `left_out` counts those that are
+    kept without their bytes, by Kafka's topic.
     """
 
     events: int = 0
@@ -123,6 +124,7 @@ class Report:
     failed_wakes: int = 0
     refused: set[Place] = field(default_factory=set)
     became_letters: dict[Place, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
     lagging_accounts: set[str] = field(default_factory=set)
 
     @property
@@ -153,6 +155,7 @@ class Report:
         self.failed_wakes += other.failed_wakes
         self.refused |= other.refused
         self.became_letters |= other.became_letters
+        self.left_out.update(other.left_out)
         self.lagging_accounts |= other.lagging_accounts
 
 
@@ -364,6 +367,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.reasons.update(map(REASON, decided.changes))
     report.refused |= {refused.incoming.place for refused in decided.refused}
     report.became_letters |= {letter.record.place: letter.reason for letter in what.dead_letters}
+    report.left_out.update(what.left_out)
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
     report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
 

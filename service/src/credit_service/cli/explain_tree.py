@@ -236,6 +236,9 @@ def _left_open(letters: "Letters", what: str) -> list[Line]:
     if letters.erased:
         count = _counted(letters.erased, "dead letter")
         lines.append(Line(1, f"{count} of the account had the bytes erased: whether of {what} cannot be told any more"))
+    if letters.left_out:
+        count = _counted(letters.left_out, "dead letter")
+        lines.append(Line(1, f"{count} of the account kept without the bytes: only Kafka can tell whether of {what}"))
     if not letters.is_complete:
         lines.append(Line(1, "there are more dead letters of the account than could be looked through"))
     return lines

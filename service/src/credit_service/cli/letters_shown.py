@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from credit_service.application.letters import Bytes, LetterAnswer, LetterGroup, LetterLine, ShownLetter
 
+LEFT_OUT = "not kept: its topic had brought too many that day; a retry reads them from Kafka, if they are there"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -48,6 +49,7 @@ def each_line(line: "LetterLine") -> str:
         line.status if line.status != "waiting" else None,
         line.outcome,
         "erased" if line.erased else None,
+        "kept without its bytes" if line.left_out else None,
         f"{line.retries} retries failed" if line.retries else None,
     ]
     parts = [f"#{line.dead_letter_id}", place, about, line.reason, f"{age(line.age_seconds)} old", *filter(None, more)]
@@ -82,10 +84,17 @@ def letter_shown(letter: "ShownLetter") -> str:
         ("Retries that failed", str(letter.retries) if letter.retries else None),
         ("Last one failed", _by(letter.retried_at, letter.retry_reason, letter.retry_detail)),
         ("Erased", _by(letter.erased_at, letter.erased_by, None)),
+        ("Bytes", LEFT_OUT if letter.is_left_out else None),
+        ("SHA-256 of it all", letter.content_sha256),
     ]
     lines = [f"{name:<20}{safe(said)}" for name, said in rows if said is not None]
     lines += [f"{'Header':<20}{safe(header.name)} = {_bytes(header.value)}" for header in letter.headers]
-    lines += [f"{'Key':<20}{_bytes(letter.key)}", f"{'Value':<20}{_bytes(letter.value)}"]
+    key, value = _bytes(letter.key), _bytes(letter.value)
+    if letter.key_bytes is not None:
+        key = f"not kept: {letter.key_bytes:,} bytes"
+    if letter.value_bytes is not None:
+        value = f"not kept: {letter.value_bytes:,} bytes, SHA-256 {letter.value_sha256}"
+    lines += [f"{'Key':<20}{key}", f"{'Value':<20}{value}"]
     return "\n".join(lines)
 
 

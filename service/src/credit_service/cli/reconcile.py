@@ -270,7 +270,12 @@ async def _repair(settings: "Settings", findings: "Findings", operator: str, rea
     hold_to("Repair this?", yes=yes)
     rules = Rules(late_refund=settings.late_refund)
     async with ledger(settings) as pool:
-        into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
+        into = PostgresLedger(
+            pool,
+            unparked_max=rules.unparked_max,
+            topic_prefix=settings.topic_prefix,
+            letter_bytes_per_day=settings.dead_letter_bytes_per_day,
+        )
         repair = Repair(PostgresMender(pool), Processor(into, rules, moves_offsets=False), PostgresOperationLog(pool))
         try:
             return await repair.run(findings.to_mend, operator, reason)

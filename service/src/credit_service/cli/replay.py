@@ -205,7 +205,12 @@ async def _replay(
     ending = _ending()
     try:
         async with ledger(settings) as pool, open_records(kafka_of(settings), ranges) as source:
-            into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
+            into = PostgresLedger(
+                pool,
+                unparked_max=rules.unparked_max,
+                topic_prefix=settings.topic_prefix,
+                letter_bytes_per_day=settings.dead_letter_bytes_per_day,
+            )
             processor = Processor(into, rules, failpoint(settings.kill_at), moves_offsets=False)
             again = Replay(PostgresLookup(pool, settings.topic_prefix), processor, PostgresOperationLog(pool))
             with _progress(sum(len(one) for one in ranges)) as moved:

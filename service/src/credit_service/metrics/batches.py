@@ -31,6 +31,9 @@ class BatchMetrics:
         self._conflicts = counter("conflicts", "Messages with the key of another one and other content")
         self._changes = counter("balance_changes", "Balance changes recorded")
         self._letters = counter("dead_letters", "Messages that were not decided", "topic", "reason")
+        self._left_out = counter(
+            "dead_letters_left_out", "Dead letters that are kept without their bytes, which Kafka has", "topic"
+        )
         self._misplaced = counter(
             "misplaced_messages", "Messages in another partition than their account's, decided all the same", "topic"
         )
@@ -55,6 +58,7 @@ class BatchMetrics:
             self._letters.labels(topic, reason)
         for topic in READ:
             self._misplaced.labels(topic)
+            self._left_out.labels(topic)
         for step in STEP:
             self._step_seconds.labels(step)
 
@@ -66,6 +70,8 @@ class BatchMetrics:
         for (topic, reason), count in report.letters.items():
             self._letters.labels(self._event_type(topic), reason).inc(count)
             self._events.labels(self._event_type(topic), DEAD_LETTER).inc(count)
+        for topic, count in report.left_out.items():
+            self._left_out.labels(self._event_type(topic)).inc(count)
         for topic, count in report.misplaced.items():
             self._misplaced.labels(self._event_type(topic)).inc(count)
         for step, seconds in report.seconds.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
 from credit_service import bounds
+from credit_service.application.left_out import LeftOut
 from credit_service.application.letters import (
     LetterGroup,
     LetterHeader,
@@ -109,14 +110,14 @@ class PostgresDeadLetters:
             kafka_at = EARLIEST + timedelta(milliseconds=row["timestamp_ms"]) if row["timestamp_ms"] >= 0 else None
         except OverflowError:
             kafka_at = None
-        read = {
+        readable = {
             "place": self._place(row),
             "kafka_at": kafka_at,
             "key": bytes_shown(row["key"]),
             "value": bytes_shown(row["value"]),
             "headers": [LetterHeader(name=shown(n), value=bytes_shown(v)) for n, v in _headers(row["headers"])],
         }
-        return ShownLetter(**dict(row) | read)
+        return ShownLetter(**dict(row) | readable)
 
     async def _blocks(self, name: str, arguments: Sequence[Any], size: int) -> "AsyncGenerator[list[asyncpg.Record]]":
         """The rows of a statement from a cursor, so many at a time."""
@@ -166,10 +167,14 @@ class PostgresLetterTransaction(PostgresTransaction):
 
 
 def _letter(row: "asyncpg.Record", topic_prefix: str) -> LetterRecord:
-    dead_letter_id, topic, partition, offset, key, value, headers, timestamp_ms, is_erased = row
+    dead_letter_id, topic, partition, offset, key, value, headers, timestamp_ms, is_erased, sha256, value_bytes = row
     event_type = topic.removeprefix(topic_prefix)
     record = read_record(Place(topic, partition, offset), event_type, key, value, _headers(headers), timestamp_ms)
-    return LetterRecord(dead_letter_id, record, is_erased)
+    if sha256 is None:
+        return LetterRecord(dead_letter_id, record, is_erased)
+    left_out = LeftOut(sha256, value_bytes or 0)
+    record.size_bytes += left_out.size_bytes
+    return LetterRecord(dead_letter_id, record, is_erased, left_out)
 
 
 def _headers(kept: str) -> Headers:

@@ -46,7 +46,7 @@ class Fates:
         account = await self._asked.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda row, _: names_prospect(row["value"], prospect_id))
         if account is None:
-            if not letters.letters and not letters.erased:
+            if not letters.letters and not letters.erased and not letters.left_out:
                 return None
             return Story(
                 account_id=account_id,
@@ -87,7 +87,7 @@ class Fates:
                 (decided,) = await self._caused(number, account["sequence"], [self._rows.decision(row)])
             if (row := await self._asked.one("explain_parked_event", number, key)) is not None:
                 parked = self._rows.parked(row)
-        elif not letters.letters and not letters.erased:
+        elif not letters.letters and not letters.erased and not letters.left_out:
             return None
         is_seen = decided or parked or letters.letters
         return Fate(
@@ -150,7 +150,7 @@ class Fates:
 
     async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
         """The account's dead letters that are meant; all are looked through, and few are held at a time."""
-        letters, erased, seen = [], 0, 0
+        letters, erased, left_out, seen = [], 0, 0, 0
         asked = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
         found = blocks(self._asked.connection, "explain_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS)
         async with aclosing(found):
@@ -158,7 +158,9 @@ class Fates:
                 for row in block:
                     seen += 1
                     erased += row["is_erased"]
+                    left_out += row["is_left_out"]
                     letter = letter_of(row)
                     if is_meant(row, letter):
                         letters.append(letter)
-        return Letters(letters=letters, erased=erased, is_complete=seen <= bounds.LETTERS_LOOKED_THROUGH_MAX)
+        is_complete = seen <= bounds.LETTERS_LOOKED_THROUGH_MAX
+        return Letters(letters=letters, erased=erased, left_out=left_out, is_complete=is_complete)

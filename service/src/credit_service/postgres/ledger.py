@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from credit_service import bounds
 from credit_service.application.faults import OffsetsMoved
 from credit_service.application.ports import TopicPartition, ToStore
 from credit_service.application.timers import TIMER_GRACE
@@ -23,21 +24,27 @@ if TYPE_CHECKING:
 class PostgresLedger:
     """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time.
 
-    `topic_prefix` stands before the topics' names in this deployment.
+    `topic_prefix` stands before the topics' names in this deployment. Of a topic's dead letters of a day,
+    `letter_bytes_per_day` are kept.
     """
 
-    def __init__(self, pool: "Pool", *, unparked_max: int, topic_prefix: str = "") -> None:
+    def __init__(
+        self, pool: "Pool", *, unparked_max: int, topic_prefix: str = "", letter_bytes_per_day: int | None = None
+    ) -> None:
         self._pool = pool
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
         self._repeats = Repeats()
+        self._letter_bytes_per_day = letter_bytes_per_day
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
         """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
         with faults_named():
             async with self._pool.acquire() as connection, connection.transaction():
-                yield PostgresTransaction(connection, self._unparked_max, self._topic_prefix, self._repeats)
+                yield PostgresTransaction(
+                    connection, self._unparked_max, self._topic_prefix, self._repeats, self._letter_bytes_per_day
+                )
 
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
@@ -75,12 +82,22 @@ class Repeats:
 class PostgresTransaction:
     """The application's `LedgerTransaction` on one connection."""
 
-    def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str, repeats: Repeats) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        unparked_max: int,
+        topic_prefix: str,
+        repeats: Repeats,
+        letter_bytes_per_day: int | None = None,
+    ) -> None:
         self._connection = connection
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
         self._repeats = repeats
         self._loaded = Loaded()
+        self._letter_bytes_per_day = (
+            bounds.LETTER_BYTES_PER_DAY if letter_bytes_per_day is None else letter_bytes_per_day
+        )
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
         """See `application.ports.LedgerTransaction`."""
@@ -121,4 +138,4 @@ class PostgresTransaction:
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""
-        await store(self._connection, what, self._loaded)
+        await store(self._connection, what, self._loaded, self._letter_bytes_per_day)

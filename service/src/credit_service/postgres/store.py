@@ -1,13 +1,13 @@
 """What a transaction writes: rows that are new are copied in, rows that were there are updated as a set."""
 
-import base64
-import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service import bounds
+from credit_service.application.left_out import ENCODED_ANEW, content_sha256, framed, headers_as_json
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -28,8 +28,11 @@ Numbers = Mapping[str, int]
 """The number that the tables know each account by."""
 
 
-async def store(connection: "Connection", what: ToStore, loaded: Loaded) -> None:
-    """Writes everything that one batch brought; nothing is asked for where there is nothing to write."""
+async def store(connection: "Connection", what: ToStore, loaded: Loaded, letter_bytes_per_day: int) -> None:
+    """Writes everything that one batch brought; nothing is asked for where there is nothing to write.
+
+    Of a topic's dead letters, `letter_bytes_per_day` are kept.
+    """
     decided, numbers = what.decided, loaded.numbers
     accounts = [account for account in what.accounts.values() if account.account_id in loaded.rows]
     await _copy(connection, "decisions", DECISION, [_decision(numbers[d.account_id], d) for d in decided.decisions])
@@ -45,7 +48,7 @@ async def store(connection: "Connection", what: ToStore, loaded: Loaded) -> None
     await _store_parked(connection, what, numbers)
     await _store_accounts(connection, accounts, loaded.rows)
     await _store_outbox(connection, what)
-    await _store_dead_letters(connection, what.dead_letters)
+    what.left_out = await _store_dead_letters(connection, what.dead_letters, letter_bytes_per_day)
     await _update(
         connection, "store_offsets", [(*partition, offset) for partition, offset in what.next_offsets.items()]
     )
@@ -283,12 +286,11 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
 
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
     record = letter.record
-    headers = json.dumps(
-        [[name, None if value is None else base64.b64encode(value).decode()] for name, value in record.headers]
-    )
+    headers = headers_as_json(record.headers)
     digest = blake2b(digest_size=16)
-    for part in (record.key, record.value, headers.encode()):
-        digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+    for part in framed(record.key, record.value, headers):
+        digest.update(part)
+    is_in_kafka = letter.reason not in ENCODED_ANEW
     account_id = record.content.account_id if isinstance(record.content, Incoming) else None
     return (
         record.place.topic,
@@ -302,10 +304,16 @@ def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
         record.value,
         headers,
         record.timestamp_ms,
+        content_sha256(record.key, record.value, headers) if is_in_kafka else None,
     )
 
 
-async def _store_dead_letters(connection: "Connection", letters: Sequence[DeadLetter]) -> None:
-    if letters:
-        columns = zip(*map(_dead_letter, letters), strict=True)
-        await connection.execute(sql("store_dead_letters"), *columns, DEAD_LETTER_TOPIC)
+async def _store_dead_letters(
+    connection: "Connection", letters: Sequence[DeadLetter], bytes_per_day: int
+) -> Counter[str]:
+    """By topic, how many are kept without their bytes."""
+    if not letters:
+        return Counter()
+    columns = zip(*map(_dead_letter, letters), strict=True)
+    bounded = (DEAD_LETTER_TOPIC, bytes_per_day, bounds.LEFT_OUT_KEY_BYTES_MAX)
+    return Counter(dict(await connection.fetch(sql("store_dead_letters"), *columns, *bounded)))

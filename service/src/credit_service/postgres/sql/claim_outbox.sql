@@ -38,14 +38,14 @@ SELECT
     octet_length(o.key) AS key_bytes,
     CASE WHEN octet_length(o.key) > $5 THEN encode(sha256(o.key), 'hex') END AS key_sha256,
     CASE WHEN octet_length(d.value) <= $4 THEN d.value END AS value,
-    octet_length(d.value) AS value_bytes,
-    CASE WHEN octet_length(d.value) > $4 THEN encode(sha256(d.value), 'hex') END AS value_sha256,
+    coalesce(octet_length(d.value), d.value_bytes) AS value_bytes,
+    encode(CASE WHEN octet_length(d.value) > $4 THEN sha256(d.value) ELSE d.value_sha256 END, 'hex') AS value_sha256,
     CASE WHEN octet_length(d.headers::text) <= $6 THEN d.headers::text ELSE '[]' END AS headers
 FROM claim AS c
 CROSS JOIN sized AS o
 LEFT JOIN LATERAL (
     -- What the relay's role may see of a letter.
-    SELECT topic, partition, "offset", reason, detail, created_at, headers, value
+    SELECT topic, partition, "offset", reason, detail, created_at, headers, value, value_bytes, value_sha256
     FROM credits.dead_letters
     WHERE dead_letter_id = o.dead_letter_id
     LIMIT 1

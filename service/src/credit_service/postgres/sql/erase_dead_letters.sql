@@ -1,7 +1,9 @@
--- Takes the original bytes out of letters, and the key out of what is still to be published of them.
+-- Takes the original bytes out of letters, and what tells of those that were left out, and the key out of what is still to be published of them.
 WITH erased AS (
     UPDATE credits.dead_letters
-    SET key = NULL, value = NULL, headers = '[]', erased_at = credits.ledger_now(), erased_by = $2
+    SET
+        key = NULL, value = NULL, headers = '[]', erased_at = credits.ledger_now(), erased_by = $2,
+        content_sha256 = NULL, key_bytes = NULL, value_bytes = NULL, value_sha256 = NULL
     WHERE dead_letter_id = any($1::bigint []) AND erased_at IS NULL
     RETURNING dead_letter_id
 ),

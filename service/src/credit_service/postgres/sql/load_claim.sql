@@ -7,8 +7,8 @@ SELECT
     octet_length(o.key) AS key_bytes,
     CASE WHEN octet_length(o.key) > $2 THEN encode(sha256(o.key), 'hex') END AS key_sha256,
     CASE WHEN octet_length(d.value) <= $1 THEN d.value END AS value,
-    octet_length(d.value) AS value_bytes,
-    CASE WHEN octet_length(d.value) > $1 THEN encode(sha256(d.value), 'hex') END AS value_sha256,
+    coalesce(octet_length(d.value), d.value_bytes) AS value_bytes,
+    encode(CASE WHEN octet_length(d.value) > $1 THEN sha256(d.value) ELSE d.value_sha256 END, 'hex') AS value_sha256,
     CASE WHEN octet_length(d.headers::text) <= $3 THEN d.headers::text ELSE '[]' END AS headers
 FROM credits.outbox_claim AS c
 LEFT JOIN LATERAL unnest(c.outbox_ids) AS claimed (outbox_id) ON true

@@ -1,7 +1,7 @@
 -- The oldest $4 letters: of the topic $1, the reason $2, or of any, and $3: only what waits.
 SELECT
     dead_letter_id, topic, partition, "offset", account_id, reason, detail, status::text, outcome, retries,
-    erased_at IS NOT NULL AS erased, created_at,
+    erased_at IS NOT NULL AS erased, content_sha256 IS NOT NULL AS left_out, created_at,
     greatest(0, extract(EPOCH FROM credits.ledger_now() - created_at))::bigint AS age_seconds
 FROM credits.dead_letters
 WHERE ($1::text IS NULL OR topic = $1)

@@ -2,7 +2,7 @@
 -- is too large to be read ($5 bytes) is left where it is.
 SELECT
     dead_letter_id, topic, partition, "offset", key, CASE WHEN octet_length(value) <= $5 THEN value END,
-    headers::text, timestamp_ms, erased_at IS NOT NULL
+    headers::text, timestamp_ms, erased_at IS NOT NULL, content_sha256, value_bytes
 FROM credits.dead_letters
 WHERE status = 'waiting' AND dead_letter_id <= $1
     AND ($2::text IS NULL OR topic = $2)
