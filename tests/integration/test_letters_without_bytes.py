@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 import pytest
 
-from credit_contracts import PlanChanged, ProspectGenerated
+from credit_contracts import PlanChanged, ProspectGenerated, encode
 from credit_contracts.dead_letters import TOPIC_HEADER, VALUE_BYTES_HEADER, VALUE_SHA256_HEADER
 from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service.application.left_out import LeftOut, NotRead, checked, content_sha256, headers_as_json
+from credit_service.application.kept import content_sha256
+from credit_service.application.left_out import LeftOut, NotRead, checked
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decision import Place
@@ -26,6 +27,7 @@ from support.clock import Clock
 from support.credits import run_credits
 from support.plain_http import http_client
 from support.replays import settings_of
+from support.small_bounds import as_faults
 from support.topics import delete_records, make_topic, remove_topics
 from support.traffic import event
 
@@ -115,7 +117,7 @@ async def test_what_is_beyond_the_budget_is_kept_without_its_bytes(deployment: D
     for letter, value in list(zip(letters, values, strict=True))[2:]:
         assert (letter["key"], letter["key_bytes"], letter["headers"]) == (b"acme", None, "[]")
         assert (letter["value_bytes"], letter["value_sha256"]) == (len(value), sha256(value).digest())
-        headers = headers_as_json([("ce_id", b"1")])
+        headers = [("ce_id", b"1")]
         assert letter["content_sha256"] == content_sha256(b"acme", value, headers)
     assert all(letter["content_sha256"] is None and letter["value_bytes"] is None for letter in letters[:2])
     # Another topic has a budget of its own.
@@ -123,7 +125,7 @@ async def test_what_is_beyond_the_budget_is_kept_without_its_bytes(deployment: D
     assert other["value"] == values[0]
 
     assert published(observed, values) == {0: "whole", 1: "whole", 2: "its hash", 3: "its hash"}
-    said = service.logged("dead letters are kept without their bytes, too many today")
+    said = service.logged("dead letters are kept without their bytes")
     assert sum(line["letters"] for line in said) == 2
     async with http_client() as client:
         metrics = (await client.get(f"http://127.0.0.1:{service.health_port}/metrics")).text
@@ -139,9 +141,36 @@ async def test_what_is_beyond_the_budget_is_kept_without_its_bytes(deployment: D
     assert listed.count("kept without its bytes") == 2
     _, shown = await credits_said(deployment, "dead-letters", "show", str(number))
     assert f"Value               not kept: {len(values[3])} bytes, SHA-256 {sha256(values[3]).hexdigest()}" in shown
-    assert "Bytes               not kept: its topic had brought too many that day" in shown
+    assert "Bytes               not kept: too large, or too many that day" in shown
     _, whole = await credits_said(deployment, "dead-letters", "show", str(letters[0]["dead_letter_id"]))
     assert "not kept" not in whole
+
+
+async def test_what_is_too_large_to_be_held_is_kept_without_its_bytes_and_read_again(
+    deployment: Deployment, clock: Clock
+) -> None:
+    """An event with large headers of somebody else, an hour ahead; and what is no event."""
+    await deployment.make_topics()
+    service = await deployment.start(faults=as_faults(RECORD_BYTES_MAX=5_000))
+    early = encode(event(ProspectGenerated(account_id="a", prospect_id="p"), NOW + timedelta(hours=1)))
+    async with deployment.upstream() as upstream:
+        await upstream.send([event(PlanChanged(account_id="a", plan_id="p", monthly_credits=100), NOW)])
+        await upstream.send_raw(TOPIC, early.value, [*early.headers, ("more", bytes(6_000))], early.key)
+        await upstream.send_raw("email-bounced", b"{" * 9_000, [], b"k" * 2_000)
+        await deployment.oracle().check()
+    letters = {letter["reason"]: letter for letter in await rows(deployment)}
+    of_event, of_junk = letters.pop("from-the-future"), letters.popitem()[1]
+    assert (of_event["key"], of_event["value"], of_event["value_bytes"]) == (early.key, None, len(early.value))
+    assert (of_junk["key"], of_junk["key_bytes"], of_junk["value_bytes"]) == (None, 2_000, 9_000)
+    assert of_junk["value_sha256"] == sha256(b"{" * 9_000).digest()
+    await clock.set(LATER)
+    exit_code, became = await retried(deployment)
+    assert exit_code == 1, "what is no event waits on"
+    assert {one["dead_letter_id"]: one["outcome"] for one in became} == {
+        of_event["dead_letter_id"]: "charged",
+        of_junk["dead_letter_id"]: None,
+    }
+    assert await service.terminate() == 0
 
 
 def published(observed: Observed, values: list[bytes]) -> dict[int, str]:
@@ -354,7 +383,7 @@ async def test_members_that_keep_letters_of_the_same_topics_wait_in_one_order(da
 )
 def test_the_hash_is_of_key_value_and_headers(change: dict[str, Any]) -> None:
     record = read_record(Place(TOPIC, 0, 1), TOPIC, b"a", b"v", [("h", b"1")], 0)
-    known = LeftOut(content_sha256(record.key, record.value, headers_as_json(record.headers)), 1)
+    known = LeftOut(content_sha256(record.key, record.value, record.headers), 1)
     assert checked(record, known) is record
     other: Record = replace(record, **change)
     assert isinstance(checked(other, known), NotRead)

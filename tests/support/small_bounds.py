@@ -43,6 +43,7 @@ SMALL: dict[str, int] = {
     "PUBLISH_BATCH_BYTES_MAX": 1,
     "ORIGINAL_HEADERS_BYTES_MAX": 1,
     "LETTER_BYTES_PER_DAY": 1,
+    "RECORD_BYTES_MAX": 1,
     "LEFT_OUT_KEY_BYTES_MAX": 1,
     "LETTER_DETAIL_CHARACTERS_MAX": 1,
     "LETTER_IDS_READ_MAX": 1,
@@ -101,6 +102,7 @@ SHOWS: dict[str, str] = {
     "JUDGED_MESSAGES": "a topic that brings bad messages is paused later",
     "BAD_OF_JUDGED_MAX": "a topic that brings bad messages is paused earlier",
     "ORIGINAL_HEADERS_BYTES_MAX": "a dead letter with more is published without its headers",
+    "RECORD_BYTES_MAX": "a dead letter that is larger is kept and published without its bytes",
     "LETTER_BYTES_PER_DAY": "a dead letter is kept and published without its bytes",
     "LETTER_DETAIL_CHARACTERS_MAX": "the detail of a dead letter is cut",
 }

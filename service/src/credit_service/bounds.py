@@ -104,6 +104,9 @@ ORIGINAL_HEADERS_BYTES_MAX = 64 * 1024
 LETTER_BYTES_PER_DAY = 250_000_000
 """Bytes of a topic's dead letters that are kept of a day, unless `CREDITS_DEAD_LETTER_BYTES_PER_DAY` says otherwise."""
 
+RECORD_BYTES_MAX = 12 * 1024 * 1024
+"""Bytes of one record that are held: of a larger one its hash is, and the bytes are left to Kafka."""
+
 LEFT_OUT_KEY_BYTES_MAX = 1_024
 """Bytes of the key of a dead letter that is kept without its bytes: more than any account's id takes."""
 

@@ -19,9 +19,10 @@ from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
 from credit_contracts.topics import partition_for
 from credit_service import bounds
+from credit_service.application.kept import Headers
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
-from credit_service.application.record import Headers, shown
+from credit_service.application.record import shown
 from credit_service.application.tracing import TRACEPARENT
 
 # What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from credit_service.application.record import Headers, Record
+from credit_service.application.kept import Headers
+from credit_service.application.record import Record
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decision import Decided, Incoming, Place, Wake

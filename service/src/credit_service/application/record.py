@@ -1,15 +1,14 @@
 """One Kafka record, read once: an event, or the reason why it is none."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from credit_contracts.dead_letters import UNTIL_HEADER
 from credit_contracts.envelope import Unreadable, decode
+from credit_service import bounds
+from credit_service.application.kept import Headers, Withheld
 from credit_service.domain.decision import EARLIEST, Incoming, Order, Place
 from credit_service.domain.idempotency import content_of, key_of
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 BEFORE_ALL_TYPES = -1
 LATEST_MS = 253_402_300_799_999
@@ -24,7 +23,8 @@ class Record:
     """A record with its original bytes, what was read from it, and where it stands among those of other topics.
 
     `size_bytes` is about what it takes in memory. All from `follows` up to but without `until` was handed over with it:
-    offsets between two records are those of marks, of aborted transactions, and of what was compacted away.
+    offsets between two records are those of marks, of aborted transactions, and of what was compacted away. Of one that
+    is too large to be held, `withheld` is known, and of its bytes a short key alone is here.
     """
 
     place: Place
@@ -37,6 +37,12 @@ class Record:
     size_bytes: int
     follows: int = 0
     until: int = 0
+    withheld: Withheld | None = None
+
+
+def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Of all that was sent."""
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)
 
 
 def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -82,21 +88,27 @@ def read_record(
     timestamp_ms: int,
 ) -> Record:
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
-    size_bytes = bytes_in_memory(key, value, headers)
-    follows, until = place.offset, place.offset + 1
     event = decode(headers, value, topic_type=event_type) if all(is_text(name) for name, _ in headers) else NOT_TEXT
+    withheld = None
+    if _size_bytes(key, value, headers) > bounds.RECORD_BYTES_MAX:
+        withheld = Withheld.of(key, value, headers, bounds.LEFT_OUT_KEY_BYTES_MAX)
+        key, value, headers = (key if withheld.key_bytes is None else None), None, []
+    size_bytes = bytes_in_memory(key, value, headers)
+    content: Incoming | Unreadable
     if isinstance(event, Unreadable):
-        order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
-        return Record(place, key, value, headers, timestamp_ms, event, order, size_bytes, follows, until)
-    incoming = Incoming(
-        event.data.account_id,
-        key_of(event.source, event.id),
-        content_of(event.type, event.data),
-        event.source,
-        event.id,
-        event.type,
-        event.time,
-        event.data,
-        place,
-    )
-    return Record(place, key, value, headers, timestamp_ms, incoming, incoming.order, size_bytes, follows, until)
+        content, order = event, (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
+    else:
+        content = Incoming(
+            event.data.account_id,
+            key_of(event.source, event.id),
+            content_of(event.type, event.data),
+            event.source,
+            event.id,
+            event.type,
+            event.time,
+            event.data,
+            place,
+        )
+        order = content.order
+    until = place.offset + 1
+    return Record(place, key, value, headers, timestamp_ms, content, order, size_bytes, place.offset, until, withheld)

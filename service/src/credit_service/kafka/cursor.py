@@ -7,9 +7,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CorruptRecordException
 
 from credit_service import bounds
+from credit_service.application.kept import Headers
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
-from credit_service.application.record import Headers
 from credit_service.application.tracing import TRACEPARENT
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import PortionConsumer

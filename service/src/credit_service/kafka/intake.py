@@ -275,7 +275,7 @@ class Intake:
             **{f"{step}_ms": round(seconds * 1000, 1) for step, seconds in report.seconds.items()},
         )
         for topic, count in report.left_out.items():
-            log.warning("dead letters are kept without their bytes, too many today", topic=topic, letters=count)
+            log.warning("dead letters are kept without their bytes", topic=topic, letters=count)
         self._stored(report)
 
     async def _pause_flooded(self, records: Iterable[Record], report: Report) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
 from credit_service import bounds
+from credit_service.application.kept import Headers
 from credit_service.application.left_out import LeftOut
 from credit_service.application.letters import (
     LetterGroup,
@@ -21,7 +22,7 @@ from credit_service.application.letters import (
     bytes_shown,
 )
 from credit_service.application.read import ReadPlace
-from credit_service.application.record import Headers, read_record, shown
+from credit_service.application.record import read_record, shown
 from credit_service.domain.decision import EARLIEST, Place
 from credit_service.postgres.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service import bounds
-from credit_service.application.left_out import ENCODED_ANEW, content_sha256, framed, headers_as_json
+from credit_service.application.kept import content_sha256, digest_of, headers_as_json
+from credit_service.application.left_out import ENCODED_ANEW
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -285,26 +285,31 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
 
 
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
-    record = letter.record
-    headers = headers_as_json(record.headers)
-    digest = blake2b(digest_size=16)
-    for part in framed(record.key, record.value, headers):
-        digest.update(part)
+    record, known = letter.record, letter.record.withheld
     is_in_kafka = letter.reason not in ENCODED_ANEW
+    if known is None:
+        bytes_of = (record.key, record.value, record.headers)
+        hashes = digest_of(*bytes_of), content_sha256(*bytes_of) if is_in_kafka else None
+    else:
+        hashes = known.digest, known.content_sha256
     account_id = record.content.account_id if isinstance(record.content, Incoming) else None
     return (
         record.place.topic,
         record.place.partition,
         record.place.offset,
-        digest.digest(),
+        hashes[0],
         letter.reason,
         letter.detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX],
         account_id,
         record.key,
         record.value,
-        headers,
+        headers_as_json(record.headers),
         record.timestamp_ms,
-        content_sha256(record.key, record.value, headers) if is_in_kafka else None,
+        hashes[1],
+        known is not None,
+        known.key_bytes if known else None,
+        known.value_bytes if known else None,
+        known.value_sha256 if known else None,
     )
 
 

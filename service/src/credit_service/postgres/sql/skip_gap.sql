@@ -1,5 +1,5 @@
--- Goes on behind offsets that the log no longer has (or never had), or that a person skips, and records them; only if
--- nobody went on before, which the one row says.
+-- Goes on behind offsets that the log no longer has (or never had), or that a person skips, and records them.
+-- Only if nobody went on before, which the one row says.
 WITH moved AS (
     UPDATE credits.partition_offsets
     SET next_offset = $4

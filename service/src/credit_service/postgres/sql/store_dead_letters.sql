@@ -1,14 +1,16 @@
 -- Keeps each record that was not decided, once, and has it published once. One that was retried and parked, and whose
 -- waiting came to nothing, waits again: with its bytes, which may have been erased since, and is published again.
--- Beyond $14 bytes of a topic and day, a letter that can be read again from Kafka is kept without its bytes, and of its
--- key up to $15 bytes. Tells how many of these there are, by topic.
+-- Beyond $18 bytes of a topic and day, a letter that can be read again from Kafka is kept without its bytes, and of its
+-- key up to $19 bytes; so is one that was withheld, since it is too large. Tells how many of these there are, by topic.
 WITH told AS MATERIALIZED (
     SELECT *
     FROM unnest(
         $1::text [], $2::integer [], $3::bigint [], $4::bytea [], $5::text [], $6::text [], $7::text [],
-        $8::bytea [], $9::bytea [], $10::text [], $11::bigint [], $12::bytea []
+        $8::bytea [], $9::bytea [], $10::text [], $11::bigint [], $12::bytea [], $13::boolean [], $14::bigint [],
+        $15::bigint [], $16::bytea []
     ) AS l (
-        topic, partition, "offset", digest, reason, detail, account_id, key, value, headers, timestamp_ms, content_sha256
+        topic, partition, "offset", digest, reason, detail, account_id, key, value, headers, timestamp_ms,
+        content_sha256, is_withheld, key_bytes, value_bytes, value_sha256
     )
 ),
 
@@ -40,7 +42,10 @@ spent AS (
 ),
 
 left_out AS MATERIALIZED (
-    SELECT new.*, new.content_sha256 IS NOT NULL AND spent.bytes - new.of_topic + new.up_to > $14 AS is_left_out
+    SELECT
+        new.*,
+        new.is_withheld
+        OR new.content_sha256 IS NOT NULL AND spent.bytes - new.of_topic + new.up_to > $18 AS is_left_out
     FROM new
     JOIN spent USING (topic)
 ),
@@ -48,13 +53,16 @@ left_out AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT
         topic, partition, "offset", digest, reason, detail, account_id, timestamp_ms,
-        CASE WHEN NOT is_left_out OR octet_length(key) <= $15 THEN key END AS key,
+        CASE WHEN NOT is_left_out OR octet_length(key) <= $19 THEN key END AS key,
         CASE WHEN NOT is_left_out THEN value END AS value,
         CASE WHEN is_left_out THEN '[]' ELSE headers END::json AS headers,
         CASE WHEN is_left_out THEN content_sha256 END AS content_sha256,
-        CASE WHEN is_left_out AND octet_length(key) > $15 THEN octet_length(key) END AS key_bytes,
-        CASE WHEN is_left_out THEN octet_length(value) END AS value_bytes,
-        CASE WHEN is_left_out THEN sha256(value) END AS value_sha256
+        CASE
+            WHEN is_withheld THEN key_bytes
+            WHEN is_left_out AND octet_length(key) > $19 THEN octet_length(key)
+        END AS key_bytes,
+        CASE WHEN is_withheld THEN value_bytes WHEN is_left_out THEN octet_length(value) END AS value_bytes,
+        CASE WHEN is_withheld THEN value_sha256 WHEN is_left_out THEN sha256(value) END AS value_sha256
     FROM left_out
 ),
 
@@ -95,7 +103,7 @@ to_publish AS (
 
 published AS (
     INSERT INTO credits.outbox (topic, key, dead_letter_id)
-    SELECT $13, key, dead_letter_id
+    SELECT $17, key, dead_letter_id
     FROM to_publish
     ORDER BY dead_letter_id
 )

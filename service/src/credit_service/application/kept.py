@@ -1,0 +1,75 @@
+"""The form in which a dead letter keeps its record, and the hashes by which that is known."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def headers_as_json(headers: Headers) -> str:
+    """An array of [name, base64 or null]."""
+    return "[" + ", ".join(map(_header_as_json, headers)) + "]"
+
+
+def content_sha256(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
+    """The hash of all that a letter keeps of its record."""
+    digest = sha256()
+    for part in _framed(key, value, headers):
+        digest.update(part)
+    return digest.digest()
+
+
+def digest_of(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
+    """What tells two records at one place apart, since a topic may have been made anew: 16 bytes."""
+    digest = blake2b(digest_size=16)
+    for part in _framed(key, value, headers):
+        digest.update(part)
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What is known of a record that is too large to be held: hashes and sizes; its bytes are left to Kafka.
+
+    `key_bytes` is None where the key is short, and was kept.
+    """
+
+    digest: bytes
+    content_sha256: bytes
+    key_bytes: int | None
+    value_bytes: int | None
+    value_sha256: bytes | None
+
+    @staticmethod
+    def of(key: bytes | None, value: bytes | None, headers: Headers, key_bytes_max: int) -> "Withheld":
+        """What is to be known of such a record; keys up to that length are kept."""
+        return Withheld(
+            digest_of(key, value, headers),
+            content_sha256(key, value, headers),
+            None if key is None or len(key) <= key_bytes_max else len(key),
+            None if value is None else len(value),
+            None if value is None else sha256(value).digest(),
+        )
+
+
+def _header_as_json(header: tuple[str, bytes | None]) -> str:
+    name, value = header
+    return json.dumps([name, None if value is None else base64.b64encode(value).decode()])
+
+
+def _framed(key: bytes | None, value: bytes | None, headers: Headers) -> Iterator[bytes]:
+    """Key, value and headers, each with its length before it, in pieces of no more than one of them, or one header."""
+    for part in (key, value):
+        if part is None:
+            yield b"-"
+        else:
+            yield b"%d:" % len(part)
+            yield part
+    yield b"%d:" % (sum(len(_header_as_json(header)) for header in headers) + 2 * max(1, len(headers)))
+    yield b"["
+    for number, header in enumerate(headers):
+        yield (", " if number else "").encode() + _header_as_json(header).encode()
+    yield b"]"
