@@ -82,8 +82,13 @@ def resident_bytes() -> int:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_a_client_who_does_not_read_has_little_in_memory(
-    encoding: str, monkeypatch: pytest.MonkeyPatch, transports: list[asyncio.Transport], clients: ExitStack
+    encoding: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    transports: list[asyncio.Transport],
+    clients: ExitStack,
 ) -> None:
+    """Nor is it a defect that the server ends meanwhile."""
     monkeypatch.setattr(bounds, "LONG_ANSWERS_UNDER_WAY_MAX", CLIENTS)
     monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", patience(60))
     async with HttpServer(create_api(NOTHING, Access(())), "127.0.0.1", 0) as server:
@@ -100,6 +105,7 @@ async def test_a_client_who_does_not_read_has_little_in_memory(
         each = 2 * (bounds.UNSENT_BYTES_MAX + bounds.PIECE_BYTES_MAX)
         assert resident_bytes() - before < CLIENTS * each
         assert server.connections == CLIENTS
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("path", [SCRIPT, "/asyncapi.json"])

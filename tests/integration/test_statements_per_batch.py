@@ -169,6 +169,29 @@ async def test_parked_events_take_as_many_statements_for_one_account_as_for_hund
     assert await statements_of(processor, plans(producer, MORE)) == unparked_of_one
 
 
+async def test_dead_letters_take_one_statement_and_a_batch_without_them_takes_none(processor: Processor) -> None:
+    producer = Producer()
+
+    def broken(accounts: range) -> list[Record]:
+        """Each with a good one beside it."""
+        good = list(generated(producer, accounts, "p"))
+        for n in accounts:
+            one = producer.record(EmailBounced(account_id=f"a{n}", prospect_id="p"))
+            good.append(read_record(one.place, one.place.topic, one.key, b"{" * 100, one.headers, 0))
+        return good
+
+    await statements_of(processor, plans(producer, range(2 + 2 * MANY)))
+    await statements_of(processor, broken(FIRST))
+    of_one = await statements_of(processor, broken(ONE))
+    assert of_one.pop(sql("store_dead_letters")) == 1
+    of_many = await statements_of(processor, broken(MORE))
+    assert of_many.pop(sql("store_dead_letters")) == 1
+    assert of_many == of_one
+    after = range(2 + MANY, 2 + 2 * MANY)
+    without = await statements_of(processor, generated(producer, after, "p"))
+    assert without == of_one
+
+
 async def test_redelivered_events_take_as_many_statements_for_one_as_for_hundreds(processor: Processor) -> None:
     producer = Producer()
     one, many = [[*plans(producer, accounts), *generated(producer, accounts, "p")] for accounts in (ONE, MORE)]
