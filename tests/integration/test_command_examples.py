@@ -51,7 +51,7 @@ ENDS_WITH = {
     'credits refunds reject acme 7 --reason "the address is right"': 1,  # it was approved
 }
 REPAIR = 'credits reconcile --repair --reason "after the restore" --yes'
-ASKING = ("adjust", "discard", "approve", "reject")
+ASKING = ("adjust", "discard", "approve", "reject", "drop")
 
 
 def commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -84,7 +84,10 @@ async def played(deployment: Deployment) -> AsyncIterator[Deployment]:
 
 
 async def play(deployment: Deployment) -> None:
-    """What the examples speak of: charges up to number 7, which a person is asked about, and dead letters."""
+    """What the examples speak of: charges up to number 7, which a person is asked about, and dead letters.
+
+    Of these two are set aside, as rows 17 and 18.
+    """
     await deployment.make_topics(partitions=1)
     (deployment.folder / "customers.csv").write_text(CUSTOMERS)
     told: list[IncomingData] = [
@@ -102,6 +105,13 @@ async def play(deployment: Deployment) -> None:
     service = await (await deployment.start()).ready()
     await deployment.oracle().drained()
     assert await service.terminate() == 0
+    connection = await asyncpg.connect(deployment.database_url)
+    await connection.execute(
+        "INSERT INTO credits.outbox_set_aside (outbox_id, topic, dead_letter_id, cause, set_aside_at) "
+        "SELECT n, 'credit-service-dead-letters', 1, 'MessageSizeTooLargeError', now() "
+        "FROM generate_series(17, 18) AS n"
+    )
+    await connection.close()
 
 
 async def run_example(deployment: Deployment, example: str) -> tuple[int, str]:

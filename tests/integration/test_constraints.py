@@ -135,7 +135,8 @@ async def test_a_request_is_decided_by_somebody_or_overtaken_by_a_refund(undone:
 async def test_primary_and_unique_keys_lead_with_the_account(undone: asyncpg.Connection) -> None:
     """So that the ledger can be distributed by account; what belongs to no account is left out."""
     of_no_account = set(
-        "outbox outbox_claim dead_letters dead_letter_bytes partition_offsets offset_gaps paused_topics "
+        "outbox outbox_claim outbox_set_aside outbox_dropped dead_letters dead_letter_bytes partition_offsets "
+        "offset_gaps paused_topics "
         "operations".split()
     )
     rows = await undone.fetch(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import asyncpg
 
+from credit_contracts.dead_letters import HEADERS_BYTES_HEADER, HEADERS_SHA256_HEADER, PREFIX, TOPIC_HEADER
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.outbox import PostgresOutboxSession
 from credit_service.postgres.pool import connect
@@ -116,10 +118,19 @@ async def test_a_dead_letter_of_any_size_is_published_as_far_as_kafka_takes_it(d
     """Unpacked, or with the headers of its own beside it, a record can be larger than the broker takes."""
     await deployment.make_topics()
     service = await deployment.start()
-    async with Upstream(deployment.kafka, deployment.prefix, compression_type="gzip") as packing:
+    async with Upstream(
+        deployment.kafka, deployment.prefix, compression_type="gzip", max_request_size=100_000_000
+    ) as packing:
         await packing.send_raw("email-bounced", b"large key", key=b"k" * 3_000_000)
         await packing.send_raw("email-bounced", b"many headers", [("", None)] * 300_000)
         await packing.send_raw("email-bounced", b"some headers", [("", b"")] * 10_000)
+        await packing.send_raw("email-bounced", b"a million", [("", None)] * 1_000_000)
+        await packing.send_raw("email-bounced", b"a large one", [("n", b"h" * 60_000_000)])
+        await packing.send_raw("email-bounced", b"a long name", [("n" * 3_000_000, b"")])
+        # As if it were ours: whoever takes the first of a name would be fooled.
+        await packing.send_raw(
+            "email-bounced", b"a forgery", [(TOPIC_HEADER, b"forged"), ("mine", b"1"), (PREFIX, b"")]
+        )
         # As many bytes as are published, in the characters that take most where they are kept.
         await packing.send_raw("email-bounced", b"whole", [("\0" * (64 * 1024 - 10), b"")])
     async with deployment.upstream() as upstream:
@@ -129,15 +140,25 @@ async def test_a_dead_letter_of_any_size_is_published_as_far_as_kafka_takes_it(d
     letters = {(m.value or b"")[:12]: m for m in observed.outgoing[DEAD_LETTERS]}
     assert {value: (m.key, len(m.headers)) for value, m in letters.items()} == {
         b"large key": (None, 8),
-        b"many headers": (b"raw", 6),
-        b"some headers": (b"raw", 6),
+        b"many headers": (b"raw", 8),
+        b"some headers": (b"raw", 8),
+        b"a million": (b"raw", 8),
+        b"a large one": (b"raw", 8),
+        b"a long name": (b"raw", 8),
+        b"a forgery": (b"raw", 7),
         b"whole": (b"raw", 7),
         b"v" * 12: (None, 8),
     }
+    assert letters[b"a forgery"].headers[0] == ("mine", b"1")
+    assert letters[b"a forgery"].header(TOPIC_HEADER) == deployment.topic("email-bounced")
     assert len(observed.outgoing[CHANGES]) == 2
     assert await service.terminate() == 0
 
     connection = await asyncpg.connect(deployment.database_url)
+    for value in (b"some headers", b"a million"):
+        kept = await connection.fetchval("SELECT headers::text FROM credits.dead_letters WHERE value = $1", value)
+        assert letters[value].header(HEADERS_BYTES_HEADER) == str(len(kept))
+        assert letters[value].header(HEADERS_SHA256_HEADER) == sha256(kept.encode()).hexdigest()
     number = await connection.fetchval("SELECT dead_letter_id FROM credits.dead_letters WHERE value = 'large key'")
     await connection.close()
     settings = {"database_url": deployment.database_url, "kafka_bootstrap_servers": deployment.kafka}

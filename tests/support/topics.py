@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
@@ -59,6 +60,13 @@ async def remove_topics(kafka: str, names: list[str]) -> None:
     async with admin(kafka) as client:
         await client.delete_topics(names)
         await eventually(lambda: _are_told(client, dict.fromkeys(names, 0)))
+
+
+async def set_topic(kafka: str, name: str, settings: Mapping[str, str]) -> None:
+    """Gives a topic these settings, and the broker's own for all others."""
+    async with admin(kafka) as client:
+        for answer in await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dict(settings))]):
+            assert not answer.resources[0][0], answer
 
 
 async def make_topic(kafka: str, name: str, *, partitions: int = PARTITIONS) -> None:

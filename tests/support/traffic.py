@@ -73,13 +73,15 @@ def event(data: IncomingData, at: datetime, event_id: str | None = None) -> Even
 class Upstream:
     """The producer of all upstream teams, used as a context."""
 
-    def __init__(self, kafka: str, prefix: str, compression_type: str | None = None) -> None:
+    def __init__(
+        self, kafka: str, prefix: str, compression_type: str | None = None, max_request_size: int = 16 * 1024 * 1024
+    ) -> None:
         self._prefix = prefix
         self._producer: Any = AIOKafkaProducer(
             bootstrap_servers=kafka,
             acks="all",
             enable_idempotence=True,
-            max_request_size=16 * 1024 * 1024,
+            max_request_size=max_request_size,
             compression_type=compression_type,
             request_timeout_ms=120_000,  # for as long as a broker is away
         )

@@ -22,3 +22,6 @@ KEY_SHA256_HEADER: Final = PREFIX + "key_sha256"
 PUBLISHED_VALUE_BYTES_MAX: Final = 512 * 1024
 VALUE_BYTES_HEADER: Final = PREFIX + "value_bytes"
 VALUE_SHA256_HEADER: Final = PREFIX + "value_sha256"
+# Of original headers that are left out: size and hash of the JSON list of [name, base64 or null] that is kept of them.
+HEADERS_BYTES_HEADER: Final = PREFIX + "headers_bytes"
+HEADERS_SHA256_HEADER: Final = PREFIX + "headers_sha256"

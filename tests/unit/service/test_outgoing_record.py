@@ -1,9 +1,11 @@
 """What is published of a dead letter fits into what Kafka takes by default, whatever was sent."""
 
+from hashlib import sha256
+
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder  # type: ignore[import-untyped, unused-ignore]
 
-from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
+from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX, TOPIC_HEADER
 from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
 from credit_service import bounds
@@ -12,6 +14,7 @@ from credit_service.application.outgoing_record import (
     HEADER_LENGTHS_BYTES,
     OutgoingRecord,
     outgoing_record,
+    published_headers,
 )
 from credit_service.application.ports import WaitingDeadLetter
 from credit_service.domain.decision import Place
@@ -42,6 +45,8 @@ def published(headers: Headers) -> OutgoingRecord:
         2**63 - 1,
         "f" * 64,
         headers,
+        2**63 - 1,
+        "f" * 64,
     )
     return outgoing_record(waiting, 12)
 
@@ -57,5 +62,10 @@ def test_the_largest_dead_letter_is_a_batch_that_kafka_takes(headers: Headers) -
 
 @pytest.mark.parametrize("headers", LARGEST.values(), ids=LARGEST)
 def test_original_headers_that_are_larger_are_left_out(headers: Headers) -> None:
+    assert published_headers(headers, "kept") == (headers, None, None)
+    assert published_headers([*headers, ("", None)], "kept") == ([], 4, sha256(b"kept").hexdigest())
+
+
+def test_headers_that_look_like_ours_are_left_out() -> None:
     own = published([]).headers
-    assert published([*headers, ("", None)]).headers == own
+    assert published([(TOPIC_HEADER, b"forged"), ("mine", b"1")]).headers == [("mine", b"1"), *own]

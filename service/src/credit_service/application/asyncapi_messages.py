@@ -138,9 +138,18 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.KEY_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.VALUE_BYTES_HEADER: {**number, "description": "The size of a value that is too large to be here."},
         dead_letters.VALUE_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        dead_letters.HEADERS_BYTES_HEADER: {
+            **number,
+            "description": "The size of original headers that are too large to be here, as a JSON list of "
+            "[name, base64 or null].",
+        },
+        dead_letters.HEADERS_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
-    headers["description"] = "The original headers, unless they are too large, and behind them these."
+    headers["description"] = (
+        f"The original headers, unless they are too large or their names begin with `{dead_letters.PREFIX}`, "
+        "and behind them these."
+    )
     payload = {
         "description": f"The original value, byte for byte; null if it had none, or more than "
         f"{dead_letters.PUBLISHED_VALUE_BYTES_MAX:,} bytes: then its size and hash are in the headers."

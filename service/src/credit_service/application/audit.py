@@ -85,6 +85,9 @@ class Audit(Protocol):
     def shared_keys(self) -> AsyncGenerator[tuple[str, str, list[str]]]:
         """Source and id of events that were decided for several accounts, and some of these."""
 
+    async def dropped_events(self) -> dict[str, str]:
+        """The ids of events that people have dropped from the outbox, with who, when and why, in a sentence."""
+
     async def repaired_events(self) -> set[str]:
         """The ids of events that a repair has published: they may stand behind later ones."""
 

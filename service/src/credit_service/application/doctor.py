@@ -132,6 +132,9 @@ class Doctor:
         async def outbox() -> Check:
             return checks.outbox(await database.outbox())
 
+        async def set_aside() -> Check:
+            return checks.set_aside(await database.set_aside())
+
         async def claim() -> Check:
             return checks.claim(await database.claim_seconds())
 
@@ -157,6 +160,7 @@ class Doctor:
             "paused": paused,
             "gaps": gaps,
             "outbox": outbox,
+            "set-aside": set_aside,
             "claim": claim,
             "parked": parked,
             "timers": timers,

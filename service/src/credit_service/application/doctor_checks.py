@@ -16,6 +16,7 @@ from credit_service.application.doctor_facts import (
     OpenOperation,
     Parked,
     ServerFacts,
+    SetAside,
     TopicFacts,
     Unread,
     WaitingLetters,
@@ -260,6 +261,19 @@ def outbox(waiting: Backlog) -> Check:
         return ok("outbox", told)
     state: State = "wrong" if waiting.oldest_seconds >= OUTBOX_SECONDS_WRONG else "warning"
     return Check("outbox", state, told, "look for `relay` in the service's log")
+
+
+def set_aside(found: Sequence[SetAside]) -> Check:
+    """Whether Kafka refuses something, and a person has to look at it."""
+    if not found:
+        return ok("set-aside", "Kafka has refused nothing")
+    told = [
+        f"{one.outbox_id} of {one.topic} for {_age(one.age_seconds)} ({one.cause})"
+        + (f" with {_counted(one.waiting)} behind" if one.waiting else "")
+        for one in found
+    ]
+    to_do = "mend the topic or what it has against them, then `credits outbox retry`; else `credits outbox drop`"
+    return Check("set-aside", "wrong", _some(told), to_do)
 
 
 def claim(seconds: float | None) -> Check:

@@ -38,6 +38,16 @@ class Backlog(NamedTuple):
     oldest_seconds: float | None
 
 
+class SetAside(NamedTuple):
+    """A row of the outbox that Kafka refuses, and how many events of its account wait behind it."""
+
+    outbox_id: int
+    topic: str
+    cause: str
+    age_seconds: float
+    waiting: int
+
+
 class Parked(NamedTuple):
     """Events that wait for their account's first plan."""
 
@@ -124,6 +134,9 @@ class DatabaseFacts(Protocol):
 
     async def outbox(self) -> Backlog:
         """What waits to be published."""
+
+    async def set_aside(self) -> Sequence[SetAside]:
+        """Rows that Kafka refuses, oldest first; some of them, if there are many."""
 
     async def claim_seconds(self) -> float | None:
         """How old the claim of the relay's transaction is; None if there is none."""

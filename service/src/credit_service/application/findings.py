@@ -20,6 +20,7 @@ FindingKind: TypeAlias = (
         "key-shared",
         "prospect-differs",
         "event-missing",
+        "event-dropped",
         "event-extra",
         "event-differs",
         "event-repeated",

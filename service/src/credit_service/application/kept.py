@@ -14,6 +14,11 @@ def headers_as_json(headers: Headers) -> str:
     return "[" + ", ".join(map(_header_as_json, headers)) + "]"
 
 
+def headers_from_json(kept: str) -> Headers:
+    """The headers that are kept so."""
+    return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(kept)]
+
+
 def content_sha256(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
     """The hash of all that a letter keeps of its record."""
     digest = sha256()

@@ -1,13 +1,17 @@
 """Kafka records of what waits in the outbox."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from credit_contracts.dead_letters import (
     DETAIL_HEADER,
+    HEADERS_BYTES_HEADER,
+    HEADERS_SHA256_HEADER,
     KEY_BYTES_HEADER,
     KEY_SHA256_HEADER,
     OFFSET_HEADER,
     PARTITION_HEADER,
+    PREFIX,
     REASON_HEADER,
     TIME_HEADER,
     TOPIC_HEADER,
@@ -22,7 +26,7 @@ from credit_service import bounds
 from credit_service.application.kept import Headers
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
-from credit_service.application.record import shown
+from credit_service.application.record import shown, stands_for_batch
 from credit_service.application.tracing import TRACEPARENT
 
 # What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.
@@ -67,13 +71,26 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
     if letter.value_bytes is not None and letter.value_sha256 is not None:
         headers.append((VALUE_BYTES_HEADER, b"%d" % letter.value_bytes))
         headers.append((VALUE_SHA256_HEADER, letter.value_sha256.encode()))
-    original = [(shown(name), value) for name, value in letter.headers]
-    if _size_of(original) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
-        headers = [*original, *headers]
+    if letter.headers_bytes is not None and letter.headers_sha256 is not None:
+        headers.append((HEADERS_BYTES_HEADER, b"%d" % letter.headers_bytes))
+        headers.append((HEADERS_SHA256_HEADER, letter.headers_sha256.encode()))
+    # Whoever looks for ours finds no other of the name, whether it takes the first or the last.
+    original = letter.headers
+    if not stands_for_batch(original):
+        original = [header for header in original if not header[0].startswith(PREFIX)]
+    headers = [*original, *headers]
     key = letter.key
     # Not `account_partition`, which remembers keys: these may be large, and no account's.
     partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)
     return OutgoingRecord(letter.topic, partition, key, letter.value, headers)
+
+
+def published_headers(headers: Headers, kept: str) -> tuple[Headers, int | None, str | None]:
+    """What is published of original headers, which are kept as that text: all, or none and the text's size and hash."""
+    headers = [(shown(name), value) for name, value in headers]
+    if _size_of(headers) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
+        return headers, None, None
+    return [], len(kept.encode()), sha256(kept.encode()).hexdigest()
 
 
 def _size_of(headers: Headers) -> int:

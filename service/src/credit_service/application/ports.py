@@ -152,7 +152,7 @@ class OffsetStore(Protocol):
 class WaitingDeadLetter:
     """A dead letter in the outbox; a key or value too large to be published is None, and has size and hash instead.
 
-    `headers` may be empty where they are too large.
+    Headers that are too large are none, and have size and hash of the form in which they are kept.
     """
 
     topic: str
@@ -167,6 +167,8 @@ class WaitingDeadLetter:
     value_bytes: int | None
     value_sha256: str | None
     headers: Headers
+    headers_bytes: int | None = None
+    headers_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,20 @@ class Claim:
 
     claim_id: str
     rows: Sequence[WaitingEvent | WaitingDeadLetter]
+    ids: Sequence[int]
+    """The numbers of the rows, in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a claim leaves alone: all rows of topics, single rows by their numbers, and the events of keys."""
+
+    topics: Collection[str] = ()
+    ids: Collection[int] = ()
+    keys: Collection[bytes] = ()
+
+
+NOTHING_LEFT_OUT = LeftOut()
 
 
 class OutboxSession(Protocol):
@@ -183,8 +199,14 @@ class OutboxSession(Protocol):
     async def left_over(self) -> Claim | None:
         """The claim that a predecessor, or an earlier life, did not finish."""
 
-    async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
-        """Claims the oldest rows, and commits that; None if nothing waits."""
+    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
+        """Claims the oldest rows, and commits that; None if nothing waits.
+
+        Events of an account that has a row set aside are not claimed: they come to wait behind it.
+        """
+
+    async def set_aside(self, outbox_id: int, cause: str) -> None:
+        """Takes a row that Kafka refuses out of the outbox, for a person to look at."""
 
     async def published(self, claim: Claim) -> None:
         """Deletes the claimed rows and the claim; nothing if another claim has taken its place."""

@@ -129,6 +129,7 @@ def look_closely(
     is_whole: bool,
     began_ms: int | None,
     repaired: set[str],
+    dropped: Mapping[str, str],
     gone: Mapping[bool, set[int]],
 ) -> list[Finding]:
     """What disagrees, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
@@ -162,7 +163,11 @@ def look_closely(
     for event in _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms):
         is_decline = event.type == "insufficient-credits"
         number = int(event.id.rpartition(":")[2])
-        if number not in seen[is_decline]:
+        if number in seen[is_decline]:
+            continue
+        if event.id in dropped:
+            found.append(Finding("event-dropped", history.account_id, event.id, f"{event.type}, {dropped[event.id]}"))
+        else:
             told = f"{event.type} was never published"
             found.append(Finding("event-missing", history.account_id, event.id, told, "publish", event=event))
     return found

@@ -94,6 +94,7 @@ class Reconciliation:
         self._moved = moved
         self._pending: Mapping[str, Pending] = {}
         self._repaired: set[str] = set()
+        self._dropped: Mapping[str, str] = {}
         self._touched: Collection[int] | None = None
         # Decisions on messages of another partition number than their account's, and those that do lie there.
         self._elsewhere: dict[Place, tuple[str, str]] = {}
@@ -103,6 +104,7 @@ class Reconciliation:
         """Compares everything; raises the faults of the ledger and of the broker, nothing having been changed."""
         self._pending = await self._audit.pending()
         self._repaired = await self._audit.repaired_events()
+        self._dropped = await self._audit.dropped_events()
         spans = [span for number in range(self._topics.partitions) for span in self._topics.spans(number)]
         for span in spans:
             if span.eaten:
@@ -387,6 +389,7 @@ class Reconciliation:
                 is_whole=here.is_whole,
                 began_ms=here.began_ms,
                 repaired=self._repaired,
+                dropped=self._dropped,
                 gone=here.gone.get(name_, {False: set(), True: set()}),
             )
             self._tell(found)

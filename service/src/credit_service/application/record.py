@@ -71,7 +71,12 @@ def batch_of(place: Place, until: int, packed: bytes, timestamp_ms: int) -> Reco
 
 def is_batch(record: Record) -> bool:
     """Whether it was made by `batch_of`."""
-    return isinstance(record.content, Unreadable) and [name for name, _ in record.headers] == [UNTIL_HEADER]
+    return isinstance(record.content, Unreadable) and stands_for_batch(record.headers)
+
+
+def stands_for_batch(headers: Headers) -> bool:
+    """Whether the headers are those that `batch_of` gives."""
+    return [name for name, _ in headers] == [UNTIL_HEADER]
 
 
 def kafka_time(timestamp_ms: int) -> datetime:

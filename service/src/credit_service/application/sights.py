@@ -17,6 +17,9 @@ class Backlog:
     offset_gaps: int
     paused_topics: int
     timers_late: int
+    set_aside: int = 0
+    waiting_behind: int = 0
+    first_set_aside: str | None = None
 
 
 class LedgerSight(Protocol):

@@ -10,6 +10,7 @@ from credit_service.cli import (
     asyncapi,
     dead_letters,
     migrate,
+    outbox,
     reconcile,
     refunds,
     resume,
@@ -52,6 +53,7 @@ app.command("resume")(resume.resume)
 app.command("skip")(skip)
 app.command("open")(open_customers)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(refunds.app, name="refunds")
 app.add_typer(tokens.app, name="tokens")
 app.command("adjust", context_settings=adjust.NEGATIVE_NUMBERS)(adjust.adjust)

@@ -7,7 +7,8 @@ metadata of an offset. Whoever finds a claim therefore knows whether it was publ
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -22,6 +23,7 @@ from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 from credit_service.kafka.refusal import REFUSALS, told
+from credit_service.kafka.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
 from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,20 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 # A person has to grant what is missing.
 DENIED_RETRY_SECONDS = 5.0
+# Once one batch was refused, the others are heard no longer.
+SETTLE_SECONDS_MAX = 1.0
+
+_Sent: TypeAlias = "tuple[list[int], asyncio.Future[object]]"
+"""A batch: the places of its rows in the claim, and its end."""
+
+
+class ClaimRefused(Exception):  # noqa: N818 - reads as what happened
+    """The claim is not published, since Kafka refuses rows of it."""
+
+    def __init__(self, claim: Claim, refusal: RowsRefused) -> None:
+        super().__init__()
+        self.claim = claim
+        self.refusal = refusal
 
 
 class Relay:
@@ -112,12 +128,29 @@ class Relay:
             if session is None:
                 self._tell(None)
                 return
-            async with self._fenced_producer() as producer:
-                await self._finish_left_over(session)
-                self.is_leading = True
-                log.info("relay leads")
-                while await self._publish_waiting(session, producer):
-                    pass
+            refused = RefusedRows()
+            while True:
+                # One that had a record refused has lost count of its partition's: the next one begins anew.
+                async with self._fenced_producer() as producer:
+                    await self._finish_left_over(session)
+                    if not self.is_leading:
+                        log.info("relay leads")
+                    self.is_leading = True
+                    try:
+                        while await self._publish_waiting(session, producer, refused):
+                            pass
+                    except ClaimRefused as error:
+                        await self._look_into(error, session, refused)
+                    else:
+                        return
+
+    async def _look_into(self, error: "ClaimRefused", session: OutboxSession, refused: RefusedRows) -> None:
+        """Has the rows wait again: their commit was never asked for. What only they are to blame for is set aside."""
+        await session.not_published(error.claim)
+        for number, cause in refused.refused(error.claim, error.refusal).items():
+            await session.set_aside(number, cause)
+            log.error("row of the outbox set aside, a person has to look at it", outbox_id=number, cause=cause)
+        self._tell(refused.problem)
 
     @contextlib.asynccontextmanager
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
@@ -151,12 +184,13 @@ class Relay:
             log.info("claim left over, it was not published", rows=len(claim.rows))
             await session.not_published(claim)
 
-    async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer) -> bool:
+    async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer, refused: RefusedRows) -> bool:
         """One claim, or a wait for news; False once nothing waits and the relay is to end."""
         self._rung.clear()
-        claim = await session.claim(bounds.CLAIM_ROWS_MAX, bounds.CLAIM_BYTES_MAX)
+        refused.try_again()
+        claim = await session.claim(refused.rows_max, bounds.CLAIM_BYTES_MAX, refused.left_out)
         if claim is None:
-            self._tell(None)
+            self._tell(refused.problem)
             if self._stopping.is_set():
                 return False
             with contextlib.suppress(TimeoutError):
@@ -164,11 +198,15 @@ class Relay:
                     await self._rung.wait()
             return True
         with self._tracing.publication(claim.rows):
-            async with asyncio.timeout(PUBLISH_SECONDS_MAX):
-                await self._publish(claim, producer)
+            try:
+                async with asyncio.timeout(PUBLISH_SECONDS_MAX):
+                    await self._publish(claim, producer)
+            except RowsRefused as error:
+                raise ClaimRefused(claim, error) from None
             self._reach("before-cleanup")
             await session.published(claim)
-            self._tell(None)
+            refused.published(claim)
+            self._tell(refused.problem)
             self.published.update(waiting.topic for waiting in claim.rows)
             log.info("published", events=len(claim.rows))
         return True
@@ -178,9 +216,10 @@ class Relay:
         by_partition = await self._by_partition(claim, producer)
         # Side by side: a partition's second batch waits until its first one is on its way.
         sent = await asyncio.gather(
-            *(self._send(producer, topic, number, records) for (topic, number), records in by_partition.items())
+            *(self._send(producer, topic, number, records) for (topic, number), records in by_partition.items()),
+            return_exceptions=True,
         )
-        await asyncio.gather(*(future for futures in sent for future in futures))
+        await _settle(claim, sent)
         cursor = {TopicPartition(self._connection.cursor_topic, 0): OffsetAndMetadata(0, claim.claim_id)}
         await producer.send_offsets_to_transaction(cursor, self._connection.relay_id)
         self._reach("before-kafka-commit")
@@ -189,29 +228,86 @@ class Relay:
 
     async def _by_partition(
         self, claim: Claim, producer: AIOKafkaProducer
-    ) -> dict[tuple[str, int], list[OutgoingRecord]]:
+    ) -> dict[tuple[str, int], list[tuple[int, OutgoingRecord]]]:
+        """The records, each with the place of its row in the claim."""
         by_partition = defaultdict(list)
         counts: dict[str, int] = {}
-        for waiting in claim.rows:
+        for place, waiting in enumerate(claim.rows):
             if waiting.topic not in counts:
                 partitions = await producer.partitions_for(self._connection.topic(waiting.topic))
                 counts[waiting.topic] = len(partitions)
-            record = outgoing_record(waiting, counts[waiting.topic])
-            by_partition[record.topic, record.partition].append(record)
+            with _refused_where_it_fails(place):
+                record = outgoing_record(waiting, counts[waiting.topic])
+            by_partition[record.topic, record.partition].append((place, record))
         return by_partition
 
     async def _send(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[OutgoingRecord]
-    ) -> "list[asyncio.Future[object]]":
+        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[tuple[int, OutgoingRecord]]
+    ) -> list[_Sent]:
         """Fills batches in order; each is sent once it is full."""
         name = self._connection.topic(topic)
-        futures = []
-        batch = producer.create_batch()
-        for record in records:
-            part = {"key": record.key, "value": record.value, "headers": record.headers, "timestamp": None}
-            if batch.append(**part) is None:
-                futures.append(await producer.send_batch(batch, name, partition=partition))
-                batch = producer.create_batch()
-                batch.append(**part)
-        futures.append(await producer.send_batch(batch, name, partition=partition))
-        return futures
+        sent = []
+        batch, places = producer.create_batch(), list[int]()
+        for place, record in records:
+            with _refused_where_it_fails(place):
+                part = {"key": record.key, "value": record.value, "headers": record.headers, "timestamp": None}
+                is_taken = batch.append(**part) is not None
+            if not is_taken and places:
+                sent.append((places, await producer.send_batch(batch, name, partition=partition)))
+                batch, places = producer.create_batch(), []
+                with _refused_where_it_fails(place):
+                    is_taken = batch.append(**part) is not None
+            if not is_taken:
+                raise RowsRefused([([place], NotTaken.__name__)])
+            places.append(place)
+        sent.append((places, await producer.send_batch(batch, name, partition=partition)))
+        return sent
+
+
+@contextlib.contextmanager
+def _refused_where_it_fails(place: int) -> Iterator[None]:
+    """What the client makes no record of is as good as refused by the broker."""
+    try:
+        yield
+    except Exception as error:
+        raise RowsRefused([([place], type(error).__name__)]) from error
+
+
+async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> None:
+    """Waits until all is written; raises `RowsRefused` if rows were refused, and else what kept it."""
+    groups: list[tuple[Sequence[int], str]] = []
+    failed: list[BaseException] = []
+    places: dict[asyncio.Future[object], list[int]] = {}
+    for one in sent:
+        match one:
+            case RowsRefused():
+                groups += one.groups
+            case BaseException():
+                failed.append(one)
+            case _:
+                places |= {future: rows for rows, future in one}
+    if places:
+        _, pending = await asyncio.wait(places, return_when=asyncio.FIRST_EXCEPTION)
+        if pending:
+            # What one partition refuses, others may take, and what follows a refused batch fails for another reason.
+            await asyncio.wait(pending, timeout=SETTLE_SECONDS_MAX)
+    taken = set()
+    for future, rows in places.items():
+        if not future.done():
+            future.add_done_callback(_heard)
+        elif (error := future.exception()) is None:
+            taken.add(claim.rows[rows[0]].topic)
+        elif isinstance(error, REFUSED_FOR_GOOD):
+            groups.append((rows, type(error).__name__))
+        else:
+            failed.append(error)
+    if groups:
+        raise RowsRefused(groups, taken)
+    if failed:
+        raise failed[0]
+
+
+def _heard(future: asyncio.Future[object]) -> None:
+    """Has nobody say later that nobody asked how it ended."""
+    if not future.cancelled():
+        future.exception()

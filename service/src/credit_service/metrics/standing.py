@@ -147,6 +147,9 @@ SHOWN = (
         "Age of the oldest event that waits to be published; 0: none",
         lambda b: b.outbox_oldest_seconds,
     ),
+    _backlog(
+        "outbox_set_aside_rows", "Rows that Kafka refuses, until a person retries or drops them", lambda b: b.set_aside
+    ),
     _backlog("parked_events", "Events that wait for their account's first plan", lambda b: b.parked_events),
     _backlog("dead_letters_waiting", "Dead letters that nobody has retried or discarded", lambda b: b.dead_letters),
     _backlog("refund_requests_waiting", "Refund requests that nobody has decided", lambda b: b.refund_requests),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
+from credit_contracts.times import format_time
 from credit_service import bounds
 from credit_service.application.audit import AuditedAccount, Pending, Span
 from credit_service.domain.account import Account
@@ -187,6 +188,11 @@ class PostgresAudit:
         """See `application.audit.Audit`."""
         async for source, event_id, accounts in self._stream("audit_shared_keys", SERVICE_SOURCE):
             yield source, event_id, accounts
+
+    async def dropped_events(self) -> dict[str, str]:
+        """See `application.audit.Audit`."""
+        rows = await self._fetch("audit_dropped")
+        return {event_id: f"{operator} dropped it at {format_time(at)}: {why}" for event_id, operator, at, why in rows}
 
     async def repaired_events(self) -> set[str]:
         """See `application.audit.Audit`."""

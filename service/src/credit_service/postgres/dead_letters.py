@@ -1,7 +1,5 @@
 """Dead letters: what waits, the transactions that end it, and what people see of it."""
 
-import base64
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
 from credit_service import bounds
-from credit_service.application.kept import Headers
+from credit_service.application.kept import headers_from_json
 from credit_service.application.left_out import LeftOut
 from credit_service.application.letters import (
     LetterGroup,
@@ -116,7 +114,9 @@ class PostgresDeadLetters:
             "kafka_at": kafka_at,
             "key": bytes_shown(row["key"]),
             "value": bytes_shown(row["value"]),
-            "headers": [LetterHeader(name=shown(n), value=bytes_shown(v)) for n, v in _headers(row["headers"])],
+            "headers": [
+                LetterHeader(name=shown(n), value=bytes_shown(v)) for n, v in headers_from_json(row["headers"])
+            ],
         }
         return ShownLetter(**dict(row) | readable)
 
@@ -170,16 +170,13 @@ class PostgresLetterTransaction(PostgresTransaction):
 def _letter(row: "asyncpg.Record", topic_prefix: str) -> LetterRecord:
     dead_letter_id, topic, partition, offset, key, value, headers, timestamp_ms, is_erased, sha256, value_bytes = row
     event_type = topic.removeprefix(topic_prefix)
-    record = read_record(Place(topic, partition, offset), event_type, key, value, _headers(headers), timestamp_ms)
+    headers = headers_from_json(headers)
+    record = read_record(Place(topic, partition, offset), event_type, key, value, headers, timestamp_ms)
     if sha256 is None:
         return LetterRecord(dead_letter_id, record, is_erased)
     left_out = LeftOut(sha256, value_bytes or 0)
     record.size_bytes += left_out.size_bytes
     return LetterRecord(dead_letter_id, record, is_erased, left_out)
-
-
-def _headers(kept: str) -> Headers:
-    return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(kept)]
 
 
 def _listed(ids: Sequence[int] | None) -> list[int] | None:

@@ -13,6 +13,7 @@ from credit_service.application.doctor_facts import (
     OpenOperation,
     Parked,
     ServerFacts,
+    SetAside,
     Unreachable,
     WaitingLetters,
 )
@@ -59,6 +60,11 @@ class PostgresFacts:
     async def outbox(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""
         return Backlog(*await self._row("doctor_outbox", bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))
+
+    async def set_aside(self) -> list[SetAside]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        rows = await self._rows("read_set_aside", None, bounds.DOCTOR_ROWS_MAX, bounds.COUNTED_MAX)
+        return [SetAside(*(row[name] for name in SetAside._fields)) for row in rows]
 
     async def claim_seconds(self) -> float | None:
         """See `application.doctor_facts.DatabaseFacts`."""

@@ -1,6 +1,5 @@
 """The rows of what is explained, as answers."""
 
-import base64
 import json
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from credit_service.application.explain import (
 )
 from credit_service.application.explain_letters import read_letter
 from credit_service.application.explain_position import BatchChange, BatchDecision
+from credit_service.application.kept import headers_from_json
 from credit_service.application.read import ReadPlace
 from credit_service.application.record import kafka_time
 from credit_service.postgres.ids import unpacked
@@ -123,7 +123,7 @@ def request_of(row: "asyncpg.Record") -> RefundRequest:
 
 def letter_of(row: "asyncpg.Record") -> Letter:
     """A dead letter, with what can be read of it."""
-    headers = [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(row["headers"])]
+    headers = headers_from_json(row["headers"])
     read = read_letter(headers, row["value"])
     return Letter(
         dead_letter_id=row["dead_letter_id"],

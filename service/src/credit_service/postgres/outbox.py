@@ -1,15 +1,22 @@
 """The outbox as its one leader sees it. The leadership is an advisory lock, and ends with its connection."""
 
-import base64
-import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_service import bounds
-from credit_service.application.ports import Claim, OutboxSession, WaitingDeadLetter, WaitingEvent
+from credit_service.application.kept import Headers, headers_from_json
+from credit_service.application.outgoing_record import published_headers
+from credit_service.application.ports import (
+    NOTHING_LEFT_OUT,
+    Claim,
+    LeftOut,
+    OutboxSession,
+    WaitingDeadLetter,
+    WaitingEvent,
+)
 from credit_service.domain.decision import Place
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 CHANNEL = "credits_outbox"
 LEADER_LOCK = 0x63726564  # "cred"
+SET_ASIDE_LOCK = 0x6372_6564_6173_6964
 # A leader that is frozen loses the lock; one that works speaks far more often.
 LEADER_IDLE_TIMEOUT = "30s"
 
@@ -62,15 +70,37 @@ class PostgresOutboxSession:
         """See `application.ports.OutboxSession`."""
         with faults_named():
             rows = await self._connection.fetch(sql("load_claim"), *_published_max())
-        return _claim(rows)
+        # One without a topic stands for a claim whose rows are gone.
+        return _claim(str(rows[0]["claim_id"]), [row for row in rows if row["topic"] is not None]) if rows else None
 
-    async def claim(self, rows_max: int, bytes_max: int) -> Claim | None:
+    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
+        """See `application.ports.OutboxSession`."""
+        left_out = (list(but.topics), list(but.ids), list(but.keys))
+        while True:
+            claim_id = uuid.uuid4()
+            with faults_named():
+                rows = await self._connection.fetch(
+                    sql("claim_outbox"), claim_id, rows_max, bytes_max, *_published_max(), *left_out
+                )
+                claimed = [row for row in rows if not row["waits"]]
+                # So that no later claim has to go past them.
+                had_to_wait = len(claimed) < len(rows) and await self._have_wait(*left_out)
+            if claimed:
+                return _claim(str(claim_id), claimed)
+            if not had_to_wait:
+                return None
+
+    async def _have_wait(self, *left_out: list[Any]) -> bool:
+        async with self._connection.transaction():
+            # In a statement before: the next one then sees what was let go until it had the lock.
+            await self._connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)
+            moved: str = await self._connection.execute(sql("wait_behind_set_aside"), bounds.CLAIM_ROWS_MAX, *left_out)
+        return moved != "INSERT 0 0"
+
+    async def set_aside(self, outbox_id: int, cause: str) -> None:
         """See `application.ports.OutboxSession`."""
         with faults_named():
-            rows = await self._connection.fetch(
-                sql("claim_outbox"), uuid.uuid4(), rows_max, bytes_max, *_published_max()
-            )
-        return _claim(rows)
+            await self._connection.execute(sql("set_aside"), outbox_id, cause)
 
     async def published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
@@ -89,15 +119,16 @@ def _published_max() -> tuple[int, int, int]:
     return PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, 6 * bounds.ORIGINAL_HEADERS_BYTES_MAX
 
 
-def _claim(rows: "list[asyncpg.Record]") -> Claim | None:
-    if not rows:
-        return None
-    return Claim(str(rows[0]["claim_id"]), [_waiting(row) for row in rows if row["topic"] is not None])
+def _claim(claim_id: str, rows: "list[asyncpg.Record]") -> Claim:
+    return Claim(claim_id, [_waiting(row) for row in rows], [row["outbox_id"] for row in rows])
 
 
 def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:
     if row["payload"] is not None:
         return WaitingEvent(row["topic"], row["key"], row["event_id"], row["event_time"], row["payload"], row["trace"])
+    headers: tuple[Headers, int | None, str | None] = (), row["headers_bytes"], row["headers_sha256"]
+    if row["headers"] is not None:
+        headers = published_headers(headers_from_json(row["headers"]), row["headers"])
     return WaitingDeadLetter(
         row["topic"],
         Place(row["origin_topic"], row["partition"], row["offset"]),
@@ -110,5 +141,5 @@ def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:
         row["value"],
         row["value_bytes"],
         row["value_sha256"],
-        [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(row["headers"])],
+        *headers,
     )

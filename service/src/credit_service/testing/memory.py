@@ -8,6 +8,8 @@ from hashlib import sha256
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_contracts.topics import DEAD_LETTER_TOPIC
+from credit_service.application.kept import headers_as_json
+from credit_service.application.outgoing_record import published_headers
 from credit_service.application.partitions import account_partition
 from credit_service.application.ports import DeadLetter, TopicPartition, ToStore, WaitingDeadLetter, WaitingEvent
 from credit_service.application.timers import TIMER_GRACE
@@ -216,7 +218,7 @@ def _waiting_letter(letter: DeadLetter, now: datetime) -> WaitingDeadLetter:
         now,
         *_published(record.key, PUBLISHED_KEY_BYTES_MAX),
         *_published(record.value, PUBLISHED_VALUE_BYTES_MAX),
-        record.headers,
+        *published_headers(record.headers, headers_as_json(record.headers)),
     )
 
 

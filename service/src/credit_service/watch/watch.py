@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping
+from logging import INFO, WARNING
 from typing import Protocol
 
 import structlog
@@ -31,6 +32,9 @@ class Status(Protocol):
 
     def set(self, part: str, problem: str | None) -> bool:
         """Notes what a part misses, or that it misses nothing; True if that is news."""
+
+    def degrade(self, part: str, problem: str | None) -> bool:
+        """Notes what of a part waits for a person, or that nothing does; True if that is news."""
 
 
 class Watch:
@@ -88,6 +92,8 @@ class Watch:
         self._tell("reads", await _problem_of(self._reads.ping()))
         self._tell("schema", schema)
         self._tell("outbox", self._outbox_problem())
+        if self.backlog is not None and self._status.degrade("outbox", _set_aside(self.backlog)):
+            log.log(WARNING if self.backlog.set_aside else INFO, "rows set aside", rows=self.backlog.set_aside)
         self._tell("progress", self._progress_problem())
         return any(dog.failed_seconds >= self._stuck_seconds_max for dog in self._dogs.values())
 
@@ -130,6 +136,15 @@ class Watch:
             log.info("well again", part=part)
         else:
             log.warning("not ready", part=part, problem=problem)
+
+
+def _set_aside(backlog: Backlog) -> str | None:
+    """What waits for a person to retry or drop it."""
+    if not backlog.set_aside:
+        return None
+    more = f" and {backlog.set_aside - 1:,} more" if backlog.set_aside > 1 else ""
+    behind = f", and {backlog.waiting_behind:,} wait behind" if backlog.waiting_behind else ""
+    return f"Kafka refuses row {backlog.first_set_aside}{more}{behind}; see `credits outbox list`"
 
 
 async def _problem_of(

@@ -1,5 +1,8 @@
--- What waits to be published, oldest first.
+-- What waits to be published, oldest first, also what is set aside or waits behind that.
 SELECT topic, event_id
-FROM credits.outbox
-WHERE event_id IS NOT NULL
+FROM (
+    SELECT outbox_id, topic, event_id FROM credits.outbox WHERE event_id IS NOT NULL
+    UNION ALL
+    SELECT outbox_id, topic, event_id FROM credits.outbox_set_aside WHERE event_id IS NOT NULL
+) AS waiting
 ORDER BY outbox_id;

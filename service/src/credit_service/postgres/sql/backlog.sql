@@ -1,6 +1,6 @@
 -- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
--- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late. The oldest outgoing
--- event is that of the first $2.
+-- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late; rows that are set
+-- aside, those that wait behind them, and the first of them. The oldest outgoing event is that of the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (
@@ -35,4 +35,20 @@ SELECT
             SELECT FROM credits.accounts
             WHERE next_timer_at < credits.ledger_now() - interval '1 minute' ORDER BY next_timer_at LIMIT $1
         ) AS counted
+    ),
+    (
+        SELECT count(*)
+        FROM (SELECT FROM credits.outbox_set_aside WHERE cause IS NOT NULL ORDER BY outbox_id LIMIT $1) AS counted
+    ),
+    (
+        SELECT count(*)
+        FROM (SELECT cause FROM credits.outbox_set_aside ORDER BY outbox_id LIMIT $1) AS counted
+        WHERE cause IS NULL
+    ),
+    (
+        SELECT outbox_id || ' of ' || topic || ' (' || cause || ')'
+        FROM credits.outbox_set_aside
+        WHERE cause IS NOT NULL
+        ORDER BY outbox_id
+        LIMIT 1
     );

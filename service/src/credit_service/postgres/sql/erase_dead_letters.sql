@@ -12,6 +12,12 @@ unpublished AS (
     UPDATE credits.outbox
     SET key = NULL
     WHERE dead_letter_id IN (SELECT dead_letter_id FROM erased)
+),
+
+set_aside AS (
+    UPDATE credits.outbox_set_aside
+    SET key = NULL
+    WHERE dead_letter_id IN (SELECT dead_letter_id FROM erased)
 )
 
 SELECT dead_letter_id

@@ -1,0 +1,12 @@
+-- Takes the row $1, which Kafka refuses because of $2, out of the outbox, until a person has looked at it.
+WITH taken AS (
+    DELETE FROM credits.outbox
+    WHERE outbox_id = $1
+    RETURNING outbox_id, topic, key, event_id, event_time, payload, dead_letter_id, trace
+)
+
+INSERT INTO credits.outbox_set_aside (
+    outbox_id, topic, key, event_id, event_time, payload, dead_letter_id, trace, cause, set_aside_at
+)
+SELECT outbox_id, topic, key, event_id, event_time, payload, dead_letter_id, trace, $2, credits.ledger_now()
+FROM taken;
