@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
     "settings tokens database durability schema clock kafka topics topic-settings replication access members lag "
-    "offsets held paused gaps outbox claim parked timers dead-letters refund-requests operations"
+    "offsets held paused gaps outbox set-aside claim parked timers dead-letters refund-requests operations"
 ).split()
 
 
@@ -176,6 +176,17 @@ ROWS = [
         ),
         "DELETE FROM outbox",
         "3 to be published, the oldest for 3 h",
+    ),
+    (
+        "set-aside",
+        "wrong",
+        (
+            "INSERT INTO outbox_set_aside (outbox_id, topic, key, event_id, event_time, payload, cause, set_aside_at) "
+            "SELECT n, 'balance-changed', 'a', 'a:' || n, now(), '{{}}', CASE n WHEN 7 THEN 'PolicyViolationError' END"
+            ", now() - interval '3 h' FROM generate_series(7, 9) AS n"
+        ),
+        "DELETE FROM outbox_set_aside",
+        "7 of balance-changed for 3 h (PolicyViolationError) with 2 behind",
     ),
     (
         "claim",
