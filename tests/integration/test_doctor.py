@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
-    "settings tokens database durability schema clock kafka topics topic-settings replication access members lag "
-    "offsets paused gaps outbox claim parked timers dead-letters refund-requests operations"
+    "settings tokens database durability schema clock kafka topics topic-settings replication access members "
+    "transactions lag offsets paused gaps outbox claim parked timers dead-letters refund-requests operations"
 ).split()
 
 
@@ -458,7 +458,7 @@ async def test_kafka_is_away(played: Deployment) -> None:
     examined = await doctor(played, kafka_bootstrap_servers="127.0.0.1:1")
     assert (examined.exit_code, examined.unwell) == (1, {"kafka": "wrong"})
     assert examined.told("kafka").startswith("no answer: ")
-    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets"}
+    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "transactions", "lag", "offsets"}
     assert set(NAMES) - set(examined.checks) == of_kafka
 
 
@@ -467,7 +467,7 @@ async def test_the_database_is_away(well: Deployment) -> None:
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong"})
     assert (
         list(examined.checks)
-        == "settings tokens database kafka topics topic-settings replication access members".split()
+        == "settings tokens database kafka topics topic-settings replication access members transactions".split()
     )
     assert "hunter2" not in json.dumps(examined.checks)
 

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.outbox import LEADER_LOCK
 from support.clock import Clock
 from support.patience import patience
+from support.scraped import scraped
 from support.service import Deployment, ServiceProcess
 from support.tokens import ALL, BEARER
 from support.topics import expire_members
@@ -26,7 +26,7 @@ from support.traffic import Upstream, event
 from support.wait import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
 STUCK_SECONDS = 20
 STUCK_SECONDS_LEAST = 10
@@ -41,28 +41,6 @@ PLAN = event(PlanChanged(account_id="a", plan_id="p", monthly_credits=50), AT)
 
 async def generate(upstream: Upstream, *prospects: str) -> None:
     await upstream.send([event(ProspectGenerated(account_id="a", prospect_id=p), AT) for p in prospects])
-
-
-class Seen:
-    """What a scrape had, by name and labels."""
-
-    def __init__(self, text: str) -> None:
-        self._samples = {
-            (s.name, *sorted(s.labels.items())): s.value
-            for family in text_string_to_metric_families(text)
-            for s in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self._samples.get((f"credits_{name}", *sorted(labels.items())))
-
-    def values(self, name: str) -> Iterable[float]:
-        return [value for key, value in self._samples.items() if key[0] == f"credits_{name}"]
-
-
-async def scraped(service: ServiceProcess) -> Seen:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(10)) as client:
-        return Seen((await client.get("/metrics")).text)
 
 
 async def shows(service: ServiceProcess, name: str, wanted: float | None, **labels: str) -> bool:

@@ -96,13 +96,21 @@ def test_replication(found: ClusterFacts, state: str, told: str) -> None:
     ],
 )
 def test_lag(stored: dict[tuple[str, int], int], waiting: int, state: str) -> None:
-    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000)}, [])
+    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000, 10_000)}, [])
     assert check.state == state
     assert check.told == f"waiting to be decided: {f't {waiting:,}' if waiting else 'nothing'}"
 
 
 def test_lag_is_only_of_what_is_there() -> None:
-    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100)}, []).told == "waiting to be decided: t 10"
+    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100, 100)}, []).told == "waiting to be decided: t 10"
+
+
+def test_transactions_that_stay_open_are_named_with_what_lies_behind_them() -> None:
+    assert checks.transactions({}, 10).state == "ok"
+    pinned = {("t", 1): Bounds(0, 7, 2_007), ("t", 0): Bounds(5, 10, 11)}
+    check = checks.transactions(pinned, 10)
+    assert check.state == "wrong"
+    assert check.told.startswith("open for 10 s or longer: t/0 from offset 10 on, 1 messages, t/1 from offset 7 on, ")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +118,12 @@ def test_lag_is_only_of_what_is_there() -> None:
     [(5, 5, "ok"), (10, 9, "ok"), (4, 4, "wrong"), (11, 0, "wrong"), (6, 7, "warning")],
 )
 def test_offsets(at: int, committed: int, state: str) -> None:
-    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10)}, {("t", 0): committed})
+    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10, 10)}, {("t", 0): committed})
     assert check.state == state
 
 
 def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
-    assert checks.offsets({}, {("t", 0): Bounds(5, 10)}, {}).state == "ok"
+    assert checks.offsets({}, {("t", 0): Bounds(5, 10, 10)}, {}).state == "ok"
 
 
 @pytest.mark.parametrize(

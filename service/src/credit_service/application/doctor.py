@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 CHECK_SECONDS_MAX = 20.0
 """So long one look may take; a server that is away is one line, and the rest goes on."""
+TRANSACTION_SECONDS = 10.0
+"""So long a transaction may be open; services say so after the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Doctor:
             yield checks.replication(cluster)
             yield await _asked("access", self._access)
             yield await _asked("members", self._members)
+            yield await _asked("transactions", lambda: self._transactions(cluster))
         if has_schema and not isinstance(cluster, Check):
             for check in await self._reading(cluster):
                 yield check
@@ -94,14 +97,28 @@ class Doctor:
     async def _members(self) -> Check:
         return checks.members(await self._kafka.members(), self._deployment.group_id)
 
-    async def _reading(self, cluster: ClusterFacts) -> list[Check]:
-        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
-        partitions: list[TopicPartition] = [
+    def _incoming(self, cluster: ClusterFacts) -> "list[TopicPartition]":
+        return [
             (name, number)
             for name, contract in self._deployment.topics.items()
             if contract.direction == "in" and name in cluster.topics
             for number in range(cluster.topics[name].partitions)
         ]
+
+    async def _transactions(self, cluster: ClusterFacts) -> Check:
+        """One that is open is looked at once more after a while: those of producers that are well have ended then."""
+        before = await self._kafka.bounds(self._incoming(cluster))
+        before = {partition: bounds for partition, bounds in before.items() if bounds.written > bounds.end}
+        if not before:
+            return checks.transactions({}, TRANSACTION_SECONDS)
+        await asyncio.sleep(TRANSACTION_SECONDS)
+        after = await self._kafka.bounds(list(before))
+        pinned = {p: b for p, b in after.items() if b.written > b.end == before[p].end}
+        return checks.transactions(pinned, TRANSACTION_SECONDS)
+
+    async def _reading(self, cluster: ClusterFacts) -> list[Check]:
+        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
+        partitions = self._incoming(cluster)
 
         async def look() -> list[Check]:
             # The logs last: what is stored was read from them before.

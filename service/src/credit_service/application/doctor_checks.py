@@ -218,6 +218,21 @@ def lag(
     return Check("lag", "warning", f"waiting to be decided: {told}", to_do)
 
 
+def transactions(pinned: Mapping[TopicPartition, Bounds], seconds: float) -> Check:
+    """Whether a transaction of some producer holds back what lies behind it; `pinned` have not moved for `seconds`."""
+    if not pinned:
+        return ok("transactions", "none stays open")
+    told = [
+        f"{topic}/{number} from offset {bounds.end} on, {bounds.written - bounds.end:,} messages"
+        for (topic, number), bounds in sorted(pinned.items())
+    ]
+    to_do = (
+        "have its producer end it; whose it is: `kafka-transactions.sh describe-producers --topic TOPIC --partition"
+        " NUMBER`; if it hangs: `kafka-transactions.sh abort --topic TOPIC --partition NUMBER --start-offset OFFSET`"
+    )
+    return Check("transactions", "wrong", f"open for {seconds:.0f} s or longer: {_some(told)}", to_do)
+
+
 def offsets(
     stored: Mapping[TopicPartition, int],
     bounds: Mapping[TopicPartition, Bounds],

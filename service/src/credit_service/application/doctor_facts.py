@@ -92,10 +92,14 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where the log of a partition begins and ends."""
+    """Where the log of a partition begins, and ends for those who read what is committed.
+
+    `written` is where it ends with what open transactions have written.
+    """
 
     first: int
     end: int
+    written: int
 
 
 class DatabaseFacts(Protocol):
@@ -157,4 +161,4 @@ class KafkaFacts(Protocol):
         """What the group has committed to Kafka."""
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Where the logs begin and end, for those who read what is committed."""
+        """Where the logs begin and end."""

@@ -80,9 +80,13 @@ class KafkaExamination:
         """See `application.doctor_facts.KafkaFacts`."""
         asked = [TopicPartition(*partition) for partition in partitions]
         with _unreachable():
-            async with range_reader(self._connection) as reader:
+            async with (
+                range_reader(self._connection) as reader,
+                range_reader(self._connection, "read_uncommitted") as of_all,
+            ):
                 first, end = await reader.bounds(asked)
-        return {(at.topic, at.partition): Bounds(first[at], end[at]) for at in asked}
+                _, written = await of_all.bounds(asked)
+        return {(at.topic, at.partition): Bounds(first[at], end[at], written[at]) for at in asked}
 
     async def _coordinator(self, admin: Any) -> int:
         while True:

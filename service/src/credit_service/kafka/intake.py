@@ -80,7 +80,7 @@ class Intake:
         self._member = Member(
             connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
         )
-        self._lag = LagMeter(offsets, processor.positions, self._member.received)
+        self._lag = LagMeter(offsets, processor.positions, self._member.received, self._member.transactions.hidden)
 
     @property
     def buffered(self) -> int:
@@ -243,7 +243,7 @@ class Intake:
         self._tell(report)
 
     async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
-        # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held.
+        # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held back.
         merge, unknown = lane.merge, self._member.opening | self._member.numbers_without_plans()
         numbers = [number for number in merge.numbers() if number not in unknown]
         waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}

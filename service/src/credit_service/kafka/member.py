@@ -22,6 +22,7 @@ from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.held import HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
+from credit_service.kafka.pinned import OpenTransactions
 from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
@@ -72,6 +73,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
         self._held = HeldPartitions(status)
+        self.transactions = OpenTransactions(status)
         self._opening: dict[asyncio.Task[None], Set[int]] = {}
         self._counts_differ = False
 
@@ -261,6 +263,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             lane = self._lanes.of(partition)
             lane.merge.remove(partition)
             lane.timers.forget(partition.partition)
+            self.transactions.forget(partition)
             self.received.pop(partition, None)
             self._joined.pop(partition, None)
             self._positions.pop(partition, None)
@@ -363,11 +366,16 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     # --- how far each has come
 
     async def read_to_their_ends(self, lane: Lane) -> set[ports.TopicPartition]:
-        """The lane's partitions of which nothing is on its way."""
+        """The lane's partitions of which nothing is on its way, or nothing that a transaction does not hold back."""
+        partitions = {partition: TopicPartition(*partition) for partition in lane.merge.partitions}
+        self.transactions.look({partition: self.consumer.ends(at) for partition, at in partitions.items()})
+        not_waited_for = self.transactions.not_waited_for()
         return {
             partition
-            for partition in list(lane.merge.partitions)
-            if await self.consumer.is_read_to_its_end(TopicPartition(*partition), self.received.get(partition, 0))
+            for partition, at in partitions.items()
+            if await self.consumer.is_read_to_its_end(
+                at, self.received.get(partition, 0), waits_for_transactions=partition not in not_waited_for
+            )
         }
 
     def pause_full(self) -> None:
@@ -440,13 +448,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 held.state = "tried"
                 self.open_again({at})
             elif held.state == "tried" and (
-                received > held.offset or await self.consumer.is_read_to_its_end(at, received)
+                received > held.offset
+                or await self.consumer.is_read_to_its_end(at, received, waits_for_transactions=False)
             ):
                 self._held.read_again(partition)
 
     def numbers_without_plans(self) -> set[int]:
-        """The partition numbers of which plans are held: what waits for a plan, or for an instant, waits on."""
-        return {number for topic, number in self._held if self._connection.event_type(topic) == PLAN_CHANGED}
+        """The partition numbers of which plans are held back: what waits for a plan, or for an instant, waits on."""
+        held_back = set(self._held) | self.transactions.pinned()
+        return {number for topic, number in held_back if self._connection.event_type(topic) == PLAN_CHANGED}
 
     # --- topics that are paused
 
