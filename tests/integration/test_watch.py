@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.outbox import LEADER_LOCK
 from support.clock import Clock
+from support.foreign.batches import NO_TIMESTAMP, RawRecord, batch_of
+from support.foreign.wire import append
 from support.patience import patience
 from support.scraped import scraped
 from support.service import Deployment, ServiceProcess
@@ -115,6 +118,28 @@ async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on
     await eventually(lambda: shows(service, "charges_total", 5))
     await eventually(lambda: shows_more(service, "batch_retries_total", 0))
     await eventually(lambda: shows(service, "assigned_partitions", 27))
+    assert await service.terminate() == 0
+
+
+async def test_a_message_without_a_timestamp_is_as_old_as_the_time_since_it_was_missed(deployment: Deployment) -> None:
+    """Some clients send none, and Kafka keeps it so."""
+    await deployment.make_topics(partitions=1)
+    service = await (await deployment.start(faults=LOOKS_OFTEN)).ready()
+    record = encode(event(ProspectGenerated(account_id="a", prospect_id="p"), AT))
+    raw = RawRecord(record.value, record.key, [(name.encode(), value) for name, value in record.headers])
+    batch = batch_of([raw], timestamp_ms=NO_TIMESTAMP)
+    blocker = await asyncpg.connect(deployment.database_url)
+    async with deployment.upstream() as upstream:
+        await upstream.send([PLAN])
+        await deployment.oracle().drained()
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
+        await append(deployment.kafka, deployment.topic(TOPIC), 0, batch)
+        await eventually(lambda: shows(service, "lag_messages", 1, topic=TOPIC))
+        await eventually(lambda: shows_more(service, "lag_seconds", 0, topic=TOPIC))
+        assert ((await scraped(service)).value("lag_seconds", topic=TOPIC) or 0) < patience(60)
+    await blocker.close()
+    await eventually(lambda: has_no_lag(service))
     assert await service.terminate() == 0
 
 

@@ -117,6 +117,8 @@ async def test_what_has_not_arrived_is_as_old_as_the_time_since_it_was_missed(
     assert await measured.lag() == Lag(10, 0)
     clock[0] += 7
     assert await measured.lag() == Lag(10, 7)
+    # Nor has a message told it that was sent without a timestamp.
+    assert await measured.lag({HERE: -1}) == Lag(10, 7)
     measured.positions[HERE] = 95
     assert await measured.lag() == Lag(5, 0)
 

@@ -13,6 +13,7 @@ from credit_service.application import ports
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.fetcher import NO_TIMESTAMP
 from credit_service.kafka.pinned import Hidden
 
 ANSWER_SECONDS_MAX = 5.0
@@ -123,9 +124,9 @@ class LagMeter:
             self._behind_since.pop(partition, None)
             return Lag()
         now = time.time()
-        if partition in oldest_ms:
-            return Lag(end - following, max(0.0, now - oldest_ms[partition] / 1000))
-        # What has not arrived has not told its age: it is at least as old as the time since it was first missed.
+        if (at_ms := oldest_ms.get(partition, NO_TIMESTAMP)) != NO_TIMESTAMP:
+            return Lag(end - following, max(0.0, now - at_ms / 1000))
+        # What has not arrived, or has no timestamp, is at least as old as the time since it was first missed.
         noticed, since = self._behind_since.get(partition, (following, now))
         if noticed != following:
             since = now
