@@ -126,7 +126,10 @@ class Doctor:
             stored = await self._database.stored(partitions)
             committed = await self._kafka.committed()
             bounds = await self._kafka.bounds(partitions)
-            return [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed)]
+            now = await self._kafka.topic_ids()
+            known = await self._database.topic_ids(partitions)
+            gone = {partition for partition, known_id in known.items() if now.get(partition[0], known_id) != known_id}
+            return [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed, gone)]
 
         found = await _asked("offsets", look)
         return [found] if isinstance(found, Check) else found

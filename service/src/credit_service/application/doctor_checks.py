@@ -237,8 +237,13 @@ def offsets(
     stored: Mapping[TopicPartition, int],
     bounds: Mapping[TopicPartition, Bounds],
     committed: Mapping[TopicPartition, int],
+    of_topics_gone: Collection[TopicPartition] = (),
 ) -> Check:
-    """Whether what comes next of each partition is still there, or there yet."""
+    """Whether what comes next of each partition is still there, or there yet, and in the same topic."""
+    if of_topics_gone:
+        told = _some([f"{topic}/{number} at {stored.get((topic, number))}" for topic, number in sorted(of_topics_gone)])
+        to_do = "nothing, if a service runs: it reads them from their beginnings and records gaps; else start one"
+        return Check("offsets", "wrong", f"topics were made anew since they were read: {told}", to_do)
     eaten, beyond, ahead = [], [], []
     for partition, bound in sorted(bounds.items()):
         name, at = f"{partition[0]}/{partition[1]}", stored.get(partition)
@@ -336,7 +341,8 @@ def gaps(found: Sequence[Gap]) -> Check:
     if not recent:
         return ok("gaps", f"none in the last {RECENT_SECONDS / 86_400:.0f} days")
     told = [
-        f"{g.topic}/{g.partition} from {g.expected_offset} to {g.resumed_offset}, {_age(g.age_seconds)} ago"
+        f"{g.topic}/{g.partition} from {g.expected_offset} to {g.resumed_offset}"
+        f"{' of one made anew' if g.is_made_anew else ''}, {_age(g.age_seconds)} ago"
         for g in recent
     ]
     return Check("gaps", "warning", _some(told), "see `credits reconcile` for what was missed")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from credit_service.application.ports import Positions, TopicPartition
 
@@ -54,13 +55,17 @@ class WaitingLetters(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Offsets of a partition that could not be read any more, recorded so many seconds ago."""
+    """Offsets of a partition that could not be read any more, recorded so many seconds ago.
+
+    `is_made_anew`: the first was one of a topic that was there before, under the same name.
+    """
 
     topic: str
     partition: int
     expected_offset: int
     resumed_offset: int
     age_seconds: float
+    is_made_anew: bool
 
 
 class OpenOperation(NamedTuple):
@@ -117,6 +122,9 @@ class DatabaseFacts(Protocol):
     async def stored(self, partitions: Collection[TopicPartition]) -> Positions:
         """The stored offsets."""
 
+    async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
+
     async def outbox(self) -> Backlog:
         """What waits to be published."""
 
@@ -156,6 +164,9 @@ class KafkaFacts(Protocol):
 
     async def members(self) -> int:
         """How many members the service's group has."""
+
+    async def topic_ids(self) -> Mapping[str, UUID]:
+        """The ids of the incoming topics; none of a broker that knows none."""
 
     async def committed(self) -> Positions:
         """What the group has committed to Kafka."""

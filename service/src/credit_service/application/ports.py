@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 from credit_service.application.record import Headers, Record
 from credit_service.domain.account import Account
@@ -118,6 +119,17 @@ class OffsetStore(Protocol):
 
     async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> None:
         """Goes on at `resumed` because the log no longer has `expected`, and records the gap."""
+
+    async def topic_ids(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
+
+    async def adopt(self, topic_ids: Mapping[TopicPartition, UUID]) -> None:
+        """Stores them for partitions of which they were not known."""
+
+    async def begin_anew(
+        self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
+    ) -> None:
+        """Goes on at `resumed` of a topic that was made anew, and records where reading was in the old one."""
 
     async def paused_topics(self) -> set[str]:
         """The topics that all members leave alone until an operator lets them go on."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,6 +20,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
 from credit_service.kafka.refusal import REFUSALS, told
 from credit_service.kafka.rights import named, rights
+from credit_service.kafka.topic_ids import topic_ids
 
 ALLOW = "see the login (CREDITS_KAFKA_SASL_…), and what it needs: `credits topics acls --for doctor`"
 ANSWER_SECONDS_MAX = 15
@@ -68,6 +70,11 @@ class KafkaExamination:
             (answer,) = await admin.describe_consumer_groups([self._connection.group_id], coordinator)
         # Error, name, state, two protocols, then the members.
         return sum(len(group[5]) for group in answer.groups)
+
+    async def topic_ids(self) -> Mapping[str, UUID]:
+        """See `application.doctor_facts.KafkaFacts`."""
+        with _unreachable():
+            return await topic_ids(self._connection, self._connection.incoming_topics)
 
     async def committed(self) -> Positions:
         """See `application.doctor_facts.KafkaFacts`."""

@@ -201,6 +201,7 @@ class Intake:
                 return False
             await self._member.read_pauses(lane)
             self._member.look_for_brokers()
+            self._member.look_for_topics_made_anew(lane)
             at_end = await self._member.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
             worked = False

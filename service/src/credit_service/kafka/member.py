@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Set
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -27,7 +28,11 @@ from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
+from credit_service.kafka.topic_ids import made_anew
 from credit_service.kafka.watch import AccessWatch
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +64,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
         self._joined: dict[ports.TopicPartition, int] = {}
+        self._topic_ids: dict[ports.TopicPartition, UUID] = {}
         self.is_rejoining = False
         self._connection = connection
         self._lanes = lanes
@@ -266,6 +272,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self.transactions.forget(partition)
             self.received.pop(partition, None)
             self._joined.pop(partition, None)
+            self._topic_ids.pop(partition, None)
             self._positions.pop(partition, None)
             self.group_offsets.forget(partition)
             self._left_alone.discard(partition)
@@ -294,9 +301,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             paused = await self._offsets.paused_topics()
             self._leave_alone({p for p in partitions if p.topic in paused})
             partitions = {p for p in partitions if p.topic not in paused}
-            positions = await opening_positions(consumer, self._offsets, partitions)
+            topic_ids = await self._access.ask_for_topic_ids()
+            positions = await opening_positions(consumer, self._offsets, partitions, topic_ids)
             for partition in partitions:
                 offset = positions[partition.topic, partition.partition]
+                if partition.topic in topic_ids:
+                    self._topic_ids[partition] = topic_ids[partition.topic]
                 consumer.open(partition, offset)
                 consumer.resume(partition)
                 self._positions[partition] = offset
@@ -385,7 +395,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def go_on_with_drained(self, lane: Lane) -> None:
         """Fetches again what was paused, once half of the share is decided."""
-        full = (self.consumer.paused() & lane.merge.partitions) - self._held.standing()
+        full = (self.consumer.paused() & lane.merge.partitions) - self._held.standing() - self._out_of_range
         if full:
             self.consumer.resume(*(full - lane.merge.not_drained()))
 
@@ -425,6 +435,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """What had arrived before the log lost its place is decided first; then the gap is looked for."""
         mine = {partition for partition in self._out_of_range if self._lanes.of(partition) is lane}
         self.open_again({partition for partition in mine if not lane.merge.has(partition)})
+
+    def look_for_topics_made_anew(self, lane: Lane) -> None:
+        """Fetches no more from partitions whose topic is another one by now; they are opened again as those above."""
+        gone = made_anew(self._topic_ids, self._access.topic_ids)
+        mine = {p for p in self.assigned_to(lane) & gone if p not in self._out_of_range}
+        if mine:
+            self.consumer.pause(*mine)
+            self.note_out_of_range(mine)
 
     # --- what cannot be read
 

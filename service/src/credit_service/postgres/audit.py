@@ -10,6 +10,7 @@ from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
 from credit_service import bounds
 from credit_service.application.audit import AuditedAccount, Pending, Span
+from credit_service.application.ports import TopicPartition
 from credit_service.domain.account import Account
 from credit_service.domain.decision import (
     Adjustment,
@@ -187,6 +188,11 @@ class PostgresAudit:
         """See `application.audit.Audit`."""
         async for source, event_id, accounts in self._stream("audit_shared_keys", SERVICE_SOURCE):
             yield source, event_id, accounts
+
+    async def made_anew(self) -> dict[TopicPartition, datetime]:
+        """See `application.audit.Audit`."""
+        rows = await self._fetch("audit_topics_made_anew")
+        return {(row["topic"], row["partition"]): row["noticed_at"] for row in rows}
 
     async def repaired_events(self) -> set[str]:
         """See `application.audit.Audit`."""
