@@ -22,6 +22,7 @@ from credit_service.application.sights import LaneSight
 from credit_service.application.timers import TimerSweep
 from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming
+from credit_service.kafka.compacted import CompactedTopics
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.fetcher import Portion
 from credit_service.kafka.items import read_item
@@ -80,6 +81,7 @@ class Intake:
         self._member = Member(
             connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
         )
+        self._compacted = CompactedTopics(connection, status)
         self._lag = LagMeter(offsets, processor.positions, self._member.received, self._member.transactions.hidden)
 
     @property
@@ -136,6 +138,7 @@ class Intake:
         membership = [
             asyncio.create_task(self._member.stay_in()),
             asyncio.create_task(self._member.keep_group_offsets()),
+            asyncio.create_task(self._compacted.keep_looking()),
         ]
         try:
             async with asyncio.TaskGroup() as lanes:
