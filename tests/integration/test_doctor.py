@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts import PlanChanged, ProspectGenerated
-from credit_contracts.topics import TOPICS
+from credit_contracts.topics import INCOMING_TOPICS, TOPICS
 from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
@@ -103,8 +103,9 @@ def played(filled: Deployment, stack: Addresses, tmp_path: Path) -> Iterator[Dep
 async def member_of(deployment: Deployment) -> AsyncIterator[Any]:
     """Stands in for a service, and leaves everything as it is."""
     member = AIOKafkaConsumer(
-        deployment.topic("plan-changed"),
+        *(deployment.topic(name) for name in INCOMING_TOPICS),
         bootstrap_servers=deployment.kafka,
+        client_id=deployment.group,
         group_id=deployment.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -13,6 +13,7 @@ from credit_service.application.doctor_facts import (
     Bounds,
     ClusterFacts,
     Gap,
+    MemberFacts,
     OpenOperation,
     Parked,
     ServerFacts,
@@ -196,8 +197,13 @@ def replication(cluster: ClusterFacts) -> Check:
     return ok("replication", f"{fewest} cop{'y' if fewest == 1 else 'ies'} of each partition on {brokers}")
 
 
-def members(count: int, group: str) -> Check:
-    """Whether anybody decides anything."""
+def members(found: Sequence[MemberFacts], group: str) -> Check:
+    """Whether anybody decides anything, and nobody else holds partitions."""
+    count = sum(member.is_ours for member in found)
+    if strangers := [member for member in found if not member.is_ours and member.partitions]:
+        told = _some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
+        to_do = "end them, or give them a group of their own: nobody decides what lies in those partitions"
+        return Check("members", "wrong", f"strangers in group {group} hold partitions: {told}", to_do)
     if not count:
         return Check("members", "wrong", f"group {group} has no members: no service runs", "start `credits serve`")
     return ok("members", f"{count} in group {group}")

@@ -68,6 +68,15 @@ class Gap(NamedTuple):
     is_made_anew: bool
 
 
+class MemberFacts(NamedTuple):
+    """A member of the service's group, with how many partitions of the incoming topics it holds."""
+
+    client_id: str
+    host: str
+    partitions: int
+    is_ours: bool
+
+
 class OpenOperation(NamedTuple):
     """What a person began so many seconds ago, and has no end."""
 
@@ -162,8 +171,8 @@ class KafkaFacts(Protocol):
     async def missed_by_service(self) -> str | None:
         """What a service with this login would not be allowed, or None."""
 
-    async def members(self) -> int:
-        """How many members the service's group has."""
+    async def members(self) -> Sequence[MemberFacts]:
+        """The members of the service's group."""
 
     async def topic_ids(self) -> Mapping[str, UUID]:
         """The ids of the incoming topics; none of a broker that knows none."""

@@ -16,6 +16,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.protocol import NO_ID, GroupsRequest, TopicsRequest
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
+from credit_service.kafka.strangers import Group, group_of
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -35,7 +36,7 @@ class Seen:
     """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
 
     `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well. `topic_ids` are
-    those of topics that are there, where the broker knows them.
+    those of topics that are there, where the broker knows them; `groups` are those whose coordinator answered.
     """
 
     partitions: dict[str, int] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Seen:
     refused: list[Right] = field(default_factory=list)
     uncoordinated: list[str] = field(default_factory=list)
     topic_ids: dict[str, UUID] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
 
 
 async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
@@ -102,7 +104,9 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Righ
     if not error_code and kind == GROUP:
         async with _broker(connection, found.host, found.port) as coordinator:
             answer = await coordinator.send(GroupsRequest([right.name]))
-        (error_code, *_, operations), *_ = answer.groups
+        (error_code, _, state, _, _, members, operations), *_ = answer.groups
+        if not error_code:
+            seen.groups[right.name] = group_of(connection, state, members)
     if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
         seen.refused.append(right)
     elif error_code:

@@ -13,13 +13,14 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 
 from credit_contracts.topics import TOPICS
 from credit_service.application import ports
-from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, TopicFacts, Unreachable
+from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, MemberFacts, TopicFacts, Unreachable
 from credit_service.application.ports import Positions
 from credit_service.kafka.access import hold, look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
 from credit_service.kafka.refusal import REFUSALS, told
 from credit_service.kafka.rights import named, rights
+from credit_service.kafka.strangers import group_of
 from credit_service.kafka.topic_ids import topic_ids
 
 ALLOW = "see the login (CREDITS_KAFKA_SASL_…), and what it needs: `credits topics acls --for doctor`"
@@ -63,13 +64,14 @@ class KafkaExamination:
             refused = (await look(self._connection, rights(self._connection, "serve"))).refused
         return named(refused) if refused else None
 
-    async def members(self) -> int:
+    async def members(self) -> list[MemberFacts]:
         """See `application.doctor_facts.KafkaFacts`."""
         async with self._admin() as admin:
             coordinator = await self._coordinator(admin)
             (answer,) = await admin.describe_consumer_groups([self._connection.group_id], coordinator)
-        # Error, name, state, two protocols, then the members.
-        return sum(len(group[5]) for group in answer.groups)
+        ((_, _, state, _, _, members, *_),) = answer.groups
+        found = group_of(self._connection, state, members).members
+        return [MemberFacts(one.client_id, one.host, len(one.partitions), one.is_ours) for one in found]
 
     async def topic_ids(self) -> Mapping[str, UUID]:
         """See `application.doctor_facts.KafkaFacts`."""

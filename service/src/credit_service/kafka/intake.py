@@ -105,7 +105,7 @@ class Intake:
         """See `application.sights.IntakeSight`."""
         oldest_ms = {p: at for lane in self._lanes for p, at in lane.oldest_ms().items()}
         if self._member.is_in:
-            await self._lag.measure(self._member.consumer, oldest_ms)
+            await self._lag.measure(self._member.consumer, oldest_ms, self._member.held_by_strangers())
 
     def lag(self) -> dict[str, Lag] | None:
         """How far each topic, as the contracts know it, is behind, where that is known."""

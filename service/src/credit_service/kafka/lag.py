@@ -77,14 +77,21 @@ class LagMeter:
         """Whether messages of these that can be read waited when it was last measured."""
         return any((lag := self._lags.get(partition)) is not None and lag.messages for partition in partitions)
 
-    async def measure(self, consumer: HandOverConsumer, oldest_ms: Mapping[ports.TopicPartition, int]) -> None:
+    async def measure(
+        self,
+        consumer: HandOverConsumer,
+        oldest_ms: Mapping[ports.TopicPartition, int],
+        of_others: Set[TopicPartition] = frozenset(),
+    ) -> None:
         """One measurement; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
+
+        Besides the member's own partitions, those `of_others` are measured, which nobody else does.
 
         If Kafka does not answer, what was measured last stands until it is too old. A partition of which it does not
         tell the end, for want of a leader, is left out.
         """
         try:
-            assigned = consumer.assignment()
+            assigned = consumer.assignment() | of_others
             ends = await _ends(consumer, assigned) if assigned else {}
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 self._following = await self._find_following(consumer, ends)

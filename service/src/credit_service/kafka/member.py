@@ -444,6 +444,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self.consumer.pause(*mine)
             self.note_out_of_range(mine)
 
+    def held_by_strangers(self) -> set[TopicPartition]:
+        """What nobody of this service has, if it is this member that counts what waits there."""
+        # No public call tells by which id the coordinator knows the member.
+        member_id = self.consumer._coordinator.member_id if self.consumer._coordinator is not None else ""
+        known = {
+            TopicPartition(topic, number)
+            for topic in self._connection.incoming_topics
+            for number in self.consumer.partitions_for_topic(topic) or ()
+        }
+        return self._access.strangers.counted_by(member_id, known - self.consumer.assignment())
+
     # --- what cannot be read
 
     def note_unreadable(self, partition: TopicPartition, fault: Fault) -> None:

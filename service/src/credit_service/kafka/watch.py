@@ -11,6 +11,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, not_allowed
 from credit_service.kafka.rights import Right, publishing, reading
 from credit_service.kafka.status import Status
+from credit_service.kafka.strangers import Strangers
 from credit_service.kafka.topic_ids import topic_ids
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class AccessWatch:
         self.is_answered = True
         self.is_coordinated = False
         self.topic_ids: dict[str, UUID] = {}
+        self.strangers = Strangers(status)
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
@@ -70,6 +72,7 @@ class AccessWatch:
             return
         else:
             self.topic_ids.update(seen.topic_ids)
+            self.strangers.look(seen.groups.get(self._connection.group_id))
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = _overlap(seen.refused, self._publishing)
             self.is_coordinated = self._connection.group_id not in seen.uncoordinated

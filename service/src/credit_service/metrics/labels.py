@@ -18,5 +18,5 @@ OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "dupl
 REASONS: Final = (*UNREADABLE_REASONS, *REFUSALS, *REASONS_OF_FAULTS)
 STEP: Final = STEPS
 POOLS: Final = ("ledger", "reads", "probe", "watch")
-DEGRADED: Final = ("compacted", "held", "pinned", "topics")
+DEGRADED: Final = ("compacted", "group", "held", "pinned", "topics")
 POOL_STATES: Final = ("idle", "used")
