@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts import PlanChanged, ProspectGenerated
-from credit_contracts.topics import TOPICS
+from credit_contracts.topics import INCOMING_TOPICS, TOPICS
 from credit_service import bounds
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
-    "settings tokens database durability schema clock kafka topics topic-settings replication access members lag "
-    "offsets held paused gaps outbox set-aside claim parked timers dead-letters refund-requests operations"
+    "settings tokens database durability schema clock kafka topics topic-settings replication access members "
+    "transactions lag offsets held paused gaps outbox set-aside claim parked timers dead-letters refund-requests "
+    "operations"
 ).split()
 
 
@@ -70,8 +71,9 @@ def played(filled: Deployment, stack: Addresses, tmp_path: Path) -> Iterator[Dep
 async def member_of(deployment: Deployment) -> AsyncIterator[Any]:
     """Stands in for a service, and leaves everything as it is."""
     member = AIOKafkaConsumer(
-        deployment.topic("plan-changed"),
+        *(deployment.topic(name) for name in INCOMING_TOPICS),
         bootstrap_servers=deployment.kafka,
+        client_id=deployment.group,
         group_id=deployment.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -436,8 +438,18 @@ async def test_kafka_is_away(played: Deployment) -> None:
     examined = await doctor(played, kafka_bootstrap_servers="127.0.0.1:1")
     assert (examined.exit_code, examined.unwell) == (1, {"kafka": "wrong"})
     assert examined.told("kafka").startswith("no answer: ")
-    of_kafka = {"topics", "topic-settings", "replication", "access", "members", "lag", "offsets", "held"}
-    assert set(NAMES) - set(examined.checks) == of_kafka
+    of_kafka = {
+        "topics",
+        "topic-settings",
+        "replication",
+        "access",
+        "members",
+        "transactions",
+        "lag",
+        "offsets",
+        "held",
+    }
+    assert set(NAMES) - set(examined.checks) == set(of_kafka)
 
 
 async def test_the_database_is_away(well: Deployment) -> None:
@@ -445,7 +457,7 @@ async def test_the_database_is_away(well: Deployment) -> None:
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong"})
     assert (
         list(examined.checks)
-        == "settings tokens database kafka topics topic-settings replication access members".split()
+        == "settings tokens database kafka topics topic-settings replication access members transactions".split()
     )
     assert "hunter2" not in json.dumps(examined.checks)
 

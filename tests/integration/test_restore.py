@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from credit_contracts import InOrder, Place, Repeat, SequenceGuard, Verdict, decode_outgoing
 from credit_contracts.envelope import Event
@@ -26,7 +25,7 @@ from support.patience import patience
 from support.promises import violations
 from support.service import Deployment
 from support.small_bounds import as_faults
-from support.topics import delete_records, make_topic, remove_topics
+from support.topics import delete_records
 from support.traffic import Sent, event, random_traffic
 from support.wait import eventually
 
@@ -225,31 +224,3 @@ async def test_offsets_put_back_under_a_running_service_are_where_it_reads_again
     assert len(after.decisions) == len(before.decisions) + 5
     assert service.logged("stored offsets moved, reading again from there")
     assert await service.terminate() == 0
-
-
-async def test_a_topic_made_anew_is_read_from_its_beginning(deployment: Deployment) -> None:
-    await deployment.make_topics()
-    name = deployment.topic("prospect-generated")
-    async with deployment.upstream() as upstream:
-        await upstream.send([plan("a"), *charges("a", 20)])
-    service = await deployment.start()
-    await deployment.oracle().check()
-    assert await service.terminate() == 0
-    await remove_topics(deployment.kafka, [name])
-    await make_topic(deployment.kafka, name)
-    async with deployment.upstream() as upstream:
-        sent = await upstream.send(charges("a", 5, begin=20))
-    assert [at.offset for at in sent] == [0, 1, 2, 3, 4]
-    await eventually(lambda: _ends_at(deployment.kafka, TopicPartition(name, sent[0].partition), 5))
-    service = await (await deployment.start()).ready()
-    observed = await deployment.oracle().settled()
-    (gap,) = observed.gaps
-    assert (gap["expected_offset"], gap["resumed_offset"], gap["log_end_offset"]) == (20, 0, 5)
-    assert {d["id"] for d in observed.decisions} >= {s.event.id for s in sent}
-    assert len(service.logged("offsets are gone, messages may be missing")) == 1
-    assert await service.terminate() == 0
-
-
-async def _ends_at(kafka: str, partition: TopicPartition, offset: int) -> bool:
-    async with AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed") as consumer:
-        return bool((await consumer.end_offsets([partition]))[partition] == offset)

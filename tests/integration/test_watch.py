@@ -12,13 +12,16 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
+from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.outbox import LEADER_LOCK
 from support.clock import Clock
+from support.foreign.batches import NO_TIMESTAMP, RawRecord, batch_of
+from support.foreign.wire import append
 from support.patience import patience
+from support.scraped import scraped
 from support.service import Deployment, ServiceProcess
 from support.tokens import ALL, BEARER
 from support.topics import expire_members
@@ -26,7 +29,7 @@ from support.traffic import Upstream, event
 from support.wait import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
 STUCK_SECONDS = 20
 STUCK_SECONDS_LEAST = 10
@@ -41,28 +44,6 @@ PLAN = event(PlanChanged(account_id="a", plan_id="p", monthly_credits=50), AT)
 
 async def generate(upstream: Upstream, *prospects: str) -> None:
     await upstream.send([event(ProspectGenerated(account_id="a", prospect_id=p), AT) for p in prospects])
-
-
-class Seen:
-    """What a scrape had, by name and labels."""
-
-    def __init__(self, text: str) -> None:
-        self._samples = {
-            (s.name, *sorted(s.labels.items())): s.value
-            for family in text_string_to_metric_families(text)
-            for s in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self._samples.get((f"credits_{name}", *sorted(labels.items())))
-
-    def values(self, name: str) -> Iterable[float]:
-        return [value for key, value in self._samples.items() if key[0] == f"credits_{name}"]
-
-
-async def scraped(service: ServiceProcess) -> Seen:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(10)) as client:
-        return Seen((await client.get("/metrics")).text)
 
 
 async def shows(service: ServiceProcess, name: str, wanted: float | None, **labels: str) -> bool:
@@ -137,6 +118,28 @@ async def test_what_is_wrong_is_said_until_it_is_mended_and_the_service_lives_on
     await eventually(lambda: shows(service, "charges_total", 5))
     await eventually(lambda: shows_more(service, "batch_retries_total", 0))
     await eventually(lambda: shows(service, "assigned_partitions", 27))
+    assert await service.terminate() == 0
+
+
+async def test_a_message_without_a_timestamp_is_as_old_as_the_time_since_it_was_missed(deployment: Deployment) -> None:
+    """Some clients send none, and Kafka keeps it so."""
+    await deployment.make_topics(partitions=1)
+    service = await (await deployment.start(faults=LOOKS_OFTEN)).ready()
+    record = encode(event(ProspectGenerated(account_id="a", prospect_id="p"), AT))
+    raw = RawRecord(record.value, record.key, [(name.encode(), value) for name, value in record.headers])
+    batch = batch_of([raw], timestamp_ms=NO_TIMESTAMP)
+    blocker = await asyncpg.connect(deployment.database_url)
+    async with deployment.upstream() as upstream:
+        await upstream.send([PLAN])
+        await deployment.oracle().drained()
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM credits.accounts FOR UPDATE")
+        await append(deployment.kafka, deployment.topic(TOPIC), 0, batch)
+        await eventually(lambda: shows(service, "lag_messages", 1, topic=TOPIC))
+        await eventually(lambda: shows_more(service, "lag_seconds", 0, topic=TOPIC))
+        assert ((await scraped(service)).value("lag_seconds", topic=TOPIC) or 0) < patience(60)
+    await blocker.close()
+    await eventually(lambda: has_no_lag(service))
     assert await service.terminate() == 0
 
 

@@ -31,14 +31,25 @@ def send(kafka: str, codec: str, records: Iterable[Sent]) -> None:
 
 
 @contextmanager
-def open_transaction(kafka: str, name: str, records: Iterable[Sent]) -> Iterator[None]:
-    """A transaction with these that stays open while the context is, and is aborted then."""
+def open_transaction(kafka: str, name: str, records: Iterable[Sent], *, commits: bool = False) -> Iterator[None]:
+    """A transaction with these that stays open while the context is, and is aborted then, or committed."""
     producer = _transactional(kafka, name)
     producer.begin_transaction()
     _produce(producer, records)
     producer.flush(_SECONDS_MAX)
     yield
-    producer.abort_transaction(_SECONDS_MAX)
+    if commits:
+        producer.commit_transaction(_SECONDS_MAX)
+    else:
+        producer.abort_transaction(_SECONDS_MAX)
+
+
+def leave_open(kafka: str, name: str, records: Iterable[Sent], timeout_ms: int) -> None:
+    """A transaction with these whose producer goes away; the broker aborts it some time after `timeout_ms`."""
+    producer = _transactional(kafka, name, timeout_ms)
+    producer.begin_transaction()
+    _produce(producer, records)
+    assert producer.flush(_SECONDS_MAX) == 0
 
 
 def abort_transactions(kafka: str, name: str, record: Sent, times: int) -> None:
@@ -80,8 +91,8 @@ def _produce(producer: Producer, records: Iterable[Sent]) -> None:
         producer.produce(topic, value, key, partition, headers=[*headers])
 
 
-def _transactional(kafka: str, name: str) -> Producer:
-    producer = _producer(kafka, {"transactional.id": name, "linger.ms": 0, "transaction.timeout.ms": 600_000})
+def _transactional(kafka: str, name: str, timeout_ms: int = 600_000) -> Producer:
+    producer = _producer(kafka, {"transactional.id": name, "linger.ms": 0, "transaction.timeout.ms": timeout_ms})
     producer.init_transactions(_SECONDS_MAX)
     return producer
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import pytest
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.kafka.access import NOT_TOLD, Seen, _topics, look
 from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.protocol import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.refusal import BrokerUnavailable, Refused
 from credit_service.kafka.relay import Relay
 from credit_service.kafka.rights import on_topics
@@ -70,6 +73,29 @@ async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:
 
     seen = await _topics(Broker(), on_topics(["led", "half"], "describe"))
     assert (seen.partitions, seen.leaderless, seen.refused) == ({"led": 1, "half": 2}, ["half"], [])
+
+
+async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
+    known = UUID(int=7)
+
+    class Broker:
+        """Answers as one since Kafka 2.8, by what it is asked in."""
+
+        async def send(self, request: TopicsRequest) -> SimpleNamespace:
+            sent = request.prepare({TopicsRequest.API_KEY: (0, 13)})
+            assert BytesIO(sent.encode()).read(1)
+            rows: list[tuple[Any, ...]] = [
+                (0, "there", known, False, [(0, 0, 1, 5, [1], [1], [], {})], NOT_TOLD, {}),
+                (0, "hidden", NO_ID, False, [], NOT_TOLD, {}),
+                (3, "gone", NO_ID, False, [], NOT_TOLD, {}),
+            ]
+            encoded = TopicsWithIdsResponse(0, [], "cluster", 1, rows, NOT_TOLD, {}).encode()
+            return cast("SimpleNamespace", TopicsWithIdsResponse.decode(encoded))
+
+    seen = await _topics(Broker(), on_topics(["there", "hidden", "gone"], "describe"))
+    assert (seen.topic_ids, seen.partitions) == ({"there": known}, {"there": 1, "hidden": 0})
+    # One before it is asked without, as by the stand-in above.
+    assert TopicsRequest(["there"]).prepare({TopicsRequest.API_KEY: (0, 9)}).API_VERSION == 8
 
 
 async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

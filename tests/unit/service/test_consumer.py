@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from credit_service.kafka import consumer as consumer_module
 from credit_service.kafka.batches import BatchRecord
 from credit_service.kafka.consumer import HandOverConsumer, PortionConsumer
 from credit_service.kafka.fetcher import Fault, OutOfRange, Portion
+from credit_service.kafka.pinned import Ends
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -149,3 +151,28 @@ async def test_a_consumer_that_was_stopped_says_so(polls: Polls, consumer: HandO
     polls.bring = [ConsumerStoppedError()]
     with pytest.raises(ConsumerStoppedError):
         await consumer.getmany()
+
+
+@pytest.mark.parametrize(
+    ("position", "is_read", "is_read_of_what_is_committed"),
+    [pytest.param(7, True, True, id="past marks"), (5, False, True), (4, False, False)],
+)
+async def test_while_a_transaction_is_open_its_partition_is_read_to_its_end_only_for_who_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+    consumer: HandOverConsumer,
+    position: int,
+    is_read: bool,
+    is_read_of_what_is_committed: bool,
+) -> None:
+    async def position_of(*_: Any) -> int:
+        return position
+
+    monkeypatch.setattr(AIOKafkaConsumer, "assignment", lambda _: {A})
+    monkeypatch.setattr(AIOKafkaConsumer, "last_poll_timestamp", lambda *_: int(time.time() * 1000))
+    monkeypatch.setattr(AIOKafkaConsumer, "last_stable_offset", lambda *_: 5)
+    monkeypatch.setattr(AIOKafkaConsumer, "highwater", lambda *_: 7)
+    monkeypatch.setattr(AIOKafkaConsumer, "position", position_of)
+    assert consumer.ends(A) == Ends(5, 7)
+    assert consumer.ends(B) is None
+    assert await consumer.is_read_to_its_end(A, 5) is is_read
+    assert await consumer.is_read_to_its_end(A, 5, waits_for_transactions=False) is is_read_of_what_is_committed

@@ -12,6 +12,7 @@ from credit_service.application.doctor_facts import (
     Bounds,
     ClusterFacts,
     Gap,
+    MemberFacts,
     OpenOperation,
     Parked,
     ServerFacts,
@@ -96,13 +97,45 @@ def test_replication(found: ClusterFacts, state: str, told: str) -> None:
     ],
 )
 def test_lag(stored: dict[tuple[str, int], int], waiting: int, state: str) -> None:
-    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000)}, [])
+    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000, 10_000)}, [])
     assert check.state == state
     assert check.told == f"waiting to be decided: {f't {waiting:,}' if waiting else 'nothing'}"
 
 
 def test_lag_is_only_of_what_is_there() -> None:
-    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100)}, []).told == "waiting to be decided: t 10"
+    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100, 100)}, []).told == "waiting to be decided: t 10"
+
+
+OURS = MemberFacts("g", "h1", 3, is_ours=True)
+OTHER = MemberFacts("x", "h2", 3, is_ours=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "told"),
+    [
+        ([], "wrong", "group g has no members: no service runs"),
+        ([OURS, OURS], "ok", "2 in group g"),
+        ([OURS, OTHER._replace(partitions=0)], "ok", "1 in group g"),
+        ([OURS, OTHER], "wrong", "strangers in group g hold partitions: client id x on h2 has 3"),
+        ([OTHER], "wrong", "strangers in group g hold partitions: client id x on h2 has 3"),
+    ],
+)
+def test_members(found: list[MemberFacts], state: str, told: str) -> None:
+    check = checks.members(found, "g")
+    assert (check.state, check.told) == (state, told)
+
+
+def test_offsets_of_topics_that_are_gone_are_named() -> None:
+    check = checks.offsets({("t", 0): 7}, {("t", 0): Bounds(5, 10, 10)}, {}, [("t", 0)])
+    assert (check.state, check.told) == ("wrong", "topics were made anew since they were read: t/0 at 7")
+
+
+def test_transactions_that_stay_open_are_named_with_what_lies_behind_them() -> None:
+    assert checks.transactions({}, 10).state == "ok"
+    pinned = {("t", 1): Bounds(0, 7, 2_007), ("t", 0): Bounds(5, 10, 11)}
+    check = checks.transactions(pinned, 10)
+    assert check.state == "wrong"
+    assert check.told.startswith("open for 10 s or longer: t/0 from offset 10 on, 1 messages, t/1 from offset 7 on, ")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +143,12 @@ def test_lag_is_only_of_what_is_there() -> None:
     [(5, 5, "ok"), (10, 9, "ok"), (4, 4, "wrong"), (11, 0, "wrong"), (6, 7, "warning")],
 )
 def test_offsets(at: int, committed: int, state: str) -> None:
-    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10)}, {("t", 0): committed})
+    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10, 10)}, {("t", 0): committed})
     assert check.state == state
 
 
 def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
-    assert checks.offsets({}, {("t", 0): Bounds(5, 10)}, {}).state == "ok"
+    assert checks.offsets({}, {("t", 0): Bounds(5, 10, 10)}, {}).state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -139,13 +172,11 @@ def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
         (checks.refund_requests(Backlog(5, 10**7)), "ok"),
         (checks.paused([]), "ok"),
         (checks.paused([("email-bounced", "why")]), "wrong"),
-        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS)]), "ok"),
-        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS - 1)]), "warning"),
+        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS, is_made_anew=False)]), "ok"),
+        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS - 1, is_made_anew=False)]), "warning"),
         (checks.operations([OpenOperation(1, "replay", "lee", 3_599)]), "ok"),
         (checks.operations([OpenOperation(1, "replay", "lee", 3_600)]), "warning"),
         (checks.operations([OpenOperation(1, "replay", "lee", checks.RECENT_SECONDS)]), "ok"),
-        (checks.members(0, "g"), "wrong"),
-        (checks.members(1, "g"), "ok"),
     ],
     ids=lambda value: f"{value.name}: {value.told}" if isinstance(value, checks.Check) else value,
 )

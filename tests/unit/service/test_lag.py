@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.kafka.lag import Lag, LagMeter
+from credit_service.kafka.pinned import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +63,8 @@ class Measured:
         self.kafka = Kafka()
         self.positions: Positions = {}
         self.received: Positions = {}
-        self.meter = LagMeter(cast("Any", self.kafka), self.positions, self.received)
+        self.hidden: dict[Any, Hidden] = {}
+        self.meter = LagMeter(cast("Any", self.kafka), self.positions, self.received, lambda at: self.hidden.get(at))
 
     async def lag(self, oldest_ms: dict[Any, int] | None = None) -> Lag | None:
         await self.meter.measure(cast("Any", self.kafka), oldest_ms or {})
@@ -98,6 +100,16 @@ async def test_what_waits_is_as_old_as_its_oldest_message(measured: Measured) ->
     assert not measured.meter.is_behind([THERE])
 
 
+async def test_what_nobody_can_read_is_part_of_the_lag_and_nothing_that_could_be_decided(measured: Measured) -> None:
+    measured.positions[HERE] = 100
+    measured.hidden[HERE] = Hidden(21, 12)
+    assert await measured.lag() == Lag(21, 12)
+    assert not measured.meter.is_behind([HERE])
+    measured.positions[HERE] = 90
+    assert await measured.lag({HERE: int(NOW - 30) * 1000}) == Lag(31, 30)
+    assert measured.meter.is_behind([HERE])
+
+
 async def test_what_has_not_arrived_is_as_old_as_the_time_since_it_was_missed(
     measured: Measured, clock: list[float]
 ) -> None:
@@ -105,6 +117,8 @@ async def test_what_has_not_arrived_is_as_old_as_the_time_since_it_was_missed(
     assert await measured.lag() == Lag(10, 0)
     clock[0] += 7
     assert await measured.lag() == Lag(10, 7)
+    # Nor has a message told it that was sent without a timestamp.
+    assert await measured.lag({HERE: -1}) == Lag(10, 7)
     measured.positions[HERE] = 95
     assert await measured.lag() == Lag(5, 0)
 

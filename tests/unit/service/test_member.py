@@ -19,6 +19,7 @@ from support.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+    from uuid import UUID
 
     from credit_service.application.ports import Positions
 
@@ -81,7 +82,10 @@ class Surroundings:
     async def paused_topics(self) -> set[str]:
         return set()
 
-    async def opening_positions(self, _: Any, __: Any, partitions: Collection[Any]) -> Positions:
+    async def ask_for_topic_ids(self) -> dict[str, UUID]:
+        return {}
+
+    async def opening_positions(self, _: Any, __: Any, partitions: Collection[Any], ___: Any) -> Positions:
         self.tries += 1
         if self.ledger_is_away:
             raise LedgerUnavailable("gone")

@@ -32,16 +32,20 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is compared of one partition: offsets from `first` up to but without `end`; before it, `eaten` are gone."""
+    """What is compared of one partition: offsets from `first` up to but without `end`; before it, `eaten` are gone.
+
+    What was decided up to `anew_at` lay in a topic that was there before, under the same name.
+    """
 
     partition: TopicPartition
     first: int
     end: int
     eaten: int = 0
+    anew_at: datetime | None = None
 
-    def holds(self, offset: int) -> bool:
-        """Whether the offset lies in it."""
-        return self.first <= offset < self.end
+    def holds(self, offset: int, decided_at: datetime) -> bool:
+        """Whether the offset lies in it, of a message that was decided then."""
+        return self.first <= offset < self.end and (self.anew_at is None or decided_at > self.anew_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,9 @@ class Audit(Protocol):
 
     async def dropped_events(self) -> dict[str, str]:
         """The ids of events that people have dropped from the outbox, with who, when and why, in a sentence."""
+
+    async def made_anew(self) -> Mapping[TopicPartition, datetime]:
+        """When partitions were last found to be of a topic that was made anew."""
 
     async def repaired_events(self) -> set[str]:
         """The ids of events that a repair has published: they may stand behind later ones."""

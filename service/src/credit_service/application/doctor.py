@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 CHECK_SECONDS_MAX = 20.0
 """So long one look may take; a server that is away is one line, and the rest goes on."""
+TRANSACTION_SECONDS = 10.0
+"""So long a transaction may be open; services say so after the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Doctor:
             yield checks.replication(cluster)
             yield await _asked("access", self._access)
             yield await _asked("members", self._members)
+            yield await _asked("transactions", lambda: self._transactions(cluster))
         if has_schema and not isinstance(cluster, Check):
             for check in await self._reading(cluster):
                 yield check
@@ -94,15 +97,28 @@ class Doctor:
     async def _members(self) -> Check:
         return checks.members(await self._kafka.members(), self._deployment.group_id)
 
-    async def _reading(self, cluster: ClusterFacts) -> list[Check]:
-        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
-        partitions: list[TopicPartition] = [
+    def _incoming(self, cluster: ClusterFacts) -> "list[TopicPartition]":
+        return [
             (name, number)
             for name, contract in self._deployment.topics.items()
             if contract.direction == "in" and name in cluster.topics
             for number in range(cluster.topics[name].partitions)
         ]
 
+    async def _transactions(self, cluster: ClusterFacts) -> Check:
+        """One that is open is looked at once more after a while: those of producers that are well have ended then."""
+        before = await self._kafka.bounds(self._incoming(cluster))
+        before = {partition: bounds for partition, bounds in before.items() if bounds.written > bounds.end}
+        if not before:
+            return checks.transactions({}, TRANSACTION_SECONDS)
+        await asyncio.sleep(TRANSACTION_SECONDS)
+        after = await self._kafka.bounds(list(before))
+        pinned = {p: b for p, b in after.items() if b.written > b.end == before[p].end}
+        return checks.transactions(pinned, TRANSACTION_SECONDS)
+
+    async def _reading(self, cluster: ClusterFacts) -> list[Check]:
+        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
+        partitions = self._incoming(cluster)
         deployment = self._deployment
 
         async def look() -> list[Check]:
@@ -111,14 +127,20 @@ class Doctor:
             stored = await self._database.stored(partitions)
             committed = await self._kafka.committed()
             bounds = await self._kafka.bounds(partitions)
+            now = await self._kafka.topic_ids()
+            known = await self._database.topic_ids(partitions)
+            gone = {partition for partition, known_id in known.items() if now.get(partition[0], known_id) != known_id}
             waits = {
                 at: offset
                 for at, offset in stored.items()
                 if at in bounds and bounds[at].first <= offset < bounds[at].end and at[0] not in paused
             }
-            unread = await self._kafka.unreadable(waits) if waits else {}
-            found = [checks.lag(stored, bounds, paused), checks.offsets(stored, bounds, committed)]
-            return [*found, checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()})]
+            unread = await self._kafka.unreadable({at: offset for at, offset in waits.items() if at not in gone})
+            return [
+                checks.lag(stored, bounds, paused),
+                checks.offsets(stored, bounds, committed, gone),
+                checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()}),
+            ]
 
         found = await _asked("offsets", look)
         return [found] if isinstance(found, Check) else found

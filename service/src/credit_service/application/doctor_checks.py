@@ -13,6 +13,7 @@ from credit_service.application.doctor_facts import (
     Bounds,
     ClusterFacts,
     Gap,
+    MemberFacts,
     OpenOperation,
     Parked,
     ServerFacts,
@@ -198,8 +199,13 @@ def replication(cluster: ClusterFacts) -> Check:
     return ok("replication", f"{fewest} cop{'y' if fewest == 1 else 'ies'} of each partition on {brokers}")
 
 
-def members(count: int, group: str) -> Check:
-    """Whether anybody decides anything."""
+def members(found: Sequence[MemberFacts], group: str) -> Check:
+    """Whether anybody decides anything, and nobody else holds partitions."""
+    count = sum(member.is_ours for member in found)
+    if strangers := [member for member in found if not member.is_ours and member.partitions]:
+        told = _some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
+        to_do = "end them, or give them a group of their own: nobody decides what lies in those partitions"
+        return Check("members", "wrong", f"strangers in group {group} hold partitions: {told}", to_do)
     if not count:
         return Check("members", "wrong", f"group {group} has no members: no service runs", "start `credits serve`")
     return ok("members", f"{count} in group {group}")
@@ -220,12 +226,32 @@ def lag(
     return Check("lag", "warning", f"waiting to be decided: {told}", to_do)
 
 
+def transactions(pinned: Mapping[TopicPartition, Bounds], seconds: float) -> Check:
+    """Whether a transaction of some producer holds back what lies behind it; `pinned` have not moved for `seconds`."""
+    if not pinned:
+        return ok("transactions", "none stays open")
+    told = [
+        f"{topic}/{number} from offset {bounds.end} on, {bounds.written - bounds.end:,} messages"
+        for (topic, number), bounds in sorted(pinned.items())
+    ]
+    to_do = (
+        "have its producer end it; whose it is: `kafka-transactions.sh describe-producers --topic TOPIC --partition"
+        " NUMBER`; if it hangs: `kafka-transactions.sh abort --topic TOPIC --partition NUMBER --start-offset OFFSET`"
+    )
+    return Check("transactions", "wrong", f"open for {seconds:.0f} s or longer: {_some(told)}", to_do)
+
+
 def offsets(
     stored: Mapping[TopicPartition, int],
     bounds: Mapping[TopicPartition, Bounds],
     committed: Mapping[TopicPartition, int],
+    of_topics_gone: Collection[TopicPartition] = (),
 ) -> Check:
-    """Whether what comes next of each partition is still there, or there yet."""
+    """Whether what comes next of each partition is still there, or there yet, and in the same topic."""
+    if of_topics_gone:
+        told = _some([f"{topic}/{number} at {stored.get((topic, number))}" for topic, number in sorted(of_topics_gone)])
+        to_do = "nothing, if a service runs: it reads them from their beginnings and records gaps; else start one"
+        return Check("offsets", "wrong", f"topics were made anew since they were read: {told}", to_do)
     eaten, beyond, ahead = [], [], []
     for partition, bound in sorted(bounds.items()):
         name, at = f"{partition[0]}/{partition[1]}", stored.get(partition)
@@ -352,7 +378,8 @@ def gaps(found: Sequence[Gap]) -> Check:
     if not recent:
         return ok("gaps", f"none in the last {RECENT_SECONDS / 86_400:.0f} days")
     told = [
-        f"{g.topic}/{g.partition} from {g.expected_offset} to {g.resumed_offset}, {_age(g.age_seconds)} ago"
+        f"{g.topic}/{g.partition} from {g.expected_offset} to {g.resumed_offset}"
+        f"{' of one made anew' if g.is_made_anew else ''}, {_age(g.age_seconds)} ago"
         for g in recent
     ]
     return Check("gaps", "warning", _some(told), "see `credits reconcile` for what was missed")

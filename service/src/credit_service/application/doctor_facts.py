@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from credit_service.application.ports import Positions, TopicPartition
 
@@ -73,13 +74,26 @@ class Unread(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Offsets of a partition that could not be read any more, recorded so many seconds ago."""
+    """Offsets of a partition that could not be read any more, recorded so many seconds ago.
+
+    `is_made_anew`: the first was one of a topic that was there before, under the same name.
+    """
 
     topic: str
     partition: int
     expected_offset: int
     resumed_offset: int
     age_seconds: float
+    is_made_anew: bool
+
+
+class MemberFacts(NamedTuple):
+    """A member of the service's group, with how many partitions of the incoming topics it holds."""
+
+    client_id: str
+    host: str
+    partitions: int
+    is_ours: bool
 
 
 class OpenOperation(NamedTuple):
@@ -111,10 +125,14 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where the log of a partition begins and ends."""
+    """Where the log of a partition begins, and ends for those who read what is committed.
+
+    `written` is where it ends with what open transactions have written.
+    """
 
     first: int
     end: int
+    written: int
 
 
 class DatabaseFacts(Protocol):
@@ -131,6 +149,9 @@ class DatabaseFacts(Protocol):
 
     async def stored(self, partitions: Collection[TopicPartition]) -> Positions:
         """The stored offsets."""
+
+    async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
 
     async def outbox(self) -> Backlog:
         """What waits to be published."""
@@ -172,8 +193,11 @@ class KafkaFacts(Protocol):
     async def missed_by_service(self) -> str | None:
         """What a service with this login would not be allowed, or None."""
 
-    async def members(self) -> int:
-        """How many members the service's group has."""
+    async def members(self) -> Sequence[MemberFacts]:
+        """The members of the service's group."""
+
+    async def topic_ids(self) -> Mapping[str, UUID]:
+        """The ids of the incoming topics; none of a broker that knows none."""
 
     async def unreadable(self, positions: Positions) -> Mapping[TopicPartition, Unread]:
         """Of these partitions, at these offsets: where one cannot be read, and why."""
@@ -182,4 +206,4 @@ class KafkaFacts(Protocol):
         """What the group has committed to Kafka."""
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Where the logs begin and end, for those who read what is committed."""
+        """Where the logs begin and end."""

@@ -1,6 +1,7 @@
 """The incoming topics held against the decisions: each message decided, or for a reason not, as it lies there."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.audit import Span
@@ -27,7 +28,7 @@ def decided_from(history: History, spans: Sequence[Span]) -> Fingerprint:
     for decision in history.decisions.values():
         if decision.place is not None:
             span = by_topic.get(decision.place[:2])
-            if span is not None and span.holds(decision.place.offset):
+            if span is not None and span.holds(decision.place.offset, decision.decided_at):
                 decided.add(hash_of_message(decision.place, decision.key, decision.content))
     return decided
 
@@ -38,14 +39,16 @@ def places_of(history: History, spans: Sequence[Span]) -> dict[Place, str]:
     return {
         d.place: f"{d.source} {d.id}"
         for d in history.decisions.values()
-        if d.place is not None and (span := by_topic.get(d.place[:2])) is not None and span.holds(d.place.offset)
+        if d.place is not None
+        and (span := by_topic.get(d.place[:2])) is not None
+        and span.holds(d.place.offset, d.decided_at)
     }
 
 
-def places_elsewhere(history: History, number: int) -> dict[Place, str]:
-    """The messages that decisions were made from although they lay in a partition of another number."""
+def places_elsewhere(history: History, number: int) -> dict[Place, tuple[datetime, str]]:
+    """The messages that decisions were made from although they lay in a partition of another number; since when."""
     return {
-        d.place: f"{d.source} {d.id}"
+        d.place: (d.decided_at, f"{d.source} {d.id}")
         for d in history.decisions.values()
         if d.place is not None and d.place.partition != number
     }

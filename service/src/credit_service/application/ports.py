@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 from credit_service.application.kept import Headers
 from credit_service.application.record import Record
@@ -137,6 +138,17 @@ class OffsetStore(Protocol):
 
     async def skipped(self, topics: Collection[str]) -> Skipped:
         """What is recorded as skipped of these topics."""
+
+    async def topic_ids(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
+
+    async def adopt(self, topic_ids: Mapping[TopicPartition, UUID]) -> None:
+        """Stores them for partitions of which they were not known."""
+
+    async def begin_anew(
+        self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
+    ) -> None:
+        """Goes on at `resumed` of a topic that was made anew, and records where reading was in the old one."""
 
     async def paused_topics(self) -> set[str]:
         """The topics that all members leave alone until an operator lets them go on."""

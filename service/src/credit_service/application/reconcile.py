@@ -7,7 +7,7 @@ so that memory does not grow with the ledger; the largest account is what it tak
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -95,9 +95,10 @@ class Reconciliation:
         self._pending: Mapping[str, Pending] = {}
         self._repaired: set[str] = set()
         self._dropped: Mapping[str, str] = {}
+        self._made_anew: Mapping[TopicPartition, datetime] = {}
         self._touched: Collection[int] | None = None
         # Decisions on messages of another partition number than their account's, and those that do lie there.
-        self._elsewhere: dict[Place, tuple[str, str]] = {}
+        self._elsewhere: dict[Place, tuple[str, datetime, str]] = {}
         self._confirmed: set[Place] = set()
 
     async def run(self) -> None:
@@ -105,7 +106,8 @@ class Reconciliation:
         self._pending = await self._audit.pending()
         self._repaired = await self._audit.repaired_events()
         self._dropped = await self._audit.dropped_events()
-        spans = [span for number in range(self._topics.partitions) for span in self._topics.spans(number)]
+        self._made_anew = await self._audit.made_anew()
+        spans = [span for number in range(self._topics.partitions) for span in self._spans(number)]
         for span in spans:
             if span.eaten:
                 told = f"{span.partition[0]}/{span.partition[1]}: {span.eaten} offsets before {span.first} are gone"
@@ -118,6 +120,9 @@ class Reconciliation:
         for number in range(self._topics.partitions):
             await self._reconcile_number(number)
         self._tell_elsewhere({span.partition: span for span in spans})
+
+    def _spans(self, number: int) -> Sequence[Span]:
+        return [replace(s, anew_at=self._made_anew.get(s.partition)) for s in self._topics.spans(number)]
 
     async def _letters(self, spans: Sequence[Span]) -> None:
         async with aclosing(self._audit.waiting_letters(spans)) as letters:
@@ -133,7 +138,7 @@ class Reconciliation:
                 self._findings.add(Finding("key-shared", None, f"{source} {event_id}", told))
 
     async def _reconcile_number(self, number: int) -> None:
-        here = _Number(number, self._topics.spans(number), ())
+        here = _Number(number, self._spans(number), ())
         await self._read_incoming(here)
         standing = await self._standing(number)
         here.known = set(standing)
@@ -221,8 +226,8 @@ class Reconciliation:
             name = history.account_id
             told = here.told.get(name, Fingerprint())
             decided = messages_audit.decided_from(history, here.spans)
-            for place, named in messages_audit.places_elsewhere(history, here.number).items():
-                self._elsewhere[place] = (name, named)
+            for place, (decided_at, named) in messages_audit.places_elsewhere(history, here.number).items():
+                self._elsewhere[place] = (name, decided_at, named)
             has_lost = any(d.kind in ("decision-missing", "not-recomputed") for d in found)
             if (told.count, told.total) != (decided.count, decided.total) or has_lost:
                 # What it lost may lie in the topic, so that its differences are told once that was looked at.
@@ -298,9 +303,9 @@ class Reconciliation:
             self._tell(missing[name])
 
     def _tell_elsewhere(self, spans: Mapping[TopicPartition, Span]) -> None:
-        for place, (account_id, named) in self._elsewhere.items():
+        for place, (account_id, decided_at, named) in self._elsewhere.items():
             span = spans.get(place[:2])
-            is_within = span.holds(place.offset) if span else self._window is None
+            is_within = span.holds(place.offset, decided_at) if span else self._window is None
             if is_within and place not in self._confirmed:
                 self._findings.add(_extra(account_id, place, named))
 

@@ -192,6 +192,7 @@ async def _reconcile(
     from credit_service.domain.decide import Rules
     from credit_service.kafka.audit_topics import open_topics
     from credit_service.kafka.ranges import RangeStalled, TopicsUnknown
+    from credit_service.kafka.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
     from credit_service.postgres.audit import open_audit
     from credit_service.postgres.offsets import PostgresOffsetStore
@@ -212,6 +213,10 @@ async def _reconcile(
         offsets = PostgresOffsetStore(pool)
         stored = await offsets.load(partitions)
         skipped = await offsets.skipped(kafka.incoming_topics)
+        for gone in sorted(await of_topics_gone(kafka, offsets, partitions)):
+            # What is stored is an offset of the old one: none of the new one was decided.
+            stored.pop(gone, None)
+            findings.could_not_tell(f"{gone[0]}/{gone[1]}: the topic was made anew, and no service has read it yet")
         try:
             async with (
                 open_topics(kafka, stored, skipped, begin, until) as topics,

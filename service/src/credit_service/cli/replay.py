@@ -130,15 +130,19 @@ def _topics(kafka: "KafkaConnection", given: list[str] | None) -> list[str]:
 async def _ranges(settings: "Settings", topics: list[str], begin: "Bound", until: "Bound") -> "list[Range]":
     from credit_service.kafka.ranges import TopicsUnknown
     from credit_service.kafka.replay_source import replay_ranges
+    from credit_service.kafka.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
     from credit_service.postgres.offsets import PostgresOffsetStore
 
     kafka = kafka_of(settings)
     async with ledger(settings) as pool:
         counts = await partition_counts(kafka, topics, "read")
+        partitions = [(t, at) for t in topics for at in range(counts.get(t, 0))]
         offsets = PostgresOffsetStore(pool)
-        stored = await offsets.load([(t, at) for t in topics for at in range(counts.get(t, 0))])
+        stored = await offsets.load(partitions)
         skipped = await offsets.skipped(topics)
+        for gone in await of_topics_gone(kafka, offsets, partitions):
+            stored.pop(gone, None)
     try:
         return await replay_ranges(kafka, topics, begin, until, stored, skipped)
     except TopicsUnknown as error:

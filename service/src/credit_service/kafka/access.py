@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.protocol import GroupsRequest, TopicsRequest
+from credit_service.kafka.protocol import NO_ID, GroupsRequest, TopicsRequest
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
+from credit_service.kafka.strangers import Group, group_of
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -33,13 +35,16 @@ NOT_TOLD = -(2**31)
 class Seen:
     """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
 
-    `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well.
+    `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well. `topic_ids` are
+    those of topics that are there, where the broker knows them; `groups` are those whose coordinator answered.
     """
 
     partitions: dict[str, int] = field(default_factory=dict)
     leaderless: list[str] = field(default_factory=list)
     refused: list[Right] = field(default_factory=list)
     uncoordinated: list[str] = field(default_factory=list)
+    topic_ids: dict[str, UUID] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
 
 
 async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
@@ -70,16 +75,22 @@ async def _topics(broker: Any, needed: Collection[Right]) -> Seen:
     asked = [right for right in needed if right.kind == "topic"]
     answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in asked))))
     seen, allowed = Seen(), {}
-    for error_code, name, _, partitions, operations in answer.topics:
+    for error_code, name, *ids, _, partitions, operations in map(_without_tags, answer.topics):
         is_hidden = for_code(error_code) is TopicAuthorizationFailedError
         # Of a topic that is not there, nothing is told.
         allowed[name] = 0 if is_hidden else NOT_TOLD if error_code else operations
         if not error_code:
             seen.partitions[name] = len(partitions)
+            seen.topic_ids.update((name, topic_id) for topic_id in ids if topic_id != NO_ID)
             if any(leader == NO_LEADER for _, _, leader, *_ in partitions):
                 seen.leaderless.append(name)
     seen.refused.extend(right for right in asked if not _may(allowed.get(right.name, NOT_TOLD), right.operation))
     return seen
+
+
+def _without_tags(topic: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Fields that a later version may add stand at the end of one that has ids."""
+    return topic[:-1] if isinstance(topic[-1], dict) else topic
 
 
 def _may(operations: int, operation: Operation) -> bool:
@@ -93,7 +104,9 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Righ
     if not error_code and kind == GROUP:
         async with _broker(connection, found.host, found.port) as coordinator:
             answer = await coordinator.send(GroupsRequest([right.name]))
-        (error_code, *_, operations), *_ = answer.groups
+        (error_code, _, state, _, _, members, operations), *_ = answer.groups
+        if not error_code:
+            seen.groups[right.name] = group_of(connection, state, members)
     if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
         seen.refused.append(right)
     elif error_code:

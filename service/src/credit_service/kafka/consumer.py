@@ -12,6 +12,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartiti
 
 from credit_service import bounds
 from credit_service.kafka.fetcher import Fault, OutOfRange, PartitionFetcher, Portion
+from credit_service.kafka.pinned import Ends
 
 
 class Faults(Protocol):
@@ -138,19 +139,28 @@ class HandOverConsumer(PortionConsumer):
         """Whether all before `offset` was handed out, and nothing from there on."""
         return self._handed_out.get(partition) == offset
 
-    async def is_read_to_its_end(self, partition: TopicPartition, received: int) -> bool:
+    def ends(self, partition: TopicPartition) -> Ends | None:
+        """Where the partition ends; None while that is unknown, or was not heard of lately."""
+        if partition not in self.assignment() or not self._was_heard_of(partition):
+            return None
+        stable, written = self.last_stable_offset(partition), self.highwater(partition)
+        return None if stable is None or stable < 0 or written is None else Ends(stable, max(stable, written))
+
+    async def is_read_to_its_end(
+        self, partition: TopicPartition, received: int, *, waits_for_transactions: bool = True
+    ) -> bool:
         """Whether nothing lies in the partition beyond `received`, the offset after the last record that arrived.
 
         False while the end is unknown or was not heard of lately, and while a record is on its way: a broker that is
-        away must not look like topics that are empty. Markers of transactions do not count.
+        away must not look like topics that are empty. So it is while a transaction is open, unless these are not waited
+        for. Markers of transactions do not count.
         """
         handed_out = self._handed_out.get(partition)
-        if handed_out is None or handed_out > received or partition not in self.assignment():
+        ends = self.ends(partition)
+        if handed_out is None or handed_out > received or ends is None:
             return False
-        if not self._was_heard_of(partition):
-            return False
-        end = self.last_stable_offset(partition)
-        return end is not None and end >= 0 and bool(await self.position(partition) >= end)
+        end = ends.written if waits_for_transactions else ends.stable
+        return bool(await self.position(partition) >= end)
 
     @property
     def fetches(self) -> list[TopicPartition]:

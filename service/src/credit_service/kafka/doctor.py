@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,13 +13,23 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 
 from credit_contracts.topics import TOPICS
 from credit_service.application import ports
-from credit_service.application.doctor_facts import Bounds, ClusterFacts, Denied, TopicFacts, Unreachable, Unread
+from credit_service.application.doctor_facts import (
+    Bounds,
+    ClusterFacts,
+    Denied,
+    MemberFacts,
+    TopicFacts,
+    Unreachable,
+    Unread,
+)
 from credit_service.application.ports import Positions
 from credit_service.kafka.access import hold, look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
 from credit_service.kafka.refusal import REFUSALS, told
 from credit_service.kafka.rights import named, rights
+from credit_service.kafka.strangers import group_of
+from credit_service.kafka.topic_ids import topic_ids
 
 ALLOW = "see the login (CREDITS_KAFKA_SASL_…), and what it needs: `credits topics acls --for doctor`"
 ANSWER_SECONDS_MAX = 15
@@ -61,13 +72,19 @@ class KafkaExamination:
             refused = (await look(self._connection, rights(self._connection, "serve"))).refused
         return named(refused) if refused else None
 
-    async def members(self) -> int:
+    async def members(self) -> list[MemberFacts]:
         """See `application.doctor_facts.KafkaFacts`."""
         async with self._admin() as admin:
             coordinator = await self._coordinator(admin)
             (answer,) = await admin.describe_consumer_groups([self._connection.group_id], coordinator)
-        # Error, name, state, two protocols, then the members.
-        return sum(len(group[5]) for group in answer.groups)
+        ((_, _, state, _, _, members, *_),) = answer.groups
+        found = group_of(self._connection, state, members).members
+        return [MemberFacts(one.client_id, one.host, len(one.partitions), one.is_ours) for one in found]
+
+    async def topic_ids(self) -> Mapping[str, UUID]:
+        """See `application.doctor_facts.KafkaFacts`."""
+        with _unreachable():
+            return await topic_ids(self._connection, self._connection.incoming_topics)
 
     async def committed(self) -> Positions:
         """See `application.doctor_facts.KafkaFacts`."""
@@ -80,9 +97,13 @@ class KafkaExamination:
         """See `application.doctor_facts.KafkaFacts`."""
         asked = [TopicPartition(*partition) for partition in partitions]
         with _unreachable():
-            async with range_reader(self._connection) as reader:
+            async with (
+                range_reader(self._connection) as reader,
+                range_reader(self._connection, "read_uncommitted") as of_all,
+            ):
                 first, end = await reader.bounds(asked)
-        return {(at.topic, at.partition): Bounds(first[at], end[at]) for at in asked}
+                _, written = await of_all.bounds(asked)
+        return {(at.topic, at.partition): Bounds(first[at], end[at], written[at]) for at in asked}
 
     async def unreadable(self, positions: Positions) -> Mapping[ports.TopicPartition, Unread]:
         """See `application.doctor_facts.KafkaFacts`."""

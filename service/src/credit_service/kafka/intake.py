@@ -22,6 +22,7 @@ from credit_service.application.sights import LaneSight
 from credit_service.application.timers import TimerSweep
 from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming
+from credit_service.kafka.compacted import CompactedTopics
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.fetcher import Portion
 from credit_service.kafka.floods import Floods
@@ -80,7 +81,8 @@ class Intake:
         self._member = Member(
             connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
         )
-        self._lag = LagMeter(offsets, processor.positions, self._member.received)
+        self._compacted = CompactedTopics(connection, status)
+        self._lag = LagMeter(offsets, processor.positions, self._member.received, self._member.transactions.hidden)
 
     @property
     def buffered(self) -> int:
@@ -103,7 +105,7 @@ class Intake:
         """See `application.sights.IntakeSight`."""
         oldest_ms = {p: at for lane in self._lanes for p, at in lane.oldest_ms().items()}
         if self._member.is_in:
-            await self._lag.measure(self._member.consumer, oldest_ms)
+            await self._lag.measure(self._member.consumer, oldest_ms, self._member.held_by_strangers())
 
     def lag(self) -> dict[str, Lag] | None:
         """How far each topic, as the contracts know it, is behind, where that is known."""
@@ -136,6 +138,7 @@ class Intake:
         membership = [
             asyncio.create_task(self._member.stay_in()),
             asyncio.create_task(self._member.keep_group_offsets()),
+            asyncio.create_task(self._compacted.keep_looking()),
         ]
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -203,6 +206,7 @@ class Intake:
             # What was counted before a topic was paused, by whichever member, says nothing of it any more.
             self._floods.forget(self._member.left_alone_topics)
             self._member.look_for_brokers()
+            self._member.look_for_topics_made_anew(lane)
             at_end = await self._member.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
@@ -245,7 +249,7 @@ class Intake:
         self._tell(report)
 
     async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
-        # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held.
+        # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held back.
         merge, unknown = lane.merge, self._member.opening | self._member.numbers_without_plans()
         numbers = [number for number in merge.numbers() if number not in unknown]
         waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}

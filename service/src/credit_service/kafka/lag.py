@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
@@ -13,6 +13,8 @@ from credit_service.application import ports
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.fetcher import NO_TIMESTAMP
+from credit_service.kafka.pinned import Hidden
 
 ANSWER_SECONDS_MAX = 5.0
 KNOWN_SECONDS_MAX = 20.0
@@ -22,7 +24,8 @@ KNOWN_SECONDS_MAX = 20.0
 class Lag:
     """What is not decided yet: how many messages, and how old the oldest of them is; 0 where there is none.
 
-    As Kafka counts: markers of transactions that lie between messages are counted with them.
+    As Kafka counts: markers of transactions that lie between messages are counted with them, and so is what lies behind
+    a transaction that stays open.
     """
 
     messages: int = 0
@@ -34,16 +37,22 @@ class LagMeter:
 
     The fetcher's own notion of an end is not asked: it grows old while a partition is paused. `positions` are the
     ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
-    `untold` are those of which Kafka did not say the end when it was last asked.
+    `hidden` tells of what nobody can read: it is part of the lag, and nothing that could be decided. `untold` are the
+    partitions of which Kafka did not say the end when it was last asked.
     """
 
     def __init__(
-        self, offsets: OffsetStore, positions: Positions, received: Mapping[ports.TopicPartition, int]
+        self,
+        offsets: OffsetStore,
+        positions: Positions,
+        received: Mapping[ports.TopicPartition, int],
+        hidden: Callable[[ports.TopicPartition], Hidden | None] = lambda _: None,
     ) -> None:
         self.untold: Set[ports.TopicPartition] = frozenset()
         self._offsets = offsets
         self._positions = positions
         self._received = received
+        self._hidden = hidden
         self._following: Positions = {}
         self._lags: dict[ports.TopicPartition, Lag | None] = {}
         self._measured_at = -KNOWN_SECONDS_MAX
@@ -54,22 +63,35 @@ class LagMeter:
         if time.monotonic() - self._measured_at > KNOWN_SECONDS_MAX:
             return None
         of_topics: dict[str, list[Lag | None]] = defaultdict(list)
-        for (topic, _), lag in self._lags.items():
-            of_topics[topic].append(lag)
+        for partition, lag in self._lags.items():
+            of_topics[partition[0]].append(self._with_hidden(partition, lag))
         return {topic: _summed(lags) for topic, lags in of_topics.items()}
 
+    def _with_hidden(self, partition: ports.TopicPartition, lag: Lag | None) -> Lag | None:
+        hidden = self._hidden(partition)
+        if lag is None or hidden is None:
+            return lag
+        return Lag(lag.messages + hidden.messages, max(lag.seconds, hidden.seconds))
+
     def is_behind(self, partitions: Collection[ports.TopicPartition]) -> bool:
-        """Whether messages of these waited when it was last measured."""
+        """Whether messages of these that can be read waited when it was last measured."""
         return any((lag := self._lags.get(partition)) is not None and lag.messages for partition in partitions)
 
-    async def measure(self, consumer: HandOverConsumer, oldest_ms: Mapping[ports.TopicPartition, int]) -> None:
+    async def measure(
+        self,
+        consumer: HandOverConsumer,
+        oldest_ms: Mapping[ports.TopicPartition, int],
+        of_others: Set[TopicPartition] = frozenset(),
+    ) -> None:
         """One measurement; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
+
+        Besides the member's own partitions, those `of_others` are measured, which nobody else does.
 
         If Kafka does not answer, what was measured last stands until it is too old. A partition of which it does not
         tell the end, for want of a leader, is left out.
         """
         try:
-            assigned = consumer.assignment()
+            assigned = consumer.assignment() | of_others
             ends = await _ends(consumer, assigned) if assigned else {}
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 self._following = await self._find_following(consumer, ends)
@@ -109,9 +131,9 @@ class LagMeter:
             self._behind_since.pop(partition, None)
             return Lag()
         now = time.time()
-        if partition in oldest_ms:
-            return Lag(end - following, max(0.0, now - oldest_ms[partition] / 1000))
-        # What has not arrived has not told its age: it is at least as old as the time since it was first missed.
+        if (at_ms := oldest_ms.get(partition, NO_TIMESTAMP)) != NO_TIMESTAMP:
+            return Lag(end - following, max(0.0, now - at_ms / 1000))
+        # What has not arrived, or has no timestamp, is at least as old as the time since it was first missed.
         noticed, since = self._behind_since.get(partition, (following, now))
         if noticed != following:
             since = now

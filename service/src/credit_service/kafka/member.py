@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Set
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -22,11 +23,16 @@ from credit_service.kafka.group_offsets import GroupOffsets
 from credit_service.kafka.held import HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
+from credit_service.kafka.pinned import OpenTransactions
 from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
 from credit_service.kafka.subscriber import Feed, Subscriber
+from credit_service.kafka.topic_ids import made_anew
 from credit_service.kafka.watch import AccessWatch
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +64,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
         self._joined: dict[ports.TopicPartition, int] = {}
+        self._topic_ids: dict[ports.TopicPartition, UUID] = {}
         self.is_rejoining = False
         self._connection = connection
         self._lanes = lanes
@@ -72,6 +79,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._left_alone: set[TopicPartition] = set()
         self._out_of_range: set[TopicPartition] = set()
         self._held = HeldPartitions(status)
+        self.transactions = OpenTransactions(status)
         self._opening: dict[asyncio.Task[None], Set[int]] = {}
         self._counts_differ = False
 
@@ -261,8 +269,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             lane = self._lanes.of(partition)
             lane.merge.remove(partition)
             lane.timers.forget(partition.partition)
+            self.transactions.forget(partition)
             self.received.pop(partition, None)
             self._joined.pop(partition, None)
+            self._topic_ids.pop(partition, None)
             self._positions.pop(partition, None)
             self.group_offsets.forget(partition)
             self._left_alone.discard(partition)
@@ -291,9 +301,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             paused = await self._offsets.paused_topics()
             self._leave_alone({p for p in partitions if p.topic in paused})
             partitions = {p for p in partitions if p.topic not in paused}
-            positions = await opening_positions(consumer, self._offsets, partitions)
+            topic_ids = await self._access.ask_for_topic_ids()
+            positions = await opening_positions(consumer, self._offsets, partitions, topic_ids)
             for partition in partitions:
                 offset = positions[partition.topic, partition.partition]
+                if partition.topic in topic_ids:
+                    self._topic_ids[partition] = topic_ids[partition.topic]
                 consumer.open(partition, offset)
                 consumer.resume(partition)
                 self._positions[partition] = offset
@@ -363,11 +376,16 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     # --- how far each has come
 
     async def read_to_their_ends(self, lane: Lane) -> set[ports.TopicPartition]:
-        """The lane's partitions of which nothing is on its way."""
+        """The lane's partitions of which nothing is on its way, or nothing that a transaction does not hold back."""
+        partitions = {partition: TopicPartition(*partition) for partition in lane.merge.partitions}
+        self.transactions.look({partition: self.consumer.ends(at) for partition, at in partitions.items()})
+        not_waited_for = self.transactions.not_waited_for()
         return {
             partition
-            for partition in list(lane.merge.partitions)
-            if await self.consumer.is_read_to_its_end(TopicPartition(*partition), self.received.get(partition, 0))
+            for partition, at in partitions.items()
+            if await self.consumer.is_read_to_its_end(
+                at, self.received.get(partition, 0), waits_for_transactions=partition not in not_waited_for
+            )
         }
 
     def pause_full(self) -> None:
@@ -377,7 +395,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
 
     def go_on_with_drained(self, lane: Lane) -> None:
         """Fetches again what was paused, once half of the share is decided."""
-        full = (self.consumer.paused() & lane.merge.partitions) - self._held.standing()
+        full = (self.consumer.paused() & lane.merge.partitions) - self._held.standing() - self._out_of_range
         if full:
             self.consumer.resume(*(full - lane.merge.not_drained()))
 
@@ -418,6 +436,25 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         mine = {partition for partition in self._out_of_range if self._lanes.of(partition) is lane}
         self.open_again({partition for partition in mine if not lane.merge.has(partition)})
 
+    def look_for_topics_made_anew(self, lane: Lane) -> None:
+        """Fetches no more from partitions whose topic is another one by now; they are opened again as those above."""
+        gone = made_anew(self._topic_ids, self._access.topic_ids)
+        mine = {p for p in self.assigned_to(lane) & gone if p not in self._out_of_range}
+        if mine:
+            self.consumer.pause(*mine)
+            self.note_out_of_range(mine)
+
+    def held_by_strangers(self) -> set[TopicPartition]:
+        """What nobody of this service has, if it is this member that counts what waits there."""
+        # No public call tells by which id the coordinator knows the member.
+        member_id = self.consumer._coordinator.member_id if self.consumer._coordinator is not None else ""
+        known = {
+            TopicPartition(topic, number)
+            for topic in self._connection.incoming_topics
+            for number in self.consumer.partitions_for_topic(topic) or ()
+        }
+        return self._access.strangers.counted_by(member_id, known - self.consumer.assignment())
+
     # --- what cannot be read
 
     def note_unreadable(self, partition: TopicPartition, fault: Fault) -> None:
@@ -440,13 +477,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 held.state = "tried"
                 self.open_again({at})
             elif held.state == "tried" and (
-                received > held.offset or await self.consumer.is_read_to_its_end(at, received)
+                received > held.offset
+                or await self.consumer.is_read_to_its_end(at, received, waits_for_transactions=False)
             ):
                 self._held.read_again(partition)
 
     def numbers_without_plans(self) -> set[int]:
-        """The numbers of which plans are held, or paused: what waits for a plan, or for an instant, waits on."""
-        unread = [*self._held, *self._left_alone]
+        """The numbers of which plans are held, pinned or paused: what waits for a plan, or for an instant, waits on."""
+        unread = {*self._held, *self._left_alone, *self.transactions.pinned()}
         return {number for topic, number in unread if self._connection.event_type(topic) == PLAN_CHANGED}
 
     # --- topics that are paused

@@ -1,13 +1,15 @@
 """Where a partition is read from when it comes to this member: the ledger's offset, not Kafka's."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from uuid import UUID
 
 import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consumer import HandOverConsumer
+from credit_service.kafka.topic_ids import as_kafka_shows, made_anew
 
 log = structlog.get_logger(__name__)
 
@@ -16,22 +18,41 @@ ANSWER_SECONDS_MAX = 10.0
 
 
 async def opening_positions(
-    consumer: HandOverConsumer, offsets: OffsetStore, partitions: Collection[TopicPartition]
+    consumer: HandOverConsumer,
+    offsets: OffsetStore,
+    partitions: Collection[TopicPartition],
+    topic_ids: Mapping[str, UUID],
 ) -> Positions:
     """The stored offset of each partition; the log's start where there is none yet.
 
     An offset that retention has overtaken, or that lies beyond the log's end, is a recorded gap, and reading goes on
-    at the log's start: what comes twice is recognised, what is skipped would be lost. Raises KafkaError or TimeoutError
-    if Kafka does not tell of one of them, and `LedgerUnavailable`.
+    at the log's start: what comes twice is recognised, what is skipped would be lost. So it is with an offset of a
+    topic that was made anew: `topic_ids` are those of now, asked for before. Raises KafkaError or TimeoutError if Kafka
+    does not tell of one of them, and `LedgerUnavailable`.
     """
     stored = await offsets.load(partitions)
+    old_ids = await offsets.topic_ids(partitions)
     async with asyncio.timeout(ANSWER_SECONDS_MAX):
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     await offsets.open({(tp.topic, tp.partition): first[tp] for tp in partitions if tp not in stored})
+    of_topics_gone = made_anew(old_ids, topic_ids)
     for partition in partitions:
         expected = stored.get(partition)
-        if expected is not None and not first[partition] <= expected <= end[partition]:
+        if expected is not None and partition in of_topics_gone:
+            old_id, new_id = old_ids[partition], topic_ids[partition.topic]
+            log.error(
+                "the topic was made anew, reading it from its beginning, messages of the old one may be missing",
+                topic=partition.topic,
+                partition=partition.partition,
+                expected_offset=expected,
+                resumed_offset=first[partition],
+                log_end_offset=end[partition],
+                old_topic_id=as_kafka_shows(old_id),
+                topic_id=as_kafka_shows(new_id),
+            )
+            await offsets.begin_anew(partition, expected, first[partition], end[partition], old_id, new_id)
+        elif expected is not None and not first[partition] <= expected <= end[partition]:
             log.error(
                 "offsets are gone, messages may be missing",
                 topic=partition.topic,
@@ -41,4 +62,5 @@ async def opening_positions(
                 log_end_offset=end[partition],
             )
             await offsets.skip_gap(partition, expected, first[partition], end[partition])
+    await offsets.adopt({tp: topic_ids[tp.topic] for tp in partitions if tp not in old_ids and tp.topic in topic_ids})
     return await offsets.load(partitions)

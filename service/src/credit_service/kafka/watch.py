@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from uuid import UUID
 
 import structlog
 
@@ -10,6 +11,8 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, not_allowed
 from credit_service.kafka.rights import Right, publishing, reading
 from credit_service.kafka.status import Status
+from credit_service.kafka.strangers import Strangers
+from credit_service.kafka.topic_ids import topic_ids
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +25,7 @@ class AccessWatch:
     """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused.
 
     `is_answered`: a broker has answered when last asked. `is_coordinated`: so has the one that looks after the group.
+    `topic_ids` are those of the incoming topics, as last told.
     """
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
@@ -29,6 +33,8 @@ class AccessWatch:
         self.publishing = False
         self.is_answered = True
         self.is_coordinated = False
+        self.topic_ids: dict[str, UUID] = {}
+        self.strangers = Strangers(status)
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
@@ -65,11 +71,19 @@ class AccessWatch:
             self.is_answered = False
             return
         else:
+            self.topic_ids.update(seen.topic_ids)
+            self.strangers.look(seen.groups.get(self._connection.group_id))
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = _overlap(seen.refused, self._publishing)
             self.is_coordinated = self._connection.group_id not in seen.uncoordinated
             self._tell(str(not_allowed(seen.refused)) if seen.refused else None)
         self.is_answered = True
+
+    async def ask_for_topic_ids(self) -> dict[str, UUID]:
+        """The ids of the incoming topics that are there, of this moment; raises `Refused` and `BrokerUnavailable`."""
+        found = await topic_ids(self._connection, self._connection.incoming_topics)
+        self.topic_ids.update(found)
+        return found
 
     def _tell(self, problem: str | None) -> None:
         if not self._status.set("access", problem):

@@ -18,5 +18,5 @@ OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "dupl
 REASONS: Final = (*UNREADABLE_REASONS, *REFUSALS, *REASONS_OF_FAULTS)
 STEP: Final = STEPS
 POOLS: Final = ("ledger", "reads", "probe", "watch")
-DEGRADED: Final = ("held", "topics", "outbox")
+DEGRADED: Final = ("compacted", "group", "held", "outbox", "pinned", "topics")
 POOL_STATES: Final = ("idle", "used")

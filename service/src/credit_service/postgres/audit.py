@@ -11,6 +11,7 @@ from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
 from credit_contracts.times import format_time
 from credit_service import bounds
 from credit_service.application.audit import AuditedAccount, Pending, Span
+from credit_service.application.ports import TopicPartition
 from credit_service.domain.account import Account
 from credit_service.domain.decision import (
     Adjustment,
@@ -193,6 +194,11 @@ class PostgresAudit:
         """See `application.audit.Audit`."""
         rows = await self._fetch("audit_dropped")
         return {event_id: f"{operator} dropped it at {format_time(at)}: {why}" for event_id, operator, at, why in rows}
+
+    async def made_anew(self) -> dict[TopicPartition, datetime]:
+        """See `application.audit.Audit`."""
+        rows = await self._fetch("audit_topics_made_anew")
+        return {(row["topic"], row["partition"]): row["noticed_at"] for row in rows}
 
     async def repaired_events(self) -> set[str]:
         """See `application.audit.Audit`."""

@@ -1,9 +1,10 @@
 """What the doctor asks of the database."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from credit_service import bounds
 from credit_service.application.doctor_facts import (
@@ -56,6 +57,11 @@ class PostgresFacts:
         """See `application.doctor_facts.DatabaseFacts`."""
         with _unreachable():
             return await PostgresOffsetStore(self._pool).load(partitions)
+
+    async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        with _unreachable():
+            return await PostgresOffsetStore(self._pool).topic_ids(partitions)
 
     async def outbox(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""

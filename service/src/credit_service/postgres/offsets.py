@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from credit_service.application.ports import Positions, Skipped, TopicPartition
 from credit_service.postgres.pool import faults_named
@@ -44,6 +45,28 @@ class PostgresOffsetStore:
         for topic, number, *offsets in rows:
             skipped.setdefault((topic, number), []).append(tuple(offsets))
         return skipped
+
+    async def topic_ids(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, UUID]:
+        """See `application.ports.OffsetStore`."""
+        asked = list(partitions)
+        with faults_named():
+            rows = await self._pool.fetch(sql("load_topic_ids"), [t for t, _ in asked], [n for _, n in asked])
+        # Not asyncpg's own class, which compares more slowly and shows itself otherwise.
+        return {(row["topic"], row["partition"]): UUID(bytes=row["topic_id"].bytes) for row in rows}
+
+    async def adopt(self, topic_ids: Mapping[TopicPartition, UUID]) -> None:
+        """See `application.ports.OffsetStore`."""
+        rows = [(topic, number, topic_id) for (topic, number), topic_id in topic_ids.items()]
+        if rows:
+            with faults_named():
+                await self._pool.execute(sql("adopt_topic_ids"), *zip(*rows, strict=True))
+
+    async def begin_anew(
+        self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
+    ) -> None:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            await self._pool.execute(sql("begin_topic_anew"), *partition, expected, resumed, log_end, old_id, new_id)
 
     async def paused_topics(self) -> set[str]:
         """See `application.ports.OffsetStore`."""

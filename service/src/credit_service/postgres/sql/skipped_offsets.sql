@@ -1,5 +1,11 @@
--- The offsets of these topics that are recorded as skipped: from the first of them to the one behind the last.
+-- The offsets of these topics that are recorded as skipped: from the first of them to the one behind the last. What was
+-- skipped of a topic that was made anew since is left out.
 SELECT topic, partition, expected_offset, resumed_offset
-FROM credits.offset_gaps
+FROM credits.offset_gaps AS g
 WHERE topic = any($1::text []) AND resumed_offset > expected_offset
+    AND NOT EXISTS (
+        SELECT FROM credits.offset_gaps AS anew
+        WHERE anew.topic = g.topic AND anew.partition = g.partition AND anew.gap_id >= g.gap_id
+            AND anew.old_topic_id IS NOT NULL
+    )
 ORDER BY gap_id;

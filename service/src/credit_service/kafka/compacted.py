@@ -1,0 +1,69 @@
+"""Whether Kafka compacts an incoming topic: it would remove all but the last message of each account, unread or not."""
+
+import asyncio
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.status import Status
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_SECONDS = 60.0
+ANSWER_SECONDS_MAX = 15
+REQUEST_SECONDS_MAX = 10
+POLICY, COMPACT = "cleanup.policy", "compact"
+
+
+class CompactedTopics:
+    """Says in `status` which they are, as far as the login may see settings; where it may not, nothing is said."""
+
+    def __init__(self, connection: KafkaConnection, status: Status) -> None:
+        self._connection = connection
+        self._status = status
+
+    async def keep_looking(self) -> None:
+        """Ends only when it is cancelled."""
+        while True:
+            try:
+                self._tell(await self._look())
+            except (KafkaError, OSError, TimeoutError):
+                pass  # what was seen last stands; that a broker is away others say
+            except Exception:  # a defect must not leave it blind for good
+                log.exception("the topics' settings could not be looked at, trying again")
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def _look(self) -> list[str]:
+        topics = self._connection.incoming_topics
+        admin = AIOKafkaAdminClient(
+            **self._connection.options,
+            client_id=f"{self._connection.group_id}-settings",
+            request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
+        )
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            try:
+                await admin.start()
+                asked = [ConfigResource(ConfigResourceType.TOPIC, name, {POLICY: None}) for name in topics]
+                answers = await admin.describe_configs(asked)
+            finally:
+                await admin.close()
+        # One that may not be seen, or is not there, has no settings.
+        return [
+            name
+            for answer in answers
+            for error_code, _, _, name, settings in answer.resources
+            if not error_code and any(key == POLICY and COMPACT in (value or "") for key, value, *_ in settings)
+        ]
+
+    def _tell(self, compacted: list[str]) -> None:
+        names = ", ".join(sorted(compacted))
+        problem = f"Kafka compacts topics, and removes messages that were not read: {names}" if compacted else None
+        if not self._status.degrade("compacted", problem):
+            return
+        if problem is None:
+            log.info("no incoming topic is compacted any more")
+        else:
+            log.error("incoming topics are compacted, messages may be missing", topics=names)

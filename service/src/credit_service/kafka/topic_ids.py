@@ -1,0 +1,34 @@
+"""Kafka's ids of topics: one that is deleted and made anew keeps its name, and is another one."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from credit_service.application import ports
+from credit_service.application.ports import OffsetStore
+from credit_service.kafka.access import look
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.rights import on_topics
+
+
+def as_kafka_shows(topic_id: UUID) -> str:
+    """As Kafka's own tools write it."""
+    return urlsafe_b64encode(topic_id.bytes).decode().rstrip("=")
+
+
+async def topic_ids(connection: KafkaConnection, topics: Collection[str]) -> dict[str, UUID]:
+    """The ids of those that are there; none of a broker before Kafka 2.8. Raises `Refused` and `BrokerUnavailable`."""
+    return (await look(connection, on_topics(topics, "describe"))).topic_ids
+
+
+async def of_topics_gone(
+    connection: KafkaConnection, offsets: OffsetStore, partitions: Collection[ports.TopicPartition]
+) -> set[ports.TopicPartition]:
+    """Those whose stored offsets count in a topic that is not there any more, since one of its name was made anew."""
+    now = await topic_ids(connection, sorted({topic for topic, _ in partitions}))
+    return made_anew(await offsets.topic_ids(partitions), now)
+
+
+def made_anew(stored: Mapping[ports.TopicPartition, UUID], now: Mapping[str, UUID]) -> set[ports.TopicPartition]:
+    """The partitions of which Kafka has another topic `now`."""
+    return {partition for partition, known in stored.items() if now.get(partition[0], known) != known}
