@@ -176,7 +176,7 @@ async def test_what_became_of_an_event(client: httpx.AsyncClient, database_url: 
         "prospect_id": "p1",
         "declined_in_period": 1,
         "note": None,
-        "place": {"topic": "prospect-generated", "partition": 0, "offset": 1},
+        "place": {"topic": "prospect-generated", "partition": 0, "offset": 0},
     }
 
 

@@ -131,6 +131,7 @@ async def test_one_that_is_made_anew_under_a_running_service(deployment: Deploym
         sent = await upstream.send(generated("a", count, "new"))
         assert [at.offset for at in sent] == [*range(count)]
         connection = await asyncpg.connect(deployment.database_url)
+        old_id = None
         try:
 
             async def are_decided() -> bool:
@@ -141,14 +142,23 @@ async def test_one_that_is_made_anew_under_a_running_service(deployment: Deploym
 
             async def is_recorded() -> bool:
                 gaps = await connection.fetch(
-                    "SELECT expected_offset FROM credits.offset_gaps"
+                    "SELECT expected_offset, old_topic_id FROM credits.offset_gaps"
                     ' WHERE topic = $1 AND "partition" = $2 AND old_topic_id IS NOT NULL',
                     name,
                     before[-1].partition,
                 )
+                nonlocal old_id
+                old_id = gaps[0]["old_topic_id"] if gaps else None
                 return len(gaps) == 1 and gaps[0]["expected_offset"] >= OLD
 
             await eventually(is_recorded, what="and that there were two")
+            # Each partition is opened by itself: the last of them later than the one that was asked about.
+            others = "SELECT true FROM credits.partition_offsets WHERE topic = $1 AND topic_id = $2"
+
+            async def are_all_of_the_new_one() -> bool:
+                return await connection.fetchval(others, name, old_id) is None
+
+            await eventually(are_all_of_the_new_one, what="no stored offset counts in the old one")
         finally:
             await connection.close()
     await service.ready()

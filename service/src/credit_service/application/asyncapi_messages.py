@@ -144,6 +144,10 @@ def _dead_letter(topic: TopicContract) -> Json:
             "[name, base64 or null].",
         },
         dead_letters.HEADERS_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        dead_letters.UNTIL_HEADER: {
+            **number,
+            "description": "Where a whole batch was too large to be unpacked: the offset behind it, which is the value.",
+        },
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
     headers["description"] = (

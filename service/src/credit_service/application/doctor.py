@@ -133,9 +133,10 @@ class Doctor:
             waits = {
                 at: offset
                 for at, offset in stored.items()
-                if at in bounds and bounds[at].first <= offset < bounds[at].end and at[0] not in paused
+                if at in bounds and bounds[at].first <= offset < bounds[at].end
+                if at[0] not in paused and at not in gone
             }
-            unread = await self._kafka.unreadable({at: offset for at, offset in waits.items() if at not in gone})
+            unread = await self._kafka.unreadable(waits) if waits else {}
             return [
                 checks.lag(stored, bounds, paused),
                 checks.offsets(stored, bounds, committed, gone),
