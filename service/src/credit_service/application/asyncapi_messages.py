@@ -146,7 +146,7 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.HEADERS_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.UNTIL_HEADER: {
             **number,
-            "description": "Where a whole batch was too large to be unpacked: the offset behind it, which is the value.",
+            "description": "Of a whole batch, which is the value and was too large to be unpacked: the offset behind it.",
         },
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
