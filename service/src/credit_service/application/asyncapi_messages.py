@@ -146,7 +146,7 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.HEADERS_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.UNTIL_HEADER: {
             **number,
-            "description": "Of a whole batch, which is the value and was too large to be unpacked: the offset behind it.",
+            "description": "The offset behind a whole batch that was too large to be unpacked; it is the value.",
         },
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
