@@ -63,8 +63,11 @@ class Measured:
         self.kafka = Kafka()
         self.positions: Positions = {}
         self.received: Positions = {}
+        self.joined: Positions = {}
         self.hidden: dict[Any, Hidden] = {}
-        self.meter = LagMeter(cast("Any", self.kafka), self.positions, self.received, lambda at: self.hidden.get(at))
+        self.meter = LagMeter(
+            cast("Any", self.kafka), self.positions, self.received, self.joined, lambda at: self.hidden.get(at)
+        )
 
     async def lag(self, oldest_ms: dict[Any, int] | None = None) -> Lag | None:
         await self.meter.measure(cast("Any", self.kafka), oldest_ms or {})
@@ -125,14 +128,23 @@ async def test_what_has_not_arrived_is_as_old_as_the_time_since_it_was_missed(
 
 async def test_markers_behind_the_last_message_are_none(measured: Measured) -> None:
     measured.positions[HERE] = measured.received[HERE] = measured.kafka.handed_out[HERE] = 98
+    measured.joined[HERE] = 98
     measured.kafka.reached[HERE] = 100
     assert await measured.lag() == Lag(0, 0)
+
+
+async def test_aborted_messages_behind_the_last_one_are_none_though_they_were_handed_over(measured: Measured) -> None:
+    measured.positions[HERE] = measured.joined[HERE] = 90
+    measured.received[HERE] = measured.kafka.handed_out[HERE] = measured.kafka.reached[HERE] = 100
+    assert await measured.lag() == Lag(0, 0)
+    measured.joined[HERE] = 95
+    assert await measured.lag() == Lag(10, 0)
 
 
 @pytest.mark.parametrize("is_received", [False, True])
 async def test_a_message_on_its_way_through_is_no_marker(is_received: bool, measured: Measured) -> None:
     measured.positions[HERE] = 98
-    measured.received[HERE] = 99 if is_received else 98
+    measured.received[HERE] = measured.joined[HERE] = 99 if is_received else 98
     measured.kafka.handed_out[HERE] = 99
     measured.kafka.reached[HERE] = 100
     assert await measured.lag() == Lag(2, 0)

@@ -82,7 +82,13 @@ class Intake:
             connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
         )
         self._compacted = CompactedTopics(connection, status)
-        self._lag = LagMeter(offsets, processor.positions, self._member.received, self._member.transactions.hidden)
+        self._lag = LagMeter(
+            offsets,
+            processor.positions,
+            self._member.received,
+            self._member.joined,
+            self._member.transactions.hidden,
+        )
 
     @property
     def buffered(self) -> int:

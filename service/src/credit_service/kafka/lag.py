@@ -37,6 +37,7 @@ class LagMeter:
 
     The fetcher's own notion of an end is not asked: it grows old while a partition is paused. `positions` are the
     ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
+    `received` is how far each was handed over, `joined` how far with its last record: the ledger comes no farther.
     `hidden` tells of what nobody can read: it is part of the lag, and nothing that could be decided. `untold` are the
     partitions of which Kafka did not say the end when it was last asked.
     """
@@ -46,12 +47,14 @@ class LagMeter:
         offsets: OffsetStore,
         positions: Positions,
         received: Mapping[ports.TopicPartition, int],
+        joined: Mapping[ports.TopicPartition, int],
         hidden: Callable[[ports.TopicPartition], Hidden | None] = lambda _: None,
     ) -> None:
         self.untold: Set[ports.TopicPartition] = frozenset()
         self._offsets = offsets
         self._positions = positions
         self._received = received
+        self._joined = joined
         self._hidden = hidden
         self._following: Positions = {}
         self._lags: dict[ports.TopicPartition, Lag | None] = {}
@@ -141,11 +144,11 @@ class LagMeter:
         return Lag(end - following, max(0.0, now - since))
 
     async def _is_done(self, consumer: HandOverConsumer, partition: TopicPartition, end: int) -> bool:
-        """Whether only markers of transactions, which are no messages, lie between the ledger and the end."""
-        position = self._positions.get(partition)
-        if position is None or position != self._received.get(partition):
+        """Whether no messages lie between the ledger and the end: marks of transactions, and what was aborted."""
+        position, received = self._positions.get(partition), self._received.get(partition)
+        if position is None or received is None or position != self._joined.get(partition):
             return False
-        return consumer.has_handed_out(partition, position) and bool(await consumer.position(partition) >= end)
+        return consumer.has_handed_out(partition, received) and bool(await consumer.position(partition) >= end)
 
 
 async def _ends(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:

@@ -63,7 +63,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     ) -> None:
         self.group_offsets = GroupOffsets(positions)
         self.received: dict[ports.TopicPartition, int] = {}
-        self._joined: dict[ports.TopicPartition, int] = {}
+        self.joined: dict[ports.TopicPartition, int] = {}
         self._topic_ids: dict[ports.TopicPartition, UUID] = {}
         self.is_rejoining = False
         self._connection = connection
@@ -271,7 +271,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             lane.timers.forget(partition.partition)
             self.transactions.forget(partition)
             self.received.pop(partition, None)
-            self._joined.pop(partition, None)
+            self.joined.pop(partition, None)
             self._topic_ids.pop(partition, None)
             self._positions.pop(partition, None)
             self.group_offsets.forget(partition)
@@ -310,7 +310,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 consumer.open(partition, offset)
                 consumer.resume(partition)
                 self._positions[partition] = offset
-                self.received[partition] = self._joined[partition] = offset
+                self.received[partition] = self.joined[partition] = offset
                 self._lanes.of(partition).merge.add(partition)
             # A crash may have come between the ledger's commit and Kafka's, with no further message to mend it.
             self.group_offsets.note_moved(partitions)
@@ -368,9 +368,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if portion.begin != self.received[at]:
             raise ChainBroken(at, self.received[at], portion.begin)
         self.received[at] = portion.until
-        join(records, self._joined.get(at, portion.begin), portion.until)
+        join(records, self.joined.get(at, portion.begin), portion.until)
         if records:
-            self._joined[at] = portion.until
+            self.joined[at] = portion.until
         return records
 
     # --- how far each has come
