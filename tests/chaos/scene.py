@@ -35,11 +35,12 @@ _TAKEN_IN = "SELECT coalesce(sum(next_offset), 0)::bigint FROM credits.partition
 
 @dataclass
 class Scene:
-    """A deployment under test; `stack` are servers of its own, for faults that end servers."""
+    """A deployment under test; `stack` are servers of its own, for faults that end servers; `faults` as of `start`."""
 
     deployment: Deployment
     stack: Stack | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    faults: str = ""
     members: list[ServiceProcess] = field(default_factory=list)
     dead: set[Place] = field(default_factory=set)
     resumed: int = 0
@@ -65,7 +66,7 @@ class Scene:
 
     async def start(self) -> ServiceProcess:
         """One member more."""
-        faults = f"{self.trigger.first}; {_TRIED_AGAIN_SOON}"
+        faults = "; ".join(filter(None, [self.trigger.first, _TRIED_AGAIN_SOON, self.faults]))
         started = await self.deployment.start(faults=faults, **{"batch_records_max": "20"} | self.settings)
         self.members.append(started)
         return started
@@ -82,10 +83,10 @@ class Scene:
             await member.ready()
 
     async def say(self, part: str, words: str = "") -> None:
-        """Waits until one of the members says that this part is not well, in these words."""
+        """Waits until one of the members says that this part is not well or waits for a person, in these words."""
 
         async def is_said() -> bool:
-            told = [await member.problems() for member in self.members if member.runs]
+            told = [await member.problems() | await member.degraded() for member in self.members if member.runs]
             return any(part in problems and words in problems[part] for problems in told)
 
         await eventually(is_said, what=f"{part} to say: {words}")

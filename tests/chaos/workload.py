@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import asyncpg
 
 from credit_contracts.incoming import PlanChanged
 from support import scenarios
-from support.credits import run_credits
+from support.credits import COMMAND_SECONDS_MAX, run_credits, run_credits_within
 from support.patience import patience
 from support.replays import settings_of
 from support.scenarios import Lies, Ordered, Scenario, Told
@@ -45,6 +45,7 @@ APPROVED, REJECTED, GIVEN = "approved", "rejected", "given"
 """The accounts on whose one request for a refund people decide, and the one that they adjust."""
 
 _PORTION = 10
+_OTHERS_AT_ONCE = 6
 _ANSWER_SECONDS_MAX = 120
 _LOOKS_EVERY_SECONDS = 0.2
 _STORIES = (
@@ -105,7 +106,14 @@ class Flood:
     topic: str
 
 
-Step: TypeAlias = Tell | Raw | Order | Flood
+@runtime_checkable
+class Foreign(Protocol):
+    """What somebody else sends, by a client of theirs; nobody waits until it is there, but the run does at its end."""
+
+    async def send(self, scene: Scene) -> None: ...
+
+
+Step: TypeAlias = Tell | Raw | Order | Flood | Foreign
 
 
 def _because(number: int) -> tuple[str, ...]:
@@ -114,23 +122,31 @@ def _because(number: int) -> tuple[str, ...]:
 
 @dataclass
 class Workload:
-    """Steps in sections, one for each fault; what people do at the end, once all is decided."""
+    """Steps in sections, one for each fault; what people do at the end, once all is decided.
+
+    `portion` is how many events are sent at once.
+    """
 
     sections: list[list[Step]]
     closing: list[Order] = field(default_factory=list)
+    portion: int = _PORTION
 
     async def play(self, section: Sequence[Step], scene: Scene, progress: Progress, people: asyncio.TaskGroup) -> None:
         """Sends in small portions, so that the service works while more comes in.
 
         Nobody waits for people: what they decide on may come with a later section.
         """
+        others = asyncio.Semaphore(_OTHERS_AT_ONCE)
         async with scene.deployment.upstream() as upstream:
-            for portion in _portions(section):
+            for portion in _portions(section, self.portion):
                 match portion:
                     case [Order() as order]:
                         people.create_task(give(order, scene))
                     case [Flood() as flood]:
                         people.create_task(_flood(flood, scene))
+                    case [Foreign() as foreign]:
+                        await others.acquire()
+                        people.create_task(foreign.send(scene)).add_done_callback(lambda _: others.release())
                     case _:
                         await _send(portion, upstream, scene)
                 await progress.add()
@@ -191,7 +207,7 @@ def traffic_only(rng: random.Random, sections: int, events: int) -> Workload:
     """Random traffic alone, so many events a section."""
     traffic = random_traffic(rng.getrandbits(32), events=sections * events)
     steps: list[Step] = [Tell(one) for one in traffic]
-    return Workload(_cut(steps, sections))
+    return Workload(cut(steps, sections))
 
 
 def all_kinds(rng: random.Random, sections: int, events: int) -> Workload:
@@ -207,7 +223,7 @@ def all_kinds(rng: random.Random, sections: int, events: int) -> Workload:
         Order(("dead-letters", "retry", "--because", "from-the-future", *_because(90))),
         Order(("dead-letters", "discard", "--topic", FLOODED_TOPIC, *_because(91))),
     ]
-    return Workload(_cut(steps, sections), closing)
+    return Workload(cut(steps, sections), closing)
 
 
 def _of_people(now: datetime) -> list[Sequence[Step]]:
@@ -266,17 +282,18 @@ def _mixed(rng: random.Random, told: Sequence[Sequence[Step]]) -> list[Step]:
     return [step for _, step in sorted(places, key=lambda pair: pair[0])]
 
 
-def _cut(steps: list[Step], sections: int) -> list[list[Step]]:
+def cut(steps: list[Step], sections: int) -> list[list[Step]]:
+    """In parts of one size, but for the last."""
     size = -(-len(steps) // sections)
     return [steps[at : at + size] for at in range(0, sections * size, size)]
 
 
-def _portions(section: Iterable[Step]) -> list[list[Step]]:
+def _portions(section: Iterable[Step], events: int) -> list[list[Step]]:
     """What is sent at once: a few events; all else by itself."""
     portions: list[list[Step]] = []
     for is_told, steps in groupby(section, key=lambda step: isinstance(step, Tell) and not step.is_dead):
         together = list(steps)
-        size = _PORTION if is_told else 1
+        size = events if is_told else 1
         portions += [together[at : at + size] for at in range(0, len(together), size)]
     return portions
 
@@ -292,20 +309,25 @@ async def _send(portion: Sequence[Step], upstream: Upstream, scene: Scene) -> No
     scene.dead |= {(at.topic, at.partition, at.offset) for at, step in zip(sent, told, strict=True) if step.is_dead}
 
 
-async def give(order: Order, scene: Scene) -> None:
-    """A person gives the order again and again, until it is answered."""
+async def give(order: Order, scene: Scene, within_seconds: float = COMMAND_SECONDS_MAX) -> None:
+    """A person gives the order again and again, until it is answered; each time it may take so long."""
     said = ""
 
     async def is_answered() -> bool:
         nonlocal said
         done = await asyncio.to_thread(
-            run_credits, *order.arguments, folder=scene.deployment.folder, **settings_of(scene.deployment)
+            run_credits_within,
+            within_seconds,
+            "",
+            *order.arguments,
+            folder=scene.deployment.folder,
+            **settings_of(scene.deployment),
         )
         said = done.stderr
         return done.returncode in order.answers
 
     try:
-        await eventually(is_answered, within_seconds=_ANSWER_SECONDS_MAX)
+        await eventually(is_answered, within_seconds=_ANSWER_SECONDS_MAX + within_seconds)
     except AssertionError as error:
         raise AssertionError(f"{' '.join(order.arguments)}: {said}") from error
 

@@ -47,16 +47,29 @@ def run_credits_after(
     first: str, /, *arguments: str, folder: Path, **settings: object
 ) -> subprocess.CompletedProcess[str]:
     """As `run_credits`; `first` is Python that the process executes before the command begins."""
+    return _run(first, COMMAND_SECONDS_MAX, arguments, folder, settings)
+
+
+def run_credits_within(
+    seconds: float, first: str, /, *arguments: str, folder: Path, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """As `run_credits_after`, for what may take longer than commands do."""
+    return _run(first, seconds, arguments, folder, settings)
+
+
+def _run(
+    first: str, seconds_max: float, arguments: tuple[str, ...], folder: Path, settings: dict[str, object]
+) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as outputs:
         stdout, stderr = Path(outputs, "stdout"), Path(outputs, "stderr")
         command = Forked(
             *arguments, environment=environment(**settings), folder=folder, stdout=stdout, stderr=stderr, first=first
         )
-        exit_code = command.wait_blocking(COMMAND_SECONDS_MAX)
+        exit_code = command.wait_blocking(seconds_max)
         if exit_code is None:
             command.send_signal(signal.SIGKILL)
             command.wait_blocking(COMMAND_SECONDS_MAX)
-            raise subprocess.TimeoutExpired(arguments, COMMAND_SECONDS_MAX)
+            raise subprocess.TimeoutExpired(arguments, seconds_max)
         return subprocess.CompletedProcess(arguments, exit_code, stdout.read_text(), stderr.read_text())
 
 

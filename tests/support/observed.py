@@ -1,11 +1,11 @@
-"""What the oracle looks at: rows by plain SQL, records by a read_committed consumer. No code of the service's."""
+"""What the oracle looks at: rows by plain SQL, committed records as they lie in Kafka. No code of the service's."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -14,6 +14,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from support.lying import CannotBeRead, committed_in
 from support.patience import patience
 
 INCOMING = (
@@ -47,7 +48,9 @@ KNOWN_FIELDS = {
 Place = tuple[str, int, int]
 Row = dict[str, Any]
 
-_READ_SECONDS_MAX = 30
+# So far behind, it is not looked whether there is any message.
+_PASSED_OVER_MAX = 500
+_READ_SECONDS_MAX, _READ_IN_A_SECOND = 30, 1_000
 
 # The last instant there is lies in the database as infinity, which the driver reads without a zone.
 _EXPIRES_AT = "CASE expires_at WHEN 'infinity' THEN '9999-12-31T23:59:59.999999Z' ELSE expires_at END AS expires_at"
@@ -86,7 +89,12 @@ _TABLES = {
     "offsets": "SELECT topic, partition, next_offset FROM credits.partition_offsets",
     "gaps": "SELECT topic, partition, expected_offset, resumed_offset, log_end_offset FROM credits.offset_gaps",
 }
-_OF_PROGRESS = ("offsets", "outbox", "claims")
+_OF_PROGRESS = {
+    "offsets": _TABLES["offsets"],
+    # Whoever waits asks many times a second, and only whether there is anything.
+    "outbox": _TABLES["outbox"] + " LIMIT 100",
+    "claims": _TABLES["claims"],
+}
 
 
 @dataclass
@@ -166,6 +174,7 @@ class Observed:
     claims: list[Row] = field(default_factory=list)
     offsets: list[Row] = field(default_factory=list)
     gaps: list[Row] = field(default_factory=list)
+    begins: dict[tuple[str, int], int] = field(default_factory=dict)
     incoming: list[Message] = field(default_factory=list)
     outgoing: dict[str, list[Message]] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -186,9 +195,9 @@ async def observe_ledger(database_url: str, prefix: str) -> Observed:
         await connection.close()
 
 
-async def _rows(connection: Any, names: Iterable[str]) -> dict[str, Any]:
+async def _rows(connection: Any, queries: Mapping[str, str]) -> dict[str, Any]:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return {name: [dict(row) for row in await connection.fetch(_TABLES[name])] for name in names}
+        return {name: [dict(row) for row in await connection.fetch(query)] for name, query in queries.items()}
 
 
 class Progress:
@@ -247,9 +256,20 @@ class Progress:
             raise
         incoming = {self._prefix + name for name in INCOMING}
         into.ends = {(tp.topic, tp.partition): end for tp, end in ends.items() if tp.topic in incoming}
+        await self._pass_over_what_was_aborted(into)
         # A commit is acknowledged once the coordinator has noted it; each partition hears of it a moment later.
         into.open_ends = [(tp.topic, tp.partition) for tp, end in written.items() if ends[tp] < end]
         into.committed = {(tp.topic, tp.partition): at.offset for tp, at in committed.items() if at.offset >= 0}
+
+    async def _pass_over_what_was_aborted(self, into: Observed) -> None:
+        """Where no message lies behind what is stored, that is the end: marks and aborted messages are none."""
+        stored = {TopicPartition(*place): at for place, at in into.stored().items()}
+        ends = {at: into.ends.get((at.topic, at.partition), 0) for at in stored}
+        near = {at: begin for at, begin in stored.items() if 0 < ends[at] - begin <= _PASSED_OVER_MAX}
+        for at, begin in near.items():
+            with suppress(CannotBeRead):  # something lies there
+                if not (await committed_in(self._kafka, {at: begin}, ends))[at]:
+                    into.ends[at.topic, at.partition] = begin
 
     async def _connect_to_kafka(self) -> None:
         client = AIOKafkaAdminClient(bootstrap_servers=self._kafka)
@@ -274,7 +294,7 @@ class Progress:
 
 async def observe_topics(kafka: str, into: Observed) -> None:
     """Reads everything that the topics of the deployment hold."""
-    messages = await read_topics(kafka, into.prefix, (*INCOMING, *OUTGOING))
+    messages, into.begins = await _read(kafka, into.prefix, (*INCOMING, *OUTGOING))
     for name, read in messages.items():
         if name in INCOMING:
             into.incoming += read
@@ -283,30 +303,34 @@ async def observe_topics(kafka: str, into: Observed) -> None:
 
 
 async def read_topics(kafka: str, prefix: str, names: tuple[str, ...]) -> dict[str, list[Message]]:
-    """What a read_committed consumer sees of each topic, from its beginning to its end."""
-    async with asyncio.timeout(patience(_READ_SECONDS_MAX)), _consumer(kafka, prefix, names) as consumer:
+    """What whoever reads committed records sees of each topic, from its beginning to its end."""
+    return (await _read(kafka, prefix, names))[0]
+
+
+async def _read(
+    kafka: str, prefix: str, names: tuple[str, ...]
+) -> tuple[dict[str, list[Message]], dict[tuple[str, int], int]]:
+    """The messages of each topic, and where the log of each partition begins."""
+    async with _consumer(kafka, prefix, names) as consumer:
         partitions = consumer.assignment()
-        ends = await consumer.end_offsets(partitions)
-        messages: dict[str, list[Message]] = {name: [] for name in names}
-        while unread := [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
-            for tp, records in (await consumer.getmany(*unread, timeout_ms=100)).items():
-                messages[tp.topic.removeprefix(prefix)] += [
-                    Message((r.topic, r.partition, r.offset), r.key, r.value, list(r.headers)) for r in records
-                ]
-        return {name: sorted(read, key=lambda message: message.place) for name, read in messages.items()}
+        begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    messages: dict[str, list[Message]] = {name: [] for name in names}
+    async with asyncio.timeout(patience(_READ_SECONDS_MAX + sum(ends.values()) / _READ_IN_A_SECOND)):
+        for at, records in sorted((await committed_in(kafka, begins, ends)).items()):
+            messages[at.topic.removeprefix(prefix)] += [
+                Message((at.topic, at.partition, r.offset), r.key, r.value, r.headers) for r in records
+            ]
+    return messages, {(at.topic, at.partition): begin for at, begin in begins.items()}
 
 
 @asynccontextmanager
 async def _consumer(kafka: str, prefix: str, names: tuple[str, ...]) -> AsyncIterator[Any]:
-    """Without a group: all partitions are its own, from their beginnings."""
+    """Without a group: all partitions are its own. Only their bounds are of interest."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in names),
         bootstrap_servers=kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=4 * 1024 * 1024,
-        fetch_max_wait_ms=50,
     )
     try:
         await consumer.start()

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from support.credits import run_credits
+from support.credits import COMMAND_SECONDS_MAX, run_credits_within
 
 if TYPE_CHECKING:
     from support.service import Deployment
@@ -28,9 +28,18 @@ class Run:
         return {(f["kind"], f["subject"]) for f in self.findings if f["kind"] != "dead-letter-waiting"}
 
 
-async def reconcile(deployment: Deployment, *arguments: str, **settings: object) -> Run:
+async def reconcile(
+    deployment: Deployment,
+    *arguments: str,
+    first: str = "",
+    within_seconds: float = COMMAND_SECONDS_MAX,
+    **settings: object,
+) -> Run:
+    """`first` is Python that the command's process executes before it begins."""
     done = await asyncio.to_thread(
-        run_credits,
+        run_credits_within,
+        within_seconds,
+        first,
         "reconcile",
         "--output",
         "json",

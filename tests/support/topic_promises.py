@@ -6,10 +6,11 @@ import base64
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from support.ledger_promises import Change, Violations, by_position, changes_of, origin
+from support.lying import Lying, records_in
 from support.observed import (
     CHANGES,
     DEAD_LETTERS,
@@ -37,17 +38,31 @@ DEAD_LETTER_PREFIX = "credit_dead_letter_"
 
 
 def inputs(observed: Observed, paused: Collection[str]) -> Violations:
-    """Every message ended once: decided, a repeat of one that is, parked, or a dead letter. Nothing else is there."""
-    letters = {_place(row): row for row in observed.dead_letters}
+    """Every message ended once: decided, a repeat of one that is, parked, a dead letter, in a batch that is one, or
+    skipped by a person. Nothing else is there.
+    """
+    batches = [row for row in observed.dead_letters if until_of(row) is not None]
+    single = [row for row in observed.dead_letters if until_of(row) is None]
+    letters = {_place(row): row for row in single}
+    packed = {place: (row, one) for row in batches for place, one in _records_of(row).items()}
+    skipped = set(skipped_in(observed))
     decided = {_key(row): row for row in observed.decisions if row["source"] != OWN_SOURCE}
     parked = {_key(row): row for row in observed.parked}
-    if len(letters) != len(observed.dead_letters):
+    if len(letters) != len(single):
         yield "a message is a dead letter twice"
     if both := decided.keys() & parked.keys():
         yield f"{len(both)} events are decided and still parked"
     places: dict[tuple[str, str, str], dict[Place, Event]] = defaultdict(dict)
     retried: set[Place] = set()
     for message in observed.incoming:
+        if message.place in packed:
+            batch, one = packed.pop(message.place)
+            if (one.key, one.value, one.headers) != (message.key, message.value, message.headers):
+                yield f"the dead letter of the batch at {_place(batch)} has not the bytes of {message.place}"
+            # As below: of a batch that was taken apart, each record has ended by itself.
+            if batch["status"] != "resolved":
+                continue
+            retried.add(message.place)
         letter = letters.pop(message.place, None)
         if letter is not None:
             yield from _is_the_original(letter, message)
@@ -55,7 +70,7 @@ def inputs(observed: Observed, paused: Collection[str]) -> Violations:
             if letter["status"] != "resolved":
                 continue
             retried.add(message.place)
-        if message.place[0] in paused:
+        if message.place[0] in paused or message.place in skipped:
             continue
         try:
             event = read_event(message)
@@ -63,14 +78,52 @@ def inputs(observed: Observed, paused: Collection[str]) -> Violations:
             yield f"{message.place} cannot be read ({error!r}) and is no dead letter"
             continue
         places[event.key][message.place] = event
-    if not observed.gaps:
-        yield from (f"dead letter {place} was never sent" for place in letters)
-        yield from (f"{key} was decided and never sent" for key in (decided.keys() | parked.keys()) - places.keys())
+    gone = _Gone(observed)
+    yield from (f"dead letter {place} was never sent" for place in [*letters, *packed] if place not in gone)
+    for key, row in (parked | decided).items():
+        if key not in places and origin(observed.prefix, row) not in gone:
+            yield f"{key} was decided and never sent"
     for key, sent in places.items():
         yield from _ended_once(observed.prefix, decided.get(key) or parked.get(key), sent, retried)
     for row in observed.decisions:
         if (row["source"] == OWN_SOURCE) != (row["outcome"] in OWN_TYPES.get(row["type"], ())):
             yield f"{_key(row)} is {row['outcome']}, {row['type']} from {row['source']}"
+
+
+def until_of(letter: Row) -> int | None:
+    """The offset behind the batch that this dead letter is; None if it is one of a single record."""
+    headers = json.loads(letter["headers"])
+    is_batch = [name for name, _ in headers] == [f"{DEAD_LETTER_PREFIX}until"]
+    return int(base64.b64decode(headers[0][1])) if is_batch else None
+
+
+def _records_of(batch: Row) -> dict[Place, Lying]:
+    """By place, from that of the dead letter up to where it says that it ends."""
+    topic, partition, first = _place(batch)
+    until = until_of(batch) or first
+    return {
+        (topic, partition, one.offset): one for one in records_in(batch["value"] or b"") if first <= one.offset < until
+    }
+
+
+def skipped_in(observed: Observed) -> Iterator[Place]:
+    """What the service went past, as it has recorded; where it went back, the log was made anew."""
+    for gap in observed.gaps:
+        for offset in range(gap["expected_offset"], gap["resumed_offset"]):
+            yield gap["topic"], gap["partition"], offset
+
+
+class _Gone:
+    """Places of which the log has nothing any more: it begins behind them, or was made anew since."""
+
+    def __init__(self, observed: Observed) -> None:
+        self._begins = observed.begins
+        self._anew = {
+            (gap["topic"], gap["partition"]) for gap in observed.gaps if gap["resumed_offset"] <= gap["expected_offset"]
+        }
+
+    def __contains__(self, place: Place) -> bool:
+        return place[:2] in self._anew or (place[:2] in self._begins and place[2] < self._begins[place[:2]])
 
 
 def _ended_once(prefix: str, row: Row | None, sent: dict[Place, Event], retried: set[Place]) -> Violations:

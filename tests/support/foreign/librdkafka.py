@@ -32,11 +32,14 @@ def send(kafka: str, codec: str, records: Iterable[Sent]) -> None:
 
 @contextmanager
 def open_transaction(kafka: str, name: str, records: Iterable[Sent], *, commits: bool = False) -> Iterator[None]:
-    """A transaction with these that stays open while the context is, and is aborted then, or committed."""
+    """A transaction with these that stays open while the context is, and is aborted or committed then.
+
+    Another one of this name ends it, too, however it was left.
+    """
     producer = _transactional(kafka, name)
     producer.begin_transaction()
     _produce(producer, records)
-    producer.flush(_SECONDS_MAX)
+    assert producer.flush(_SECONDS_MAX) == 0
     yield
     if commits:
         producer.commit_transaction(_SECONDS_MAX)
@@ -98,4 +101,5 @@ def _transactional(kafka: str, name: str, timeout_ms: int = 600_000) -> Producer
 
 
 def _producer(kafka: str, settings: dict[str, str | int]) -> Producer:
-    return Producer({"bootstrap.servers": kafka, **settings})
+    # It would say twice a second that a broker is away.
+    return Producer({"bootstrap.servers": kafka, "log_level": 0, **settings})
