@@ -18,6 +18,7 @@ from support.credits import run_credits
 from support.foreign import librdkafka
 from support.foreign.batches import CODECS, RawRecord, batch_of
 from support.foreign.wire import append
+from support.reconciled import reconcile
 from support.replays import settings_of
 from support.small_bounds import as_faults
 from support.traffic import event
@@ -56,6 +57,12 @@ async def retry(deployment: Deployment, *more: str) -> tuple[int, list[dict[str,
         run_credits, *command, folder=deployment.folder, **settings_of(deployment)
     )
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+async def discard(deployment: Deployment, number: str) -> None:
+    command = ("dead-letters", "discard", number, "--reason", "junk", "--operator", "lee", "--yes")
+    done = await asyncio.to_thread(run_credits, *command, folder=deployment.folder, **settings_of(deployment))
+    assert done.returncode == 0, done.stderr
 
 
 async def letters_of(deployment: Deployment) -> list[dict[str, Any]]:
@@ -118,6 +125,10 @@ async def test_it_is_one_letter_and_reading_goes_on_behind_it(deployment: Deploy
     exit_code, (answer,) = await retry(deployment, number)
     assert (exit_code, answer["became"]) == (0, "resolved-before")
     assert await balance_of(deployment) == 1_000 - 1 - (RECORDS - 1)
+    # Who reads it again knows what was decided of it.
+    await discard(deployment, str(of_its_record["dead_letter_id"]))
+    reconciled = await reconcile(deployment, first=as_faults(BATCH_UNPACKED_BYTES_MAX=PACKED_BYTES_MAX))
+    assert (reconciled.exit_code, reconciled.findings) == (0, [])
     # Whoever reads the dead letters learns which offsets it stands for.
     dead_letters = deployment.topic(DEAD_LETTER_TOPIC)
     published, _ = await asyncio.to_thread(librdkafka.read, deployment.kafka, dead_letters, 0, 2)
@@ -141,6 +152,8 @@ async def test_what_is_too_large_even_then_waits_on_and_the_rest_is_decided(depl
     assert await balance_of(deployment) == 8
     (letter,) = await letters_of(deployment)
     assert (letter["status"], letter["retries"]) == ("waiting", 1)
+    reconciled = await reconcile(deployment, first=as_faults(BATCH_UNPACKED_BYTES_MAX=PACKED_BYTES_MAX))
+    assert [one["kind"] for one in reconciled.findings] == ["dead-letter-waiting"]
     assert await service.terminate() == 0
 
 

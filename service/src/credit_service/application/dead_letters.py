@@ -1,7 +1,7 @@
 """The desk for dead letters: people retry them the way of every event, discard or erase them, by these calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -11,6 +11,7 @@ from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
 from credit_service.application.left_out import LeftOut, NoOriginals, NotRead, Originals
 from credit_service.application.letters import (
+    TAKEN_APART,
     Became,
     CannotTakeApart,
     LetterAnswer,
@@ -21,6 +22,7 @@ from credit_service.application.letters import (
     PassedOver,
     Standing,
     TakesApart,
+    portions_of,
 )
 from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
 from credit_service.application.operations import Json, OperationLog, recorded
@@ -33,9 +35,6 @@ from credit_service.domain.decision import Decided, Incoming, Order, Place
 
 IDS_MAX = 1_000
 """So many numbers one command takes."""
-
-TAKEN_APART = "taken-apart"
-"""The outcome of a batch: its records have theirs."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -243,7 +242,7 @@ class DeadLetterDesk:
         left = 0
         try:
             async with self.takes_apart(batch) as records:
-                for portion in _portions_of(records):
+                for portion in portions_of(records):
                     left += sum(isinstance(one, PassedOver) for one in portion)
                     if not dry_run:
                         read = [one for one in portion if isinstance(one, Record)]
@@ -336,19 +335,6 @@ def _record_of(letter: LetterRecord, read: Mapping[Place, Record | NotRead]) -> 
 def _batch_of(letter: LetterRecord, read: Mapping[Place, Record | NotRead]) -> Record | None:
     record = _record_of(letter, read)
     return record if isinstance(record, Record) and is_batch(record) and not letter.is_erased else None
-
-
-def _portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record | PassedOver]]:
-    """So many at a time as one transaction decides."""
-    portion: list[Record | PassedOver] = []
-    size_bytes = 0
-    for record in records:
-        portion.append(record)
-        size_bytes += record.size_bytes if isinstance(record, Record) else 0
-        if len(portion) >= bounds.PROCESSED_AT_ONCE or size_bytes >= bounds.LETTER_BATCH_BYTES_MAX:
-            yield portion
-            portion, size_bytes = [], 0
-    yield portion
 
 
 def _answers(events: Sequence[tuple[int, Incoming]], decided: Decided) -> list[LetterAnswer]:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from credit_contracts.times import Instant
+from credit_service import bounds
 from credit_service.application.left_out import LeftOut
 from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
 from credit_service.application.read import Answer, ReadPlace
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
+
+TAKEN_APART = "taken-apart"
+"""The outcome of a batch: its records have theirs."""
 
 LetterStatus = Literal["waiting", "resolved", "discarded"]
 
@@ -119,6 +123,19 @@ class TakesApart(Protocol):
 
     def __call__(self, kept: Record) -> AbstractAsyncContextManager[Iterator[Record | PassedOver]]:
         """Its records from the letter's place on, one after the other; both raise `CannotTakeApart`."""
+
+
+def portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record | PassedOver]]:
+    """So many at a time as one transaction decides."""
+    portion: list[Record | PassedOver] = []
+    size_bytes = 0
+    for record in records:
+        portion.append(record)
+        size_bytes += record.size_bytes if isinstance(record, Record) else 0
+        if len(portion) >= bounds.PROCESSED_AT_ONCE or size_bytes >= bounds.LETTER_BATCH_BYTES_MAX:
+            yield portion
+            portion, size_bytes = [], 0
+    yield portion
 
 
 class LetterGroup(Answer):

@@ -5,7 +5,7 @@ so that memory does not grow with the ledger; the largest account is what it tak
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,17 +15,19 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application import messages_audit, published_audit
 from credit_service.application.audit import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
+from credit_service.application.fate import KnownLetter, fates_of
 from credit_service.application.findings import Finding, Findings, Mend, place_text
 from credit_service.application.fingerprint import Fingerprint, hash_of_event
+from credit_service.application.letters import TAKEN_APART, CannotTakeApart, TakesApart, portions_of
 from credit_service.application.ports import TopicPartition
 from credit_service.application.published_audit import Heard, name_of
+from credit_service.application.record import Record, is_batch
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decision, Incoming, Place
 from credit_service.domain.differences import Difference, compared
 from credit_service.domain.recompute import History, Recomputed, is_time_known, positions_missing
 
 if TYPE_CHECKING:
-    from credit_service.application.record import Record
     from credit_service.domain.account import Account
 
 
@@ -77,6 +79,7 @@ class Reconciliation:
         topics: Topics,
         rules: Rules,
         findings: Findings,
+        takes_apart: TakesApart,
         *,
         account_id: str | None = None,
         start: datetime | None = None,
@@ -89,6 +92,7 @@ class Reconciliation:
         self._topics = topics
         self._rules = rules
         self._findings = findings
+        self._takes_apart = takes_apart
         self._account_id = account_id
         self._window = (start, end) if is_window else None
         self._moved = moved
@@ -165,8 +169,35 @@ class Reconciliation:
                 found.update((account.account_id, account) for account in accounts)
         return found
 
+    async def _incoming(self, number: int) -> AsyncGenerator[list[Record]]:
+        """As the topics bring them; of batches that were too large to be read, also what was decided of them since."""
+        async with aclosing(self._topics.incoming(number)) as portions:
+            async for records in portions:
+                batches = [record for record in records if is_batch(record)]
+                letters = await self._audit.lookup.letters([b.place for b in batches]) if batches else {}
+                yield [r for r in records if r.place not in letters or letters[r.place].outcome != TAKEN_APART]
+                for batch in batches:
+                    if batch.place in letters:
+                        async for portion in self._decided_of(batch, letters[batch.place]):
+                            yield portion
+
+    async def _decided_of(self, batch: Record, letter: KnownLetter) -> AsyncGenerator[list[Record]]:
+        """The records of a batch that was taken apart; of one that waits, those that a retry has decided."""
+        try:
+            async with self._takes_apart(batch) as within:
+                for portion in portions_of(within):
+                    records = [one for one in portion if isinstance(one, Record)]
+                    if letter.outcome != TAKEN_APART:
+                        _, known, _ = await fates_of(records, self._audit.lookup)
+                        records = [
+                            r for r, k in zip(records, known, strict=True) if k is not None and k.place == r.place
+                        ]
+                    yield records
+        except CannotTakeApart as error:
+            self._findings.could_not_tell(f"{place_text(batch.place)}: a batch cannot be taken apart: {error}")
+
     async def _read_incoming(self, here: _Number) -> None:
-        async with aclosing(self._topics.incoming(here.number)) as portions:
+        async with aclosing(self._incoming(here.number)) as portions:
             async for records in portions:
                 unreadable: list[Record] = []
                 for record in records:
@@ -278,7 +309,7 @@ class Reconciliation:
                     self._findings.add(finding)
             portion.clear()
 
-        async with aclosing(self._topics.incoming(here.number)) as portions:
+        async with aclosing(self._incoming(here.number)) as portions:
             async for records in portions:
                 odd = [
                     record

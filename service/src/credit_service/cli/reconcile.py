@@ -194,6 +194,7 @@ async def _reconcile(
     from credit_service.kafka.ranges import RangeStalled, TopicsUnknown
     from credit_service.kafka.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
+    from credit_service.kafka.unpack import BatchInFile
     from credit_service.postgres.audit import open_audit
     from credit_service.postgres.offsets import PostgresOffsetStore
     from credit_service.postgres.read import PostgresReads
@@ -228,6 +229,7 @@ async def _reconcile(
                         topics,
                         rules,
                         findings,
+                        BatchInFile(kafka.event_type),
                         account_id=account_id,
                         start=begin if isinstance(begin, datetime) else None,
                         end=until if isinstance(until, datetime) else None,
