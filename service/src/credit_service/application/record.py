@@ -40,11 +40,6 @@ class Record:
     withheld: Withheld | None = None
 
 
-def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Of all that was sent."""
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)
-
-
 def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """About what a record takes, with all that is read from it."""
     named = sum(OBJECT_BYTES_OF_HEADER + len(name) + len(content or b"") for name, content in headers)
@@ -93,12 +88,17 @@ def read_record(
     timestamp_ms: int,
 ) -> Record:
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
-    event = decode(headers, value, topic_type=event_type) if all(is_text(name) for name, _ in headers) else NOT_TEXT
+    size_bytes, has_text = len(key or b"") + len(value or b""), True
+    for name, part in headers:
+        size_bytes += len(name) + len(part or b"")
+        has_text = has_text and is_text(name)
+    event = decode(headers, value, topic_type=event_type) if has_text else NOT_TEXT
     withheld = None
-    if _size_bytes(key, value, headers) > bounds.RECORD_BYTES_MAX:
+    if size_bytes > bounds.RECORD_BYTES_MAX:
         withheld = Withheld.of(key, value, headers, bounds.LEFT_OUT_KEY_BYTES_MAX)
         key, value, headers = (key if withheld.key_bytes is None else None), None, []
-    size_bytes = bytes_in_memory(key, value, headers)
+        size_bytes = len(key or b"")
+    size_bytes += OBJECT_BYTES + OBJECT_BYTES_OF_HEADER * len(headers)
     content: Incoming | Unreadable
     if isinstance(event, Unreadable):
         content, order = event, (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")

@@ -49,8 +49,10 @@ class BatchRecord(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Of all that was sent: key, value and headers."""
-        named = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + named
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size
 
 
 def batches_in(sent: memoryview) -> Iterator[memoryview]:

@@ -102,6 +102,7 @@ class Portion:
     until: int
     records: list[Item] = field(default_factory=list)
     fault: Fault | OutOfRange | None = None
+    size_bytes: int = 0
 
     @property
     def topic(self) -> str:
@@ -126,19 +127,17 @@ class Fetched:
     def take(self, partition: TopicPartition, records_max: int, bytes_max: int) -> tuple[Portion, bool]:
         """Some more of it, at least one record if there is any left; and whether that was all."""
         portion = Portion(partition, self.next_offset, self.next_offset)
-        is_all, size = False, 0
-        while len(portion.records) < records_max and size < bytes_max and not is_all:
-            try:
-                item = next(self._items)
-            except StopIteration:
-                is_all = True
-            except CannotUnpack as error:
-                portion.fault = Fault(self.next_offset, self._read_until, str(error))
-                is_all = True
-            else:
-                portion.records.append(item)
+        records, size, is_all = portion.records, 0, True
+        try:
+            for item in self._items:
+                records.append(item)
                 size += item.size_bytes
-        portion.until = self.next_offset
+                if len(records) >= records_max or size >= bytes_max:
+                    is_all = False
+                    break
+        except CannotUnpack as error:
+            portion.fault = Fault(self.next_offset, self._read_until, str(error))
+        portion.until, portion.size_bytes = self.next_offset, size
         return portion, is_all
 
     def _read(self, sent: memoryview, aborted: list[tuple[int, int]]) -> Iterator[Item]:
@@ -278,7 +277,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
                 if portion.until > portion.begin or portion.fault:
                     portions.append(portion)
                 records_max -= len(portion.records)
-                bytes_max -= sum(record.size_bytes for record in portion.records)
+                bytes_max -= portion.size_bytes
         return portions
 
     def _set_error(self, tp: TopicPartition, error: KafkaError) -> None:

@@ -1,6 +1,6 @@
 """Messages that became dead letters, by topic: a bad release upstream must not be drained into dead letters."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,11 +28,15 @@ class _Topic:
     in_a_row: int = 0
     bad: deque[int] = field(default_factory=deque)
 
+    def take_good(self, count: int) -> None:
+        self.judged += count
+        self.in_a_row = 0
+
     def take(self, *, is_bad: bool) -> None:
-        self.judged += 1
         if not is_bad:
-            self.in_a_row = 0
+            self.take_good(1)
             return
+        self.judged += 1
         self.in_a_row += 1
         self.bad.append(self.judged)
         while self.bad[0] <= self.judged - bounds.JUDGED_MESSAGES or len(self.bad) > bounds.BAD_OF_JUDGED_MAX:
@@ -57,6 +61,10 @@ class Floods:
         Returns the topics that are over, and in what. They stay over until `forget`, unless what comes is good.
         """
         over: dict[str, str] = {}
+        if not reasons:
+            for name, count in Counter(record.place.topic for record in records).items():
+                self._topics[name].take_good(count)
+            return over
         for record in records:
             reason = reasons.get(record.place)
             if reason in NOT_THE_TOPICS and not isinstance(record.content, Unreadable):

@@ -7,8 +7,8 @@ metadata of an offset. Whoever finds a claim therefore knows whether it was publ
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -236,8 +236,10 @@ class Relay:
             if waiting.topic not in counts:
                 partitions = await producer.partitions_for(self._connection.topic(waiting.topic))
                 counts[waiting.topic] = len(partitions)
-            with _refused_where_it_fails(place):
+            try:
                 record = outgoing_record(waiting, counts[waiting.topic])
+            except Exception as error:
+                raise _not_made(place, error) from error
             by_partition[record.topic, record.partition].append((place, record))
         return by_partition
 
@@ -249,14 +251,11 @@ class Relay:
         sent = []
         batch, places = producer.create_batch(), list[int]()
         for place, record in records:
-            with _refused_where_it_fails(place):
-                part = {"key": record.key, "value": record.value, "headers": record.headers, "timestamp": None}
-                is_taken = batch.append(**part) is not None
+            is_taken = _is_taken(batch, place, record)
             if not is_taken and places:
                 sent.append((places, await producer.send_batch(batch, name, partition=partition)))
                 batch, places = producer.create_batch(), []
-                with _refused_where_it_fails(place):
-                    is_taken = batch.append(**part) is not None
+                is_taken = _is_taken(batch, place, record)
             if not is_taken:
                 raise RowsRefused([([place], NotTaken.__name__)])
             places.append(place)
@@ -264,13 +263,18 @@ class Relay:
         return sent
 
 
-@contextlib.contextmanager
-def _refused_where_it_fails(place: int) -> Iterator[None]:
-    """What the client makes no record of is as good as refused by the broker."""
+def _is_taken(batch: Any, place: int, record: OutgoingRecord) -> bool:
+    """Whether there was room for it."""
     try:
-        yield
+        taken = batch.append(key=record.key, value=record.value, headers=record.headers, timestamp=None)
     except Exception as error:
-        raise RowsRefused([([place], type(error).__name__)]) from error
+        raise _not_made(place, error) from error
+    return taken is not None
+
+
+def _not_made(place: int, error: Exception) -> RowsRefused:
+    """What the client makes no record of is as good as refused by the broker."""
+    return RowsRefused([([place], type(error).__name__)])
 
 
 async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> None:
