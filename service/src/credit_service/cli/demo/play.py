@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import groupby
 
 from aiokafka import AIOKafkaProducer
 
@@ -45,14 +46,18 @@ class Player:
             played(step)
 
     async def _send(self, messages: list[Sent]) -> None:
-        acknowledged = []
-        for sent in messages:
-            record = encode(sent.event)
-            value = record.value if sent.is_readable else record.value[:-5]
-            topic = self._connection.topic(sent.event.type)
-            acknowledged.append(await self._producer.send(topic, value=value, key=record.key, headers=record.headers))
-        async with asyncio.timeout(ANSWERED_SECONDS_MAX):
-            await asyncio.gather(*acknowledged)
+        """Those of one topic at once. Another topic's come after: else a broker may have the later event first."""
+        for event_type, together in groupby(messages, key=lambda sent: sent.event.type):
+            topic = self._connection.topic(event_type)
+            acknowledged = []
+            for sent in together:
+                record = encode(sent.event)
+                value = record.value if sent.is_readable else record.value[:-5]
+                acknowledged.append(
+                    await self._producer.send(topic, value=value, key=record.key, headers=record.headers)
+                )
+            async with asyncio.timeout(ANSWERED_SECONDS_MAX):
+                await asyncio.gather(*acknowledged)
 
     async def _answered(self, step: Step) -> None:
         """Waits until all of the step is decided, and all that was decided is published."""
