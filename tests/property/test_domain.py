@@ -118,6 +118,16 @@ def check(rows: Rows) -> None:
         opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
         assert all(times == 1 for times in refunds.values())
         assert refunds.keys() <= charges | opened
+        given_back = Counter(change.cause.position for change in changes if change.reason == "refund")
+        for decision in (d for d in decisions if d.outcome == "refunded"):
+            deleted_after = [
+                d.position
+                for d in decisions
+                if d.type == "prospect-deleted"
+                and d.prospect_id == decision.prospect_id
+                and d.position > decision.position
+            ]
+            assert 1 <= given_back[decision.position] <= 1 + len(deleted_after)
 
         adjusted = {d.position: d for d in decisions if d.outcome == "adjusted"}
         kept = {position: a.amount for (owner, position), a in rows.adjustments.items() if owner == name}
