@@ -23,6 +23,7 @@ from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.letters import LetterAnswer, Letters
 from credit_service.application.outgoing_record import outgoing_record
 from credit_service.application.process import Processor
+from credit_service.application.reading import Reading
 from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
 from credit_service.domain.decide import Rules
@@ -104,7 +105,8 @@ class Desk:
     @property
     def desk(self) -> DeadLetterDesk:
         letters = PostgresDeadLetters(self.pool, unparked_max=100)
-        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), Rules(), BatchInFile(str))
+        reading = Reading(self.ledger)
+        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), Rules(), BatchInFile(str), reading)
 
     async def take(self, *records: Record) -> None:
         """As the service would, without moving any offset."""
@@ -199,6 +201,41 @@ async def test_a_letter_is_resolved_with_its_effect_by_whom_and_why(at: Desk) ->
     )
     assert json.loads(published)["balance"] == 999
     assert await at.connection.fetch("SELECT * FROM credits.partition_offsets") == offsets
+
+
+async def test_a_letter_stays_as_it_is_while_events_of_its_account_wait_to_be_read(
+    at: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_service.application.reading.WAIT_SECONDS_MAX", 0)
+    await at.take(record_of(plan()))
+    await at.letters(generated("ann"))
+    reach = "INSERT INTO credits.partitions_read VALUES (0, 1, $1, $1)"
+    await at.connection.execute(reach, LATER - timedelta(minutes=1))
+    before = await at.everything()
+
+    for dry_run in (True, False):
+        (answer,) = await at.retry(1, dry_run=dry_run)
+        assert (answer.became, answer.reason) == ("failed", "behind")
+        assert answer.detail is not None
+        assert f"read up to {LATER - timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC only" in answer.detail
+    assert await at.everything() == before, "nor is it noted as why it waits"
+
+    await at.connection.execute("UPDATE credits.partitions_read SET noted_at = $1, read_until = $1", LATER)
+    assert await at.became(1) == {1: "charged"}
+
+
+async def test_a_letter_is_retried_as_the_account_stands(at: Desk) -> None:
+    """Though a month has turned since, of which events may wait to be read."""
+    await at.take(record_of(plan()))
+    await at.letters(generated("ann", LATER))
+    await at.clock.set(LATER + timedelta(days=40))
+    await at.connection.execute("INSERT INTO credits.partitions_read VALUES (0, 1, $1, $1)", LATER)
+
+    done = at.told("retry", "1", "--reason", "mended", "--operator", "lee", "--as-it-stands")
+
+    assert [(a["became"], a["outcome"]) for a in done[1]] == [("resolved", "charged")]
+    rows = await at.connection.fetch("SELECT type::text, note FROM credits.decisions_by_account ORDER BY position")
+    assert [tuple(row) for row in rows] == [("plan-changed", None), ("prospect-generated", "decided as it stood")]
 
 
 async def test_what_was_retried_before_has_no_second_effect(at: Desk) -> None:

@@ -307,9 +307,10 @@ TOPICS_OWN = 1
 
 
 async def configure(deployment: Deployment, topic: str, **settings: str) -> None:
-    """Sets these, and all others of the topic back to the broker's."""
+    """Sets these, and all others of the topic back to the broker's, but whose timestamps its messages have."""
     name = deployment.topic(topic)
-    dotted = {key.replace("_", "."): value for key, value in settings.items()}
+    as_made = {"message.timestamp.type": "LogAppendTime"} if topic in INCOMING_TOPICS else {}
+    dotted = as_made | {key.replace("_", "."): value for key, value in settings.items()}
     async with admin(deployment.kafka) as client:
         answers = await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dotted)])
         assert [resource[0] for answer in answers for resource in answer.resources] == [0]
@@ -349,6 +350,13 @@ SETTINGS = [
         " has 1 and needs 2 to be written",
     ),
     ("email-bounced", {"retention_ms": "-1"}, None, "ok", ""),
+    (
+        "email-bounced",
+        {"message_timestamp_type": "CreateTime"},
+        "topic-settings",
+        "warning",
+        " has its producers' timestamps and should have LogAppendTime",
+    ),
 ]
 
 

@@ -56,6 +56,8 @@ async def test_topics_are_made_as_the_contracts_say(connection: KafkaConnection)
         assert configs[name]["retention.ms"] == str(contract.retention_ms)
         assert configs[name]["cleanup.policy"] == contract.cleanup_policy
         assert configs[name]["max.message.bytes"] == str(contract.max_message_bytes)
+        is_incoming = contract.direction == "in"
+        assert configs[name]["message.timestamp.type"] == ("LogAppendTime" if is_incoming else "CreateTime")
 
 
 async def configs_of(connection: KafkaConnection, names: list[str]) -> dict[str, dict[str, str]]:

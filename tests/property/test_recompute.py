@@ -24,15 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int]) -> Rows:
-    """What is stored after batches of these sizes, each at an instant of its own."""
+def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int], as_it_stands: Sequence[bool] = ()) -> Rows:
+    """What is stored after batches of these sizes, each at an instant of its own.
+
+    A batch of one is decided without turns where `as_it_stands`, by the number of the batch, says so.
+    """
     rows, now, left = Rows(), NOW, list(items)
-    for size in [*sizes, *[3] * len(items)]:
+    for number, size in enumerate([*sizes, *[3] * len(items)]):
         batch, left = left[:size], left[size:]
         if not batch:
             break
         now += timedelta(minutes=1)
-        _take(rows, batch, with_rules, now)
+        stands = len(batch) == 1 and number < len(as_it_stands) and as_it_stands[number]
+        _take(rows, batch, replace(with_rules, turns=False) if stands else with_rules, now)
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         now += timedelta(minutes=1)
         _take(rows, [Wake(name, START, 0) for name in lagging], with_rules, now)
@@ -84,6 +88,16 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
         if owner == name
     }
     return history
+
+
+@given(ordered_about(histories()), rules(), st.lists(st.booleans(), max_size=40))
+@settings(max_examples=examples(300))
+def test_what_was_decided_as_it_stood_comes_to_itself(
+    items: list[Item], with_rules: Rules, as_it_stands: list[bool]
+) -> None:
+    rows = taken(items, with_rules, [1] * len(items), as_it_stands)
+    for name in rows.accounts:
+        assert compared(history_of(name, rows, items), with_rules)[1] == []
 
 
 sizes = st.lists(st.integers(1, 6), max_size=30)

@@ -161,8 +161,8 @@ def charges(observed: Observed) -> Violations:
         was_parted = outcome in ("free", "opened") and any(at > position for at in deleted[name, row["prospect_id"]])
         if (outcome == "charged" and not count) or (count and outcome != "charged" and not was_parted):
             yield f"{name}: decision {position} is {outcome}, entries say otherwise"
-        # A delete that is told later may show that the bounce is of a second stay: what it gave back is charged anew for
-        # the first one, and it gives back the charge of the second.
+        # A delete that is told later may show that the bounce is of a second stay: what it gave back is charged anew
+        # for the first one, and it gives back the charge of the second.
         parted = sum(at > position for at in deleted[name, row["prospect_id"]])
         if outcome == "refunded" and not 1 <= counted[name, position, "refund"] <= 1 + parted:
             yield f"{name}: decision {position} is refunded, entries say otherwise"

@@ -33,7 +33,10 @@ DEAD_LETTER_TOPIC: Final = "credit-service-dead-letters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicContract:
-    """What producers, consumers and operators may rely on for one topic."""
+    """What producers, consumers and operators may rely on for one topic.
+
+    `timestamp_type` is Kafka's `message.timestamp.type`; None leaves it to the broker.
+    """
 
     name: str
     direction: Direction
@@ -49,6 +52,7 @@ class TopicContract:
     retention_ms: int
     cleanup_policy: str = "delete"
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    timestamp_type: str | None = None
 
     @property
     def retention_days(self) -> int:
@@ -83,6 +87,8 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
             delivery="At least once: send until it is acknowledged, under the same id. A repeat has no effect.",
             compatibility="What older producers send is read: fields come as optional, none goes or gets stricter.",
             retention_ms=_days_ms(30),
+            # When a message came is what an event's own time is held against; a producer may say anything.
+            timestamp_type="LogAppendTime",
         )
         for name, model in INCOMING.items()
     ),

@@ -52,6 +52,8 @@ def _terms(topic: TopicContract) -> Iterator[tuple[str, str]]:
     yield "partitions", f"{topic.partitions}"
     yield "retention", f"{topic.retention_days} days, `cleanup.policy={topic.cleanup_policy}`"
     yield "record", f"at most {topic.max_message_bytes:,} bytes"
+    if topic.timestamp_type is not None:
+        yield "timestamp", f"the broker's, `message.timestamp.type={topic.timestamp_type}`"
     yield "order", topic.ordering
     yield "delivery", topic.delivery
     yield "compatibility", topic.compatibility

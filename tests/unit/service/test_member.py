@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from credit_service.application.arrival import LedgerClock
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.kafka.access import Seen
 from credit_service.kafka.connection import KafkaConnection
@@ -79,6 +81,10 @@ class Surroundings:
     def suspect(self) -> None:
         self.suspicions += 1
 
+    async def note_read(self, until: dict[int, datetime | None], partitions: int) -> datetime:
+        assert (until, partitions) == ({}, 1), "it only asks for the clock"
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
     async def paused_topics(self) -> set[str]:
         return set()
 
@@ -110,7 +116,7 @@ def status() -> Status:
 @pytest.fixture
 async def member(around: Surroundings, status: Status) -> AsyncIterator[Member]:
     of_all = cast("Any", around)
-    lanes = Lanes(lambda: of_all)
+    lanes = Lanes(lambda: of_all, LedgerClock())
     member = Member(KafkaConnection("h:1", "g"), lambda _: None, lanes, of_all, {}, asyncio.Event(), status, of_all)
     member._subscriber = of_all
     yield member

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from credit_contracts.envelope import Unreadable
+from credit_service.application.arrival import LedgerClock
 from credit_service.application.record import Record, bytes_in_memory
 from credit_service.domain.decision import EARLIEST, Place
 from credit_service.kafka.merge import Merge
@@ -17,11 +18,12 @@ EVERYTHING_IS_READ = frozenset({(topic, number) for topic in (GENERATED, BOUNCED
 def record(topic: str, offset: int, second: int, *, number: int = 0, value: bytes = b"") -> Record:
     content = Unreadable("not-json", "", None)
     order = (EARLIEST + timedelta(seconds=second), 0, "", "")
-    return Record(Place(topic, number, offset), None, value, [], 0, content, order, bytes_in_memory(None, value, []))
+    # Without a timestamp of Kafka's nothing but the order counts.
+    return Record(Place(topic, number, offset), None, value, [], -1, content, order, bytes_in_memory(None, value, []))
 
 
 def merge_of(*records: Record, bytes_max: int = UNBOUNDED) -> Merge:
-    merge = Merge(bytes_max)
+    merge = Merge(bytes_max, LedgerClock())
     for number in {r.place.partition for r in records}:
         for topic in (GENERATED, BOUNCED):
             merge.add((topic, number))
@@ -98,3 +100,22 @@ def test_a_partition_that_was_taken_away_brings_nothing_any_more() -> None:
 
     assert merge.numbers() == []
     assert merge.take(UNBOUNDED, UNBOUNDED, EVERYTHING_IS_READ.__contains__) == []
+
+
+def test_how_far_a_number_is_read_is_the_earliest_of_all_that_waits_behind_heads_too() -> None:
+    merge = merge_of(
+        record(GENERATED, 0, 30), record(GENERATED, 1, 10), record(BOUNCED, 0, 20), record(BOUNCED, 1, 5, number=1)
+    )
+
+    assert merge.earliest(0) == EARLIEST + timedelta(seconds=10)
+    assert merge.earliest(1) == EARLIEST + timedelta(seconds=5)
+    merge.take(1, UNBOUNDED, EVERYTHING_IS_READ.__contains__)
+    merge.take(UNBOUNDED, UNBOUNDED, EVERYTHING_IS_READ.__contains__)
+    assert merge.earliest(0) is None
+
+
+def test_what_comes_next_is_known_where_something_waits_or_nothing_comes() -> None:
+    merge = merge_of(record(GENERATED, 0, 30))
+
+    assert merge.knows_what_comes(0, {(BOUNCED, 0)}.__contains__)
+    assert not merge.knows_what_comes(0, {(GENERATED, 0)}.__contains__)

@@ -6,12 +6,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from credit_contracts import Event, ProspectGenerated, encode
 from credit_service.application.process import Processor, Report
-from credit_service.application.record import Record, read_record
 from credit_service.application.timers import TimerSweep
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,27 +33,22 @@ class Asked:
         return Report()
 
 
-def record(number: int, at: datetime) -> Record:
-    encoded = encode(Event("/s", "i", "prospect-generated", at, ProspectGenerated(account_id="a", prospect_id="p")))
-    place = Place("prospect-generated", number, 0)
-    return read_record(place, "prospect-generated", encoded.key, encoded.value, encoded.headers, 0)
-
-
 async def asked_after(sweep: TimerSweep, ledger: Asked, *, at_their_ends: set[int]) -> dict[int, datetime | None]:
     ledger.numbers.clear()
     await sweep.sweep({0, 1, 2}, at_their_ends, asyncio.Event())
     return ledger.numbers[-1] if ledger.numbers else {}
 
 
-async def test_only_numbers_whose_events_were_seen_or_that_are_at_their_ends_are_asked_about() -> None:
+async def test_only_numbers_of_which_it_is_known_how_far_they_are_read_are_asked_about() -> None:
     ledger = Asked()
     anything = cast("Any", ledger)
     sweep = TimerSweep(anything, Processor(anything, Rules()), anything)
 
     assert await asked_after(sweep, ledger, at_their_ends=set()) == {}
-    sweep.note_decided([record(1, AT + timedelta(days=1)), record(1, AT)], Report())
+    sweep.note_reached(1, AT + timedelta(days=1))
     assert await asked_after(sweep, ledger, at_their_ends={2}) == {1: AT + timedelta(days=1), 2: None}
     sweep.forget(1)
     assert await asked_after(sweep, ledger, at_their_ends={2}) == {2: None}
-    sweep.note_decided([record(1, AT)], Report())
-    assert await asked_after(sweep, ledger, at_their_ends=set()) == {1: AT}
+    sweep.note_reached(1, AT + timedelta(days=1))
+    sweep.note_reached(1, AT)
+    assert await asked_after(sweep, ledger, at_their_ends=set()) == {1: AT}, "what waits is earlier than it was"

@@ -8,6 +8,7 @@ from credit_contracts.times import Instant
 from credit_service.application.obey import obey
 from credit_service.application.ports import Ledger
 from credit_service.application.read import Answer, Reads
+from credit_service.application.reading import Reading
 from credit_service.application.words import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
@@ -19,7 +20,7 @@ from credit_service.domain.command import Adjust, Command
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
-AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict"]
+AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict", "behind"]
 
 
 class AdjustmentChange(Answer):
@@ -39,7 +40,8 @@ class AdjustmentAnswer(Answer):
     """What became of an adjustment. `change` is what it changed, None where it was refused.
 
     `conflict`: the command's id was used before for something else. `is_new` is False where the same was ordered
-    before. `balance` is what the account has now, None if unlimited or unknown.
+    before. `balance` is what the account has now, None if unlimited or unknown. `behind`: the account's events are read
+    up to `read_until` only.
     """
 
     account_id: str
@@ -48,6 +50,7 @@ class AdjustmentAnswer(Answer):
     is_new: bool
     balance: int | None
     change: AdjustmentChange | None
+    read_until: Instant | None = None
 
 
 class Adjustments(Protocol):
@@ -80,12 +83,13 @@ def adjustment_command(account_id: str, asked: Adjust, command_id: str) -> Comma
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentDesk:
-    """Adjusts accounts in `ledger`; `reads` and `kept` tell what is there."""
+    """Adjusts accounts in `ledger`; `reads` and `kept` tell what is there, `reading` whether their events are read."""
 
     ledger: Ledger
     rules: Rules
     reads: Reads
     kept: Adjustments
+    reading: Reading | None = None
 
     async def adjust(
         self,
@@ -108,11 +112,12 @@ class AdjustmentDesk:
         # To ask about an account must not open it.
         if await self.reads.account(account_id) is None:
             return _answer(account_id, command_id, "unknown-account")
-        (answer,) = await obey(self.ledger, self.rules, [command])
+        (answer,) = await obey(self.ledger, self.rules, [command], self.reading)
         found = await self.reads.account(account_id)
         balance = found.balance if found else None
         if answer.outcome != "adjusted":
-            return _answer(account_id, command_id, cast("AdjustmentRefusal", answer.outcome), balance)
+            refusal = cast("AdjustmentRefusal", answer.outcome)
+            return _answer(account_id, command_id, refusal, balance, answer.read_until)
         return AdjustmentAnswer(
             account_id=account_id,
             command_id=command_id,
@@ -124,8 +129,18 @@ class AdjustmentDesk:
 
 
 def _answer(
-    account_id: str, command_id: str, refusal: AdjustmentRefusal, balance: int | None = None
+    account_id: str,
+    command_id: str,
+    refusal: AdjustmentRefusal,
+    balance: int | None = None,
+    read_until: datetime | None = None,
 ) -> AdjustmentAnswer:
     return AdjustmentAnswer(
-        account_id=account_id, command_id=command_id, outcome=refusal, is_new=False, balance=balance, change=None
+        account_id=account_id,
+        command_id=command_id,
+        outcome=refusal,
+        is_new=False,
+        balance=balance,
+        change=None,
+        read_until=read_until,
     )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from credit_contracts.envelope import Unreadable
@@ -28,10 +29,14 @@ from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
 from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.ports import Reach, no_failpoints
 from credit_service.application.process import REFUSALS, Processor, Undecidable, fold, reason_of
+from credit_service.application.reading import Reading, told_behind
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Incoming, Order, Place
+
+BEHIND = "behind"
+"""Why a letter waits on whose account's events are not read yet; what it was a dead letter for stays its reason."""
 
 IDS_MAX = 1_000
 """So many numbers one command takes."""
@@ -60,13 +65,15 @@ class _Tally:
 class DeadLetterDesk:
     """Retries, discards and erases letters in `letters`; what is done to a whole group is kept in `operations`.
 
-    Letters that are kept without their bytes are read from `originals`.
+    Letters that are kept without their bytes are read from `originals`. `reading` tells whether the events of their
+    accounts are read.
     """
 
     letters: LetterStore
     operations: OperationLog
     rules: Rules
     takes_apart: TakesApart
+    reading: Reading
     reach: Reach = field(default=no_failpoints)
     originals: Originals = field(default_factory=NoOriginals)
 
@@ -77,7 +84,8 @@ class DeadLetterDesk:
 
         A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
         why; one that the ledger refuses fails alone. One that is kept without its bytes has its place in that order by
-        Kafka's time, and fails where Kafka does not have what it was made of any more. A batch that was too large to be
+        Kafka's time, and fails where Kafka does not have what it was made of any more. One of an account whose events
+        are not read yet fails as `behind`, and is as it was. A batch that was too large to be
         unpacked is taken apart: its records are decided in transactions before the one that resolves it. No stored
         offset is touched. It is safe to do again after any end. With `dry_run` each letter is decided by itself, as
         things stand, a batch only unpacked, and nothing is kept. Raises `ValueError` on an empty or overlong text, and
@@ -162,11 +170,12 @@ class DeadLetterDesk:
         answers: dict[int, LetterAnswer] = {}
 
         read: dict[Place, Record | NotRead] = {}
+        known = _HowFarRead(self.reading)
 
         async def halve(part: Sequence[int]) -> None:
             for _ in range(2):
                 try:
-                    await _attempted(self._decide, part, answers, read, operator, comment, dry_run=dry_run)
+                    await _attempted(self._decide, part, answers, read, known, operator, comment, dry_run=dry_run)
                 except (RefusedByLedger, Undecidable) as error:
                     refusal = error
                 else:
@@ -185,6 +194,7 @@ class DeadLetterDesk:
         ids: Sequence[int],
         answers: dict[int, LetterAnswer],
         read: dict[Place, Record | NotRead],
+        known: "_HowFarRead",
         operator: str,
         comment: str,
         *,
@@ -192,7 +202,8 @@ class DeadLetterDesk:
     ) -> None:
         """Transactions until each of `ids` has its answer: one, or some before it for what has to come first.
 
-        `read` has what Kafka had of letters that are kept without their bytes: it is asked between two transactions.
+        `read` has what Kafka had of letters that are kept without their bytes: it is asked between two transactions, as
+        it is asked then how far the events of accounts are read.
         """
         while left := [i for i in ids if i not in answers]:
             told: dict[int, LetterAnswer] = {}
@@ -213,12 +224,14 @@ class DeadLetterDesk:
                     batches = [(one.dead_letter_id, batch) for one in letters if (batch := _batch_of(one, read))]
                     of_batches = {number for number, _ in batches}
                     letters = [one for one in letters if one.dead_letter_id not in of_batches]
-                    told = await self._decide_locked(transaction, letters, read, in_one_go=dry_run)
+                    if known.has_to_ask(letters, read):
+                        raise _NotKept
+                    told = await self._decide_locked(transaction, letters, read, known, in_one_go=dry_run)
                     await transaction.resolve_letters(
                         [(i, a.outcome) for i, a in told.items() if a.outcome is not None], operator, comment
                     )
                     await transaction.fail_letters(
-                        [(i, a.reason, a.detail or "") for i, a in told.items() if a.reason is not None]
+                        [(i, a.reason, a.detail or "") for i, a in told.items() if a.reason not in (None, BEHIND)]
                     )
                     self.reach("inside-transaction")
                     if dry_run:
@@ -228,24 +241,29 @@ class DeadLetterDesk:
             if unread:
                 read.update(await self.originals.read(unread))
                 continue
+            if await known.ask():
+                continue
             self.reach("after-commit")
             answers.update(told)
             answers.update({a.dead_letter_id: a for a in await self._found([i for i in left if i not in locked])})
             for number, batch in batches:
-                answers[number] = await self._take_apart(number, batch, operator, comment, dry_run=dry_run)
+                answers[number] = await self._take_apart(number, batch, known, operator, comment, dry_run=dry_run)
 
     async def _take_apart(
-        self, number: int, batch: Record, operator: str, comment: str, *, dry_run: bool
+        self, number: int, batch: Record, known: "_HowFarRead", operator: str, comment: str, *, dry_run: bool
     ) -> LetterAnswer:
         """Decides each record of a batch at its own place, or makes a dead letter of it; what is too large stays."""
-        processor = Processor(self.letters, self.rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
+        rules = self.reading.rules(self.rules)
+        processor = Processor(self.letters, rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
         left = 0
         try:
             async with self.takes_apart(batch) as records:
                 for portion in portions_of(records):
                     left += sum(isinstance(one, PassedOver) for one in portion)
+                    read = [one for one in portion if isinstance(one, Record)]
+                    if (until := await known.latest_behind(read)) is not None:
+                        return _failed(number, BEHIND, told_behind(until))
                     if not dry_run:
-                        read = [one for one in portion if isinstance(one, Record)]
                         await processor.process(read, asyncio.Event())
         except CannotTakeApart as error:
             return await self._fail(number, dry_run=dry_run, reason=TOO_LARGE_BATCH.reason, detail=f"batch: {error}")
@@ -265,6 +283,7 @@ class DeadLetterDesk:
         transaction: LetterTransaction,
         letters: Sequence[LetterRecord],
         read: Mapping[Place, Record | NotRead],
+        known: "_HowFarRead",
         *,
         in_one_go: bool,
     ) -> dict[int, LetterAnswer]:
@@ -278,12 +297,15 @@ class DeadLetterDesk:
                 answer = LetterAnswer(dead_letter_id=letter.dead_letter_id, became="erased-before")
             elif isinstance(content, Unreadable | NotRead):
                 answer = _failed(letter.dead_letter_id, content.reason, content.detail)
+            elif (until := known.until.get(content.account_id)) is not None:
+                answer = _failed(letter.dead_letter_id, BEHIND, told_behind(until))
             else:
                 events.append((letter.dead_letter_id, content))
                 continue
             answers[letter.dead_letter_id] = answer
         if events:
-            folded = await fold(transaction, [event for _, event in events], self.rules, in_one_go=in_one_go)
+            rules = self.reading.rules(self.rules)
+            folded = await fold(transaction, [event for _, event in events], rules, in_one_go=in_one_go)
             await transaction.store(folded.what)
             were_decided = {id(item) for item in folded.inputs}
             came = [(i, event) for i, event in events if id(event) in were_decided]
@@ -305,6 +327,37 @@ class DeadLetterDesk:
             return []
         standings = await self.letters.standings(ids)
         return [_found(i, standings.get(i)) for i in ids]
+
+
+@dataclass(slots=True)
+class _HowFarRead:
+    """How far the events of accounts are read, asked once of each; `until` None: far enough."""
+
+    reading: Reading
+    until: dict[str, datetime | None] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def has_to_ask(self, letters: Sequence[LetterRecord], read: Mapping[Place, Record | NotRead]) -> bool:
+        """Whether there are accounts of which it is not known yet."""
+        contents = [
+            found.content for one in letters if not one.is_erased and isinstance(found := _record_of(one, read), Record)
+        ]
+        self.unknown = {one.account_id for one in contents if isinstance(one, Incoming)} - self.until.keys()
+        return bool(self.unknown)
+
+    async def ask(self) -> bool:
+        """Asks, outside of a transaction, since it may wait; False if there was nothing to ask."""
+        asked, self.unknown = self.unknown, set()
+        behind = await self.reading.behind(asked)
+        self.until.update({account_id: behind.get(account_id) for account_id in asked})
+        return bool(asked)
+
+    async def latest_behind(self, records: Sequence[Record]) -> datetime | None:
+        """How far the accounts of `records` are read that are not read far enough; None if all are."""
+        accounts = {record.content.account_id for record in records if isinstance(record.content, Incoming)}
+        self.unknown = accounts - self.until.keys()
+        await self.ask()
+        return max((until for name in accounts if (until := self.until[name]) is not None), default=None)
 
 
 _Key = tuple[Order, int, int]

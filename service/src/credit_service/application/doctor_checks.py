@@ -140,8 +140,10 @@ def topic_settings(cluster: ClusterFacts, names: Mapping[str, TopicContract]) ->
         if (topic := cluster.topics.get(name)) is not None:
             found = _settings_problems(topic, contract)
             (wrong if contract.direction == "in" or "compacted" in found else less).extend(f"{name} {p}" for p in found)
+            if _has_other_timestamps(topic, contract):
+                less.append(f"{name} has its producers' timestamps and should have {contract.timestamp_type}")
     if not wrong and not less:
-        return ok("topic-settings", "retention, clean-up and sizes are as the contracts say")
+        return ok("topic-settings", "retention, clean-up, sizes and timestamps are as the contracts say")
     to_do = "set it with `kafka-configs --alter`; the contracts say what is needed"
     return Check("topic-settings", "wrong" if wrong else "warning", _some([*wrong, *less]), to_do)
 
@@ -159,6 +161,12 @@ def _settings_problems(topic: TopicFacts, contract: TopicContract) -> list[str]:
     if size < contract.max_message_bytes:
         found.append(f"takes {size:,} of {contract.max_message_bytes:,} bytes")
     return found
+
+
+def _has_other_timestamps(topic: TopicFacts, contract: TopicContract) -> bool:
+    """Whether a backlog is brought in order by what producers say: it may refuse less than it would have live."""
+    wanted = contract.timestamp_type
+    return wanted is not None and topic.settings.get("message.timestamp.type", wanted) != wanted
 
 
 def access(missed: str | None) -> Check:

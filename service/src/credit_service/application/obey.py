@@ -1,11 +1,13 @@
 """Commands go the way of every event: load, decide, store, in one transaction."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
+from credit_service.application.reading import Reading
 from credit_service.domain.catch_up import next_portion
 from credit_service.domain.command import Answer, Command
 from credit_service.domain.decide import Rules, decide
@@ -13,25 +15,45 @@ from credit_service.domain.decide import Rules, decide
 ATTEMPTS_MAX = 5
 BACKOFF_SECONDS_FIRST = 0.1
 
+T = TypeVar("T")
+
 
 class _NotKept(Exception):  # noqa: N818 - not an error
     """Ends a transaction that was only tried."""
 
 
-async def obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dry_run: bool = False) -> list[Answer]:
+async def obey(
+    ledger: Ledger, rules: Rules, commands: Sequence[Command], reading: Reading | None = None, *, dry_run: bool = False
+) -> list[Answer]:
     """Decides the commands in their order and commits; the answers, one each.
 
-    With `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done
-    here a few times, then `LedgerUnavailable` is raised.
+    Those of accounts whose events are not read yet, as `reading` says, are `behind`; it waits for them before. With
+    `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done here a
+    few times, then `LedgerUnavailable` is raised.
     """
+    asked = reading or Reading(ledger)
+    behind = await _attempted(lambda: asked.behind({command.account_id for command in commands}))
+    ready = [command for command in commands if command.account_id not in behind]
+    ordered = asked.rules(rules)
+    answers = await _attempted(lambda: _obey(ledger, ordered, ready, dry_run=dry_run)) if ready else []
+    decided = iter(answers)
+    return [
+        Answer(command, "behind", is_new=False, read_until=behind[command.account_id])
+        if command.account_id in behind
+        else next(decided)
+        for command in commands
+    ]
+
+
+async def _attempted(call: Callable[[], Awaitable[T]]) -> T:
     pause_seconds = BACKOFF_SECONDS_FIRST
     for _ in range(ATTEMPTS_MAX - 1):
         try:
-            return await _obey(ledger, rules, commands, dry_run=dry_run)
+            return await call()
         except LedgerUnavailable:
             await asyncio.sleep(pause_seconds)
             pause_seconds *= 2
-    return await _obey(ledger, rules, commands, dry_run=dry_run)
+    return await call()
 
 
 async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dry_run: bool) -> list[Answer]:
@@ -43,7 +65,8 @@ async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dr
                 now = await transaction.now()
                 # Turns that are too many to come along have transactions of their own, but not for a trial. Commands
                 # are never cut: they are all of one instant, so that no turn lies between two of an account.
-                inputs = commands if dry_run else next_portion(accounts, commands, now).inputs
+                in_one_go = dry_run or not rules.turns
+                inputs = commands if in_one_go else next_portion(accounts, commands, now).inputs
                 decided = decide(accounts, inputs, now, rules)
                 await transaction.store(ToStore(now, accounts, decided, outbox_rows(decided)))
                 if len(decided.answers) == len(commands):

@@ -5,14 +5,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
 from credit_service.application.faults import RefusedByLedger
 from credit_service.application.obey import obey
 from credit_service.application.opening_rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
-from credit_service.domain.command import Command, OpenAccount
+from credit_service.application.reading import Reading, told_behind
+from credit_service.domain.command import Answer, Command, OpenAccount
 from credit_service.domain.decide import Rules
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ REFUSALS: Mapping[str, str] = {
     "prospect-known": "the prospect is known already",
     "expired": "the purchase has expired",
     "conflict": "it was brought in before with other content",
+    "behind": "the account's events are not read yet",
 }
 
 
@@ -49,11 +51,17 @@ class _Fate:
 
 
 class Opening:
-    """Takes rows into `ledger`; with a `trial` all is decided and nothing kept there."""
+    """Takes rows into `ledger`; with a `trial` all is decided and nothing kept there.
 
-    def __init__(self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None) -> None:
+    Rows of accounts whose events are not read yet are refused, as `reading` says.
+    """
+
+    def __init__(
+        self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None, reading: Reading | None = None
+    ) -> None:
         self._ledger = ledger
         self._rules = rules
+        self._reading = reading or Reading(ledger)
         self._trial = trial
         self._account: Command | None = None
 
@@ -98,8 +106,8 @@ class Opening:
         return [*await self._decide(commands[:half]), *await self._decide(commands[half:])]
 
     async def _do(self, commands: Sequence[Command]) -> list[_Fate]:
-        answers = await obey(self._ledger, self._rules, commands)
-        return [_fate(answer.outcome, is_new=answer.is_new) for answer in answers]
+        answers = await obey(self._ledger, self._rules, commands, self._reading)
+        return [_fate(answer) for answer in answers]
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
         """As `_do` would, had the trials before this one been kept."""
@@ -107,7 +115,7 @@ class Opening:
         # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
-        answers = (await obey(self._ledger, self._rules, [*again, *tried], dry_run=True))[len(again) :]
+        answers = (await obey(self._ledger, self._rules, [*again, *tried], self._reading, dry_run=True))[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)
@@ -115,9 +123,10 @@ class Opening:
         for command, content in zip(commands, before, strict=True):
             answer = next(outcome_of) if content is None or _is_account(command) else None
             if answer is not None and content is None:
-                fates.append(_fate(answer.outcome, is_new=answer.is_new))
+                fates.append(_fate(answer))
             else:
-                fates.append(_fate("opened" if content == command.content else "conflict", is_new=False))
+                outcome: Literal["opened", "conflict"] = "opened" if content == command.content else "conflict"
+                fates.append(_fate(Answer(command, outcome, is_new=False)))
         return fates
 
 
@@ -125,7 +134,8 @@ def _is_account(command: Command) -> bool:
     return isinstance(command.data, OpenAccount)
 
 
-def _fate(outcome: str, *, is_new: bool) -> _Fate:
-    if outcome == "opened":
-        return _Fate(is_new=is_new)
-    return _Fate(cast("RowRefusal", outcome), REFUSALS[outcome])
+def _fate(answer: Answer) -> _Fate:
+    if answer.outcome == "opened":
+        return _Fate(is_new=answer.is_new)
+    detail = REFUSALS[answer.outcome] if answer.read_until is None else told_behind(answer.read_until)
+    return _Fate(cast("RowRefusal", answer.outcome), detail)

@@ -105,7 +105,17 @@ class Transactions(Protocol):
         """Opens a transaction on a connection of its own."""
 
 
-class Ledger(Transactions, Protocol):
+class ReadSoFar(Protocol):
+    """How far the events of accounts are read. Raises the faults of `application.faults`."""
+
+    async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
+        """Of these accounts, those whose events are not read up to `fresh` ago, with the instant up to which they are.
+
+        Not those of a partition number that nobody has read yet.
+        """
+
+
+class Ledger(Transactions, ReadSoFar, Protocol):
     """The ledger in the database. Its methods raise the faults of `application.faults`."""
 
     async def accounts_with_due_timers(
@@ -149,6 +159,12 @@ class OffsetStore(Protocol):
         self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
     ) -> None:
         """Goes on at `resumed` of a topic that was made anew, and records where reading was in the old one."""
+
+    async def note_read(self, until: Mapping[int, datetime | None], partitions: int) -> datetime:
+        """Notes up to which instants partition numbers, of so many, are read; None: to their ends, so up to now.
+
+        Returns the database's clock.
+        """
 
     async def paused_topics(self) -> set[str]:
         """The topics that all members leave alone until an operator lets them go on."""

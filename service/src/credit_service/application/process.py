@@ -40,7 +40,9 @@ BACKOFF_SECONDS_MAX = 5.0
 REFUSALS = {
     "reserved-source": "the event's source is that of the service's own events",
     "conflict": "the same source and id were decided before with other content",
-    "from-the-future": "the event's time is more than 5 minutes ahead of the database's clock",
+    "from-the-future": (
+        "the event's time is more than 5 minutes ahead of the database's clock, or of its arrival in Kafka"
+    ),
     "before-1970": "the event's time is before 1970",
     "parked-full": "too many events of this account wait for its first plan",
     "parked-too-long": "the account's first plan did not come in time",
@@ -90,7 +92,8 @@ async def fold(
     now = await transaction.now()
     step("load")
     try:
-        portion = Portion(inputs, len(inputs)) if in_one_go else next_portion(accounts, inputs, now)
+        whole = in_one_go or not rules.turns
+        portion = Portion(inputs, len(inputs)) if whole else next_portion(accounts, inputs, now)
         decided = decide(accounts, portion.inputs, now, rules)
     except Exception as error:
         raise Undecidable(type(error).__name__) from error

@@ -24,7 +24,8 @@ class Record:
 
     `size_bytes` is about what it takes in memory. All from `follows` up to but without `until` was handed over with it:
     offsets between two records are those of marks, of aborted transactions, and of what was compacted away. Of one that
-    is too large to be held, `withheld` is known, and of its bytes a short key alone is here.
+    is too large to be held, `withheld` is known, and of its bytes a short key alone is here. `is_append_time`: the
+    timestamp is the broker's own, of when it took the record in.
     """
 
     place: Place
@@ -38,6 +39,7 @@ class Record:
     follows: int = 0
     until: int = 0
     withheld: Withheld | None = None
+    is_append_time: bool = False
 
 
 def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -56,12 +58,14 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def batch_of(place: Place, until: int, packed: bytes, timestamp_ms: int) -> Record:
+def batch_of(place: Place, until: int, packed: bytes, timestamp_ms: int, *, is_append_time: bool = False) -> Record:
     """The record that stands for a whole batch, from its place up to but without `until`."""
     headers: Headers = [(UNTIL_HEADER, b"%d" % until)]
     order = (kafka_time(timestamp_ms), BEFORE_ALL_TYPES, "", "")
     size_bytes = bytes_in_memory(None, packed, headers)
-    return Record(place, None, packed, headers, timestamp_ms, TOO_LARGE_BATCH, order, size_bytes, place.offset, until)
+    record = Record(place, None, packed, headers, timestamp_ms, TOO_LARGE_BATCH, order, size_bytes, place.offset, until)
+    record.is_append_time = is_append_time
+    return record
 
 
 def is_batch(record: Record) -> bool:
@@ -86,6 +90,8 @@ def read_record(
     value: bytes | None,
     headers: Headers,
     timestamp_ms: int,
+    *,
+    is_append_time: bool = False,
 ) -> Record:
     """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
     size_bytes, has_text = len(key or b"") + len(value or b""), True
@@ -113,7 +119,11 @@ def read_record(
             event.time,
             event.data,
             place,
+            kafka_time(timestamp_ms) if is_append_time and timestamp_ms >= 0 else None,
         )
         order = content.order
     until = place.offset + 1
-    return Record(place, key, value, headers, timestamp_ms, content, order, size_bytes, place.offset, until, withheld)
+    return Record(
+        place, key, value, headers, timestamp_ms, content, order, size_bytes, place.offset, until, withheld,
+        is_append_time,
+    )  # fmt: skip

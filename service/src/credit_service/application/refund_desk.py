@@ -6,11 +6,13 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, cast
 
+from credit_contracts.times import Instant
 from credit_service import bounds
 from credit_service.application.obey import obey
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
 from credit_service.application.read import Answer as Told
+from credit_service.application.reading import Reading
 from credit_service.application.refund_requests import RefundRequests
 from credit_service.application.words import (
     COMMAND_ID_CHARACTERS_MAX,
@@ -23,7 +25,14 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
 RequestFate = Literal[
-    "refunded", "forfeited", "rejected", "unknown-request", "already-decided", "already-refunded", "unknown-account"
+    "refunded",
+    "forfeited",
+    "rejected",
+    "unknown-request",
+    "already-decided",
+    "already-refunded",
+    "unknown-account",
+    "behind",
 ]
 
 WITH_EFFECT = {"refunded", "forfeited", "rejected"}
@@ -39,10 +48,11 @@ def refund_command(account_id: str, asked: DecideRefund, command_id: str) -> Com
 
 @dataclass(frozen=True, slots=True)
 class RefundDesk:
-    """Decides refund requests in `ledger`."""
+    """Decides refund requests in `ledger`; `reading` tells whether the events of their accounts are read."""
 
     ledger: Ledger
     rules: Rules
+    reading: Reading | None = None
 
     async def decide(
         self, account_id: str, charge_sequence: int, *, approve: bool, operator: str, reason: str, command_id: str
@@ -51,12 +61,12 @@ class RefundDesk:
 
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
         `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
-        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, or `conflict` (the id
-        was used before for something else). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if
-        the ledger is away for longer than a few attempts.
+        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `conflict` (the id was
+        used before for something else), or `behind` (the account's events are not read yet). Raises `ValueError` as
+        `refund_command` does, and `LedgerUnavailable` if the ledger is away for longer than a few attempts.
         """
         command = refund_command(account_id, DecideRefund(charge_sequence, approve, operator, reason), command_id)
-        (answer,) = await obey(self.ledger, self.rules, [command])
+        (answer,) = await obey(self.ledger, self.rules, [command], self.reading)
         return answer
 
 
@@ -67,6 +77,7 @@ class DecidedRefund(Told):
     charge_sequence: int
     outcome: RequestFate
     is_new: bool
+    read_until: Instant | None = None
 
     @property
     def had_effect(self) -> bool:
@@ -137,7 +148,8 @@ class RefundRound:
             reason=reason,
             command_id=_command_id(charge, operator, reason, approve=approve),
         )
-        return _told(account_id, charge, cast("RequestFate", answer.outcome), is_new=answer.is_new)
+        told = _told(account_id, charge, cast("RequestFate", answer.outcome), is_new=answer.is_new)
+        return told if answer.read_until is None else told.model_copy(update={"read_until": answer.read_until})
 
 
 def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> str:

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
 from credit_service.application.process import Processor, Report
-from credit_service.application.record import Record
 from credit_service.domain.decision import Wake
 
 TIMER_GRACE = timedelta(seconds=10)
@@ -34,14 +33,13 @@ class TimerSweep:
         self._lagging: set[str] = set()
         self._next_sweep = self._next_unpark = self._next_expiry = 0.0
 
-    def note_decided(self, records: Iterable[Record], report: Report) -> None:
-        """Notes how far each partition number has come in event time, and whose parked events still wait."""
-        passed, refused = self._passed, report.refused
-        for record in records:
-            number, at = record.place.partition, record.order[0]
-            if at > passed.get(number, NO_TIMERS) and not (refused and record.place in refused):
-                passed[number] = at
+    def note_decided(self, report: Report) -> None:
+        """Notes whose parked events still wait."""
         self._lagging |= report.lagging_accounts
+
+    def note_reached(self, number: int, at: datetime) -> None:
+        """Notes how far a partition number has come: all that is known to wait there is of `at` or later."""
+        self._passed[number] = at
 
     def forget(self, number: int) -> None:
         """Forgets how far a partition number has come: it is read on from elsewhere, perhaps from further back."""
@@ -56,7 +54,7 @@ class TimerSweep:
     ) -> Report | None:
         """Wakes accounts of the partition `numbers` that have something due; None if there was nothing to do.
 
-        Numbers that are read to their ends go by the database's clock, the others by the event time they have passed.
+        Numbers that are read to their ends go by the database's clock, the others by what `note_reached` was told last.
         """
         now = time.monotonic()
         self._next_sweep = now + SWEEP_EVERY_SECONDS

@@ -9,7 +9,7 @@ import typer
 from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.instants import instant_of
 from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
+from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.run import ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ def adjust(
     command_id: Annotated[
         str | None, typer.Option("--id", help="Names the adjustment: the same once more has no second effect.")
     ] = None,
+    as_it_stands: AsItStands = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Give an account credits, or take some: goodwill, or the mending of a mistake.
 
     What is given burns like a purchase; what is taken comes from what burns first, and never more than there is. The
-    exit code is 1 if it was refused.
+    exit code is 1 if it was refused. While events of the account wait to be read it is refused, after half a minute.
 
     Example: [cyan]credits adjust acme +50 --reason "goodwill after the outage"[/]
 
@@ -61,6 +62,7 @@ def adjust(
 
     async def do() -> "AdjustmentAnswer":
         from credit_service.application.adjust import AdjustmentDesk
+        from credit_service.application.reading import Reading
         from credit_service.domain.decide import Rules
         from credit_service.postgres.adjustments import PostgresAdjustments
         from credit_service.postgres.ledger import PostgresLedger
@@ -69,7 +71,8 @@ def adjust(
         rules = Rules(late_refund=settings.late_refund)
         async with ledger(settings) as pool:
             into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-            desk = AdjustmentDesk(into, rules, PostgresReads(pool), PostgresAdjustments(pool))
+            reading = Reading(into, as_it_stands)
+            desk = AdjustmentDesk(into, rules, PostgresReads(pool), PostgresAdjustments(pool), reading)
             return await desk.adjust(
                 account_id, wanted, expires_at=until, operator=operator, reason=reason, command_id=name
             )
@@ -107,6 +110,10 @@ def _credits(number: int | None) -> str:
 
 
 def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
+    from credit_service.application.reading import told_behind
+
+    if answer.read_until is not None:
+        return told_behind(answer.read_until)
     has = f"{answer.account_id} has {_credits(answer.balance)}"
     return {
         "not-open": f"{answer.account_id} has no plan yet",

@@ -9,7 +9,7 @@ import typer
 from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.letters_shown import age, each_line, groups_table, letter_shown, told_line
 from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
+from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
 from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit
 
@@ -107,13 +107,15 @@ def retry(
     because: Because = None,
     everything: All = False,
     dry_run: DryRun = False,
+    as_it_stands: AsItStands = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Take dead letters the way of live events once more, in order of occurrence.
 
     A line for each says what became of it. The exit code is 1 if one of them did not end: it waits on, with why. What
-    was retried before has no second effect, so it is safe to repeat after any end.
+    was retried before has no second effect, so it is safe to repeat after any end. While events of an account wait to
+    be read its letters stay as they are.
 
     Example: [cyan]credits dead-letters retry 12 13 --reason "billing is mended"[/]
 
@@ -130,7 +132,7 @@ def retry(
     def work(desk: "DeadLetterDesk") -> "AsyncGenerator[list[LetterAnswer]]":
         return desk.retry(which, operator=operator, reason=reason, dry_run=dry_run)
 
-    return _do(settings, "resolved", work, count, output, is_trial=dry_run)
+    return _do(settings, "resolved", work, count, output, is_trial=dry_run, as_it_stands=as_it_stands)
 
 
 @app.command()
@@ -254,6 +256,7 @@ def _do(
     output: Format,
     *,
     is_trial: bool = False,
+    as_it_stands: bool = False,
 ) -> int:
     """Tells what becomes of each letter as it is done; the exit code is 0 if all are as `wanted`, now or before."""
     became = Counter[str]()
@@ -264,7 +267,7 @@ def _do(
         try:
             async with ledger(settings) as pool:
                 with progress("Dead letters", count) as moved:
-                    async with aclosing(work(_desk(settings, pool))) as batches:
+                    async with aclosing(work(_desk(settings, pool, as_it_stands=as_it_stands))) as batches:
                         async for answers in batches:
                             for answer in answers:
                                 put(answer.model_dump_json() if output is Format.JSON else told_line(answer))
@@ -285,18 +288,21 @@ def _do(
     return 0 if {wanted, f"{wanted}-before"}.issuperset(became) else 1
 
 
-def _desk(settings: "Settings", pool: "Pool") -> "DeadLetterDesk":
+def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLetterDesk":
     from credit_service.application.dead_letters import DeadLetterDesk
+    from credit_service.application.reading import Reading
     from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
     from credit_service.kafka.originals import KafkaOriginals
     from credit_service.kafka.unpack import BatchInFile
+    from credit_service.postgres.ledger import PostgresLedger
     from credit_service.postgres.operations import PostgresOperationLog
 
     kafka, rules = kafka_of(settings), Rules(late_refund=settings.late_refund)
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)
     reach, originals = failpoint(settings.kill_at), KafkaOriginals(kafka)
-    return DeadLetterDesk(_letters(settings, pool), operations, rules, takes_apart, reach, originals)
+    reading = Reading(PostgresLedger(pool, unparked_max=rules.unparked_max), as_it_stands)
+    return DeadLetterDesk(_letters(settings, pool), operations, rules, takes_apart, reading, reach, originals)
 
 
 def _letters(settings: "Settings", pool: "Pool") -> "PostgresDeadLetters":

@@ -15,6 +15,7 @@ import typer
 
 from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.output import Format, Output, put, say
+from credit_service.cli.person import AsItStands
 from credit_service.cli.run import ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
@@ -46,12 +47,14 @@ def open_customers(
         RowsFormat | None, typer.Option("--format", help="How the rows are written; else told by the file's ending.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide everything and keep nothing.")] = False,
+    as_it_stands: AsItStands = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Bring an existing customer base in: accounts as they stand, what is left of purchases, prospects they own.
 
     Each refused row is a line on stdout, and has no effect. The exit code is 0 if no row was refused. The same file
-    once more has no second effect, so it is safe to repeat after any end.
+    once more has no second effect, so it is safe to repeat after any end. Rows of accounts whose events wait to be read
+    are refused.
 
     Example: [cyan]credits open customers.csv --dry-run[/]
     """
@@ -69,7 +72,7 @@ def open_customers(
         except _Interrupted:
             return EXIT_INTERRUPTED
         told = _Told(output, is_trial=dry_run)
-        return run(_bring_in(settings, source, read_fields, lines, told))
+        return run(_bring_in(settings, source, read_fields, lines, told, as_it_stands=as_it_stands))
 
 
 @contextmanager
@@ -182,12 +185,19 @@ class _Told:
 
 
 async def _bring_in(
-    settings: "Settings", source: _Source, read_fields: "ReadFields", lines: "Iterator[Line]", told: _Told
+    settings: "Settings",
+    source: _Source,
+    read_fields: "ReadFields",
+    lines: "Iterator[Line]",
+    told: _Told,
+    *,
+    as_it_stands: bool,
 ) -> int:
     from credit_service.application.faults import LedgerUnavailable
     from credit_service.application.opening import Opening
     from credit_service.application.opening_rows import read_rows
     from credit_service.application.opening_trial import TrialMemory
+    from credit_service.application.reading import Reading
     from credit_service.application.temporary import NoTemporaryRoom
     from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
@@ -197,7 +207,7 @@ async def _bring_in(
         try:
             async with ledger(settings) as pool:
                 into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-                opening = Opening(into, rules, trial)
+                opening = Opening(into, rules, trial, Reading(into, as_it_stands))
                 rows = read_rows(lines, read_fields, await opening.now())
                 async with aclosing(opening.batches(rows)) as batches:
                     async for batch in batches:

@@ -23,6 +23,10 @@ Operator = Annotated[
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept for good.")]
+AsItStands = Annotated[
+    bool,
+    typer.Option("--as-it-stands", help="Decide though events of the account are not read yet, and turn no month."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
+from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
 from credit_service.cli.refunds_shown import request_shown, request_table
 from credit_service.cli.run import ledger, reads, run, settings_or_exit
@@ -128,20 +128,23 @@ def approve(
     charges: Charges = None,
     all_waiting: AllWaiting = False,
     account: OfAccount = None,
+    as_it_stands: AsItStands = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Give the credits back that requests ask for.
 
     A line for each says what became of it; the exit code is 1 if one had no effect, now or before. The same command
-    again has no second effect.
+    again has no second effect. While events of an account wait to be read its requests are refused as `behind`.
 
     Example: [cyan]credits refunds approve acme 7 --reason "wrong person"[/]
 
     Example: [cyan]credits refunds approve --all-waiting --account acme --reason "bad list" --yes[/]
     """
     which = account_id, charges, all_waiting, account
-    return _decide(which, reason=reason, operator=operator, approved=True, yes=yes, output=output)
+    return _decide(
+        which, reason=reason, operator=operator, approved=True, as_it_stands=as_it_stands, yes=yes, output=output
+    )
 
 
 @app.command(context_settings=NEGATIVE_NUMBERS)
@@ -152,18 +155,21 @@ def reject(
     charges: Charges = None,
     all_waiting: AllWaiting = False,
     account: OfAccount = None,
+    as_it_stands: AsItStands = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Close requests without giving credits back; nobody is asked about these charges again.
 
     A line for each says what became of it; the exit code is 1 if one had no effect, now or before. The same command
-    again has no second effect.
+    again has no second effect. While events of an account wait to be read its requests are refused as `behind`.
 
     Example: [cyan]credits refunds reject acme 7 --reason "the address is right"[/]
     """
     which = account_id, charges, all_waiting, account
-    return _decide(which, reason=reason, operator=operator, approved=False, yes=yes, output=output)
+    return _decide(
+        which, reason=reason, operator=operator, approved=False, as_it_stands=as_it_stands, yes=yes, output=output
+    )
 
 
 def _decide(
@@ -172,6 +178,7 @@ def _decide(
     reason: str,
     operator: str,
     approved: bool,
+    as_it_stands: bool,
     yes: bool,
     output: Format,
 ) -> int:
@@ -189,7 +196,7 @@ def _decide(
         nonlocal is_well
         try:
             async with ledger(settings) as pool:
-                desk = _round(settings, pool)
+                desk = _round(settings, pool, as_it_stands=as_it_stands)
                 with progress("Requests", count) as moved:
                     async with aclosing(
                         desk.decide(asked, approve=approved, operator=operator, reason=reason)
@@ -262,11 +269,16 @@ def _put(block: "Sequence[RequestLine]", output: Format, *, is_first: bool) -> N
 
 
 def _line(told: "DecidedRefund") -> str:
+    from credit_service.application.reading import told_behind
+
+    if told.read_until is not None:
+        return f"{told.account_id} {told.charge_sequence}: {told.outcome}, {told_behind(told.read_until)}"
     before = "" if told.is_new or not told.had_effect else ", done before"
     return f"{told.account_id} {told.charge_sequence}: {told.outcome}{before}"
 
 
-def _round(settings: "Settings", pool: "Pool") -> "RefundRound":
+def _round(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "RefundRound":
+    from credit_service.application.reading import Reading
     from credit_service.application.refund_desk import RefundDesk, RefundRound
     from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
@@ -275,4 +287,5 @@ def _round(settings: "Settings", pool: "Pool") -> "RefundRound":
 
     rules = Rules(late_refund=settings.late_refund)
     into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-    return RefundRound(RefundDesk(into, rules), PostgresRefundRequests(pool), PostgresOperationLog(pool))
+    desk = RefundDesk(into, rules, Reading(into, as_it_stands))
+    return RefundRound(desk, PostgresRefundRequests(pool), PostgresOperationLog(pool))

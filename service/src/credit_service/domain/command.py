@@ -73,6 +73,7 @@ CommandRefusal = Literal[
     "purchase-known",
     "prospect-known",
     "expired",
+    "behind",
 ]
 
 
@@ -90,8 +91,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command: the recorded outcome, also when it was ordered before, or why it has no effect."""
+    """What became of a command: the recorded outcome, also when it was ordered before, or why it has no effect.
+
+    `read_until`: how far the account's events are read, where that is why (`behind`).
+    """
 
     command: Command
     outcome: Outcome | CommandRefusal
     is_new: bool
+    read_until: datetime | None = None

@@ -60,15 +60,19 @@ from credit_service.domain.refund_request import decide_request, refuse_decision
 from credit_service.domain.timers import bring_about, bring_about_before
 
 AHEAD_MAX = timedelta(minutes=5)
-"""How far an event's time may lie ahead of the database's clock."""
+"""How far an event's time may lie ahead of the database's clock, and of the instant at which its broker took it in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account."""
+    """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account.
+
+    Without `turns` what a person orders is decided as the account stands: no month turns, nothing expires before it.
+    """
 
     late_refund: LateRefund = field(default_factory=LateRefund)
     unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
+    turns: bool = True
 
 
 def decide(
@@ -108,7 +112,9 @@ def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Lit
     seen = account.decided.get(incoming.key) or account.parked_keys.get(incoming.key)
     if seen is not None:
         return "duplicate" if seen == incoming.content else "conflict"
-    if incoming.occurred_at > now + AHEAD_MAX:
+    # By the broker's time as well: what waited in a topic ends as it would have ended without the wait.
+    came_at = now if incoming.appended_at is None else min(now, incoming.appended_at)
+    if incoming.occurred_at > came_at + AHEAD_MAX:
         return "from-the-future"
     if incoming.occurred_at < EARLIEST:
         return "before-1970"
@@ -141,16 +147,17 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
     """Decides one event that is new; the account's timers up to its time come about first."""
     is_plan = incoming.type == PLAN_CHANGED
     # A plan that takes effect on a renewal's very instant comes into it, not after it.
-    if is_plan:
+    if is_plan and rules.turns:
         bring_about_before(account, incoming.occurred_at, now, out)
-    else:
+    elif rules.turns:
         bring_about(account, incoming.occurred_at, now, out)
     cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, now, incoming.place, out)
+    decision.as_it_stands = not rules.turns
     decision.outcome, decision.note = _outcome(account, incoming, cause, now, rules, out)
     if decision.outcome == "declined":
         decision.declined_in_period = account.declined_in_period
         decision.period_ends_at = account.period.ends_at if account.period else None
-    if is_plan:
+    if is_plan and rules.turns:
         bring_about(account, incoming.occurred_at, now, out)
 
 
@@ -159,19 +166,20 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
-    if isinstance(command.data, DecideRefund | Adjust):
+    if isinstance(command.data, DecideRefund | Adjust) and rules.turns:
         # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
         # waiting, for the next sweep: the prospects that the account owns already are still to be opened.
         _unpark(account, now, rules, out)
-    if isinstance(command.data, Adjust) and not account.parked:
+    if isinstance(command.data, Adjust) and not account.parked and rules.turns:
         # Not of credits that have lapsed by now.
         bring_about(account, now, now, out)
     refusal = _refusal(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    if not account.parked:
+    if not account.parked and rules.turns:
         bring_about(account, now, now, out)
     cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
+    decision.as_it_stands = not rules.turns
     match command.data:
         case DecideRefund() as data:
             decision.outcome = decide_request(account, data, cause, now, rules.late_refund, out)

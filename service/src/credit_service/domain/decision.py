@@ -53,7 +53,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Incoming:
-    """One readable event, with its idempotency key and the hash of its content (16 bytes each)."""
+    """One readable event, with its idempotency key and the hash of its content (16 bytes each).
+
+    `appended_at`: when its broker took it in; None where the broker does not say.
+    """
 
     account_id: str
     key: bytes
@@ -64,6 +67,7 @@ class Incoming:
     occurred_at: datetime
     data: IncomingData
     place: Place
+    appended_at: datetime | None = None
 
     @property
     def order(self) -> Order:
@@ -115,7 +119,10 @@ class Cause:
 
 @dataclass(slots=True)
 class Decision:
-    """The recorded outcome of one event; `place` is None for the service's own timers and for commands."""
+    """The recorded outcome of one event; `place` is None for the service's own timers and for commands.
+
+    `as_it_stands`: a person had it decided without the turns of months that were due.
+    """
 
     account_id: str
     position: int
@@ -132,6 +139,7 @@ class Decision:
     declined_in_period: int | None = None
     period_ends_at: datetime | None = None
     note: str | None = None
+    as_it_stands: bool = False
 
 
 @dataclass(slots=True)

@@ -163,10 +163,13 @@ class _Told:
     decided_at: datetime
     key: bytes
     item: Incoming | Wake | Command
+    as_it_stands: bool = False
 
 
 def _with_found(history: History, found: Mapping[int, Incoming]) -> list[_Told]:
-    told = [_Told(d.position, d.decided_at, d.key, _input(history, d)) for d in history.decisions.values()]
+    told = [
+        _Told(d.position, d.decided_at, d.key, _input(history, d), d.as_it_stands) for d in history.decisions.values()
+    ]
     for position, incoming in found.items():
         told.append(_Told(position, _decided_at(history, position, incoming), incoming.key, incoming))
     told.sort(key=attrgetter("position"))
@@ -207,7 +210,8 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
         expected = {one.key: one.position for one in batch}
         first = account.position + 1
-        _step(recomputed, [one.item for one in batch], decided_at, rules, expected)
+        of_batch = replace(rules, turns=False) if batch[0].as_it_stands else rules
+        _step(recomputed, [one.item for one in batch], decided_at, of_batch, expected)
         if recomputed.stopped_at is None and account.position != batch[-1].position:
             told_of = {one.position for one in batch}
             lost = (position for position in range(first, batch[-1].position) if position not in told_of)
@@ -225,7 +229,8 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
 
 def _batch(told: _Told) -> tuple[datetime, int]:
     """What was decided at one instant was one batch, in which no person's order comes with anything else."""
-    return told.decided_at, told.position if isinstance(told.item, Command) else 0
+    is_ordered = isinstance(told.item, Command) or told.as_it_stands
+    return told.decided_at, told.position if is_ordered else 0
 
 
 def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules, before: datetime | None) -> None:

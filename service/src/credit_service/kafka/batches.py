@@ -45,6 +45,8 @@ class BatchRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    is_append_time: bool = False
+    """Whether the timestamp is the broker's, of when it took the record in, and not the producer's."""
 
     @property
     def size_bytes(self) -> int:
@@ -80,6 +82,12 @@ def _least_size(batch: memoryview) -> int:
 def latest_ms(batch: memoryview) -> int:
     """The latest timestamp of its records."""
     return int(HEAD.unpack_from(batch)[8])
+
+
+def has_append_time(batch: memoryview) -> bool:
+    """Whether its timestamps are the broker's, which its topic's `message.timestamp.type` says."""
+    (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
+    return bool(attributes & _LOG_APPEND_TIME)
 
 
 def unpacked(batch: memoryview, bytes_max: int) -> memoryview:
@@ -153,12 +161,13 @@ def records_of(batch: memoryview, first: int) -> Iterator[BatchRecord]:
 
     aiokafka's parser reads it, which is quick and gives up on a name that is not UTF-8; from there on ours does.
     """
-    read = 0
+    read, is_append_time = 0, has_append_time(batch)
     try:
         for record in DefaultRecordBatch(batch):
             read += 1
             if record.offset >= first:
-                yield BatchRecord(record.offset, record.timestamp, record.key, record.value, tuple(record.headers))
+                headers = tuple(record.headers)
+                yield BatchRecord(record.offset, record.timestamp, record.key, record.value, headers, is_append_time)
         return
     except UnicodeDecodeError:
         pass
@@ -195,8 +204,9 @@ def records_by_length(batch: memoryview, bytes_max: int = sys.maxsize) -> Iterat
             key, value = reader.content(), reader.content()
             headers = tuple((reader.name(), reader.content()) for _ in range(reader.number()))
             at += length
-            timestamp = latest_ms if attributes & _LOG_APPEND_TIME else first_ms + delta_ms
-            yield BatchRecord(base + delta, timestamp, key, value, headers)
+            is_append_time = bool(attributes & _LOG_APPEND_TIME)
+            timestamp = latest_ms if is_append_time else first_ms + delta_ms
+            yield BatchRecord(base + delta, timestamp, key, value, headers, is_append_time)
     except (IndexError, ValueError) as error:
         raise CannotUnpack(f"a record has no form: {error}") from error
 

@@ -32,6 +32,7 @@ from credit_service.kafka.batches import (
     CannotUnpack,
     UnpacksToTooMuch,
     batches_in,
+    has_append_time,
     latest_ms,
     records_of,
     unpacked,
@@ -41,6 +42,9 @@ log = structlog.get_logger(__name__)
 
 CHECKSUM = "its checksum is wrong"
 NO_TIMESTAMP = -1
+LOG_APPEND_TIME = 1
+"""How aiokafka says of a record of an old format that its timestamp is the broker's."""
+
 ERROR_SECONDS_MAX = 10.0
 """So long brokers may answer for a partition with an error before that is the partition's fault."""
 
@@ -66,6 +70,7 @@ class TooLargeBatch:
     value: bytes
     key: None = None
     headers: tuple[()] = ()
+    is_append_time: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -166,7 +171,9 @@ class Fetched:
             plain = unpacked(batch, bounds.BATCH_UNPACKED_BYTES_MAX)
         except UnpacksToTooMuch:
             first, self.next_offset = self.next_offset, head.next_offset
-            yield TooLargeBatch(first, head.next_offset, latest_ms(batch), bytes(batch))
+            yield TooLargeBatch(
+                first, head.next_offset, latest_ms(batch), bytes(batch), is_append_time=has_append_time(batch)
+            )
             return
         for record in records_of(plain, self.next_offset):
             self.next_offset = record.offset + 1
@@ -184,7 +191,8 @@ class Fetched:
                 if record.offset >= self.next_offset:
                     self.next_offset = record.offset + 1
                     timestamp = NO_TIMESTAMP if record.timestamp is None else record.timestamp
-                    yield BatchRecord(record.offset, timestamp, record.key, record.value, ())
+                    is_append_time = record.timestamp_type == LOG_APPEND_TIME
+                    yield BatchRecord(record.offset, timestamp, record.key, record.value, (), is_append_time)
         except _OF_OLD_FORMATS as error:
             raise CannotUnpack(f"{type(error).__name__}: {error}") from error
         self.next_offset = max(self.next_offset, old.next_offset)

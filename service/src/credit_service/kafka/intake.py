@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 from aiokafka import TopicPartition
 
 from credit_service import bounds
-from credit_service.application import ports
+from credit_service.application.arrival import LedgerClock
 from credit_service.application.chain import ChainBroken
 from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
 from credit_service.application.partitions import account_partition
@@ -36,6 +37,7 @@ from credit_service.kafka.watch import AccessWatch
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+READ_NOTED_EVERY_SECONDS = 2.0
 
 Stored = Callable[[Report], None]
 """Called after each commit, with what became of the batch."""
@@ -77,7 +79,7 @@ class Intake:
         self._floods = Floods(bounds.unreadable_in_a_row_max)
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._lanes = Lanes(timers)
+        self._lanes = Lanes(timers, LedgerClock())
         self._member = Member(
             connection, self._feed, self._lanes, offsets, processor.positions, self._abandon, status, access
         )
@@ -225,7 +227,7 @@ class Intake:
                     lane.taken = ()
                 worked = True
             if lane.timers.is_time():
-                worked |= await self._sweep(lane, at_end)
+                worked |= await self._sweep(lane)
             self._member.open_out_of_range(lane)
             await self._member.look_after_held(lane)
             self._member.go_on_with_drained(lane)
@@ -250,17 +252,25 @@ class Intake:
         self._member.group_offsets.note_moved(partitions)
         count = lane.timers.partitions
         report.misplaced = Counter(r.place.topic for r in records if _is_misplaced(r, count))
-        lane.timers.note_decided(records, report)
+        lane.timers.note_decided(report)
         await self._pause_flooded(records, report)
         self._tell(report)
 
-    async def _sweep(self, lane: Lane, at_end: set[ports.TopicPartition]) -> bool:
+    async def _sweep(self, lane: Lane) -> bool:
+        # A batch may have taken long: what had been read to its end before it need not be so any more.
+        at_end = await self._member.read_to_their_ends(lane)
         # What lies in a partition that takes no part yet is not known, nor which plans lie in one that is held back.
         merge, unknown = lane.merge, self._member.opening | self._member.numbers_without_plans()
         numbers = [number for number in merge.numbers() if number not in unknown]
-        waits = {partition[1] for partition in merge.partitions if partition not in at_end or merge.has(partition)}
+        known = [number for number in numbers if merge.knows_what_comes(number, at_end.__contains__)]
+        earliest = {number: merge.earliest(number) for number in known}
+        for number, at in earliest.items():
+            if (reached := at or self._lanes.clock.now()) is not None:
+                lane.timers.note_reached(number, reached)
         try:
-            report = await lane.timers.sweep(numbers, set(numbers) - waits, self._abandon)
+            await self._note_read(lane, earliest)
+            at_their_ends = {number for number, at in earliest.items() if at is None}
+            report = await lane.timers.sweep(numbers, at_their_ends, self._abandon)
         except AccessDenied as error:
             if self._status.set(f"timers of {lane.name}", f"they wait: {error}"):
                 log.warning("timers wait, access is denied", cause=str(error))
@@ -271,6 +281,13 @@ class Intake:
         if report is not None:
             self._tell(report)
         return report is not None
+
+    async def _note_read(self, lane: Lane, until: Mapping[int, datetime | None]) -> None:
+        """Tells those who order something how far the events of their accounts are read."""
+        now = time.monotonic()
+        if until and now >= lane.next_noted:
+            self._lanes.clock.note(await self._offsets.note_read(until, lane.timers.partitions))
+            lane.next_noted = now + READ_NOTED_EVERY_SECONDS
 
     def _tell(self, report: Report) -> None:
         log.info(

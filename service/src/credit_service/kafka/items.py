@@ -10,5 +10,7 @@ def read_item(partition: TopicPartition, event_type: str, item: Item) -> Record:
     """One item of the topic for `event_type`; a batch that was not unpacked is unreadable, with all its offsets."""
     place = Place(*partition, item.offset)
     if isinstance(item, TooLargeBatch):
-        return batch_of(place, item.until, item.value, item.timestamp)
-    return read_record(place, event_type, item.key, item.value, item.headers, item.timestamp)
+        return batch_of(place, item.until, item.value, item.timestamp, is_append_time=item.is_append_time)
+    return read_record(
+        place, event_type, item.key, item.value, item.headers, item.timestamp, is_append_time=item.is_append_time
+    )

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
+from credit_service.application.arrival import LedgerClock
 from credit_service.application.ports import TopicPartition
 from credit_service.application.timers import TimerSweep
 from credit_service.kafka.merge import Merge
@@ -28,14 +29,14 @@ class Lane:
     `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was.
     """
 
-    def __init__(self, name: str, timers: TimerSweep, bytes_max: int) -> None:
+    def __init__(self, name: str, timers: TimerSweep, bytes_max: int, clock: LedgerClock) -> None:
         self.name = name
-        self.merge = Merge(bytes_max)
+        self.merge = Merge(bytes_max, clock)
         self.timers = timers
         self.in_hand = asyncio.Lock()
         self.taken: Sequence[Record] = ()
         self.decided_at = time.monotonic()
-        self.next_pauses = 0.0
+        self.next_pauses = self.next_noted = 0.0
         self._arrived = asyncio.Event()
 
     def ring(self) -> None:
@@ -62,9 +63,10 @@ class Lane:
 class Lanes:
     """All lanes of a member."""
 
-    def __init__(self, timers: Callable[[], TimerSweep]) -> None:
+    def __init__(self, timers: Callable[[], TimerSweep], clock: LedgerClock) -> None:
+        self.clock = clock
         share = bounds.BUFFERED_BYTES_MAX // bounds.LANES
-        self._lanes = [Lane(f"lane {n}", timers(), share) for n in range(bounds.LANES)]
+        self._lanes = [Lane(f"lane {n}", timers(), share, clock) for n in range(bounds.LANES)]
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)

@@ -302,6 +302,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             self._leave_alone({p for p in partitions if p.topic in paused})
             partitions = {p for p in partitions if p.topic not in paused}
             topic_ids = await self._access.ask_for_topic_ids()
+            self._lanes.clock.note(await self._offsets.note_read({}, 1))
             positions = await opening_positions(consumer, self._offsets, partitions, topic_ids)
             for partition in partitions:
                 offset = positions[partition.topic, partition.partition]

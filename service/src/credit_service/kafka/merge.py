@@ -1,10 +1,12 @@
-"""The merge: partitions with the same number, of all topics, become one row of records in order of event time."""
+"""The merge: partitions with the same number, of all topics, become one row of records by their `order`."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from heapq import heapify, heappop, heapreplace
 
+from credit_service.application.arrival import Arrivals, LedgerClock
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record
 
@@ -15,6 +17,7 @@ IsReadToItsEnd = Callable[[TopicPartition], bool]
 class _Buffer:
     """What arrived of one partition, in its order."""
 
+    arrivals: Arrivals
     records: deque[Record] = field(default_factory=deque)
     size_bytes: int = 0
 
@@ -22,13 +25,14 @@ class _Buffer:
 class Merge:
     """Buffers of what arrived, and the order in which it leaves.
 
-    The head with the lowest event time goes first; a partition with nothing buffered holds the others of its number
+    The head of the lowest order goes first; a partition with nothing buffered holds the others of its number
     back while it has messages waiting. The order within a partition is never changed. A partition is full once it
     holds its share of `bytes_max`: the fewer have anything buffered, the larger the share.
     """
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, clock: LedgerClock) -> None:
         self._bytes_max = bytes_max
+        self._clock = clock
         self._buffers: dict[TopicPartition, _Buffer] = {}
         self._by_number: dict[int, dict[TopicPartition, _Buffer]] = defaultdict(dict)
         self._turn = 0
@@ -45,7 +49,7 @@ class Merge:
 
     def add(self, partition: TopicPartition) -> None:
         """Lets the partition take part, with an empty buffer."""
-        self._buffers[partition] = self._by_number[partition[1]][partition] = _Buffer()
+        self._buffers[partition] = self._by_number[partition[1]][partition] = _Buffer(Arrivals(self._clock))
 
     def remove(self, partition: TopicPartition) -> None:
         """Takes the partition out, and what it had buffered with it."""
@@ -58,6 +62,7 @@ class Merge:
         """Takes what arrived; records of a partition that takes no part are dropped, they will come again."""
         buffer = self._buffers.get(partition)
         if buffer is not None:
+            buffer.arrivals.put_in_order(records)
             buffer.records.extend(records)
             buffer.size_bytes += sum(record.size_bytes for record in records)
 
@@ -69,6 +74,16 @@ class Merge:
     def heads(self) -> dict[TopicPartition, Record]:
         """The first record of each partition that has any buffered."""
         return {partition: buffer.records[0] for partition, buffer in self._buffers.items() if buffer.records}
+
+    def earliest(self, number: int) -> datetime | None:
+        """The lowest order of all that waits of this partition number, behind the heads too; None if nothing does."""
+        buffers = self._by_number.get(number, {}).values()
+        return min((record.order[0] for buffer in buffers for record in buffer.records), default=None)
+
+    def knows_what_comes(self, number: int, is_read_to_its_end: IsReadToItsEnd) -> bool:
+        """Whether of each partition of the number something waits, or nothing comes."""
+        partitions = self._by_number.get(number, {}).items()
+        return all(buffer.records or is_read_to_its_end(partition) for partition, buffer in partitions)
 
     def full(self) -> set[TopicPartition]:
         """The partitions that hold their share, of which no more is to be fetched."""

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from credit_service.application.left_out import LeftOut, NotRead, checked
 from credit_service.application.record import Record
-from credit_service.domain.decision import Place
+from credit_service.domain.decision import Incoming, Place
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.items import read_item
 from credit_service.kafka.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
@@ -73,6 +73,9 @@ class KafkaOriginals:
                     if (left_out := wanted.get(place)) is not None:
                         event_type = self._connection.event_type(place.topic)
                         record = read_item(TopicPartition(*within.partition), event_type, item)
+                        if isinstance(record.content, Incoming):
+                            # Whoever tries it again has it judged by the clock of now alone, as any other letter.
+                            record.content.appended_at = None
                         found[place] = checked(record, left_out)
 
 

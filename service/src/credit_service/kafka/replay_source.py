@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import aclosing, asynccontextmanager
 
 from credit_service import bounds
+from credit_service.application.arrival import LedgerClock
 from credit_service.application.ports import Skipped, TopicPartition
 from credit_service.application.record import Record
 from credit_service.kafka.connection import KafkaConnection
@@ -46,7 +47,7 @@ class KafkaRecords:
         self._connection = connection
         self._reader = reader
         self._ranges = [one for one in ranges if len(one)]
-        self._merge = Merge(bounds.REPLAY_BUFFERED_BYTES_MAX)
+        self._merge = Merge(bounds.REPLAY_BUFFERED_BYTES_MAX, LedgerClock())
         self._at_their_ends: set[TopicPartition] = set()
         self._changed = asyncio.Event()
 

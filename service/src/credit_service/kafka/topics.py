@@ -100,7 +100,8 @@ def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTop
                 "retention.ms": str(contract.retention_ms),
                 "cleanup.policy": contract.cleanup_policy,
                 "max.message.bytes": str(contract.max_message_bytes),
-            },
+            }
+            | ({"message.timestamp.type": contract.timestamp_type} if contract.timestamp_type else {}),
         )
         for contract in TOPICS
     ]

@@ -118,7 +118,7 @@ class PostgresAudit:
 
     def _decision(self, account_id: str, row: "asyncpg.Record") -> Decision:
         _, position, key, content, source, event_id, event_type, outcome, occurred_at, decided_at, *rest = row
-        partition, offset, prospect_id, declined_in_period, period_ends_at, note = rest
+        partition, offset, prospect_id, declined_in_period, period_ends_at, note, as_it_stands = rest
         return Decision(
             account_id,
             position,
@@ -135,6 +135,7 @@ class PostgresAudit:
             declined_in_period,
             period_ends_at,
             note,
+            bool(as_it_stands),
         )
 
     async def differing_prospects(self, made: Mapping[int, Account]) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from credit_service.application.timers import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decision import Incoming, Wake
-from credit_service.postgres.load import Loaded, load_accounts, take_expired
+from credit_service.postgres.load import Loaded, load_accounts, partition_hash, take_expired
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 from credit_service.postgres.store import store
@@ -63,6 +63,13 @@ class PostgresLedger:
         with faults_named():
             rows = await self._pool.fetch(sql("accounts_to_unpark"), limit)
         return [row["account_id"] for row in rows]
+
+    async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
+        """See `application.ports.Ledger`."""
+        hashes = [partition_hash(account_id) for account_id in account_ids]
+        with faults_named():
+            rows = await self._pool.fetch(sql("accounts_behind"), [*account_ids], hashes, fresh)
+        return {row["account_id"]: row["read_until"] for row in rows}
 
 
 class Repeats:

@@ -1,6 +1,7 @@
 """The stored offsets, the gaps in them, and the topics that are paused."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -31,6 +32,12 @@ class PostgresOffsetStore:
         if rows:
             with faults_named():
                 await self._pool.execute(sql("open_offsets"), *zip(*rows, strict=True))
+
+    async def note_read(self, until: Mapping[int, datetime | None], partitions: int) -> datetime:
+        """See `application.ports.OffsetStore`."""
+        with faults_named():
+            now: datetime = await self._pool.fetchval(sql("note_read"), [*until], [*until.values()], partitions)
+        return now
 
     async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> bool:
         """See `application.ports.OffsetStore`."""

@@ -70,7 +70,7 @@ async def _update(
 
 DECISION = (
     "account_no position key content content_version source id type outcome occurred_at decided_at "
-    "partition offset prospect_id declined_in_period period_ends_at note"
+    "partition offset prospect_id declined_in_period period_ends_at note as_it_stands"
 ).split()
 
 
@@ -93,6 +93,7 @@ def _decision(number: int, d: Decision) -> tuple[object, ...]:
         d.declined_in_period,
         d.period_ends_at,
         d.note,
+        d.as_it_stands or None,
     )
 
 

@@ -116,6 +116,14 @@ class MemoryLedger:
         for write in transaction.writes:
             write()
 
+    async def accounts_behind(
+        self,
+        account_ids: Collection[str],  # noqa: ARG002 - all is read to its end
+        fresh: timedelta,  # noqa: ARG002
+    ) -> dict[str, datetime]:
+        """See `application.ports.Ledger`."""
+        return {}
+
     async def accounts_with_due_timers(
         self,
         passed_at: Mapping[int, datetime | None],  # noqa: ARG002 - all is read to its end, so that the clock counts

@@ -13,6 +13,7 @@ from credit_contracts.sequence_guard import Place as PublishedAt
 from credit_contracts.topics import PARTITIONS
 from credit_service import bounds
 from credit_service.application.adjust import adjustment_command
+from credit_service.application.arrival import Arrivals, LedgerClock
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.obey import obey
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
@@ -157,7 +158,9 @@ class CreditService:
 
     def _take(self, records: Sequence[Record]) -> list[Message]:
         if records:
-            _at_once(self._processor.process(_merged(records), asyncio.Event()))
+            clock = LedgerClock()
+            clock.note(self.now)
+            _at_once(self._processor.process(_merged(records, clock), asyncio.Event()))
         return self._settled()
 
     def _settled(self) -> list[Message]:
@@ -196,11 +199,14 @@ class CreditService:
         return [(row.account_id, row.next_timer_at, row.parked) for row in rows]
 
 
-def _merged(records: Sequence[Record]) -> list[Record]:
-    """The heads of the partitions with the same number go by event time; within a partition nothing is moved."""
+def _merged(records: Sequence[Record], clock: LedgerClock) -> list[Record]:
+    """The heads of the partitions with the same number go by their order; within a partition nothing is moved."""
     queues: dict[int, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         queues[record.place.partition][record.place.topic].append(record)
+    for of_topics in queues.values():
+        for queue in of_topics.values():
+            Arrivals(clock).put_in_order(queue)
     return [
         record
         for number in sorted(queues)

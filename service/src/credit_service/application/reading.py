@@ -1,0 +1,53 @@
+"""Whether the events of an account are read so far that a person's order may close the month that they lie in."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from credit_service.application.ports import ReadSoFar
+from credit_service.domain.decide import Rules
+
+FRESH = timedelta(seconds=30)
+"""So far behind the database's clock events may be read, and an order is decided all the same."""
+
+WAIT_SECONDS_MAX = 30.0
+LOOK_EVERY_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Reading:
+    """Asks before orders are decided, and waits for those who read, `seconds_left` in all of a command's orders.
+
+    With `as_it_stands` nothing is asked: whoever orders has it decided without any turn of a month.
+    """
+
+    ledger: ReadSoFar
+    as_it_stands: bool = False
+    seconds_left: float = field(default_factory=lambda: WAIT_SECONDS_MAX)
+
+    async def behind(self, account_ids: Collection[str]) -> Mapping[str, datetime]:
+        """The accounts whose events are not read yet, with the instant up to which they are.
+
+        Raises `LedgerUnavailable`.
+        """
+        if self.as_it_stands or not account_ids:
+            return {}
+        while behind := await self.ledger.accounts_behind(account_ids, FRESH):
+            if self.seconds_left <= 0:
+                return behind
+            self.seconds_left -= LOOK_EVERY_SECONDS
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        return {}
+
+    def rules(self, rules: Rules) -> Rules:
+        """The rules that an order is decided by."""
+        return replace(rules, turns=False) if self.as_it_stands else rules
+
+
+def told_behind(read_until: datetime) -> str:
+    """What to say of an order that is refused as `behind`."""
+    return (
+        f"the account's events are read up to {read_until:%Y-%m-%d %H:%M:%S} UTC only; wait until the service has read "
+        "the rest, or order it with --as-it-stands"
+    )
