@@ -71,7 +71,8 @@ async def read_up_to(database_url: str, at: datetime) -> None:
 async def rows(database_url: str, query: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(database_url)
     try:
-        return await connection.fetch(query)
+        found: list[asyncpg.Record] = await connection.fetch(query)
+        return found
     finally:
         await connection.close()
 
