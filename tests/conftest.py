@@ -44,6 +44,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, start the servers before the workers, which can then all use them."""
     config.addinivalue_line("markers", "chaos: kills what it tests, over and over")
+    config.addinivalue_line("markers", "backlog: works off fourteen months of thousands of accounts")
     config.addinivalue_line("markers", "footprint: measures memory or bytes, for `make footprint`")
     config.addinivalue_line("markers", "image: runs the steps of the image, for `make image`")
     config.addinivalue_line("markers", "stack: starts and ends the local stack itself, for `make local-stack`")

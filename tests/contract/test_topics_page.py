@@ -11,7 +11,8 @@ from credit_contracts.topics_page import page
 
 PAGE = Path(__file__).parents[2] / "contracts" / "TOPICS.md"
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.read_text("utf-8").split("\n## ")[1:]}
-TERMS = ["producers", "consumers", "key", "partitions", "retention", "record", "order", "delivery", "compatibility"]
+TERMS = ["producers", "consumers", "key", "partitions", "retention", "record"]
+PROMISES = ["order", "delivery", "compatibility"]
 
 
 def test_committed_page_is_made_from_the_code() -> None:
@@ -25,7 +26,10 @@ def test_every_topic_has_a_section_in_the_order_of_the_code() -> None:
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 def test_section_says_all_that_a_contract_is(topic: TopicContract) -> None:
     told = dict(re.findall(r"^\| ([a-z]+) \| (.+) \|$", SECTIONS[topic.name].partition("| field |")[0], re.MULTILINE))
-    assert list(told) == [*TERMS, *(["schema"] if topic.model else []), "examples"]
+    stamped, of_model = (["timestamp"] if topic.timestamp_type else []), (["schema"] if topic.model else [])
+    assert list(told) == [*TERMS, *stamped, *PROMISES, *of_model, "examples"]
+    assert stamped == (["timestamp"] if topic.direction == "in" else [])
+    assert told.get("timestamp", "").endswith("=LogAppendTime`" if stamped else "")
     assert told["partitions"] == str(topic.partitions)
     assert told["retention"].startswith(f"{topic.retention_ms // (24 * 60 * 60 * 1000)} days, ")
     assert (told["order"], told["delivery"], told["compatibility"]) == (

@@ -105,6 +105,16 @@ def test_a_backlog_of_years_takes_the_months_one_by_one() -> None:
     assert [d.outcome for d in story.decisions if d.type == "prospect-generated"] == ["charged"] * 752
 
 
+def test_expiries_before_an_event_have_transactions_of_their_own() -> None:
+    """Found: all expiries that were due, thousands perhaps, came along with one event."""
+    story = Story()
+    story.plan(10, "2026-01-01", anchor="2026-01-01")
+    for number in range(200):
+        story.purchase(1, name=f"bought {number}", expires=f"2026-01-10 {number // 60:02}:{number % 60:02}")
+
+    assert in_portions(story, generated("2026-01-20")) == [60, 60, 60, 20 + 1]
+
+
 def test_many_accounts_share_what_a_batch_takes() -> None:
     story = Story()
     inputs: list[Input] = []

@@ -159,13 +159,17 @@ def _until(account: Account, item: Input, now: datetime) -> datetime | None:
 
 
 def _turns_due(account: Account, until: datetime) -> int:
-    """How many turns end up to `until`, give or take one; 0 for most accounts at most times.
+    """How many turns, expiries and plans for later are due up to `until`, give or take a few; 0 for most accounts.
 
     Where events still wait, a new one queues behind them, and they bring their own turns about.
     """
     if account.parked or account.next_timer_at is None or account.next_timer_at > until:
         return 0
-    return _months(account.next_timer_at, until) + 1
+    ends = {grant.expires_at for grant in account.grants.values()} | {plan.effective_at for plan in account.pending}
+    # What ends with the month is part of its turn.
+    turn = account.period.ends_at if account.period else None
+    within = sum(1 for at in ends if at is not None and at <= until and at != turn)
+    return _months(account.next_timer_at, until) + 1 + within
 
 
 def _latest_waiting(account: Account, otherwise: datetime) -> datetime:
