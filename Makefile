@@ -72,8 +72,12 @@ local-stack: $(READY) ## Run the tests that start, end and kill the local stack 
 	$(BIN)/python -m pytest tests/integration/test_local_stack.py -m stack
 
 .PHONY: chaos
-chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does
+chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does; CHAOS_EVENTS=20000: with more junk
 	$(BIN)/python -m pytest tests/chaos -m chaos
+
+.PHONY: backlog
+backlog: $(READY) ## Hold fourteen months of 5,000 accounts, met in one go, against the model; BACKLOG_EVENTS=20000: of fewer
+	$(BIN)/python -m pytest tests/chaos -m backlog
 
 .PHONY: bench
 bench: $(READY) ## Measure the speeds; OUT=folder gets results.json and the plots

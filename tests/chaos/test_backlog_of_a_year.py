@@ -57,7 +57,8 @@ async def at_work(deployment: Deployment, clock: Clock, told: list[Told], kills:
 async def nothing_is_due(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     async def is_idle() -> bool:
         waits: bool = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM credits.accounts WHERE next_timer_at <= $1 OR (parked > 0 AND plan_position > 0))",
+            "SELECT EXISTS (SELECT FROM credits.accounts "
+            "WHERE next_timer_at <= $1 OR (parked > 0 AND plan_position > 0))",
             END,
         )
         return not waits
@@ -87,7 +88,7 @@ async def found(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, dic
 
 def disagreements(told: Collection[Told], ledger: dict[str, dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
     """Of accounts that the ledger and the model have otherwise: what each has first that the other has not."""
-    differ = {}
+    differ: dict[str, tuple[Any, Any]] = {}
     models = modelled(told, PARTITIONS)
     for name, model in models.items():
         has = ledger.get(name)

@@ -144,9 +144,8 @@ def _purchase(rng: random.Random, account: _Account, at: datetime) -> dict[str, 
     if lasting and rng.random() < 0.3:
         return rng.choice(lasting)
     expires = _midnight(at, rng.randint(2, 90)) if rng.random() < 0.6 else None
-    account.purchases.append(
-        {"purchase": f"b-{rng.getrandbits(32):x}", "credits": rng.randint(1, 5), "expires": expires}
-    )
+    name = f"b-{rng.getrandbits(32):x}"
+    account.purchases.append({"purchase": name, "credits": rng.randint(1, 5), "expires": expires})
     return account.purchases[-1]
 
 
