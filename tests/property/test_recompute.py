@@ -90,7 +90,7 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
     return history
 
 
-@given(ordered_about(histories()), rules(), st.lists(st.booleans(), max_size=40))
+@given(ordered_about(histories()), rules(), st.lists(st.booleans(), min_size=40, max_size=40))
 @settings(max_examples=examples(300))
 def test_what_was_decided_as_it_stood_comes_to_itself(
     items: list[Item], with_rules: Rules, as_it_stands: list[bool]

@@ -86,6 +86,26 @@ def test_an_event_may_be_five_minutes_ahead_of_the_clock(hundred: Story, ahead: 
     assert hundred.generate("ann", (NOW + ahead).isoformat()) == became
 
 
+@pytest.mark.parametrize(
+    ("ahead", "became"), [(timedelta(minutes=5), "charged"), (timedelta(minutes=5, microseconds=1), "from-the-future")]
+)
+def test_nor_more_ahead_of_when_its_broker_took_it_in(hundred: Story, ahead: timedelta, became: str) -> None:
+    data = ProspectGenerated(account_id=ACCOUNT, prospect_id="ann")
+    one = event(data, time("2026-01-05") + ahead, "late")
+    one.appended_at = time("2026-01-05")
+    decided = hundred.batch([one])
+
+    assert [*(d.outcome for d in decided.decisions), *(r.reason for r in decided.refused)] == [became]
+
+
+def test_a_broker_whose_clock_is_ahead_lets_nothing_more_in(hundred: Story) -> None:
+    data = ProspectGenerated(account_id=ACCOUNT, prospect_id="ann")
+    one = event(data, NOW + timedelta(minutes=6), "early")
+    one.appended_at = NOW + timedelta(hours=1)
+
+    assert [refused.reason for refused in hundred.batch([one]).refused] == ["from-the-future"]
+
+
 def test_an_event_from_the_future_leaves_no_trace(hundred: Story) -> None:
     before = list(hundred.log)
     hundred.generate("ann", (NOW + timedelta(minutes=6)).isoformat(), event_id="same")

@@ -1,0 +1,89 @@
+"""A person's order waits for the events of its account to be read, and not for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from credit_service.application import reading
+from credit_service.application.obey import obey
+from credit_service.application.reading import FRESH, Reading
+from credit_service.domain.command import Adjust, OpenAccount
+from credit_service.domain.decide import Rules
+from credit_service.domain.idempotency import command_of
+from credit_service.testing.memory import MemoryLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Readers:
+    """Stands in for the ledger: these accounts are behind, so often as they are asked about."""
+
+    def __init__(self, **behind: int) -> None:
+        self.behind = behind
+        self.asked = 0
+
+    async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
+        assert fresh == FRESH
+        self.asked += 1
+        return {name: AT for name in account_ids if self.behind.get(name, 0) >= self.asked}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LOOK_EVERY_SECONDS", 0.01)
+
+
+async def test_it_goes_on_once_they_are_read() -> None:
+    readers = Readers(acme=3)
+    assert await Reading(readers, seconds_left=10).behind({"acme", "bolt"}) == {}
+    assert readers.asked == 4
+
+
+async def test_all_orders_of_a_command_wait_as_long_as_one() -> None:
+    readers = Readers(acme=1_000, bolt=1_000)
+    one_command = Reading(readers, seconds_left=0.03)
+    assert await one_command.behind({"acme"}) == {"acme": AT}
+    asked = readers.asked
+    assert await one_command.behind({"bolt"}) == {"bolt": AT}
+    assert (asked, readers.asked) == (4, 5), "the second one waits no more"
+
+
+async def test_as_it_stands_nothing_is_asked() -> None:
+    readers = Readers(acme=1_000)
+    assert await Reading(readers, as_it_stands=True).behind({"acme"}) == {}
+    assert readers.asked == 0
+
+
+async def test_only_orders_of_accounts_that_are_behind_are_refused_and_each_has_its_answer() -> None:
+    ledger = MemoryLedger(AT)
+    opening = OpenAccount("p", 5, None, None, AT, "UTC", 3)
+    commands = [command_of(name, opening, "o") for name in ("acme", "bolt", "crow")]
+    commands += [command_of("acme", Adjust(1, None, "ops", "r"), "a")]
+
+    answers = await obey(ledger, Rules(), commands, Reading(Readers(bolt=1_000), seconds_left=0))
+
+    assert [(a.command.account_id, a.outcome, a.read_until) for a in answers] == [
+        ("acme", "opened", None),
+        ("bolt", "behind", AT),
+        ("crow", "opened", None),
+        ("acme", "adjusted", None),
+    ]
+    assert "bolt" not in ledger.accounts
+
+
+async def test_an_order_as_it_stands_turns_no_month() -> None:
+    ledger = MemoryLedger(AT)
+    await obey(ledger, Rules(), [command_of("acme", OpenAccount("p", 5, None, None, AT, "UTC", 3), "o")])
+    ledger.now = AT + timedelta(days=40)
+    stands = Reading(cast("Any", ledger), as_it_stands=True)
+
+    await obey(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "a")], stands)
+    assert ledger.accounts["acme"].row.balance == 4
+    await obey(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "b")])
+    assert ledger.accounts["acme"].row.balance == 7, "3 have lapsed, and 5 are the new month's"
