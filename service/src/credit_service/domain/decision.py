@@ -40,7 +40,15 @@ Outcome = Literal[
     "expired",
 ]
 
-Refusal = Literal["reserved-source", "conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
+Refusal = Literal[
+    "reserved-source",
+    "conflict",
+    "from-the-future",
+    "before-1970",
+    "parked-full",
+    "parked-too-long",
+    "undecidable",
+]
 
 
 class Place(NamedTuple):
