@@ -45,7 +45,7 @@ REFUSALS = {
     "before-1970": "the event's time is before 1970",
     "parked-full": "too many events of this account wait for its first plan",
     "parked-too-long": "the account's first plan did not come in time",
-    "undecidable": "the rules failed on it, after it had waited for its account's first plan",
+    "undecidable": "the rules themselves failed on it: a defect of this service",
 }
 
 REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
