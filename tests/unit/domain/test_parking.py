@@ -315,10 +315,12 @@ def test_an_event_that_is_given_up_is_refused_and_all_others_are_decided(monkeyp
     curse(monkeypatch)
     plan = event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10), time("2026-01-02"), "plan")
     accounts = story.rows.load([plan], unparked_max=9)
-    decided = decide(accounts, [plan], NOW, story.rules, {(ACCOUNT, key_of(SOURCE, CURSED))})
+    decided = decide(accounts, [plan], NOW, story.rules, {(ACCOUNT, key_of(SOURCE, CURSED)): "ArithmeticError"})
     story.rows.store(accounts.values(), decided)
 
-    assert [(r.incoming.id, r.reason) for r in decided.refused] == [(CURSED, "undecidable")]
+    assert [(r.incoming.id, r.reason, r.detail) for r in decided.refused] == [
+        (CURSED, "undecidable", "ArithmeticError")
+    ]
     assert [d.prospect_id for d in decided.decisions] == [None, "ann", "bob"]
     assert (story.waiting, story.rows.parked) == (0, {})
 

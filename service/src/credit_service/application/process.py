@@ -45,7 +45,6 @@ REFUSALS = {
     "before-1970": "the event's time is before 1970",
     "parked-full": "too many events of this account wait for its first plan",
     "parked-too-long": "the account's first plan did not come in time",
-    "undecidable": "the rules themselves failed on it: a defect of this service",
 }
 
 REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
@@ -359,7 +358,12 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
     if not refused:
         return []
     at = {record.place: record for record in records}
-    return [DeadLetter(at[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
+    return [DeadLetter(at[r.incoming.place], r.reason, detail_of(r)) for r in refused]
+
+
+def detail_of(refused: Refused) -> str:
+    """What is said of it beside its reason."""
+    return refused.detail or REFUSALS[refused.reason]
 
 
 def _count(report: Report, what: ToStore) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+import structlog
+
 from credit_contracts.envelope import Event, encode
 from credit_service.application.ports import DeadLetter, LedgerTransaction
 from credit_service.application.record import Record, bytes_in_memory
@@ -14,6 +16,8 @@ from credit_service.domain.command import Command
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Decided, Incoming, Wake
 from credit_service.domain.parking import ParkedFailed
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item", bound=Incoming | Wake | Command)
 Choose = Callable[[Mapping[str, Account], Sequence[Item], datetime], Portion]
@@ -63,20 +67,18 @@ async def weigh(
         except ParkedFailed as error:
             failed = error.incoming
             given_up[failed.account_id, failed.key] = type(error.__cause__).__name__
+            log.exception("rules failed on an event that had waited", type=failed.type)
         except Exception as error:
             raise RulesFailed from error
         else:
-            return Weighed(now, accounts, portion, decided, _letters(decided, inputs, given_up))
+            return Weighed(now, accounts, portion, decided, _letters(decided, inputs))
 
 
-def _letters(decided: Decided, inputs: Sequence[Item], given_up: Mapping[tuple[str, bytes], str]) -> list[DeadLetter]:
-    if not given_up:
-        return []
-    at_hand = {id(item) for item in inputs}
+def _letters(decided: Decided, inputs: Sequence[Item]) -> list[DeadLetter]:
+    failed = [one for one in decided.refused if one.reason == "undecidable"]
+    at_hand = {id(item) for item in inputs} if failed else set()
     return [
-        encoded_anew(r.incoming, r.reason, given_up[r.incoming.account_id, r.incoming.key])
-        for r in decided.refused
-        if r.reason == "undecidable" and id(r.incoming) not in at_hand
+        encoded_anew(one.incoming, one.reason, one.detail or "") for one in failed if id(one.incoming) not in at_hand
     ]
 
 

@@ -1,6 +1,6 @@
 """The fold: accounts as loaded, and events in order, become decisions, balance changes and changed accounts."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, assert_never
@@ -78,8 +78,10 @@ class Rules:
     unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
 
 
-GivenUp: TypeAlias = Collection[tuple[str, bytes]]
-"""Account and key of events that waited, and on which the rules failed before."""
+GivenUp: TypeAlias = Mapping[tuple[str, bytes], str]
+"""Events that waited, and on which the rules failed before: by account and key, with the name of the error."""
+
+NOTHING_GIVEN_UP: GivenUp = {}
 
 
 def decide(
@@ -87,7 +89,7 @@ def decide(
     inputs: Iterable[Incoming | Wake | Command],
     now: datetime,
     rules: Rules,
-    given_up: GivenUp = (),
+    given_up: GivenUp = NOTHING_GIVEN_UP,
 ) -> Decided:
     """Folds `inputs`, in their order, into `accounts`, which are changed in place.
 

@@ -204,10 +204,11 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that is not decided: it becomes a dead letter with this reason."""
+    """An event that is not decided: it becomes a dead letter with this reason, and what there is to say beside it."""
 
     incoming: Incoming
     reason: Refusal
+    detail: str | None = None
 
 
 @dataclass(slots=True)

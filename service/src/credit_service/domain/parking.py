@@ -1,6 +1,6 @@
 """Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from credit_service import bounds
 from credit_service.domain.account import Account
@@ -35,7 +35,7 @@ def unpark(
     out: Decided,
     *,
     events_max: int,
-    given_up: Collection[tuple[str, bytes]],
+    given_up: Mapping[tuple[str, bytes], str],
 ) -> None:
     """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded.
 
@@ -52,8 +52,9 @@ def unpark(
     out.unparked += ready
     for incoming in ready:
         del account.parked_keys[incoming.key]
-        if (account.account_id, incoming.key) in given_up:
-            out.refused.append(Refused(incoming, "undecidable"))
+        failed_by = given_up.get((account.account_id, incoming.key))
+        if failed_by is not None:
+            out.refused.append(Refused(incoming, "undecidable", failed_by))
             continue
         try:
             apply(incoming)
