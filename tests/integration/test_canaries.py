@@ -40,7 +40,7 @@ Message = tuple[str, bytes | None, Headers]
 # Loaded by the service's Python as it starts: each of its parts fails once, in words that it must not repeat.
 FAULTS = """
 import asyncio
-from credit_service.application import process
+from credit_service.application import waited
 from credit_service.kafka import intake, relay
 from credit_service.postgres import read
 from credit_service.tracing import export
@@ -60,7 +60,7 @@ def fails_first(owner, name, where):
         return works(*arguments, **named)
     setattr(owner, name, once)
 
-decides = process.decide
+decides = waited.decide
 def decide(accounts, inputs, *arguments):
     if "defective" in accounts:
         try:
@@ -68,7 +68,7 @@ def decide(accounts, inputs, *arguments):
         except KeyError as cause:
             raise ArithmeticError(words("domain")) from cause
     return decides(*arguments[:0], accounts, inputs, *arguments)
-process.decide = decide
+waited.decide = decide
 
 fails_first(intake.Intake, "_take_in", "intake")
 fails_first(intake.Intake, "_take_turn", "turn")

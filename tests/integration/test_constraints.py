@@ -92,6 +92,7 @@ REFUSED = {
     ),
     "a decided request that is gone": ([REQUEST.format(account=1), decided()], "DELETE FROM credits.refund_requests"),
     "more parked events than there may be": ([ACCOUNT], "UPDATE credits.accounts SET parked = 10001"),
+    "an opening without its plan": ([ACCOUNT], "UPDATE credits.accounts SET opening_since = now()"),
     "two claims on the outbox": (
         ["INSERT INTO credits.outbox_claim VALUES (true, gen_random_uuid(), '{1}', now())"],
         "INSERT INTO credits.outbox_claim VALUES (true, gen_random_uuid(), '{2}', now())",

@@ -36,6 +36,7 @@ from credit_service.postgres.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock
 from support.credits import CREDITS, environment, run_credits
+from support.cursed import CURSED, curse
 from support.locks import waiting_for_a_lock
 from support.wait import eventually
 
@@ -352,9 +353,22 @@ async def test_what_the_rules_fail_on_fails_alone(at: Desk, monkeypatch: pytest.
             raise ZeroDivisionError
         return decide(accounts, inputs, *more)
 
-    monkeypatch.setattr("credit_service.application.process.decide", failing)
+    monkeypatch.setattr("credit_service.application.waited.decide", failing)
 
     assert await at.became() == dict.fromkeys(range(1, 6), "charged") | {4: "undecidable"}
+
+
+async def test_what_a_retried_plan_lets_in_and_the_rules_fail_on_is_a_letter_of_its_own(
+    at: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await at.take(*(record_of(generated(p, NOW)) for p in ("ann", CURSED, "bob")))
+    await at.letters(plan(NOW + timedelta(hours=1)))
+    curse(monkeypatch)
+
+    assert await at.became(1) == {1: "plan-in-force"}
+    assert await at.outcomes() == ["plan-in-force", "charged", "charged"]
+    told = [(row["status"], row["reason"]) for row in await at.rows()]
+    assert told == [("resolved", "from-the-future"), ("waiting", "undecidable")]
 
 
 async def test_months_that_are_too_many_to_come_along_come_first(at: Desk) -> None:

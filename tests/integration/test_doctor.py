@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
     "settings tokens database durability schema clock kafka topics topic-settings replication access members "
-    "transactions lag offsets held paused gaps outbox set-aside claim parked timers dead-letters refund-requests "
-    "operations"
+    "transactions lag offsets held paused gaps outbox set-aside claim parked openings timers dead-letters "
+    "refund-requests operations"
 ).split()
 
 
@@ -227,6 +227,13 @@ ROWS = [
         ),
         "DELETE FROM offset_gaps",
         "{prefix}email-bounced/4 from 10 to 17, 3 h ago",
+    ),
+    (
+        "openings",
+        "warning",
+        "UPDATE accounts SET opening_since = now() - interval '3 h'",
+        "UPDATE accounts SET opening_since = NULL",
+        "more is to come of acme (for 3 h); their events wait",
     ),
     (
         "operations",

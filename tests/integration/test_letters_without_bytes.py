@@ -277,13 +277,11 @@ async def test_explain_says_that_a_letter_may_be_of_it(deployment: Deployment, c
 # --- what is counted
 
 
-def letter(
-    number: int, topic: str = TOPIC, *, size: int = 100, key: bytes = b"a", reason: str = "not-json"
-) -> DeadLetter:
+def letter(number: int, topic: str = TOPIC, *, size: int = 100, key: bytes = b"a") -> DeadLetter:
     """`size` bytes of key, value and headers."""
     value = b"%d" % number
     record = read_record(Place(topic, 0, number), topic, key, value.rjust(size - len(key) - 2), [], 1_000)
-    return DeadLetter(record, reason, "")
+    return DeadLetter(record, "not-json", "")
 
 
 async def keep(ledger: PostgresLedger, *letters: DeadLetter) -> ToStore:
@@ -347,10 +345,10 @@ async def test_a_long_key_is_not_kept_either(database_url: str) -> None:
 
 
 async def test_bytes_that_kafka_never_had_are_always_kept(database_url: str) -> None:
-    """What waited for a plan in vain is encoded anew."""
+    """What waited for a plan, in vain or not, is encoded anew."""
     async with open_pool(database_url) as pool:
         ledger = PostgresLedger(pool, unparked_max=1, letter_bytes_per_day=0)
-        what = await keep(ledger, letter(1, reason="parked-too-long"))
+        what = await keep(ledger, replace(letter(1), is_encoded_anew=True))
     assert (what.left_out, await kept(database_url)) == ({}, [True])
 
 

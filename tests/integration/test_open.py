@@ -41,6 +41,7 @@ from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environ
 from support.forked import Piped, piped
 from support.locks import waiting_for_a_lock
 from support.patience import patience
+from support.small_bounds import as_faults
 from support.stack import fresh_database
 from support.wait import eventually
 
@@ -59,6 +60,7 @@ NEXT_MONTH = (THIS_MONTH + timedelta(days=32)).replace(day=1)
 ANCHOR = (THIS_MONTH - timedelta(days=150)).replace(day=1).isoformat()
 IN_90_DAYS = (THIS_MONTH + timedelta(days=120)).isoformat()
 NOWHERE = "postgresql://credits:hunter2@127.0.0.1:1/credits"
+AGAIN = "the same command may safely be run again; until then all else of a1999 waits"
 MEMORY_KIB_MAX = 120 * 1024
 # Of a row of any table `t` of the ledger.
 OWNER = "(SELECT account_id FROM credits.accounts WHERE account_no = t.account_no)"
@@ -389,6 +391,115 @@ async def test_killed_in_the_middle_and_run_again_it_ends_as_one_run(
         assert await unharmed.state() == await customers.state()
 
 
+# --- while more rows of an account are to come
+
+PROSPECTS = 2 * OPENING_ROWS_PER_BATCH_MAX
+LAST = f"p{PROSPECTS - 1}"
+
+
+@pytest.fixture
+async def half(customers: Customers) -> Customers:
+    """An account of which one batch is brought in, by a command that was killed."""
+    with customers.speak("-", "--format", "jsonl") as running:
+        await feed(running, list(many(1, PROSPECTS))[: OPENING_ROWS_PER_BATCH_MAX + 1])
+        await eventually(lambda: customers.count("accounts"))
+        running.send_signal(signal.SIGKILL)
+        running.wait(patience(COMMAND_SECONDS_MAX))
+    return customers
+
+
+async def sweep(customers: Customers) -> dict[str, int]:
+    """What came of all that a sweep finds to do, by outcome."""
+    async with open_pool(customers.database_url) as pool:
+        ledger = PostgresLedger(pool, unparked_max=100)
+        wakes = [Wake(name, datetime.now(UTC), 0) for name in await ledger.accounts_to_unpark(10)]
+        wakes += [Wake(name, at, 10) for name, at in await ledger.accounts_with_due_timers({0: None}, 1, 10)]
+        return dict((await Processor(ledger, Rules()).wake(wakes, asyncio.Event())).outcomes) if wakes else {}
+
+
+async def test_events_of_an_account_wait_until_all_its_rows_were_read(half: Customers) -> None:
+    await decide_events(
+        half.database_url,
+        event(1, ProspectGenerated(account_id="a0", prospect_id=LAST)),
+        event(2, ProspectGenerated(account_id="a0", prospect_id="nobody-owns-it")),
+    )
+    async with connected(half.database_url) as connection:
+        await connection.execute("UPDATE credits.parked_events SET parked_at = now() - interval '90 days'")
+        await connection.execute("UPDATE credits.accounts SET next_timer_at = now() - interval '1 day'")
+    assert await sweep(half) == {}
+    async with open_pool(half.database_url) as pool:
+        ledger = PostgresLedger(pool, unparked_max=100)
+        async with ledger.transaction() as transaction:
+            assert await transaction.take_expired(timedelta(days=1), [0], 1, 10) == []
+        report = await Processor(ledger, Rules()).wake([Wake("a0", datetime.now(UTC), 10)], asyncio.Event())
+    assert (report.outcomes, report.lagging_accounts) == ({}, set())
+    assert await half.count("parked_events") == 2
+
+    again = half.told(half.write(many(1, PROSPECTS)))
+
+    assert again[0] == 0
+    assert again[2]["opened_before"] == {"account": 1, "purchase": 0, "prospect": OPENING_ROWS_PER_BATCH_MAX - 1}
+    assert await sweep(half) == {"free": 1, "declined": 1}
+
+
+async def test_nobody_orders_anything_of_an_account_until_all_its_rows_were_read(half: Customers) -> None:
+    adjust = ("adjust", "a0", "+5", "--reason", "goodwill", "--operator", "lee", "--yes")
+    refused = run_credits(*adjust, folder=half.folder, **half.settings())
+    assert refused.returncode == 1
+    assert "a0 is being opened; once `credits open` has ended, do it again" in refused.stdout + refused.stderr
+
+    half.told(half.write(many(1, PROSPECTS)))
+    assert run_credits(*adjust, folder=half.folder, **half.settings()).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "exit_code"), [(account("a0", remaining_credits=0), 0), (account("a0", 7, plan_id="whatever"), 1)]
+)
+async def test_a_file_that_is_lost_is_ended_by_the_row_of_its_account(
+    half: Customers, row: Fields, exit_code: int
+) -> None:
+    await decide_events(half.database_url, event(1, ProspectGenerated(account_id="a0", prospect_id="nobody-owns-it")))
+    assert await sweep(half) == {}
+
+    assert half.told(half.write([row]))[0] == exit_code
+    assert await sweep(half) == {"declined": 1}
+
+
+# Each commit that changes the account, by its decisions, and whether more was to come then.
+LOG = """
+CREATE TABLE public.log (position integer, more_is_to_come boolean);
+CREATE FUNCTION public.log() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+$$ BEGIN INSERT INTO public.log VALUES (new.position, new.opening_since IS NOT NULL); RETURN NULL; END $$;
+CREATE TRIGGER log AFTER UPDATE ON credits.accounts FOR EACH ROW EXECUTE FUNCTION public.log();
+ALTER TABLE credits.purchases ADD CONSTRAINT no_curse CHECK (purchase_id <> 'cursed');
+"""
+CURSED = purchase("acme", "cursed")
+ROWS = [account("acme"), *(prospect("acme", f"p-{n}") for n in range(4))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "log"),
+    [
+        pytest.param(ROWS[:3], [(3, False)], id="one batch"),
+        pytest.param(ROWS, [(4, True), (5, False)], id="two"),
+        pytest.param(ROWS[:4], [(4, True), (4, False)], id="one, and it is not known that this was all"),
+        pytest.param([*ROWS[:4], account("b")], [(4, True), (4, False), (1, False)], id="another account follows"),
+        pytest.param([*ROWS[:2], CURSED], [(1, True), (2, True), (2, False)], id="the database refuses the last row"),
+        pytest.param([ROWS[0], CURSED, *ROWS[1:3]], [(1, True), (3, True), (3, False)], id="one in the middle"),
+        pytest.param([*ROWS[:4], CURSED], [(4, True), (4, False)], id="a batch of its own"),
+        pytest.param([*ROWS[:4], {"record": "nonsense"}], [(4, True), (4, False)], id="the last row is none"),
+    ],
+)
+async def test_an_account_is_being_opened_from_its_first_batch_to_its_last(
+    customers: Customers, rows: list[Fields], log: list[tuple[int, bool]]
+) -> None:
+    async with connected(customers.database_url) as connection:
+        await connection.execute(LOG)
+    customers.open(customers.write(rows), first=as_faults(OPENING_ROWS_PER_BATCH_MAX=4))
+
+    assert await customers.ask("SELECT position, more_is_to_come FROM public.log") == log
+
+
 # --- refused
 
 
@@ -575,7 +686,7 @@ async def test_a_database_that_goes_away_ends_it_with_how_far_it_came(customers:
 
     assert (running.returncode, out) == (1, "")
     assert err.startswith("credits: the database does not answer: ")
-    assert err.endswith("decided up to line 2000, and the same command may safely be run again\n")
+    assert err.endswith(f"decided up to line 2000, and {AGAIN}\n")
     assert err.count("\n") == 1
     assert await customers.count("accounts") == OPENING_ROWS_PER_BATCH_MAX
 
@@ -591,7 +702,7 @@ async def test_ctrl_c_ends_it_while_it_waits_for_rows(customers: Customers) -> N
 
     assert running.returncode == 130
     assert "opened                2000           0           0\n" in err
-    assert err.endswith("Interrupted; decided up to line 2000, and the same command may safely be run again.\n")
+    assert err.endswith(f"Interrupted; decided up to line 2000, and {AGAIN}.\n")
 
 
 async def test_ctrl_c_lets_the_batch_in_hand_end(customers: Customers) -> None:
@@ -607,7 +718,7 @@ async def test_ctrl_c_lets_the_batch_in_hand_end(customers: Customers) -> None:
             _, err = running.communicate()
 
     assert running.returncode == 130
-    assert err.endswith("Interrupted; decided up to line 2000, and the same command may safely be run again.\n")
+    assert err.endswith(f"Interrupted; decided up to line 2000, and {AGAIN}.\n")
     assert await customers.count("accounts") == OPENING_ROWS_PER_BATCH_MAX
     assert customers.told(name)[2]["opened_before"]["account"] == OPENING_ROWS_PER_BATCH_MAX
 

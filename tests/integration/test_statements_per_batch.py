@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import asyncpg
 import pytest
@@ -33,6 +33,7 @@ from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import SESSION
 from credit_service.postgres.statements import sql
+from support.small_bounds import small_bounds
 
 MANY = 500
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
@@ -206,3 +207,86 @@ async def test_redelivered_events_take_as_many_statements_for_one_as_for_hundred
     assert expected_of_one[sql("lock_accounts")] == 0
     await statements_of(processor, generated(producer, ONE, "new"))
     assert await statements_of(processor, producer.again(many)) == of_one
+
+
+# --- accounts with much that waits
+
+WAITING = 1_200
+TEN = range(10)
+ROWS_READ = """
+SELECT (
+    (SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables)
+    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
+)::bigint
+"""
+
+
+class Counted(NamedTuple):
+    """What a batch sends to the database, and how many rows that reads."""
+
+    statements: Counter[str]
+    rows: int
+
+
+@pytest.fixture
+async def count(
+    pool: "asyncpg.Pool[asyncpg.Record]", processor: Processor
+) -> Callable[[list[Record]], Awaitable[Counted]]:
+    async def rows_read() -> int:
+        # The statistics are those of the one session there is.
+        async with pool.acquire() as connection:
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            rows: int = await connection.fetchval(ROWS_READ)
+            return rows
+
+    # So that asking costs the same each time.
+    await rows_read()
+
+    async def counted(records: list[Record]) -> Counted:
+        before = await rows_read()
+        statements = await statements_of(processor, records)
+        return Counted(statements, await rows_read() - before)
+
+    return counted
+
+
+async def test_events_that_wait_cost_the_batches_beside_them_and_behind_them_nothing(
+    pool: "asyncpg.Pool[asyncpg.Record]", count: Callable[[list[Record]], Awaitable[Counted]]
+) -> None:
+    """Also those of the same accounts: what only queues asks for its own key, and how many there are."""
+    producer, beside = Producer(), range(100, 110)
+    await count([*plans(producer, beside), *generated(producer, TEN, "first")])
+    for name in ("asyncpg asks for types", "warm"):
+        await count(list(generated(producer, beside, name)))
+        await count(list(generated(producer, TEN, name)))
+    few_beside = await count(list(generated(producer, beside, "few")))
+    few_behind = await count(list(generated(producer, TEN, "few")))
+    assert few_behind.statements["COPY parked_events"] == 1
+
+    for n in range(0, WAITING, 300):
+        await count([one for p in range(n, n + 300) for one in generated(producer, TEN, f"p{p}")])
+    assert await pool.fetchval("SELECT min(parked) FROM credits.accounts WHERE parked > 0") > WAITING
+    await pool.execute("ANALYZE credits.parked_events, credits.accounts, credits.decisions")
+
+    assert await count(list(generated(producer, beside, "many"))) == few_beside
+    assert await count(list(generated(producer, TEN, "many"))) == few_behind
+
+
+async def test_a_backlog_that_is_worked_off_costs_what_queues_behind_it_nothing(
+    pool: "asyncpg.Pool[asyncpg.Record]", count: Callable[[list[Record]], Awaitable[Counted]]
+) -> None:
+    """They have their plan, and what waits for it takes more than one batch."""
+    producer = Producer()
+    for name in ("a", "b", "c"):
+        await count(list(generated(producer, TEN, name)))
+    with small_bounds(UNPARKED_PER_BATCH_MAX=10):
+        await count(list(plans(producer, TEN)))
+    for name in ("asyncpg asks for types", "warm"):
+        await count(list(generated(producer, TEN, name)))
+    few = await count(list(generated(producer, TEN, "few")))
+    for n in range(0, WAITING, 300):
+        await count([one for p in range(n, n + 300) for one in generated(producer, TEN, f"p{p}")])
+    assert await pool.fetchval("SELECT min(parked) FROM credits.accounts WHERE period_number IS NOT NULL") > WAITING
+    await pool.execute("ANALYZE credits.parked_events, credits.accounts, credits.decisions")
+
+    assert await count(list(generated(producer, TEN, "many"))) == few

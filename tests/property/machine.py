@@ -24,6 +24,7 @@ from credit_contracts.incoming import (
     ProspectStageChanged,
     ProspectTransferred,
 )
+from credit_service import bounds
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.prospect import ProspectOrigin
 from credit_service.domain.refund import LateRefund
@@ -143,7 +144,7 @@ class AccountMachine(RuleBasedStateMachine):
     ) -> None:
         self.service = self.begin(late_refund)
         chosen = self.service.late_refund
-        self.model = Model(chosen.days if chosen.kind == "days" else chosen.kind)
+        self.model = Model(chosen.days if chosen.kind == "days" else chosen.kind, bounds.PARKED_MAX)
         self.anchor = datetime(self.year, 1, calendar.day, calendar.hour, calendar.minute, tzinfo=UTC)
         self.zone = calendar.zone
         self.at = self.anchor + day * DAY

@@ -120,9 +120,13 @@ def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
 
 @dataclass
 class Model:
-    """One account. `late_refund` is `current-period`, `forfeit`, or a number of days."""
+    """One account. `late_refund` is `current-period`, `forfeit`, or a number of days.
+
+    At most `seats` events sit and wait for the first plan; the next one is turned away, and may come again.
+    """
 
     late_refund: str | int = "current-period"
+    seats: int = 10_000
     anchor: datetime | None = None
     zone: str = "UTC"
     month: int = 0
@@ -158,6 +162,8 @@ class Model:
         content = (kind, fields)
         if name in self.known:
             return "duplicate" if self.known[name] == content else "conflict"
+        if not self.anchor and kind != "plan" and len(self.waiting) == self.seats:
+            return "parked-full"
         self.known[name] = content
         if self.waiting if self.anchor else kind != "plan":
             self.waiting.append((at, KINDS.index(kind), name, fields))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -16,8 +16,9 @@ from credit_service import bounds
 from credit_service.application.timers import NO_TIMERS
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.command import Command, CommandData
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Wake
+from credit_service.domain.orders import portion_of_commands
 from credit_service.domain.refund import LateRefund
 from property.machine import AccountMachine, Change, State
 from support.domain import ACCOUNT, Story, time
@@ -79,27 +80,21 @@ TestDomainAgainstModel.settings = settings(max_examples=examples(400), stateful_
 class StoryInPortions(Story):
     """Decides as the service does: what one transaction takes on, then the rest; sweeps wake what still waits."""
 
-    # Until `test_a_command_without_effect_brings_no_turns_about` passes.
-    commands_without_effect_in_one_go: ClassVar[bool] = True
-
     def batch(self, inputs: Sequence[Input]) -> Decided:
         whole, left = Decided(), list(inputs)
-        if isinstance(inputs[0], Command) and self.commands_without_effect_in_one_go and not self._has_effect(inputs):
-            whole, left = super().batch(inputs), []
         while left:
             accounts = self.rows.load(left, unparked_max=self.rules.unparked_max)
-            portion = next_portion(accounts, left, self.now)
+            commands = [item for item in left if isinstance(item, Command)]
+            if commands:
+                portion = portion_of_commands(accounts, commands, self.now)
+            else:
+                portion = next_portion(accounts, left, self.now)
             _add(whole, super().batch(portion.inputs))
             del left[: portion.taken]
         # Once some of those that wait were let in, sweeps let in the rest.
         while whole.unparked and self.waiting:
             _add(whole, super().batch([Wake(ACCOUNT, NO_TIMERS, 0)]))
         return whole
-
-    def _has_effect(self, inputs: Sequence[Input]) -> bool:
-        accounts = self.rows.load(inputs, unparked_max=self.rules.unparked_max)
-        keys = {item.key for item in inputs if not isinstance(item, Wake)}
-        return any(decision.key in keys for decision in decide(accounts, inputs, self.now, self.rules).decisions)
 
     def wait(self, until: str, *, timers_max: int = 1_000_000) -> Story:
         for _ in range(timers_max):
@@ -119,9 +114,6 @@ def _add(to: Decided, more: Decided) -> None:
 
 
 class DomainInPortionsAgainstModel(AccountMachine):
-    # Until `test_an_order_comes_behind_all_that_waited` passes.
-    opens_for_who_waits = False
-
     def begin(self, late_refund: LateRefund) -> DomainAlone:
         return DomainAlone(late_refund, StoryInPortions)
 
@@ -129,7 +121,6 @@ class DomainInPortionsAgainstModel(AccountMachine):
 # What the model does not know: bounds that the service promises to have, and that it says of others.
 KNOWN = {
     "TOLD_MAX": "the model forgets nothing that was told of a prospect",
-    "PARKED_MAX": "the model lets any number of events wait",
 }
 
 
@@ -150,13 +141,7 @@ def test_a_small_bound_does_not_show(name: str) -> None:
         run_state_machine_as_test(DomainInPortionsAgainstModel, settings=few)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="turns before a command come in transactions of their own, before it is known to be refused"
-)
 def test_a_command_without_effect_brings_no_turns_about() -> None:
-    class Portioned(StoryInPortions):
-        commands_without_effect_in_one_go = False
-
     def decided(story: Story) -> list[str]:
         story.plan(5, "2026-01-01", anchor="2026-01-01")
         assert story.open_account(5, "2026-03-15") == "has-a-plan"
@@ -164,10 +149,9 @@ def test_a_command_without_effect_brings_no_turns_about() -> None:
 
     in_one_go = decided(Story())
     with small_bounds(TIMERS_PER_BATCH_MAX=1):
-        assert decided(Portioned()) == in_one_go
+        assert decided(StoryInPortions()) == in_one_go
 
 
-@pytest.mark.xfail(strict=True, reason="an opened account lets in what waited with its next input, up to the bound")
 def test_an_order_comes_behind_all_that_waited() -> None:
     def decided(story: Story) -> list[str]:
         for prospect in ("ann", "bob"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
-from credit_service.domain.asked import whose_plans_matter
+from credit_service.domain.asked import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenAccount, OpenPurchase
 from credit_service.domain.decision import Adjustment, Change, Decided, Decision, Incoming, RefundRequest, Wake
 from credit_service.postgres.story import columns_of, from_columns, told_by
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "balance unlimited sequence position last_grant_id plan_position calendar period granted_in_period "
-    "declined_in_period next_timer_at parked"
+    "declined_in_period next_timer_at parked opening_since"
 ).split()
 
 
@@ -50,24 +50,32 @@ class Rows:
 
     def load(self, inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int) -> dict[str, Account]:
         """The accounts that `inputs` name, with what `inputs` ask for, and no more."""
-        accounts = {}
-        for name in dict.fromkeys(item.account_id for item in inputs):
-            items = [i for i in inputs if not isinstance(i, Wake) and i.account_id == name]
-            accounts[name] = self._load(name, items, unparked_max)
+        accounts = {name: self._bare(name) for name in dict.fromkeys(item.account_id for item in inputs)}
+        for account in whose_waiting_matter(accounts.values(), inputs):
+            self._load_waiting(account, unparked_max)
+        for name, account in accounts.items():
+            self._load(account, [i for i in inputs if not isinstance(i, Wake) and i.account_id == name])
         for account in whose_plans_matter(accounts.values(), inputs):
             name = account.account_id
             account.pending = [self.plans[at] for at in sorted(self.pending) if at[0] == name]
             account.plan = self.plans.get((name, account.plan_position))
         return accounts
 
-    def _load(self, name: str, items: list[Incoming | Command], unparked_max: int) -> Account:
+    def _bare(self, name: str) -> Account:
         account = Account(name)
         for column, value in self.accounts.get(name, {}).items():
             setattr(account, column, value)
+        return account
+
+    def _load_waiting(self, account: Account, unparked_max: int) -> None:
+        name = account.account_id
         waiting = sorted((i for (owner, _), i in self.parked.items() if owner == name), key=lambda i: i.order)
         account.waiting = [replace(i) for i in waiting[:unparked_max]]
         if len(account.waiting) < account.parked:
             account.waiting_until = account.waiting[-1].order
+
+    def _load(self, account: Account, items: list[Incoming | Command]) -> None:
+        name = account.account_id
         for item in [*items, *account.waiting]:
             if (name, item.key) in self.parked:
                 account.parked_keys[item.key] = self.parked[name, item.key].content
@@ -79,7 +87,6 @@ class Rows:
         for (owner, grant_id), grant in self.grants.items():
             if owner == name and grant.is_open:
                 account.grants[grant_id] = replace(grant)
-        return account
 
     def _load_asked(self, account: Account, item: Incoming | Command) -> None:
         name = account.account_id

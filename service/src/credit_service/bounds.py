@@ -177,7 +177,7 @@ OLDEST_LOOKED_AT_MAX = 100
 """Rows at the head of the outbox among which the oldest is sought: they are nearly in order."""
 
 DOCTOR_ROWS_MAX = 100
-"""Gaps, and operations without an end, that the doctor reads."""
+"""Gaps, operations without an end, and accounts that are being opened, that the doctor reads."""
 
 # --- Reconciliation ---
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged, ProspectGenerated
 from credit_service.domain.account import Account
-from credit_service.domain.asked import whose_plans_matter
+from credit_service.domain.asked import whose_plans_matter, whose_waiting_matter
+from credit_service.domain.command import Adjust, Command, OpenProspect
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.idempotency import command_of
 from credit_service.domain.period import Calendar
 from support.domain import ACCOUNT, NOW, Story, event, time
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 DUE = time("2026-02-01")
 
@@ -35,10 +43,52 @@ def test_plans_matter_where_they_change_or_a_timer_may_be_due(item: Incoming | W
     assert (account.plans_unknown_until == DUE) is not matter
 
 
-def test_plans_matter_where_events_wait() -> None:
-    account = Account(ACCOUNT, next_timer_at=DUE, parked=1)
+def test_plans_matter_where_events_that_wait_may_be_let_in() -> None:
+    account = Account(ACCOUNT, next_timer_at=DUE, parked=1, waiting=[generated("2026-01-01")])
 
     assert whose_plans_matter([account], [generated("2026-01-02")]) == [account]
+
+
+def started(parked: int, opening_since: datetime | None = None) -> Account:
+    calendar = Calendar(time("2026-01-01"), "UTC")
+    account = Account(ACCOUNT, parked=parked, opening_since=opening_since)
+    return replace(account, calendar=calendar, period=calendar.period(0), next_timer_at=DUE)
+
+
+PLAN = event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=1), time("2026-01-02"), "plan")
+ADJUST = command_of(ACCOUNT, Adjust(1, None, "ops", "a reason"), "a-1")
+OPENED = command_of(ACCOUNT, OpenProspect("ann", "generated"))
+
+
+@pytest.mark.parametrize(
+    ("account", "item", "matter"),
+    [
+        (Account(ACCOUNT, parked=2), generated("2026-01-02"), False),
+        (Account(ACCOUNT, parked=2), PLAN, True),
+        (Account(ACCOUNT), PLAN, False),
+        (started(parked=2), generated("2026-01-02"), False),
+        (started(parked=2), PLAN, False),
+        (started(parked=2), Wake(ACCOUNT, NOW, 1), True),
+        (started(parked=2), ADJUST, True),
+        (started(parked=2), OPENED, False),
+        (started(parked=2, opening_since=NOW), Wake(ACCOUNT, NOW, 1), False),
+    ],
+)
+def test_what_waits_matters_where_it_may_be_let_in(
+    account: Account, item: Incoming | Wake | Command, matter: bool
+) -> None:
+    account = replace(account)
+
+    assert (whose_waiting_matter([account], [item]) == [account]) is matter
+    assert account.waiting_is_unknown is (account.parked > 0 and not matter)
+
+
+def test_what_waits_and_is_not_there_is_never_guessed_over() -> None:
+    account = started(parked=1)
+    account.waiting_is_unknown = True
+
+    with pytest.raises(LookupError):
+        decide({ACCOUNT: account}, [Wake(ACCOUNT, NOW, 1)], NOW, Rules())
 
 
 def test_what_expires_within_a_batch_leaves_the_plan_to_come_its_time(hundred: Story) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE, BalanceChanged
-from credit_service.domain.command import OpenAccount
+from credit_service.domain.command import CommandData, OpenAccount, OpenProspect
+from credit_service.domain.idempotency import command_of
 from credit_service.domain.published import balance_changed
-from support.domain import Story, time
+from support.domain import ACCOUNT, Story, time
 from support.published import read_back
 
 
@@ -321,3 +324,76 @@ def test_what_was_opened_is_told_by_its_decision(opened: Story) -> None:
     decision = opened.decisions[-1]
     assert (decision.id, decision.type, decision.outcome) == ("opening:prospect:ann", "opening", "opened")
     assert (decision.prospect_id, decision.note, decision.place) == ("ann", "exported", None)
+
+
+# --- while more is to come
+
+
+def open_more(story: Story, data: CommandData, at: str, *, more: bool) -> str:
+    always, story.now = story.now, time(at)
+    decided = story.batch([replace(command_of(ACCOUNT, data), leaves_open=more)])
+    story.now = always
+    return decided.answers[0].outcome
+
+
+ACCOUNT_DATA = OpenAccount("plan", 10, None, None, time("2026-01-01"), "UTC", 5)
+
+
+@pytest.fixture
+def half(story: Story) -> Story:
+    """An account of which more is to be opened."""
+    assert open_more(story, ACCOUNT_DATA, "2026-01-10", more=True) == "opened"
+    return story
+
+
+def test_events_wait_until_all_is_opened(half: Story) -> None:
+    assert half.generate("owned", "2026-01-10 01:00") == "parked"
+    assert half.plan(99, "2026-01-10 02:00") == "parked"
+    half.wait("2026-01-11")
+    assert (half.waiting, half.log) == (2, ["opening +5"])
+
+    assert open_more(half, OpenProspect("owned", "generated"), "2026-01-12", more=False) == "opened"
+    half.wait("2026-01-12")
+    assert half.waiting == 0
+    assert [d.outcome for d in half.decisions] == ["opened", "opened", "free", "plan-in-force"]
+
+
+def test_months_do_not_turn_until_all_is_opened(half: Story) -> None:
+    half.wait("2026-02-02")
+    assert open_more(half, OpenProspect("ann", "imported"), "2026-02-03", more=True) == "opened"
+    assert half.log == ["opening +5"]
+
+    assert open_more(half, OpenProspect("bob", "imported"), "2026-02-03", more=False) == "opened"
+    half.wait("2026-02-04")
+    assert half.log == ["opening +5", "lapse -5", "renewal +10"]
+
+
+def test_nobody_orders_anything_until_all_is_opened(half: Story) -> None:
+    assert half.adjust(5, "2026-01-11") == "being-opened"
+    assert half.decide_refund(1, "2026-01-11", approve=True) == "being-opened"
+
+    assert open_more(half, OpenProspect("ann", "imported"), "2026-01-12", more=False) == "opened"
+    assert half.adjust(5, "2026-01-13") == "adjusted"
+
+
+def test_what_was_all_opened_before_begins_no_waiting(half: Story) -> None:
+    assert open_more(half, ACCOUNT_DATA, "2026-01-11", more=False) == "opened"
+    assert open_more(half, ACCOUNT_DATA, "2026-01-12", more=True) == "opened"
+    assert half.generate("ann", "2026-01-12 01:00") == "charged"
+
+
+def test_more_of_an_account_that_lives_has_what_comes_meanwhile_wait(hundred: Story) -> None:
+    assert open_more(hundred, ACCOUNT_DATA, "2026-01-11", more=True) == "has-a-plan"
+    assert hundred.generate("ann", "2026-01-11 01:00") == "charged"
+    assert open_more(hundred, OpenProspect("bob", "generated"), "2026-01-12", more=True) == "opened"
+    assert hundred.generate("cy", "2026-01-12 01:00") == "parked"
+
+
+def test_an_account_that_was_refused_waits_for_its_plan_as_any_other(story: Story) -> None:
+    assert open_more(story, OpenProspect("ann", "generated"), "2026-01-11", more=True) == "not-open"
+    assert story.plan(5, "2026-01-12") == "plan-in-force"
+
+
+def test_being_opened_lasts_from_the_first_of_its_rows_on(half: Story) -> None:
+    open_more(half, OpenProspect("ann", "generated"), "2026-01-12", more=True)
+    assert half.rows.accounts[ACCOUNT]["opening_since"] == time("2026-01-10")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from credit_contracts import INCOMING
 from credit_contracts.incoming import (
     WRONG_EMAIL,
@@ -17,9 +19,13 @@ from credit_contracts.incoming import (
 )
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.domain.decide import Rules
+from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import TYPE_RANK, Incoming, Wake
-from support.domain import ACCOUNT, Story, event, time
+from credit_service.domain.idempotency import key_of
+from credit_service.domain.parking import ParkedFailed
+from support.cursed import CURSED, curse
+from support.domain import ACCOUNT, NOW, SOURCE, Story, event, time
+from support.small_bounds import small_bounds
 
 if TYPE_CHECKING:
     from credit_contracts.incoming import IncomingData
@@ -274,6 +280,49 @@ def test_no_more_than_ten_thousand_events_wait(story: Story) -> None:
     assert bounds.PARKED_MAX == 10_000
     assert (len(decided.parked), story.waiting) == (10_000, 10_000)
     assert [(r.reason, r.incoming.id) for r in decided.refused] == [("parked-full", "10000"), ("parked-full", "10001")]
+
+
+def test_the_room_is_that_of_accounts_without_a_plan() -> None:
+    story = Story(Rules(unparked_max=1))
+    with small_bounds(PARKED_MAX=3):
+        for number in range(3):
+            story.generate(f"p{number}")
+        assert story.generate("one too many") == "parked-full"
+        story.plan(10)
+        said = [story.generate(f"behind them {number}") for number in range(5)]
+
+    assert said == ["parked"] * 5
+    unpark_all(story)
+    assert [d.outcome for d in story.decisions[1:]] == ["charged"] * 8
+
+
+def test_an_event_on_which_the_rules_fail_is_named_though_another_lets_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story()
+    for prospect in ("ann", CURSED, "bob"):
+        story.generate(prospect)
+    curse(monkeypatch)
+    with pytest.raises(ParkedFailed) as failed:
+        story.plan(10)
+
+    assert getattr(failed.value.incoming.data, "prospect_id") == CURSED  # noqa: B009 - not all events have one
+    assert isinstance(failed.value.__cause__, ArithmeticError)
+
+
+def test_an_event_that_is_given_up_is_refused_and_all_others_are_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story()
+    for prospect in ("ann", CURSED, "bob"):
+        story.generate(prospect, event_id=prospect)
+    curse(monkeypatch)
+    plan = event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10), time("2026-01-02"), "plan")
+    accounts = story.rows.load([plan], unparked_max=9)
+    decided = decide(accounts, [plan], NOW, story.rules, {(ACCOUNT, key_of(SOURCE, CURSED)): "ArithmeticError"})
+    story.rows.store(accounts.values(), decided)
+
+    assert [(r.incoming.id, r.reason, r.detail) for r in decided.refused] == [
+        (CURSED, "undecidable", "ArithmeticError")
+    ]
+    assert [d.prospect_id for d in decided.decisions] == [None, "ann", "bob"]
+    assert (story.waiting, story.rows.parked) == (0, {})
 
 
 def test_a_first_plan_is_decided_also_when_the_room_is_full(story: Story) -> None:

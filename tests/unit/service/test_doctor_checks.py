@@ -9,6 +9,7 @@ import pytest
 from credit_service.application import doctor_checks as checks
 from credit_service.application.doctor_facts import (
     Backlog,
+    BeingOpened,
     Bounds,
     ClusterFacts,
     Gap,
@@ -174,6 +175,9 @@ def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
         (checks.paused([("email-bounced", "why")]), "wrong"),
         (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS, is_made_anew=False)]), "ok"),
         (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS - 1, is_made_anew=False)]), "warning"),
+        (checks.openings([]), "ok"),
+        (checks.openings([BeingOpened("acme", 599)]), "ok"),
+        (checks.openings([BeingOpened("acme", 600), BeingOpened("new", 1)]), "warning"),
         (checks.operations([OpenOperation(1, "replay", "lee", 3_599)]), "ok"),
         (checks.operations([OpenOperation(1, "replay", "lee", 3_600)]), "warning"),
         (checks.operations([OpenOperation(1, "replay", "lee", checks.RECENT_SECONDS)]), "ok"),

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from credit_service import bounds
+from credit_service.kafka.batches import BatchRecord
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import Range, RangeStalled
 from credit_service.kafka.replay_source import KafkaRecords
@@ -23,10 +23,10 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 CONNECTION = KafkaConnection("nowhere:1", "group", "x-")
 
 
-def message(offset: int, second: int) -> Any:
+def message(offset: int, second: int) -> BatchRecord:
     """It cannot be read, and so stands at Kafka's own time."""
     at = AT + timedelta(seconds=second)
-    return SimpleNamespace(offset=offset, key=None, value=b"{", headers=(), timestamp=int(at.timestamp() * 1000))
+    return BatchRecord(offset, int(at.timestamp() * 1000), None, b"{", (), is_append_time=True)
 
 
 def ranges(*ends: int, number: int = 0) -> list[Range]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from credit_contracts import Event, Gap, IncomingData, Late, Missing, ProspectGenerated, SequenceGuard, partition_for
-from credit_service.application import process
+from credit_service.application import waited
 from credit_service.domain.decide import decide
 from credit_service.testing import CreditService, ParkedEvent
 from support.in_memory import play
@@ -46,7 +46,7 @@ def test_an_event_on_which_the_rules_fail_changes_nothing_and_holds_up_nobody(mo
         *[event(data, BEGINNING) for data in (story.plan(5), story.purchased(2, "p-1"), story.generated("ann"))]
     )
     before = service.account("acme")
-    monkeypatch.setattr(process, "decide", failing)
+    monkeypatch.setattr(waited, "decide", failing)
     told: list[IncomingData] = [story.bounced("ann"), story.purchased(3, "p-2"), story.deleted("ann")]
     for data in told:
         (refused,) = service.send(event(data, BEGINNING, "fails"))

@@ -20,7 +20,9 @@ from credit_service.domain.command import Adjust, Command
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
-AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict", "behind"]
+AdjustmentRefusal = Literal[
+    "unknown-account", "not-open", "being-opened", "below-zero", "expired", "conflict", "behind"
+]
 
 
 class AdjustmentChange(Answer):

@@ -28,7 +28,7 @@ from credit_service.application.letters import (
 from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
 from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.ports import Reach, no_failpoints
-from credit_service.application.process import REFUSALS, Processor, Undecidable, fold, reason_of
+from credit_service.application.process import Processor, Undecidable, detail_of, fold, reason_of
 from credit_service.application.reading import Reading, told_behind
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
@@ -392,15 +392,15 @@ def _batch_of(letter: LetterRecord, read: Mapping[Place, Record | NotRead]) -> R
 
 def _answers(events: Sequence[tuple[int, Incoming]], decided: Decided) -> list[LetterAnswer]:
     """What became of each event: its own decision, or none, since it is refused, parked, or a duplicate."""
-    refused = {id(one.incoming): one.reason for one in decided.refused}
+    refused = {id(one.incoming): one for one in decided.refused}
     parked = {id(event) for event in decided.parked}
     # Of two letters with one key the first is decided; what waited elsewhere is decided under its own place.
     outcomes = {(d.account_id, d.key, d.place): d.outcome for d in decided.decisions}
     answers = []
     for dead_letter_id, event in events:
         if id(event) in refused:
-            reason = refused[id(event)]
-            answers.append(_failed(dead_letter_id, reason, REFUSALS[reason]))
+            why = refused[id(event)]
+            answers.append(_failed(dead_letter_id, why.reason, detail_of(why)))
             continue
         outcome: str | None = "parked" if id(event) in parked else None
         outcome = outcome or outcomes.pop((event.account_id, event.key, event.place), "duplicate")

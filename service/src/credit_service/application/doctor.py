@@ -164,6 +164,9 @@ class Doctor:
         async def parked() -> Check:
             return checks.parked(await database.parked(), deployment.parked_hours_max)
 
+        async def openings() -> Check:
+            return checks.openings(await database.openings())
+
         async def timers() -> Check:
             return checks.timers(await database.timers())
 
@@ -186,6 +189,7 @@ class Doctor:
             "set-aside": set_aside,
             "claim": claim,
             "parked": parked,
+            "openings": openings,
             "timers": timers,
             "dead-letters": dead_letters,
             "refund-requests": refund_requests,

@@ -10,6 +10,7 @@ from credit_contracts.topics import TOPICS, TopicContract
 from credit_service import bounds
 from credit_service.application.doctor_facts import (
     Backlog,
+    BeingOpened,
     Bounds,
     ClusterFacts,
     Gap,
@@ -40,6 +41,8 @@ OUTBOX_SECONDS_WRONG = 600.0
 CLAIM_SECONDS_WARNING = 60.0
 """A transaction of the relay lasts a second or two."""
 PARKED_SECONDS_WARNING = 3_600.0
+OPENING_SECONDS_WARNING = 600.0
+"""A batch of rows takes a second or two, and an account a batch for every 2,000 rows."""
 TIMER_SECONDS_WARNING = 600.0
 """Timers wait ten seconds for late messages, and for topics that are not read to their ends."""
 OPERATION_SECONDS_WARNING = 3_600.0
@@ -330,6 +333,17 @@ def parked(waiting: Parked, hours_max: int) -> Check:
         return ok("parked", told)
     to_do = f"have billing send the plans (`credits account list --parked`); dead letters after {hours_max} h"
     return Check("parked", "warning", told, to_do)
+
+
+def openings(found: Sequence[BeingOpened]) -> Check:
+    """Whether an account is half brought in: nothing else of it is decided until the rest has come."""
+    if not found:
+        return ok("openings", "no account is being opened")
+    told = f"more is to come of {_some([f'{one.account_id} (for {_age(one.age_seconds)})' for one in found])}"
+    if found[0].age_seconds < OPENING_SECONDS_WARNING:
+        return ok("openings", told)
+    to_do = "run the same `credits open` again; if its file is lost, a file with the account's own row alone ends it"
+    return Check("openings", "warning", f"{told}; their events wait", to_do)
 
 
 def timers(due: Backlog) -> Check:

@@ -57,6 +57,13 @@ class Parked(NamedTuple):
     oldest_seconds: float | None
 
 
+class BeingOpened(NamedTuple):
+    """An account that `credits open` began to bring in so many seconds ago, and of which more is to come."""
+
+    account_id: str
+    age_seconds: float
+
+
 class WaitingLetters(NamedTuple):
     """Dead letters with one reason that nobody has dealt with; so many of them are kept without their bytes."""
 
@@ -164,6 +171,9 @@ class DatabaseFacts(Protocol):
 
     async def parked(self) -> Parked:
         """Events that wait for a plan."""
+
+    async def openings(self) -> Sequence[BeingOpened]:
+        """Accounts that are being opened, the longest first; some of them, if there are many."""
 
     async def timers(self) -> Backlog:
         """Accounts with a timer that is due."""

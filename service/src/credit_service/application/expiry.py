@@ -6,12 +6,10 @@ from datetime import timedelta
 
 import structlog
 
-from credit_contracts.envelope import Event, encode
 from credit_service import bounds
-from credit_service.application.ports import DeadLetter, Ledger, ToStore
+from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.process import REFUSALS, Report
-from credit_service.application.record import Record, bytes_in_memory
-from credit_service.domain.decision import Incoming
+from credit_service.application.waited import encoded_anew
 
 log = structlog.get_logger(__name__)
 
@@ -33,22 +31,9 @@ class ParkedExpiry:
             expired = await transaction.take_expired(
                 self._waiting_max, numbers, partitions, bounds.EXPIRED_PER_TRANSACTION_MAX
             )
-            letters = [
-                DeadLetter(_record(incoming), "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired
-            ]
+            letters = [encoded_anew(incoming, "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired]
             if letters:
                 await transaction.store(ToStore(await transaction.now(), dead_letters=letters))
         if letters:
             log.warning("parked events expired", events=len(letters))
         return Report(letters=Counter((letter.record.place.topic, letter.reason) for letter in letters))
-
-
-def _record(incoming: Incoming) -> Record:
-    """The event encoded anew: the original bytes were not kept."""
-    event = Event(incoming.source, incoming.id, incoming.type, incoming.occurred_at, incoming.data)
-    encoded = encode(event)
-    timestamp_ms = int(incoming.occurred_at.timestamp() * 1000)
-    size_bytes = bytes_in_memory(encoded.key, encoded.value, encoded.headers)
-    return Record(
-        incoming.place, encoded.key, encoded.value, encoded.headers, timestamp_ms, incoming, incoming.order, size_bytes
-    )

@@ -8,9 +8,6 @@ from credit_service.application.kept import content_sha256
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 
-ENCODED_ANEW = ("parked-too-long",)
-"""Reasons of letters whose bytes are not those of Kafka: they are always kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

@@ -8,9 +8,10 @@ from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.reading import Reading
-from credit_service.domain.catch_up import next_portion
+from credit_service.application.waited import all_of_them, weigh
 from credit_service.domain.command import Answer, Command
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import Rules
+from credit_service.domain.orders import portion_of_commands
 
 ATTEMPTS_MAX = 5
 BACKOFF_SECONDS_FIRST = 0.1
@@ -61,14 +62,13 @@ async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dr
     while answers is None:
         try:
             async with ledger.transaction() as transaction:
-                accounts = await transaction.lock_and_load(commands)
-                now = await transaction.now()
-                # Turns that are too many to come along have transactions of their own, but not for a trial. Commands
-                # are never cut: they are all of one instant, so that no turn lies between two of an account.
                 in_one_go = dry_run or not rules.turns
-                inputs = commands if in_one_go else next_portion(accounts, commands, now).inputs
-                decided = decide(accounts, inputs, now, rules)
-                await transaction.store(ToStore(now, accounts, decided, outbox_rows(decided)))
+                # What precedes them, and is too much to come along, has transactions of its own, but not for a trial.
+                weighed = await weigh(transaction, commands, rules, all_of_them if in_one_go else portion_of_commands)
+                decided = weighed.decided
+                await transaction.store(
+                    ToStore(weighed.now, weighed.accounts, decided, outbox_rows(decided), weighed.letters)
+                )
                 if len(decided.answers) == len(commands):
                     answers = decided.answers
                 if dry_run:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
@@ -64,6 +64,12 @@ class Opening:
         self._reading = reading or Reading(ledger)
         self._trial = trial
         self._account: Command | None = None
+        self._left_open: Command | None = None
+
+    @property
+    def left_open(self) -> str | None:
+        """The account whose rows were not all read yet: all else of it waits."""
+        return self._left_open.account_id if self._left_open else None
 
     async def now(self) -> datetime:
         """The database's clock, the only one that counts."""
@@ -73,11 +79,15 @@ class Opening:
     async def batches(self, rows: Iterable[Row | RefusedRow]) -> AsyncGenerator[BatchOpened]:
         """Decides the rows, batch after batch; each is committed before it is told.
 
-        Raises `LedgerUnavailable`: what became of the batch in hand is then not known, and it may be given again.
+        While more rows of an account may come, all else of it waits: also behind whoever leaves off before the end of
+        `rows`, until they are given again. Raises `LedgerUnavailable`: what became of the batch in hand is then not
+        known, and it may be given again.
         """
         left = iter(rows)
         while batch := list(islice(left, bounds.OPENING_ROWS_PER_BATCH_MAX)):
-            fates = iter(await self._decide([row.command for row in batch if isinstance(row, Row)]))
+            commands = [row.command for row in batch if isinstance(row, Row)]
+            may_go_on = commands and len(batch) == bounds.OPENING_ROWS_PER_BATCH_MAX
+            fates = iter(await self._decide(commands, commands[-1].account_id if may_go_on else None))
             done = BatchOpened(batch[-1].line)
             for row in batch:
                 if isinstance(row, RefusedRow):
@@ -90,23 +100,34 @@ class Opening:
                 else:
                     (done.opened if fate.is_new else done.opened_before)[row.record] += 1
             yield done
+        if self._left_open is not None:
+            await self._do([], None)
 
-    async def _decide(self, commands: Sequence[Command]) -> list[_Fate]:
-        """The fate of each; what the ledger refuses is halved until the one at fault is found."""
+    async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
+        """The fate of each; what the ledger refuses is halved until the one at fault is found.
+
+        Of the account that `goes_on` there may be more behind them.
+        """
         if not commands:
             return []
         try:
-            return await (self._try(commands, self._trial) if self._trial else self._do(commands))
+            return await (self._try(commands, self._trial) if self._trial else self._do(commands, goes_on))
         except RefusedByLedger as error:
             if len(commands) == 1:
                 where = f", {error.constraint}" if error.constraint else ""
                 detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
                 return [_Fate("refused-by-database", detail)]
         half = len(commands) // 2
-        return [*await self._decide(commands[:half]), *await self._decide(commands[half:])]
+        first = await self._decide(commands[:half], commands[half].account_id)
+        return [*first, *await self._decide(commands[half:], goes_on)]
 
-    async def _do(self, commands: Sequence[Command]) -> list[_Fate]:
-        answers = await obey(self._ledger, self._rules, commands, self._reading)
+    async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
+        # The rows of an account follow each other. One that was left open and has no more ends with its last row: that
+        # one is given again, and has no second effect.
+        ending = [self._left_open] if self._left_open and not _is_of(self._left_open, commands) else []
+        given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
+        answers = (await obey(self._ledger, self._rules, [*ending, *given], self._reading))[len(ending) :]
+        self._left_open = commands[-1] if goes_on and commands[-1].account_id == goes_on else None
         return [_fate(answer) for answer in answers]
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
@@ -128,6 +149,10 @@ class Opening:
                 outcome: Literal["opened", "conflict"] = "opened" if content == command.content else "conflict"
                 fates.append(_fate(Answer(command, outcome, is_new=False)))
         return fates
+
+
+def _is_of(left_open: Command, commands: Sequence[Command]) -> bool:
+    return bool(commands) and commands[0].account_id == left_open.account_id
 
 
 def _is_account(command: Command) -> bool:

@@ -38,11 +38,15 @@ def tell_nobody(_: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is not decided, with the reason and, bounded and without values, what was wrong."""
+    """A record that is not decided, with the reason and, bounded and without values, what was wrong.
+
+    `is_encoded_anew`: its bytes are not those of Kafka, and always kept.
+    """
 
     record: Record
     reason: str
     detail: str
+    is_encoded_anew: bool = False
 
 
 @dataclass(slots=True)

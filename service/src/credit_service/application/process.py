@@ -28,8 +28,9 @@ from credit_service.application.ports import (
 )
 from credit_service.application.record import Record
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
-from credit_service.domain.catch_up import Input, Portion, next_portion
-from credit_service.domain.decide import Rules, decide
+from credit_service.application.waited import RulesFailed, all_of_them, weigh
+from credit_service.domain.catch_up import Input, next_portion
+from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Place, Refused, Wake
 
 log = structlog.get_logger(__name__)
@@ -85,19 +86,17 @@ async def fold(
     """Locks, loads and decides, storing nothing; `step` hears of each step that is done.
 
     Where `inputs` bring more turns of months than one transaction takes on, it decides the first part of them only, or
-    turns that precede them (`next_portion`), unless all is wanted `in_one_go`. Raises `Undecidable` and what the
-    transaction raises.
+    turns that precede them (`next_portion`), unless all is wanted `in_one_go`. An event that waited, and on which the
+    rules fail, is among the dead letters to be stored. Raises `Undecidable` and what the transaction raises.
     """
-    accounts = await transaction.lock_and_load(inputs)
-    now = await transaction.now()
-    step("load")
+    choose = all_of_them if in_one_go or not rules.turns else next_portion
     try:
-        whole = in_one_go or not rules.turns
-        portion = Portion(inputs, len(inputs)) if whole else next_portion(accounts, inputs, now)
-        decided = decide(accounts, portion.inputs, now, rules)
-    except Exception as error:
-        raise Undecidable(type(error).__name__) from error
-    return Folded(ToStore(now, accounts, decided, outbox_rows(decided)), *portion)
+        weighed = await weigh(transaction, inputs, rules, choose, lambda: step("load"))
+    except RulesFailed as error:
+        raise Undecidable(type(error.__cause__).__name__) from error.__cause__
+    decided, letters = weighed.decided, weighed.letters
+    what = ToStore(weighed.now, weighed.accounts, decided, outbox_rows(decided), letters)
+    return Folded(what, *weighed.portion)
 
 
 def reason_of(error: RefusedByLedger | Undecidable) -> dict[str, str]:
@@ -304,7 +303,9 @@ class Processor:
             has_come = folded.taken > 0 or not work.inputs
             if has_come:
                 work = self._first_part(work, folded.taken)
-                what.dead_letters = [*work.letters, *_refused(what.decided.refused, work.records)]
+                waited = {id(letter.record.content) for letter in what.dead_letters}
+                refused = [one for one in what.decided.refused if id(one.incoming) not in waited]
+                what.dead_letters = [*work.letters, *_refused(refused, work.records), *what.dead_letters]
                 what.next_offsets = work.next_offsets
             if traceparents := work.trace.traceparents:
                 trace(what.outbox, what.decided, traceparents)
@@ -359,7 +360,12 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
     if not refused:
         return []
     at = {record.place: record for record in records}
-    return [DeadLetter(at[r.incoming.place], r.reason, REFUSALS[r.reason]) for r in refused]
+    return [DeadLetter(at[r.incoming.place], r.reason, detail_of(r)) for r in refused]
+
+
+def detail_of(refused: Refused) -> str:
+    """What is said of it beside its reason."""
+    return refused.detail or REFUSALS[refused.reason]
 
 
 def _count(report: Report, what: ToStore) -> None:
@@ -372,7 +378,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.became_letters |= {letter.record.place: letter.reason for letter in what.dead_letters}
     report.left_out.update(what.left_out)
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
-    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.parked and a.has_started}
+    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.lets_in_who_waits}
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

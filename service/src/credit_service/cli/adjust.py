@@ -117,6 +117,7 @@ def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
     has = f"{answer.account_id} has {_credits(answer.balance)}"
     return {
         "not-open": f"{answer.account_id} has no plan yet",
+        "being-opened": f"{answer.account_id} is being opened; once `credits open` has ended, do it again",
         "below-zero": f"{has}, and {-amount:,} cannot be taken",
         "expired": "--expires-at has passed",
         "conflict": f"--id {answer.command_id} was used before for something else",

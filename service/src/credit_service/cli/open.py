@@ -21,7 +21,7 @@ from credit_service.cli.run import ledger, run, settings_or_exit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credit_service.application.opening import BatchOpened
+    from credit_service.application.opening import BatchOpened, Opening
     from credit_service.application.opening_rows import Line, ReadFields, RefusedRow
     from credit_service.settings import Settings
 
@@ -53,8 +53,8 @@ def open_customers(
     """Bring an existing customer base in: accounts as they stand, what is left of purchases, prospects they own.
 
     Each refused row is a line on stdout, and has no effect. The exit code is 0 if no row was refused. The same file
-    once more has no second effect, so it is safe to repeat after any end. Rows of accounts whose events wait to be read
-    are refused.
+    once more has no second effect, so it is safe to repeat after any end. While more rows of an account are to come,
+    its events wait, and its months do not turn. Rows of accounts whose events wait to be read are refused.
 
     Example: [cyan]credits open customers.csv --dry-run[/]
     """
@@ -138,6 +138,7 @@ class _Told:
         self._output = output
         self.is_trial = is_trial
         self.last_line = 0
+        self.opening: Opening | None = None
         self._opened = dict.fromkeys(KINDS, 0)
         self._opened_before = dict.fromkeys(KINDS, 0)
         self._refused = dict.fromkeys([*KINDS, "unreadable"], 0)
@@ -146,6 +147,11 @@ class _Told:
     def is_clean(self) -> bool:
         """Whether no row was refused."""
         return not any(self._refused.values())
+
+    @property
+    def left_open(self) -> str | None:
+        """The account of which more is to come."""
+        return self.opening.left_open if self.opening else None
 
     def add(self, batch: "BatchOpened") -> None:
         """Takes in one more batch."""
@@ -208,6 +214,7 @@ async def _bring_in(
             async with ledger(settings) as pool:
                 into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
                 opening = Opening(into, rules, trial, Reading(into, as_it_stands))
+                told.opening = opening
                 rows = read_rows(lines, read_fields, await opening.now())
                 async with aclosing(opening.batches(rows)) as batches:
                     async for batch in batches:
@@ -228,7 +235,8 @@ async def _bring_in(
 
 def _stopped_at(told: _Told) -> str:
     how_far = f"decided up to line {told.last_line}" if told.last_line else "no row was decided"
-    return f"{how_far}, and {SAFE}"
+    waits = f"; until then all else of {told.left_open} waits" if told.left_open else ""
+    return f"{how_far}, and {SAFE}{waits}"
 
 
 @contextmanager

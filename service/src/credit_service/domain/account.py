@@ -20,7 +20,9 @@ class Account:
     `purchases`, `requests`, `decided` (with the `outcomes`, for commands) and `parked_keys` hold what the inputs at
     hand asked for, not all there is. `plan_position` is the decision that brought the plan in force; it and those that
     are `pending` are loaded unless `plans_unknown_until` is set: then nothing comes of them before that instant.
-    `waiting` are the first of the `parked` events in their order: all of them, or up to `waiting_until`.
+    `waiting` are the first of the `parked` events in their order: all of them, or up to `waiting_until`; with
+    `waiting_is_unknown` none was loaded, since nothing lets them in. `opening_since`: it is being brought in from
+    elsewhere, more of it is to come, and nothing else is decided meanwhile.
     """
 
     account_id: str
@@ -48,6 +50,8 @@ class Account:
     parked_keys: dict[bytes, bytes] = field(default_factory=dict)
     waiting: list[Incoming] = field(default_factory=list)
     waiting_until: tuple[datetime, int, str, str] | None = None
+    waiting_is_unknown: bool = False
+    opening_since: datetime | None = None
     # What was loaded or touched, so that the store knows what is new, what changed, and what did not.
     new_grants: dict[int, Grant] = field(default_factory=dict)
     touched_grants: dict[int, Grant] = field(default_factory=dict)
@@ -61,6 +65,16 @@ class Account:
     def has_started(self) -> bool:
         """Whether a first plan was decided; before it events are parked."""
         return self.period is not None
+
+    @property
+    def is_queued_for(self) -> bool:
+        """Whether what is new queues, though there is a plan: others wait, or more is to be opened first."""
+        return self.parked > 0 or self.opening_since is not None
+
+    @property
+    def lets_in_who_waits(self) -> bool:
+        """Whether events wait, and nothing keeps them from being decided."""
+        return self.parked > 0 and self.has_started and self.opening_since is None
 
     @property
     def published_balance(self) -> int | None:
@@ -133,6 +147,11 @@ class Account:
         """Raises LookupError where the plans are asked for and were not loaded: a defect, never to be guessed over."""
         if self.plans_unknown_until is not None:
             raise LookupError("plans were not loaded")
+
+    def must_know_waiting(self) -> None:
+        """Raises LookupError where the events that wait are asked for and were not loaded, as with the plans."""
+        if self.waiting_is_unknown:
+            raise LookupError("events that wait were not loaded")
 
     def reschedule(self) -> None:
         """Finds the next instant at which something happens by itself: a period's end, an expiry, a plan to come."""

@@ -3,8 +3,32 @@
 from collections.abc import Iterable, Sequence
 
 from credit_service.domain.account import Account
-from credit_service.domain.command import Command
+from credit_service.domain.command import Adjust, Command, DecideRefund
 from credit_service.domain.decision import PLAN_CHANGED, Incoming, Wake
+
+
+def whose_waiting_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
+    """The accounts whose parked events `inputs` may let in: with a first plan, a wake, or an order that they precede.
+
+    The others of `accounts` with parked events are told that these are not known. What only queues behind them asks for
+    no more than its own key, and how many there are.
+    """
+    plans = {item.account_id for item in inputs if isinstance(item, Incoming) and item.type == PLAN_CHANGED}
+    others = {item.account_id for item in inputs if _lets_in(item)}
+    matter = []
+    for account in accounts:
+        if not account.parked:
+            continue
+        may_let_in = account.account_id in others or (account.account_id in plans and not account.has_started)
+        if may_let_in and account.opening_since is None:
+            matter.append(account)
+        else:
+            account.waiting_is_unknown = True
+    return matter
+
+
+def _lets_in(item: Incoming | Wake | Command) -> bool:
+    return isinstance(item, Wake) or (isinstance(item, Command) and isinstance(item.data, DecideRefund | Adjust))
 
 
 def whose_plans_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
@@ -17,7 +41,8 @@ def whose_plans_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | 
     matter = []
     for account in accounts:
         due_at = account.next_timer_at
-        if due_at is None or account.parked or account.account_id in named or (latest is not None and due_at <= latest):
+        is_due = due_at is None or (latest is not None and due_at <= latest)
+        if is_due or account.waiting or account.account_id in named:
             matter.append(account)
         else:
             account.plans_unknown_until = due_at

@@ -128,7 +128,7 @@ class _Progress:
         self._keys.add(item.key)
         if not self._has_started:
             return self._before_the_first_plan(until, is_it=item.type == PLAN_CHANGED)
-        if self._account.has_started and self._account.parked:
+        if self._account.has_started and self._account.is_queued_for:
             return 0
         turns = _turns_due(self._account, until) if self._reached is None else _months(self._reached, until)
         if turns > 0:
@@ -163,7 +163,7 @@ def _turns_due(account: Account, until: datetime) -> int:
 
     Where events still wait, a new one queues behind them, and they bring their own turns about.
     """
-    if account.parked or account.next_timer_at is None or account.next_timer_at > until:
+    if account.is_queued_for or account.next_timer_at is None or account.next_timer_at > until:
         return 0
     ends = {grant.expires_at for grant in account.grants.values()} | {plan.effective_at for plan in account.pending}
     # What ends with the month is part of its turn.

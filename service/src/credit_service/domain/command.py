@@ -69,6 +69,7 @@ CommandRefusal = Literal[
     "already-refunded",
     "has-a-plan",
     "not-open",
+    "being-opened",
     "below-zero",
     "purchase-known",
     "prospect-known",
@@ -79,7 +80,10 @@ CommandRefusal = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One order on one account. `id` names it: ordered once more, it has no second effect."""
+    """One order on one account. `id` names it: ordered once more, it has no second effect.
+
+    `leaves_open`: more of its account is to be opened, in a later transaction.
+    """
 
     account_id: str
     key: bytes
@@ -87,6 +91,7 @@ class Command:
     id: str
     type: CommandType
     data: CommandData
+    leaves_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

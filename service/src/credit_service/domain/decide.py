@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from credit_contracts.incoming import (
     WRONG_EMAIL,
@@ -44,7 +44,14 @@ from credit_service.domain.decision import (
     Refused,
     Wake,
 )
-from credit_service.domain.opening import OPENING, open_account, open_prospect, open_purchase, refuse_opening
+from credit_service.domain.opening import (
+    OPENING,
+    hold_back,
+    open_account,
+    open_prospect,
+    open_purchase,
+    refuse_opening,
+)
 from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan_change import change_plan
 from credit_service.domain.prospect_events import (
@@ -75,32 +82,46 @@ class Rules:
     turns: bool = True
 
 
+GivenUp: TypeAlias = Mapping[tuple[str, bytes], str]
+"""Events that waited, and on which the rules failed before: by account and key, with the name of the error."""
+
+NOTHING_GIVEN_UP: GivenUp = {}
+
+
 def decide(
-    accounts: Mapping[str, Account], inputs: Iterable[Incoming | Wake | Command], now: datetime, rules: Rules
+    accounts: Mapping[str, Account],
+    inputs: Iterable[Incoming | Wake | Command],
+    now: datetime,
+    rules: Rules,
+    given_up: GivenUp = NOTHING_GIVEN_UP,
 ) -> Decided:
     """Folds `inputs`, in their order, into `accounts`, which are changed in place.
 
     Every account named by an input must be in `accounts`, loaded with what its inputs ask for. The same key again has
     no second effect; the same key with other content, and what cannot be decided, comes back as refused. Each command
-    has an answer.
+    has an answer. Raises `ParkedFailed`: the accounts are spoilt, and what failed is to be `given_up`.
     """
     out = Decided()
     for item in inputs:
         account = accounts[item.account_id]
         if isinstance(item, Wake):
-            _wake(account, item, now, rules, out)
+            _wake(account, item, now, rules, given_up, out)
         elif isinstance(item, Command):
-            out.answers.append(_obey(account, item, now, rules, out))
+            answer = _obey(account, item, now, rules, given_up, out)
+            out.answers.append(answer)
+            if item.type == OPENING:
+                has_opened = answer.is_new and answer.outcome == "opened"
+                hold_back(account, leaves_open=item.leaves_open, has_opened=has_opened, now=now)
         else:
-            _take(account, item, now, rules, out)
+            _take(account, item, now, rules, given_up, out)
     forget_passed_through(out)
     return out
 
 
-def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, out: Decided) -> None:
+def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
     """What waits comes first and brings its own timers about; none may overtake it."""
-    _unpark(account, now, rules, out)
-    if not account.parked:
+    _unpark(account, now, rules, given_up, out)
+    if not account.is_queued_for:
         bring_about(account, wake.up_to, now, out, timers_max=wake.timers_max)
 
 
@@ -121,7 +142,7 @@ def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Lit
     return None
 
 
-def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
+def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
     screened = screen(account, incoming, now)
     if screened == "duplicate":
         out.duplicates.append(incoming)
@@ -132,15 +153,18 @@ def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, out
     is_first_plan = not account.has_started and isinstance(incoming.data, PlanChanged)
     if is_first_plan:
         _apply(account, incoming, now, rules, out)
-        _unpark(account, now, rules, out)
-    elif not account.has_started or account.parked:
+        _unpark(account, now, rules, given_up, out)
+    elif not account.has_started or account.is_queued_for:
         park(account, incoming, out)
     else:
         _apply(account, incoming, now, rules, out)
 
 
-def _unpark(account: Account, now: datetime, rules: Rules, out: Decided) -> None:
-    unpark(account, lambda i: _apply(account, i, now, rules, out), out, events_max=rules.unparked_max)
+def _unpark(account: Account, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
+    def apply(incoming: Incoming) -> None:
+        _apply(account, incoming, now, rules, out)
+
+    unpark(account, apply, out, events_max=rules.unparked_max, given_up=given_up)
 
 
 def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
@@ -161,7 +185,7 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
         bring_about(account, incoming.occurred_at, now, out)
 
 
-def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: Decided) -> Answer:
+def _obey(account: Account, command: Command, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> Answer:
     """Decides one command, as of `now`; one that was obeyed before has the same answer again."""
     seen = account.decided.get(command.key)
     if seen is not None:
@@ -169,14 +193,14 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     if isinstance(command.data, DecideRefund | Adjust) and rules.turns:
         # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
         # waiting, for the next sweep: the prospects that the account owns already are still to be opened.
-        _unpark(account, now, rules, out)
-    if isinstance(command.data, Adjust) and not account.parked and rules.turns:
+        _unpark(account, now, rules, given_up, out)
+    if isinstance(command.data, Adjust) and not account.is_queued_for and rules.turns:
         # Not of credits that have lapsed by now.
         bring_about(account, now, now, out)
-    refusal = _refusal(account, command, now)
+    refusal = refuse(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    if not account.parked and rules.turns:
+    if not account.is_queued_for and rules.turns:
         bring_about(account, now, now, out)
     cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
     decision.as_it_stands = not rules.turns
@@ -200,7 +224,10 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, out: 
     return Answer(command, decision.outcome, is_new=True)
 
 
-def _refusal(account: Account, command: Command, now: datetime) -> CommandRefusal | None:
+def refuse(account: Account, command: Command, now: datetime) -> CommandRefusal | None:
+    """Why a command that is new has no effect, as the account stands; None if it has one."""
+    if isinstance(command.data, DecideRefund | Adjust) and account.opening_since is not None:
+        return "being-opened"
     if isinstance(command.data, DecideRefund):
         return refuse_decision(account, command.data)
     if isinstance(command.data, Adjust):

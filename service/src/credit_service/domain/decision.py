@@ -40,7 +40,15 @@ Outcome = Literal[
     "expired",
 ]
 
-Refusal = Literal["reserved-source", "conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
+Refusal = Literal[
+    "reserved-source",
+    "conflict",
+    "from-the-future",
+    "before-1970",
+    "parked-full",
+    "parked-too-long",
+    "undecidable",
+]
 
 
 class Place(NamedTuple):
@@ -204,10 +212,11 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that is not decided: it becomes a dead letter with this reason."""
+    """An event that is not decided: it becomes a dead letter with this reason, and what there is to say beside it."""
 
     incoming: Incoming
     reason: Refusal
+    detail: str | None = None
 
 
 @dataclass(slots=True)

@@ -38,6 +38,14 @@ def refuse_opening(
             return "prospect-known" if prospect is not None and stays_of(prospect.told) else None
 
 
+def hold_back(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
+    """Has all else of the account wait while more of it is to be opened; what opens nothing new begins no waiting."""
+    if not leaves_open:
+        account.opening_since = None
+    elif has_opened and account.opening_since is None:
+        account.opening_since = now
+
+
 def open_account(account: Account, data: OpenAccount, cause: Cause, now: datetime, out: Decided) -> None:
     """Puts the plan in force in the month that `now` falls into, with what is left of that month's credits.
 

@@ -1,15 +1,26 @@
 """Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Decided, Incoming, Refused
 
 
+class ParkedFailed(Exception):  # noqa: N818 - reads as the condition that it reports
+    """The rules failed on an event that had waited: it is at fault, not the event that let it in."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        super().__init__()
+        self.incoming = incoming
+
+
 def park(account: Account, incoming: Incoming, out: Decided) -> None:
-    """Lets the event wait behind those that wait already."""
-    if account.parked >= bounds.PARKED_MAX:
+    """Lets the event wait behind those that wait already; only an account without a plan has a bound on them.
+
+    One with a plan works them off, or they wait for its opening to end: there they would have been decisions.
+    """
+    if account.parked >= bounds.PARKED_MAX and not account.has_started:
         out.refused.append(Refused(incoming, "parked-full"))
         return
     account.parked += 1
@@ -18,10 +29,21 @@ def park(account: Account, incoming: Incoming, out: Decided) -> None:
     out.parked.append(incoming)
 
 
-def unpark(account: Account, apply: Callable[[Incoming], None], out: Decided, *, events_max: int) -> None:
-    """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded."""
-    if not account.waiting or not account.has_started:
+def unpark(
+    account: Account,
+    apply: Callable[[Incoming], None],
+    out: Decided,
+    *,
+    events_max: int,
+    given_up: Mapping[tuple[str, bytes], str],
+) -> None:
+    """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded.
+
+    Those whose account and key are `given_up` are refused. Raises `ParkedFailed`.
+    """
+    if not account.lets_in_who_waits:
         return
+    account.must_know_waiting()
     account.waiting.sort(key=lambda incoming: incoming.order)
     until = account.waiting_until
     ready = [i for i in account.waiting if until is None or i.order <= until][:events_max]
@@ -30,7 +52,14 @@ def unpark(account: Account, apply: Callable[[Incoming], None], out: Decided, *,
     out.unparked += ready
     for incoming in ready:
         del account.parked_keys[incoming.key]
-        apply(incoming)
+        failed_by = given_up.get((account.account_id, incoming.key))
+        if failed_by is not None:
+            out.refused.append(Refused(incoming, "undecidable", failed_by))
+            continue
+        try:
+            apply(incoming)
+        except Exception as error:
+            raise ParkedFailed(incoming) from error
 
 
 def forget_passed_through(out: Decided) -> None:

@@ -16,7 +16,7 @@ STAYS = slice(4, None)
 def from_row(account_id: str, row: Sequence[Any]) -> Account:
     """The account of a row as `lock_accounts` has it, but for the id."""
     _, balance, sequence, position, unlimited, last_grant_id, plan_position, *rest = row
-    anchor_at, time_zone, number, starts_at, ends_at, granted, declined, parked, next_timer_at = rest
+    anchor_at, time_zone, number, starts_at, ends_at, granted, declined, parked, next_timer_at, opening_since = rest
     account = Account(
         account_id,
         balance,
@@ -29,6 +29,7 @@ def from_row(account_id: str, row: Sequence[Any]) -> Account:
         declined_in_period=declined,
         parked=parked,
         next_timer_at=next_timer_at,
+        opening_since=opening_since,
     )
     if number is not None:
         account.calendar = Calendar(anchor_at, time_zone)
@@ -54,4 +55,5 @@ def to_row(number: int, a: Account) -> Row:
         a.declined_in_period,
         a.parked,
         a.next_timer_at,
+        a.opening_since,
     )

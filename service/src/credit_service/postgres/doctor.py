@@ -9,6 +9,7 @@ from uuid import UUID
 from credit_service import bounds
 from credit_service.application.doctor_facts import (
     Backlog,
+    BeingOpened,
     Denied,
     Gap,
     OpenOperation,
@@ -80,6 +81,10 @@ class PostgresFacts:
     async def parked(self) -> Parked:
         """See `application.doctor_facts.DatabaseFacts`."""
         return Parked(*await self._row("doctor_parked"))
+
+    async def openings(self) -> list[BeingOpened]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        return [BeingOpened(*row) for row in await self._rows("doctor_openings", bounds.DOCTOR_ROWS_MAX)]
 
     async def timers(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""

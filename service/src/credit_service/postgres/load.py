@@ -13,7 +13,7 @@ from credit_contracts.partitioning import murmur2
 from credit_service import bounds
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.domain.account import Account
-from credit_service.domain.asked import whose_plans_matter
+from credit_service.domain.asked import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Command, DecideRefund, OpenProspect, OpenPurchase
 from credit_service.domain.decision import Cause, Incoming, Place, RefundRequest, Wake
 from credit_service.domain.grant import Grant
@@ -77,9 +77,9 @@ async def load_accounts(
         loaded.numbers[account_id], loaded.rows[account_id] = number, tuple(row)
     events = [item for item in inputs if isinstance(item, Incoming)]
     commands = [item for item in inputs if isinstance(item, Command)]
-    waiting = [account for account in loaded.by_number.values() if account.parked]
-    if waiting:
-        await _load_parked_keys(connection, loaded, [e for e in events if loaded.accounts[e.account_id].parked])
+    if queueing := [e for e in events if loaded.accounts[e.account_id].parked]:
+        await _load_parked_keys(connection, loaded, queueing)
+    if waiting := whose_waiting_matter(loaded.by_number.values(), inputs):
         of_each = max(1, min(unparked_max, bounds.UNPARKED_PER_BATCH_MAX // len(waiting)))
         await _load_parked_events(connection, loaded, waiting, of_each, topic_prefix)
         events += [event for account in waiting for event in account.waiting]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service import bounds
 from credit_service.application.kept import content_sha256, digest_of, headers_as_json
-from credit_service.application.left_out import ENCODED_ANEW
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -287,10 +286,9 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
 
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
     record, known = letter.record, letter.record.withheld
-    is_in_kafka = letter.reason not in ENCODED_ANEW
     if known is None:
         bytes_of = (record.key, record.value, record.headers)
-        hashes = digest_of(*bytes_of), content_sha256(*bytes_of) if is_in_kafka else None
+        hashes = digest_of(*bytes_of), None if letter.is_encoded_anew else content_sha256(*bytes_of)
     else:
         hashes = known.digest, known.content_sha256
     account_id = record.content.account_id if isinstance(record.content, Incoming) else None

@@ -133,12 +133,16 @@ class MemoryLedger:
         """See `application.ports.Ledger`."""
         up_to = self.now - TIMER_GRACE
         rows = [kept.row for kept in self.accounts.values()]
-        due = [(row.next_timer_at, row.account_id) for row in rows if row.next_timer_at and row.next_timer_at <= up_to]
+        due = [
+            (row.next_timer_at, row.account_id)
+            for row in rows
+            if row.next_timer_at and row.next_timer_at <= up_to and not row.opening_since
+        ]
         return [(account_id, up_to) for _, account_id in sorted(due)[:limit]]
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """See `application.ports.Ledger`."""
-        return [name for name, kept in self.accounts.items() if kept.parked and kept.row.has_started][:limit]
+        return [name for name, kept in self.accounts.items() if kept.row.lets_in_who_waits][:limit]
 
     def write(self, what: ToStore) -> None:
         """Keeps all that one transaction wrote."""

@@ -16,7 +16,7 @@ FROM (
                 )
         END AS up_to
     FROM credits.accounts
-    WHERE next_timer_at <= credits.ledger_now()
+    WHERE next_timer_at <= credits.ledger_now() AND opening_since IS NULL
     ORDER BY next_timer_at
 ) AS due
 WHERE next_timer_at <= up_to

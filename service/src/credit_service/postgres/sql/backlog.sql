@@ -33,7 +33,8 @@ SELECT
         SELECT count(*)
         FROM (
             SELECT FROM credits.accounts
-            WHERE next_timer_at < credits.ledger_now() - interval '1 minute' ORDER BY next_timer_at LIMIT $1
+            WHERE next_timer_at < credits.ledger_now() - interval '1 minute' AND opening_since IS NULL
+            ORDER BY next_timer_at LIMIT $1
         ) AS counted
     ),
     (

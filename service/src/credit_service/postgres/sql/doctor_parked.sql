@@ -1,6 +1,7 @@
--- How many events of how many accounts wait for a first plan, and for how long the oldest has.
+-- How many events of how many accounts wait for a first plan, and for how long the oldest has. Not those of accounts
+-- that are being opened.
 SELECT
     coalesce(sum(parked), 0)::bigint, count(*),
     (SELECT extract(EPOCH FROM credits.ledger_now() - min(parked_at))::float8 FROM credits.parked_events)
 FROM credits.accounts
-WHERE parked > 0;
+WHERE parked > 0 AND opening_since IS NULL;

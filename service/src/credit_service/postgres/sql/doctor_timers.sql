@@ -2,7 +2,7 @@
 SELECT count(*), extract(EPOCH FROM credits.ledger_now() - min(next_timer_at))::float8
 FROM (
     SELECT next_timer_at FROM credits.accounts
-    WHERE next_timer_at <= credits.ledger_now()
+    WHERE next_timer_at <= credits.ledger_now() AND opening_since IS NULL
     ORDER BY next_timer_at
     LIMIT $1
 ) AS due;

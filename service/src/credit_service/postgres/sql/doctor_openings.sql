@@ -1,0 +1,6 @@
+-- Accounts of which more is to be opened, the longest first, at most $1.
+SELECT account_id, extract(EPOCH FROM credits.ledger_now() - opening_since)::float8
+FROM credits.accounts
+WHERE opening_since IS NOT NULL
+ORDER BY opening_since
+LIMIT $1;
