@@ -130,6 +130,8 @@ class DomainInPortionsAgainstModel(AccountMachine):
 KNOWN = {
     "TOLD_MAX": "the model forgets nothing that was told of a prospect",
     "PARKED_MAX": "the model lets any number of events wait",
+    "ACCOUNT_NUMBERS_MAX": "an account of the model is never full",
+    "ACCOUNT_CREDITS_MAX": "an account of the model holds any number of credits",
 }
 
 

@@ -19,7 +19,7 @@ from credit_service.domain.command import Adjust, Command
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
-AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict"]
+AdjustmentRefusal = Literal["unknown-account", "not-open", "below-zero", "expired", "conflict", "account-full"]
 
 
 class AdjustmentChange(Answer):

@@ -167,6 +167,9 @@ class Doctor:
         async def timers() -> Check:
             return checks.timers(await database.timers())
 
+        async def accounts() -> Check:
+            return checks.accounts(await database.filling())
+
         async def dead_letters() -> Check:
             return checks.dead_letters(await database.letters())
 
@@ -187,6 +190,7 @@ class Doctor:
             "claim": claim,
             "parked": parked,
             "timers": timers,
+            "accounts": accounts,
             "dead-letters": dead_letters,
             "refund-requests": refund_requests,
             "operations": operations,

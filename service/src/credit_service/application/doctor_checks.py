@@ -12,6 +12,7 @@ from credit_service.application.doctor_facts import (
     Backlog,
     Bounds,
     ClusterFacts,
+    Filling,
     Gap,
     MemberFacts,
     OpenOperation,
@@ -24,6 +25,7 @@ from credit_service.application.doctor_facts import (
 )
 from credit_service.application.ports import TopicPartition
 from credit_service.application.tokens import Token
+from credit_service.domain.room import FILLING
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -330,6 +332,17 @@ def timers(due: Backlog) -> Check:
         return ok("timers", "none is overdue")
     told = f"{_counted(due.things)} accounts have a timer that is due, the oldest for {_age(due.oldest_seconds)}"
     return Check("timers", "warning", told, "they wait for topics to be read to their ends; see lag and members")
+
+
+def accounts(filling: Sequence[Filling]) -> Check:
+    """Whether an account runs out of its numbers; then all that is told of it becomes dead letters."""
+    if not filling:
+        return ok("accounts", f"none has used {FILLING:.0%} of its numbers")
+    # Rounded down: only what is full is 100 %.
+    told = _some([f"{one.account_id} {int(one.used * 100)} %" for one in filling])
+    told = f"{_counted(filling[0].accounts)} have used {FILLING:.0%} of their numbers: {told}"
+    to_do = "have their customers go on under other accounts: what is told of a full one becomes dead letters"
+    return Check("accounts", "wrong" if filling[0].used >= 1 else "warning", told, to_do)
 
 
 def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:

@@ -57,6 +57,17 @@ class Parked(NamedTuple):
     oldest_seconds: float | None
 
 
+class Filling(NamedTuple):
+    """An account that has used most of its numbers: which part of those that it has least left of.
+
+    `accounts` is how many such accounts there are, counted up to a bound.
+    """
+
+    account_id: str
+    used: float
+    accounts: int
+
+
 class WaitingLetters(NamedTuple):
     """Dead letters with one reason that nobody has dealt with; so many of them are kept without their bytes."""
 
@@ -167,6 +178,9 @@ class DatabaseFacts(Protocol):
 
     async def timers(self) -> Backlog:
         """Accounts with a timer that is due."""
+
+    async def filling(self) -> Sequence[Filling]:
+        """The accounts that have used most of their numbers, the fullest first."""
 
     async def letters(self) -> Sequence[WaitingLetters]:
         """Dead letters that wait, by reason."""

@@ -23,7 +23,14 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
 RequestFate = Literal[
-    "refunded", "forfeited", "rejected", "unknown-request", "already-decided", "already-refunded", "unknown-account"
+    "refunded",
+    "forfeited",
+    "rejected",
+    "unknown-request",
+    "already-decided",
+    "already-refunded",
+    "unknown-account",
+    "account-full",
 ]
 
 WITH_EFFECT = {"refunded", "forfeited", "rejected"}
@@ -51,9 +58,9 @@ class RefundDesk:
 
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
         `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
-        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, or `conflict` (the id
-        was used before for something else). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if
-        the ledger is away for longer than a few attempts.
+        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`, or
+        `conflict` (the id was used before for something else). Raises `ValueError` as `refund_command` does, and
+        `LedgerUnavailable` if the ledger is away for longer than a few attempts.
         """
         command = refund_command(account_id, DecideRefund(charge_sequence, approve, operator, reason), command_id)
         (answer,) = await obey(self.ledger, self.rules, [command])

@@ -112,6 +112,7 @@ def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
         "not-open": f"{answer.account_id} has no plan yet",
         "below-zero": f"{has}, and {-amount:,} cannot be taken",
         "expired": "--expires-at has passed",
+        "account-full": f"the numbers of {answer.account_id} are used up",
         "conflict": f"--id {answer.command_id} was used before for something else",
     }[answer.outcome]
 

@@ -73,6 +73,7 @@ CommandRefusal = Literal[
     "purchase-known",
     "prospect-known",
     "expired",
+    "account-full",
 ]
 
 

@@ -40,7 +40,9 @@ Outcome = Literal[
     "expired",
 ]
 
-Refusal = Literal["reserved-source", "conflict", "from-the-future", "before-1970", "parked-full", "parked-too-long"]
+Refusal = Literal[
+    "reserved-source", "conflict", "from-the-future", "before-1970", "account-full", "parked-full", "parked-too-long"
+]
 
 
 class Place(NamedTuple):

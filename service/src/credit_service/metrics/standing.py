@@ -156,6 +156,9 @@ SHOWN = (
     _backlog("offset_gaps", "Recorded gaps: messages that Kafka no longer had", lambda b: b.offset_gaps),
     _backlog("paused_topics", "Topics that are left alone until `credits resume`", lambda b: b.paused_topics),
     _backlog("timers_late", "Accounts with a timer that is more than a minute late", lambda b: b.timers_late),
+    _backlog(
+        "accounts_filling", "Accounts that have used 80 % of the numbers of one account", lambda b: b.accounts_filling
+    ),
 )
 
 
