@@ -337,10 +337,10 @@ def timers(due: Backlog) -> Check:
 def accounts(filling: Sequence[Filling]) -> Check:
     """Whether an account runs out of its numbers; then all that is told of it becomes dead letters."""
     if not filling:
-        return ok("accounts", f"none has used {FILLING:.0%} of its numbers")
+        return ok("accounts", f"none has used {FILLING * 100:.0f} % of its numbers")
     # Rounded down: only what is full is 100 %.
     told = _some([f"{one.account_id} {int(one.used * 100)} %" for one in filling])
-    told = f"{_counted(filling[0].accounts)} have used {FILLING:.0%} of their numbers: {told}"
+    told = f"{_counted(filling[0].accounts)} have used {FILLING * 100:.0f} % of their numbers: {told}"
     to_do = "have their customers go on under other accounts: what is told of a full one becomes dead letters"
     return Check("accounts", "wrong" if filling[0].used >= 1 else "warning", told, to_do)
 

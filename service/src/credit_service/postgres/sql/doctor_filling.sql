@@ -1,5 +1,5 @@
--- The $2 accounts that have used most of their numbers ($3) and credits ($4), with the part used; and how many are noted,
--- up to $1.
+-- Accounts that have used most of their numbers, the fullest $2 of them: which part of the $3 decisions, balance changes
+-- or grants, or of the $4 credits, that there may be; and how many such accounts are noted, up to $1.
 SELECT a.account_id, u.used, count(*) OVER ()
 FROM (SELECT account_no FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS filling
 INNER JOIN credits.accounts AS a ON filling.account_no = a.account_no
