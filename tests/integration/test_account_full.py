@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_service import bounds
+from credit_service.application.dead_letters import DeadLetterDesk
+from credit_service.application.letters import Letters
 from credit_service.application.opening import Opening
 from credit_service.application.opening_rows import Row
+from credit_service.application.record import read_record
 from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Wake
+from credit_service.domain.decision import Place, Wake
 from credit_service.domain.idempotency import command_of
+from credit_service.kafka.unpack import BatchInFile
 from credit_service.postgres.backlog import PostgresSight
+from credit_service.postgres.dead_letters import PostgresDeadLetters
 from credit_service.postgres.doctor import PostgresFacts
+from credit_service.postgres.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of, records_of
@@ -43,6 +50,9 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
         yield ledger
 
 
+_prospects = count()
+
+
 async def fill(ledger: Ledger, column: str, value: int) -> None:
     await ledger.connection.execute(f"UPDATE credits.accounts SET {column} = $1 WHERE account_id = 'full'", value)
 
@@ -51,7 +61,7 @@ async def take(ledger: Ledger, *names: str) -> list[str | None]:
     """A prospect is generated on each account, in one batch; why each is a dead letter, if it is one."""
     at = BEGAN + timedelta(minutes=1)
     events = [
-        event(ProspectGenerated(account_id=name, prospect_id=f"{nth}"), at + timedelta(seconds=nth))
+        event(ProspectGenerated(account_id=name, prospect_id=f"p-{next(_prospects)}"), at + timedelta(seconds=nth))
         for nth, name in enumerate(names)
     ]
     records = records_of(events)
@@ -71,7 +81,7 @@ async def test_what_would_not_fit_is_a_dead_letter_that_says_so(ledger: Ledger, 
         letter["detail"]
         == "the numbers of this account are used up: of its decisions, balance changes, grants or credits"
     )
-    assert json.loads(letter["value"])["prospect_id"] == "1"
+    assert json.loads(letter["value"])["account_id"] == "full"
     charged = "SELECT count(*) FROM credits.decisions WHERE outcome = 'charged'"
     assert await ledger.connection.fetchval(charged) == 2
 
@@ -175,7 +185,7 @@ async def test_what_people_order_is_refused_in_words(ledger: Ledger, database_ur
     asked = ("adjust", "full", "+1", "--reason", "why", "--yes")
     done = run_credits(*asked, folder=tmp_path, database_url=database_url, kafka_bootstrap_servers="127.0.0.1:1")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
-        1, "nothing was adjusted: the numbers of full are used up"
+        1, "credits: nothing was adjusted: the numbers of full are used up"
     )  # fmt: skip
 
 
@@ -200,3 +210,42 @@ async def test_at_eighty_percent_it_is_told_of(ledger: Ledger, database_url: str
         await take(ledger, "well", "full")
         await take(ledger, "well", "full")
         assert await told() == ([("well", 0.9, 2), ("full", 0.81, 2)], 2)
+
+
+async def test_an_account_that_the_ledger_has_no_number_for_is_a_dead_letter(ledger: Ledger, database_url: str) -> None:
+    await ledger.connection.execute(f"ALTER TABLE credits.accounts ALTER COLUMN account_no RESTART WITH {INTEGER_MAX}")
+    assert await take(ledger, "last", "well") == [None, None]
+    assert await take(ledger, "one too many", "well") == ["refused-by-database", None]
+    assert await ledger.connection.fetchval("SELECT detail FROM credits.dead_letters") == "SQLSTATE 2200H"
+    async with open_pool(database_url) as pool:
+        assert await PostgresFacts(pool).last_account_no() == INTEGER_MAX
+
+
+async def test_a_time_beyond_all_numbers_is_kept_as_near_as_can_be(ledger: Ledger) -> None:
+    """A batch says the time of its first record, and of each how much later it is."""
+    places = [Place("email-bounced", 0, n) for n in range(2)]
+    records = [
+        read_record(place, "email-bounced", b"k", None, [], time_ms)
+        for place, time_ms in zip(places, (2**64, -(2**64)), strict=True)
+    ]
+    await ledger.processor.process(records, asyncio.Event())
+    kept = await ledger.connection.fetch("SELECT timestamp_ms FROM credits.dead_letters ORDER BY dead_letter_id")
+    assert [row["timestamp_ms"] for row in kept] == [2**63 - 1, -(2**63) + 1]
+
+
+async def test_a_dead_letter_of_a_full_account_is_retried_in_vain_until_there_is_room(
+    ledger: Ledger, database_url: str
+) -> None:
+    await fill(ledger, "position", INTEGER_MAX)
+    await take(ledger, "full")
+    async with open_pool(database_url) as pool:
+        letters = PostgresDeadLetters(pool, unparked_max=10)
+        desk = DeadLetterDesk(letters, PostgresOperationLog(pool), Rules(), BatchInFile(str))
+
+        async def retry() -> list[str | None]:
+            batches = desk.retry(Letters(), operator="ops", reason="why")
+            return [one.outcome or one.reason async for batch in batches for one in batch]
+
+        first = await retry()
+        await fill(ledger, "position", 1)
+        assert (first, await retry()) == (["account-full"], ["charged"])

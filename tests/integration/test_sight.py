@@ -47,9 +47,11 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
         await connection.close()
         found = await sight.backlog()
         assert 90 <= found.outbox_oldest_seconds < 600
-        assert found == Backlog(6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7, accounts_filling=8)
+        assert found == Backlog(
+            6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7, accounts_filling=8, last_account_no=9
+        )
 
         monkeypatch.setattr(bounds, "COUNTED_MAX", 1)
         bounded = await sight.backlog()
-        assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1, 1)
+        assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1, 1, last_account_no=9)
         assert await sight.schema_problem() is None

@@ -60,3 +60,14 @@ async def test_only_numbers_whose_events_were_seen_or_that_are_at_their_ends_are
     assert await asked_after(sweep, ledger, at_their_ends={2}) == {2: None}
     sweep.note_decided([record(1, AT)], Report())
     assert await asked_after(sweep, ledger, at_their_ends=set()) == {1: AT}
+
+
+async def test_a_time_that_is_only_that_of_an_unreadable_record_tells_nothing() -> None:
+    """A producer gives any time to Kafka; months of a backlog would turn before the charges that belong into them."""
+    ledger = Asked()
+    anything = cast("Any", ledger)
+    sweep = TimerSweep(anything, Processor(anything, Rules()), anything)
+    place = Place("prospect-generated", 1, 1)
+    unreadable = read_record(place, "prospect-generated", b"a", b"no JSON", [], 2**63 - 1)
+    sweep.note_decided([record(1, AT), unreadable], Report())
+    assert await asked_after(sweep, ledger, at_their_ends=set()) == {1: AT}

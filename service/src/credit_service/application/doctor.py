@@ -168,7 +168,7 @@ class Doctor:
             return checks.timers(await database.timers())
 
         async def accounts() -> Check:
-            return checks.accounts(await database.filling())
+            return checks.accounts(await database.filling(), await database.last_account_no())
 
         async def dead_letters() -> Check:
             return checks.dead_letters(await database.letters())

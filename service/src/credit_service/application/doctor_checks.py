@@ -25,7 +25,7 @@ from credit_service.application.doctor_facts import (
 )
 from credit_service.application.ports import TopicPartition
 from credit_service.application.tokens import Token
-from credit_service.domain.room import FILLING
+from credit_service.domain.room import ACCOUNTS_MAX, FILLING
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -334,8 +334,14 @@ def timers(due: Backlog) -> Check:
     return Check("timers", "warning", told, "they wait for topics to be read to their ends; see lag and members")
 
 
-def accounts(filling: Sequence[Filling]) -> Check:
-    """Whether an account runs out of its numbers; then all that is told of it becomes dead letters."""
+def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
+    """Whether an account runs out of its numbers, or the ledger of those for accounts."""
+    if last_account_no >= ACCOUNTS_MAX * FILLING:
+        told = f"{int(last_account_no / ACCOUNTS_MAX * 100)} % of the {ACCOUNTS_MAX:,} numbers of accounts are used"
+        state: State = "wrong" if last_account_no >= ACCOUNTS_MAX else "warning"
+        return Check(
+            "accounts", state, told, "see the runbook, CreditsAccountFilling: there can be no more accounts soon"
+        )
     if not filling:
         return ok("accounts", f"none has used {FILLING * 100:.0f} % of its numbers")
     # Rounded down: only what is full is 100 %.

@@ -182,6 +182,9 @@ class DatabaseFacts(Protocol):
     async def filling(self) -> Sequence[Filling]:
         """The accounts that have used most of their numbers, the fullest first."""
 
+    async def last_account_no(self) -> int:
+        """The last number that an account was given."""
+
     async def letters(self) -> Sequence[WaitingLetters]:
         """Dead letters that wait, by reason."""
 

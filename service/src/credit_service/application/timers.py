@@ -10,7 +10,7 @@ from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record
-from credit_service.domain.decision import Wake
+from credit_service.domain.decision import Incoming, Wake
 
 TIMER_GRACE = timedelta(seconds=10)
 """How long after its instant a timer waits for late messages, once the topics are read to their ends."""
@@ -35,11 +35,16 @@ class TimerSweep:
         self._next_sweep = self._next_unpark = self._next_expiry = 0.0
 
     def note_decided(self, records: Iterable[Record], report: Report) -> None:
-        """Notes how far each partition number has come in event time, and whose parked events still wait."""
+        """Notes how far each partition number has come in event time, and whose parked events still wait.
+
+        What is unreadable has Kafka's time, for which a producer may give any: it tells nothing.
+        """
         passed, refused = self._passed, report.refused
         for record in records:
             number, at = record.place.partition, record.order[0]
-            if at > passed.get(number, NO_TIMERS) and not (refused and record.place in refused):
+            if at <= passed.get(number, NO_TIMERS) or not isinstance(record.content, Incoming):
+                continue
+            if not (refused and record.place in refused):
                 passed[number] = at
         self._lagging |= report.lagging_accounts
 

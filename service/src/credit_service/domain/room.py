@@ -3,6 +3,9 @@
 from credit_service import bounds
 from credit_service.domain.account import Account
 
+ACCOUNTS_MAX = 2**31 - 1
+"""Accounts that the ledger can number. Beyond it the database opens none, and what is told of one is a dead letter."""
+
 FILLING = 0.8
 """So much of a number used is time to have the customer go on under another account."""
 

@@ -94,6 +94,11 @@ class PostgresFacts:
             for row in await self._rows("doctor_filling", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
         ]
 
+    async def last_account_no(self) -> int:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        last: int = (await self._row("doctor_accounts"))[0]
+        return last
+
     async def letters(self) -> list[WaitingLetters]:
         """See `application.doctor_facts.DatabaseFacts`."""
         return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", bounds.COUNTED_MAX)]

@@ -289,6 +289,10 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
     await _update(connection, "delete_parked_events", [(numbers[i.account_id], i.key) for i in what.decided.unparked])
 
 
+BIGINT_MAX = 2**63 - 1
+"""What a batch says of its first record's time and how much later another is may come to more."""
+
+
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
     record, known = letter.record, letter.record.withheld
     is_in_kafka = letter.reason not in ENCODED_ANEW
@@ -309,7 +313,7 @@ def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
         record.key,
         record.value,
         headers_as_json(record.headers),
-        record.timestamp_ms,
+        min(max(-BIGINT_MAX, record.timestamp_ms), BIGINT_MAX),
         hashes[1],
         known is not None,
         known.key_bytes if known else None,
