@@ -35,6 +35,9 @@ from credit_contracts import (
 )
 from credit_contracts.times import format_time
 from credit_service.application.explain import Fate, Story
+from credit_service.application.opening import Opening
+from credit_service.application.opening_rows import _MODELS as ROW_MODELS
+from credit_service.application.opening_rows import RefusedRow, Row, begin_rows, lines_of, read_rows
 from credit_service.application.outgoing_record import outgoing_record
 from credit_service.application.ports import WaitingEvent
 from credit_service.application.record import Record, read_record
@@ -54,7 +57,7 @@ from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.refunds import PostgresRefundRequests
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of
-from support.extremes import Extreme, extremes
+from support.extremes import Extreme, extremes, of_field
 from support.stack import fresh_database
 from support.tokens import ACCESS, BEARER
 from support.traffic import event
@@ -98,7 +101,7 @@ _offsets = count()
 
 
 def record_of(event_type: str, key: str, value: bytes, headers: Iterable[tuple[str, bytes | None]]) -> Record:
-    place = Place(event_type, 2**31 - 1, 2**62 + next(_offsets))
+    place = Place(event_type, 2**31 - 1, 2**63 - 10**6 + next(_offsets))
     return read_record(place, event_type, key.encode(), value, list(headers), 2**63 - 1)
 
 
@@ -351,3 +354,72 @@ async def test_what_a_person_gives_may_be_the_largest(database_url: str) -> None
         async for block in audit.accounts(0, 1, None):
             for history in await audit.histories(block):
                 assert differences(history, recompute(history, Rules())) == []
+
+
+def opened_rows() -> list[bytes]:
+    """A file to open: each field of each kind of row at its extremes, beneath an account's row of its own."""
+    ordinary: dict[str, dict[str, object]] = {
+        "account": {"plan_id": "p", "monthly_credits": 100, "billing_anchor_at": NOW.isoformat()},
+        "purchase": {"purchase_id": "b", "credits": 1},
+        "prospect": {"prospect_id": "p", "origin": "generated"},
+    }
+    rows: list[dict[str, object]] = []
+    for kind, model in ROW_MODELS.items():
+        fields = ordinary[kind]
+        for field, schema in model.model_json_schema()["properties"].items():
+            for nth, (_, value) in enumerate(of_field(schema, NOW)):
+                name = value if field == "account_id" else f"{kind}-{field}-{nth}"
+                if kind != "account":
+                    rows.append({"record": "account", "account_id": name, **ordinary["account"]})
+                rows.append({"record": kind, "account_id": name, **fields, field: value})
+    return [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
+
+
+async def test_what_is_opened_may_be_the_largest(database_url: str) -> None:
+    lines = opened_rows()
+    read_fields, left = begin_rows(lines_of(io.BytesIO(b"".join(lines)).readline), "jsonl")
+    rows = list(read_rows(left, read_fields, NOW))
+    good = [row for row in rows if isinstance(row, Row)]
+    assert len(rows) == len(lines)
+    assert len(good) > len(rows) // 2
+    async with ledger_of(database_url) as ledger, open_pool(database_url) as pool:
+        opened: Counter[str] = Counter()
+        refused: list[RefusedRow] = []
+        async for batch in Opening(ledger.ledger, Rules()).batches(good):
+            opened.update(batch.opened)
+            refused += batch.refused
+        # An account's row comes again for each of its extremes, and has begun already.
+        assert {row.reason for row in refused} <= {"conflict", "expired"}
+        assert opened["account"] == len({row.command.account_id for row in good if row.record == "account"})
+        names = sorted({row.command.account_id for row in good})
+        at = datetime.now(UTC)
+        after = [told(ProspectGenerated(account_id=name, prospect_id="after"), at) for name in names]
+        assert (await ledger.processor.process(after, asyncio.Event())).became_letters == {}
+        for name in names:
+            found = await PostgresReads(pool).account(name)
+            assert found is not None
+            assert json.loads(found.model_dump_json())["account_id"] == name
+    async with open_audit(database_url, "") as audit:
+        async for block in audit.accounts(0, 1, None):
+            for history in await audit.histories(block):
+                assert differences(history, recompute(history, Rules())) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("explain", "acme", "--position", "{}"),
+        ("refunds", "show", "acme", "{}"),
+        ("refunds", "approve", "acme", "{}", "--reason", "why", "--yes"),
+        ("dead-letters", "show", "{}"),
+        ("dead-letters", "retry", "{}", "--reason", "why", "--yes"),
+        ("account", "list", "--below", "{}"),
+        ("account", "show", "\udcff"),
+    ],
+    ids=" ".join,
+)
+def test_what_no_column_holds_is_refused_in_one_line(taken: Taken, tmp_path: Path, asked: tuple[str, ...]) -> None:
+    words = [word.format(2**80) for word in asked]
+    done = run_credits(*words, folder=tmp_path, database_url=taken.url, kafka_bootstrap_servers="127.0.0.1:1")
+    assert done.returncode != 0
+    assert len(done.stderr.splitlines()) == 1, done.stderr

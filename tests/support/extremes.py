@@ -85,7 +85,7 @@ def extremes(now: datetime) -> Iterator[Extreme]:
         properties = model.model_json_schema()["properties"]
         made = 0
         for field, schema in properties.items():
-            for told, value in _of_field(schema, now):
+            for told, value in of_field(schema, now):
                 made += 1
                 yield _extreme(event_type, field, told, properties, now, made, {field: value})
         for field, schema in {"": {"type": "unknown"}, **properties}.items():
@@ -103,7 +103,8 @@ def extremes(now: datetime) -> Iterator[Extreme]:
 ABSENT = object()
 
 
-def _of_field(schema: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, object]]:
+def of_field(schema: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, object]]:
+    """The extremes of one field, each with what it is."""
     for choice in schema.get("anyOf", [schema]):
         if choice.get("type") == "null":
             yield "null", None
