@@ -55,6 +55,11 @@ def entry(sequence: int, reason: str = "charge", amount: int = -1, grant_id: str
 
 REFUSED = {
     "a balance below zero": ([ACCOUNT], "UPDATE credits.accounts SET balance = -1"),
+    "a balance that JSON cannot tell": ([ACCOUNT], "UPDATE credits.accounts SET balance = 9007199254740992"),
+    "an account noted twice as filling": (
+        ["INSERT INTO credits.accounts_filling VALUES (now(), 1)"],
+        "INSERT INTO credits.accounts_filling VALUES (now(), 1)",
+    ),
     "a second decision on a key": ([decision(1)], decision(2)),
     "a second decision at a position": ([decision(1)], decision(1, key="other")),
     "a decline that is not counted": ([], decision(outcome="declined")),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
     "settings tokens database durability schema clock kafka topics topic-settings replication access members "
-    "transactions lag offsets held paused gaps outbox set-aside claim parked openings timers dead-letters "
+    "transactions lag offsets held paused gaps outbox set-aside claim parked openings timers accounts dead-letters "
     "refund-requests operations"
 ).split()
 
@@ -217,6 +217,14 @@ ROWS = [
         "UPDATE accounts SET next_timer_at = next_timer_at - interval '2 months'",
         "UPDATE accounts SET next_timer_at = next_timer_at + interval '2 months'",
         "1 accounts have a timer that is due, the oldest for ",
+    ),
+    (
+        "accounts",
+        "warning",
+        """UPDATE accounts SET last_grant_id = last_grant_id + 1945110119;
+        INSERT INTO accounts_filling (account_no, noted_at) VALUES (1, now())""",
+        "DELETE FROM accounts_filling; UPDATE accounts SET last_grant_id = last_grant_id - 1945110119",
+        "1 have used 80 % of their numbers: acme 91 %",
     ),
     (
         "gaps",

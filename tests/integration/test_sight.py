@@ -31,6 +31,7 @@ SELECT account_no, 1, 'p', 1, now() FROM credits.accounts ORDER BY account_no LI
 INSERT INTO credits.offset_gaps (topic, partition, expected_offset, resumed_offset, log_end_offset, noticed_at)
 SELECT 't', n, 0, 1, 2, now() FROM generate_series(1, 2) AS n;
 INSERT INTO credits.paused_topics (topic, reason, paused_at) VALUES ('t', 'r', now());
+INSERT INTO credits.accounts_filling (account_no, noted_at) SELECT n, now() FROM generate_series(1, 8) AS n;
 """
 
 
@@ -46,9 +47,11 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
         await connection.close()
         found = await sight.backlog()
         assert 90 <= found.outbox_oldest_seconds < 600
-        assert found == Backlog(6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7)
+        assert found == Backlog(
+            6, found.outbox_oldest_seconds, 5, 4, 3, 2, 1, timers_late=7, accounts_filling=8, last_account_no=9
+        )
 
         monkeypatch.setattr(bounds, "COUNTED_MAX", 1)
         bounded = await sight.backlog()
-        assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1)
+        assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1, 1, last_account_no=9)
         assert await sight.schema_problem() is None

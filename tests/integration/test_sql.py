@@ -45,7 +45,7 @@ HOT = [
 ]
 
 # One row a table, or a handful: there is nothing for an index to find.
-TINY = {"outbox_claim", "finished", "paused_topics", "outbox_set_aside"}
+TINY = {"outbox_claim", "finished", "paused_topics", "outbox_set_aside", "accounts_filling"}
 
 # They take the first rows of an index, and look for none.
 IN_ORDER = {"accounts_to_unpark", "backlog", "claim_outbox"}

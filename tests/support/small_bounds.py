@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SMALL: dict[str, int] = {
     "TOLD_MAX": 2,
     "PARKED_MAX": 2,
+    "ACCOUNT_NUMBERS_MAX": 3,
+    "ACCOUNT_CREDITS_MAX": 3,
     "TIMERS_PER_BATCH_MAX": 1,
     "TIMERS_PER_ACCOUNT_MAX": 1,
     "UNPARKED_PER_ACCOUNT_MAX": 1,
@@ -97,6 +99,8 @@ CANNOT_BE_SMALL: dict[str, str] = {
 SHOWS: dict[str, str] = {
     "TOLD_MAX": "the oldest that was told of a prospect is forgotten",
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
+    "ACCOUNT_NUMBERS_MAX": "what is told of an account with so many decisions is a dead letter: account-full",
+    "ACCOUNT_CREDITS_MAX": "what is told of an account with so many credits is a dead letter: account-full",
     "BATCH_UNPACKED_BYTES_MAX": "a batch that is packed is one dead letter",
     "LETTER_UNPACKED_BYTES_MAX": "a batch that is kept as a dead letter cannot be taken apart",
     "JUDGED_MESSAGES": "a topic that brings bad messages is paused later",

@@ -17,6 +17,14 @@ TOLD_MAX = 32
 PARKED_MAX = 10_000
 """Events of one account that may wait for its first plan: an account that never gets one must not fill the table."""
 
+ACCOUNT_NUMBERS_MAX = 2**31 - 1 - 10_000_000
+"""Decisions, balance changes or grants of one account: it is full then. The rest of what its columns hold is for what
+one transaction may bring about of it, all that waits and all that is due included, which is never refused midway."""
+
+ACCOUNT_CREDITS_MAX = 2**53 - 1 - 10**13
+"""Credits that an account holds: it is full then. Readers of JSON may know no whole numbers beyond 2^53 - 1; the rest
+is as above."""
+
 # --- One transaction ---
 
 TIMERS_PER_BATCH_MAX = 2_000

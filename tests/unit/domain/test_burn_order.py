@@ -18,6 +18,7 @@ def grant(number: int, expires: str | None, opened: str = "2026-01-01", remainin
     [
         ([grant(1, "2026-03-01"), grant(2, "2026-02-01")], 2),
         ([grant(1, None), grant(2, "2030-01-01")], 2),
+        ([grant(1, None), grant(2, "9999-12-31 23:59:59.999999", "2026-01-02")], 2),
         ([grant(1, "2026-02-01", "2026-01-02"), grant(2, "2026-02-01", "2026-01-01")], 2),
         ([grant(2, "2026-02-01"), grant(1, "2026-02-01")], 1),
         ([grant(1, None, "2026-01-02"), grant(2, None, "2026-01-01")], 2),
@@ -27,6 +28,7 @@ def grant(number: int, expires: str | None, opened: str = "2026-01-01", remainin
     ids=[
         "the soonest expiry",
         "what expires before what never does",
+        "what expires at the last instant before what never does",
         "then the oldest",
         "then the first opened",
         "the oldest of those that never expire",

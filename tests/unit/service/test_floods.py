@@ -101,8 +101,8 @@ def test_what_says_nothing_of_the_topic_neither_counts_nor_ends_a_run(reason: st
     assert told.of("not-json") == IN_A_ROW.format("not-json")
 
 
-def test_the_reasons_that_do_not_count_are_those_of_the_service_and_of_a_missing_plan() -> None:
-    assert {"parked-full", "parked-too-long", "undecidable", "refused-by-database"} == NOT_THE_TOPICS
+def test_the_reasons_that_do_not_count_are_those_of_the_service_and_of_an_account() -> None:
+    assert {"account-full", "parked-full", "parked-too-long", "undecidable", "refused-by-database"} == NOT_THE_TOPICS
 
 
 def test_each_topic_is_counted_by_itself() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from credit_service.cli.explain_tree import time_text
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import bound_of, instant_of, range_of
 
@@ -112,3 +113,8 @@ def test_an_empty_range_is_wrong_use(start: str | None, end: str | None, told: s
         range_of(start, end)
     assert str(raised.value).startswith(told)
     assert str(raised.value).endswith("the range is empty, --to has to be later")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2026-03-01T12:00:00.000001Z"])
+def test_an_instant_that_is_told_can_be_asked_about(text: str) -> None:
+    assert time_text(instant_of("--at", text)) == text

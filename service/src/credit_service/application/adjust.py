@@ -21,7 +21,7 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 
 AdjustmentRefusal = Literal[
-    "unknown-account", "not-open", "being-opened", "below-zero", "expired", "conflict", "behind"
+    "unknown-account", "not-open", "being-opened", "below-zero", "expired", "conflict", "account-full", "behind"
 ]
 
 
@@ -79,8 +79,12 @@ def adjustment_command(account_id: str, asked: Adjust, command_id: str) -> Comma
         raise ValueError("expiry: what is taken does not expire")
     if asked.expires_at.tzinfo is None:
         raise ValueError("expiry: a time needs its zone")
+    try:
+        ends = asked.expires_at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expiry: outside the years 1 to 9999 in UTC") from None
     # One instant has one text, which is part of what a repeat is held against.
-    return command_of(account_id, replace(asked, expires_at=asked.expires_at.astimezone(UTC)), command_id)
+    return command_of(account_id, replace(asked, expires_at=ends), command_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,9 @@ class Doctor:
         async def timers() -> Check:
             return checks.timers(await database.timers())
 
+        async def accounts() -> Check:
+            return checks.accounts(await database.filling(), await database.last_account_no())
+
         async def dead_letters() -> Check:
             return checks.dead_letters(await database.letters())
 
@@ -191,6 +194,7 @@ class Doctor:
             "parked": parked,
             "openings": openings,
             "timers": timers,
+            "accounts": accounts,
             "dead-letters": dead_letters,
             "refund-requests": refund_requests,
             "operations": operations,

@@ -13,6 +13,7 @@ from credit_service.application.doctor_facts import (
     BeingOpened,
     Bounds,
     ClusterFacts,
+    Filling,
     Gap,
     MemberFacts,
     OpenOperation,
@@ -25,6 +26,7 @@ from credit_service.application.doctor_facts import (
 )
 from credit_service.application.ports import TopicPartition
 from credit_service.application.tokens import Token
+from credit_service.domain.room import ACCOUNTS_MAX, FILLING
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -352,6 +354,23 @@ def timers(due: Backlog) -> Check:
         return ok("timers", "none is overdue")
     told = f"{_counted(due.things)} accounts have a timer that is due, the oldest for {_age(due.oldest_seconds)}"
     return Check("timers", "warning", told, "they wait for topics to be read to their ends; see lag and members")
+
+
+def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
+    """Whether an account runs out of its numbers, or the ledger of those for accounts."""
+    if last_account_no >= ACCOUNTS_MAX * FILLING:
+        told = f"{int(last_account_no / ACCOUNTS_MAX * 100)} % of the {ACCOUNTS_MAX:,} numbers of accounts are used"
+        state: State = "wrong" if last_account_no >= ACCOUNTS_MAX else "warning"
+        return Check(
+            "accounts", state, told, "see the runbook, CreditsAccountFilling: there can be no more accounts soon"
+        )
+    if not filling:
+        return ok("accounts", f"none has used {FILLING * 100:.0f} % of its numbers")
+    # Rounded down: only what is full is 100 %.
+    told = _some([f"{one.account_id} {int(one.used * 100)} %" for one in filling])
+    told = f"{_counted(filling[0].accounts)} have used {FILLING * 100:.0f} % of their numbers: {told}"
+    to_do = "have their customers go on under other accounts: what is told of a full one becomes dead letters"
+    return Check("accounts", "wrong" if filling[0].used >= 1 else "warning", told, to_do)
 
 
 def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:

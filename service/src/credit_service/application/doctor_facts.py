@@ -64,6 +64,17 @@ class BeingOpened(NamedTuple):
     age_seconds: float
 
 
+class Filling(NamedTuple):
+    """An account that has used most of its numbers: which part of those that it has least left of.
+
+    `accounts` is how many such accounts there are, counted up to a bound.
+    """
+
+    account_id: str
+    used: float
+    accounts: int
+
+
 class WaitingLetters(NamedTuple):
     """Dead letters with one reason that nobody has dealt with; so many of them are kept without their bytes."""
 
@@ -177,6 +188,12 @@ class DatabaseFacts(Protocol):
 
     async def timers(self) -> Backlog:
         """Accounts with a timer that is due."""
+
+    async def filling(self) -> Sequence[Filling]:
+        """The accounts that have used most of their numbers, the fullest first."""
+
+    async def last_account_no(self) -> int:
+        """The last number that an account was given."""
 
     async def letters(self) -> Sequence[WaitingLetters]:
         """Dead letters that wait, by reason."""

@@ -26,6 +26,7 @@ REFUSALS: Mapping[str, str] = {
     "purchase-known": "the purchase is known already",
     "prospect-known": "the prospect is known already",
     "expired": "the purchase has expired",
+    "account-full": "the numbers of the account are used up",
     "conflict": "it was brought in before with other content",
     "behind": "the account's events are not read yet",
 }

@@ -32,6 +32,7 @@ from credit_service.application.waited import RulesFailed, all_of_them, weigh
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Place, Refused, Wake
+from credit_service.domain.room import is_full
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +46,16 @@ REFUSALS = {
         "the event's time is more than 5 minutes ahead of the database's clock, or of its arrival in Kafka"
     ),
     "before-1970": "the event's time is before 1970",
+    "account-full": "the numbers of this account are used up: of its decisions, balance changes, grants or credits",
     "parked-full": "too many events of this account wait for its first plan",
     "parked-too-long": "the account's first plan did not come in time",
 }
 
 REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
 """Neither the message's fault nor its content's: `reason_of` says them."""
+
+REASONS_OF_ACCOUNTS = ("account-full",)
+"""Of all that is told of the account, whatever it is."""
 
 REASONS_OF_WAITING = ("parked-full", "parked-too-long")
 """The account's first plan is missing: a plan that its producer is late with, or never sends."""
@@ -378,7 +383,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.became_letters |= {letter.record.place: letter.reason for letter in what.dead_letters}
     report.left_out.update(what.left_out)
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
-    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.lets_in_who_waits}
+    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.lets_in_who_waits and not is_full(a)}
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

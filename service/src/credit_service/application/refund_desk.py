@@ -33,6 +33,7 @@ RequestFate = Literal[
     "already-refunded",
     "being-opened",
     "unknown-account",
+    "account-full",
     "behind",
 ]
 
@@ -62,10 +63,10 @@ class RefundDesk:
 
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
         `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
-        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `being-opened`,
-        `conflict` (the id was used before for something else), or `behind` (the account's events are not read yet).
-        Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if the ledger is away for longer than a
-        few attempts.
+        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`,
+        `being-opened`, `conflict` (the id was used before for something else), or `behind` (the account's events are
+        not read yet). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if the ledger is away for
+        longer than a few attempts.
         """
         command = refund_command(account_id, DecideRefund(charge_sequence, approve, operator, reason), command_id)
         (answer,) = await obey(self.ledger, self.rules, [command], self.reading)

@@ -17,6 +17,8 @@ class Backlog:
     offset_gaps: int
     paused_topics: int
     timers_late: int
+    accounts_filling: int = 0
+    last_account_no: int = 0
     set_aside: int = 0
     waiting_behind: int = 0
     first_set_aside: str | None = None

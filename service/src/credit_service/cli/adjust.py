@@ -120,6 +120,7 @@ def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
         "being-opened": f"{answer.account_id} is being opened; once `credits open` has ended, do it again",
         "below-zero": f"{has}, and {-amount:,} cannot be taken",
         "expired": "--expires-at has passed",
+        "account-full": f"the numbers of {answer.account_id} are used up",
         "conflict": f"--id {answer.command_id} was used before for something else",
     }[answer.outcome]
 

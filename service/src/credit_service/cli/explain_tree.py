@@ -109,7 +109,8 @@ def lines_of_fate(fate: "Fate") -> list[Line]:
 
 def time_text(at: datetime) -> str:
     """An instant, as --at takes it."""
-    return f"{at:%Y-%m-%dT%H:%M:%S}" + (f".{at:%f}" if at.microsecond else "") + "Z"
+    # Not by strftime: it writes the year 1 as 1, which no time is read from.
+    return f"{at.replace(tzinfo=None).isoformat()}Z"
 
 
 def _head(summary: "Summary") -> str:

@@ -108,7 +108,8 @@ def _line(event: "Event[OutgoingData]") -> str:
     data = event.data
     what = _change(data) if isinstance(data, BalanceChanged) else _decline(data)
     about = f"  prospect {data.prospect_id}" if data.prospect_id else ""
-    return f"{event.time:%Y-%m-%d %H:%M:%S}Z  {data.account_id}  {what}{about}  by {data.cause.type} {data.cause.id}"
+    at = event.time.replace(tzinfo=None).isoformat(" ", "seconds")
+    return f"{at}Z  {data.account_id}  {what}{about}  by {data.cause.type} {data.cause.id}"
 
 
 def _change(data: "BalanceChanged") -> str:

@@ -75,6 +75,7 @@ CommandRefusal = Literal[
     "prospect-known",
     "expired",
     "behind",
+    "account-full",
 ]
 
 

@@ -64,6 +64,7 @@ from credit_service.domain.prospect_events import (
 from credit_service.domain.purchase import add_purchase
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.refund_request import decide_request, refuse_decision
+from credit_service.domain.room import is_full, let_rest
 from credit_service.domain.timers import bring_about, bring_about_before
 
 AHEAD_MAX = timedelta(minutes=5)
@@ -120,6 +121,9 @@ def decide(
 
 def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
     """What waits comes first and brings its own timers about; none may overtake it."""
+    if is_full(account):
+        let_rest(account)
+        return
     _unpark(account, now, rules, given_up, out)
     if not account.is_queued_for:
         bring_about(account, wake.up_to, now, out, timers_max=wake.timers_max)
@@ -149,6 +153,9 @@ def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, giv
         return
     if screened is not None:
         out.refused.append(Refused(incoming, screened))
+        return
+    if is_full(account):
+        out.refused.append(Refused(incoming, "account-full"))
         return
     is_first_plan = not account.has_started and isinstance(incoming.data, PlanChanged)
     if is_first_plan:
@@ -190,6 +197,8 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, given
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
+    if is_full(account):
+        return Answer(command, "account-full", is_new=True)
     if isinstance(command.data, DecideRefund | Adjust) and rules.turns:
         # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
         # waiting, for the next sweep: the prospects that the account owns already are still to be opened.

@@ -45,6 +45,7 @@ Refusal = Literal[
     "conflict",
     "from-the-future",
     "before-1970",
+    "account-full",
     "parked-full",
     "parked-too-long",
     "undecidable",

@@ -33,6 +33,7 @@ def first_to_burn(grants: Iterable[Grant]) -> Grant | None:
     return first
 
 
-def burn_order(grant: Grant) -> tuple[datetime, datetime, int]:
-    """The lower burns first."""
-    return (grant.expires_at or NEVER, grant.effective_at, grant.grant_id)
+def burn_order(grant: Grant) -> tuple[bool, datetime, datetime, int]:
+    """The lower burns first. What never expires comes behind the last instant that there is."""
+    expires_at = grant.expires_at
+    return (expires_at is None, expires_at or NEVER, grant.effective_at, grant.grant_id)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.process import REASONS_OF_FAULTS, REASONS_OF_WAITING
+from credit_service.application.process import REASONS_OF_ACCOUNTS, REASONS_OF_FAULTS, REASONS_OF_WAITING
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 
-NOT_THE_TOPICS = frozenset({*REASONS_OF_FAULTS, *REASONS_OF_WAITING})
+NOT_THE_TOPICS = frozenset({*REASONS_OF_FAULTS, *REASONS_OF_WAITING, *REASONS_OF_ACCOUNTS})
 """Reasons that say nothing of what a topic brings: this service or its database failed, or an account has no plan.
 
 A message with one of them counts neither as good nor as bad.

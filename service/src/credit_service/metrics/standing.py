@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from credit_service.application.sights import Backlog
+from credit_service.domain.room import ACCOUNTS_MAX
 from credit_service.metrics.labels import DEGRADED, PUBLISHED
 
 
@@ -156,6 +157,14 @@ SHOWN = (
     _backlog("offset_gaps", "Recorded gaps: messages that Kafka no longer had", lambda b: b.offset_gaps),
     _backlog("paused_topics", "Topics that are left alone until `credits resume`", lambda b: b.paused_topics),
     _backlog("timers_late", "Accounts with a timer that is more than a minute late", lambda b: b.timers_late),
+    _backlog(
+        "accounts_filling", "Accounts that have used 80 % of the numbers of one account", lambda b: b.accounts_filling
+    ),
+    _backlog(
+        "account_numbers_used_ratio",
+        "Part of the 2,147,483,647 numbers of accounts that is used",
+        lambda b: b.last_account_no / ACCOUNTS_MAX,
+    ),
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
@@ -20,8 +19,8 @@ from credit_service.application.letters import (
     bytes_shown,
 )
 from credit_service.application.read import ReadPlace
-from credit_service.application.record import read_record, shown
-from credit_service.domain.decision import EARLIEST, Place
+from credit_service.application.record import kafka_time, read_record, shown
+from credit_service.domain.decision import Place
 from credit_service.postgres.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
@@ -106,7 +105,7 @@ class PostgresDeadLetters:
         if row is None:
             return None
         try:
-            kafka_at = EARLIEST + timedelta(milliseconds=row["timestamp_ms"]) if row["timestamp_ms"] >= 0 else None
+            kafka_at = kafka_time(row["timestamp_ms"]) if row["timestamp_ms"] >= 0 else None
         except OverflowError:
             kafka_at = None
         readable = {

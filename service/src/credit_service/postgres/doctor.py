@@ -11,6 +11,7 @@ from credit_service.application.doctor_facts import (
     Backlog,
     BeingOpened,
     Denied,
+    Filling,
     Gap,
     OpenOperation,
     Parked,
@@ -89,6 +90,19 @@ class PostgresFacts:
     async def timers(self) -> Backlog:
         """See `application.doctor_facts.DatabaseFacts`."""
         return Backlog(*await self._row("doctor_timers", bounds.COUNTED_MAX))
+
+    async def filling(self) -> list[Filling]:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX
+        return [
+            Filling(*row)
+            for row in await self._rows("doctor_filling", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
+        ]
+
+    async def last_account_no(self) -> int:
+        """See `application.doctor_facts.DatabaseFacts`."""
+        last: int = (await self._row("doctor_accounts"))[0]
+        return last
 
     async def letters(self) -> list[WaitingLetters]:
         """See `application.doctor_facts.DatabaseFacts`."""

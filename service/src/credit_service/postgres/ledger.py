@@ -13,7 +13,7 @@ from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decision import Incoming, Wake
 from credit_service.postgres.load import Loaded, load_accounts, partition_hash, take_expired
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.pool import faults_named, values_named
 from credit_service.postgres.statements import sql
 from credit_service.postgres.store import store
 
@@ -118,13 +118,14 @@ class PostgresTransaction:
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
-        self._loaded = await load_accounts(
-            self._connection,
-            inputs,
-            unparked_max=self._unparked_max,
-            topic_prefix=self._topic_prefix,
-            expects_repeats=self._repeats.are_expected,
-        )
+        with values_named():
+            self._loaded = await load_accounts(
+                self._connection,
+                inputs,
+                unparked_max=self._unparked_max,
+                topic_prefix=self._topic_prefix,
+                expects_repeats=self._repeats.are_expected,
+            )
         self._repeats.note(inputs, self._loaded.accounts)
         return self._loaded.accounts
 
@@ -139,10 +140,12 @@ class PostgresTransaction:
         self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
     ) -> list[Incoming]:
         """See `application.ports.LedgerTransaction`."""
-        return await take_expired(
-            self._connection, waiting_max, numbers, partitions, limit, topic_prefix=self._topic_prefix
-        )
+        with values_named():
+            return await take_expired(
+                self._connection, waiting_max, numbers, partitions, limit, topic_prefix=self._topic_prefix
+            )
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""
-        await store(self._connection, what, self._loaded, self._letter_bytes_per_day)
+        with values_named():
+            await store(self._connection, what, self._loaded, self._letter_bytes_per_day)

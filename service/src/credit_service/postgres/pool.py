@@ -56,6 +56,8 @@ PERMISSION = re.compile(r"permission denied (?:for|to) [\w ]+|must be owner of [
 NO_TLS = "rejected SSL upgrade"
 
 IS_READ_ONLY = "25006"
+OUT_OF_RANGE = "22003"
+DATA_EXCEPTION = "22000"
 # By class: an administrator ends the session, the server ends or only begins, the database is dropped.
 SERVER_ENDS = "57P"
 
@@ -201,7 +203,7 @@ def faults_named() -> Iterator[None]:
             raise AccessDenied(_denied(error, sqlstate)) from None
         raise LedgerUnavailable(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
     except asyncpg.exceptions.DataError as error:
-        raise RefusedByLedger(getattr(error, "sqlstate", None) or "22000", None) from None
+        raise RefusedByLedger(getattr(error, "sqlstate", None) or DATA_EXCEPTION, None) from None
     except ssl.SSLCertVerificationError as error:
         raise AccessDenied(f"the server's certificate is not trusted: {error.verify_message}") from None
     except (FileNotFoundError, PermissionError, asyncpg.ClientConfigurationError) as error:
@@ -211,6 +213,23 @@ def faults_named() -> Iterator[None]:
         if NO_TLS in str(error):
             raise AccessDenied("the server has no TLS, and the URL asks for it") from None
         raise LedgerUnavailable(type(error).__name__) from None
+
+
+@contextmanager
+def values_named() -> Iterator[None]:
+    """Turns what values do that a row cannot hold, or that no rule could have written, into a refusal.
+
+    asyncpg encodes rows that are copied itself, and fails with Python's own errors. The next attempt would do the same.
+    """
+    try:
+        yield
+    except OverflowError:
+        raise RefusedByLedger(OUT_OF_RANGE, None) from None
+    # Not those of asyncpg: they are named by `faults_named`.
+    except (ValueError, TypeError) as error:
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.PostgresError | OSError):
+            raise
+        raise RefusedByLedger(DATA_EXCEPTION, None) from None
 
 
 def _denied(error: asyncpg.PostgresError, sqlstate: str) -> str:

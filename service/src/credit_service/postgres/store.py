@@ -13,6 +13,7 @@ from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
+from credit_service.domain.room import is_filling
 from credit_service.postgres.accounts import MOVES, STAYS, Row, to_row
 from credit_service.postgres.ids import packed
 from credit_service.postgres.load import Loaded
@@ -146,6 +147,7 @@ async def _store_accounts(connection: "Connection", accounts: Iterable[Account],
     """Only what has changed, and no more columns than that: each value of an array costs time."""
     moved: list[Row] = []
     changed: list[Row] = []
+    filling: list[tuple[int]] = []
     for account in accounts:
         was = as_read[account.account_id]
         row = to_row(was[0], account)
@@ -153,8 +155,11 @@ async def _store_accounts(connection: "Connection", accounts: Iterable[Account],
             changed.append(row)
         elif row[MOVES] != was[MOVES]:
             moved.append((row[0], *row[MOVES]))
+        if is_filling(account):
+            filling.append((row[0],))
     await _update(connection, "move_accounts", moved)
     await _update(connection, "store_accounts", changed)
+    await _update(connection, "note_filling", filling)
 
 
 PROSPECT = (
@@ -284,6 +289,10 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
     await _update(connection, "delete_parked_events", [(numbers[i.account_id], i.key) for i in what.decided.unparked])
 
 
+BIGINT_MAX = 2**63 - 1
+"""What a batch says of its first record's time and how much later another is may come to more."""
+
+
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
     record, known = letter.record, letter.record.withheld
     if known is None:
@@ -303,7 +312,7 @@ def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
         record.key,
         record.value,
         headers_as_json(record.headers),
-        record.timestamp_ms,
+        min(max(-BIGINT_MAX, record.timestamp_ms), BIGINT_MAX),
         hashes[1],
         known is not None,
         known.key_bytes if known else None,

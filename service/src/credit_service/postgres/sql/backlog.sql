@@ -1,6 +1,7 @@
 -- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
--- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late; rows that are set
--- aside, those that wait behind them, and the first of them. The oldest outgoing event is that of the first $2.
+-- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late, accounts that have
+-- used most of their numbers; the last number of an account; rows that are set aside, those that wait behind them, and the
+-- first of them. The oldest outgoing event is that of the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (
@@ -37,6 +38,8 @@ SELECT
             ORDER BY next_timer_at LIMIT $1
         ) AS counted
     ),
+    (SELECT count(*) FROM (SELECT FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS counted),
+    (SELECT coalesce(max(account_no), 0) FROM credits.accounts),
     (
         SELECT count(*)
         FROM (SELECT FROM credits.outbox_set_aside WHERE cause IS NOT NULL ORDER BY outbox_id LIMIT $1) AS counted

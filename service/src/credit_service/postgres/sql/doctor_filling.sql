@@ -1,0 +1,13 @@
+-- Accounts that have used most of their numbers, the fullest $2 of them: which part of the $3 decisions, balance changes
+-- or grants, or of the $4 credits, that there may be; and how many such accounts are noted, up to $1.
+SELECT a.account_id, u.used, count(*) OVER ()
+FROM (SELECT account_no FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS filling
+INNER JOIN credits.accounts AS a ON filling.account_no = a.account_no
+CROSS JOIN LATERAL (
+    SELECT
+        greatest(
+            greatest(a.position, a.sequence, a.last_grant_id) / $3::float8, a.balance / $4::float8
+        )::float8 AS used
+) AS u
+ORDER BY u.used DESC, a.account_id
+LIMIT $2;
