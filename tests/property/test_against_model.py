@@ -128,7 +128,6 @@ class DomainInPortionsAgainstModel(AccountMachine):
 
 # What the model does not know: bounds that the service promises to have, and that it says of others.
 KNOWN = {
-    "TOLD_MAX": "the model forgets nothing that was told of a prospect",
     "PARKED_MAX": "the model lets any number of events wait",
 }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SMALL: dict[str, int] = {
-    "TOLD_MAX": 2,
+    "TOLD_MAX": 7,
     "PARKED_MAX": 2,
     "TIMERS_PER_BATCH_MAX": 1,
     "TIMERS_PER_ACCOUNT_MAX": 1,
@@ -95,7 +95,7 @@ CANNOT_BE_SMALL: dict[str, str] = {
 }
 
 SHOWS: dict[str, str] = {
-    "TOLD_MAX": "the oldest that was told of a prospect is forgotten",
+    "TOLD_MAX": "what is told of a stay of a prospect that ended long ago is too-late",
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
     "BATCH_UNPACKED_BYTES_MAX": "a batch that is packed is one dead letter",
     "LETTER_UNPACKED_BYTES_MAX": "a batch that is kept as a dead letter cannot be taken apart",
