@@ -32,6 +32,8 @@ from credit_service.domain.differences import compared
 from credit_service.postgres.audit import open_audit
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of, records_of
+from support.ledger_promises import balance, causes, charges, grants, requests
+from support.observed import observe_ledger
 from support.small_bounds import SMALL, small_bounds
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
@@ -211,3 +213,6 @@ async def test_whatever_is_told_in_any_order_no_constraint_refuses_it(ann: Ann, 
     assert len(row["told"].split(",")) <= SMALL["TOLD_MAX"]
     assert row["closed_until"] is not None
     await ann.assert_recomputed()
+    observed = await observe_ledger(ann.url, "")
+    for promise in (balance, grants, causes, charges, requests):
+        assert list(promise(observed)) == []

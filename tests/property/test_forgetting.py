@@ -119,7 +119,7 @@ def stays_settled(telling: Telling) -> bool:
     return not (out.changes or out.requests or settled.outcomes)
 
 
-@given(stories(), st.integers(SMALL["TOLD_MAX"], 12))
+@given(stories(), st.integers(4, 12))
 @example([("G", 1), *[("E", n) for n in range(2, 40)], ("D", 41), ("B", 42)], 7)
 @example([("W", 0), ("I", 1), *[("E", n) for n in range(2, 40)]], 7)
 @example([("G", 1), ("W", 2), ("D", 3), *[("D", n) for n in range(4, 14)], ("A", 15)], 7)
@@ -143,7 +143,7 @@ def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told
             assert story.requests == whole.story.requests
 
         after = bounded.prospect
-        assert len(after.told) <= told_max
+        assert len(after.told) <= max(told_max, SMALL["TOLD_MAX"])
         assert stays_settled(bounded)
         check(story.rows)
         # What is alive is a charge of a stay that is told of, or of one that was closed; of these no more are refunded

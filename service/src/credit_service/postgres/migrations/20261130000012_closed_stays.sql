@@ -15,6 +15,7 @@ BEGIN
         USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'closed_for_good';
 END $$;
 ALTER FUNCTION credits.refuse_to_open_again() OWNER TO credits_owner;
+REVOKE EXECUTE ON FUNCTION credits.refuse_to_open_again() FROM PUBLIC;
 CREATE TRIGGER closed_for_good BEFORE UPDATE ON credits.prospects
     FOR EACH ROW
     WHEN (old.closed_until > coalesce(new.closed_until, '-infinity'))
