@@ -16,6 +16,7 @@ from credit_service.application.dead_letters import DeadLetterDesk
 from credit_service.application.letters import Letters
 from credit_service.application.opening import Opening
 from credit_service.application.opening_rows import Row
+from credit_service.application.reading import Reading
 from credit_service.application.record import read_record
 from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase
 from credit_service.domain.decide import Rules
@@ -239,8 +240,8 @@ async def test_a_dead_letter_of_a_full_account_is_retried_in_vain_until_there_is
     await fill(ledger, "position", INTEGER_MAX)
     await take(ledger, "full")
     async with open_pool(database_url) as pool:
-        letters = PostgresDeadLetters(pool, unparked_max=10)
-        desk = DeadLetterDesk(letters, PostgresOperationLog(pool), Rules(), BatchInFile(str))
+        letters, reading = PostgresDeadLetters(pool, unparked_max=10), Reading(PostgresLedger(pool, unparked_max=10))
+        desk = DeadLetterDesk(letters, PostgresOperationLog(pool), Rules(), BatchInFile(str), reading)
 
         async def retry() -> list[str | None]:
             batches = desk.retry(Letters(), operator="ops", reason="why")

@@ -33,6 +33,7 @@ DECIDE_REQUEST = """
 UPDATE credits.refund_requests
 SET status = '{status}', decided_position = 3, decided_at = now(), operator = {operator}, reason = {reason}
 """
+CLOSE = "UPDATE credits.prospects SET closed_until = now()"
 OVERTAKE = "UPDATE credits.refund_requests SET status = 'overtaken', decided_at = now()"
 PURCHASE = "INSERT INTO credits.purchases (account_no, position, purchase_id) VALUES (1, {position}, 'purchase')"
 
@@ -80,6 +81,11 @@ REFUSED = {
     "a second charge alive for a prospect": (
         [PROSPECT],
         "UPDATE credits.prospects SET charge_sequence = 2",
+    ),
+    "a close that is taken back": ([PROSPECT, CLOSE], "UPDATE credits.prospects SET closed_until = NULL"),
+    "a close that goes back": (
+        [PROSPECT, CLOSE],
+        "UPDATE credits.prospects SET closed_until = closed_until - interval '1 microsecond'",
     ),
     "a refund before its charge": (
         [PROSPECT],

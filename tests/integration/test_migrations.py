@@ -22,7 +22,10 @@ from credit_contracts import (
 )
 from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
-from credit_service.domain.command import Command, OpenProspect
+from credit_service.application.obey import obey
+from credit_service.domain.command import Command, DecideRefund, OpenProspect
+from credit_service.domain.decide import Rules
+from credit_service.domain.idempotency import command_of
 from credit_service.postgres import migrate as migrate_module
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.migrate import MigrationFailed, migrate
@@ -182,6 +185,63 @@ async def test_a_row_of_no_account_ends_the_migration(database_with_rules: str) 
         await connection.execute("INSERT INTO credits.purchases VALUES ('nobody', 'lost', 1)")
     with pytest.raises(MigrationFailed, match="account_no"):
         migrate(database_with_rules)
+
+
+TOLD_OFTEN = """
+INSERT INTO credits.decisions (account_no, position, key, content, content_version, source, id, type, outcome,
+    occurred_at, decided_at, prospect_id)
+SELECT 1, 100 + n, decode(md5('often-' || n), 'hex'), decode(md5('c'), 'hex'), 1, '/old',
+    credits.packed('often-' || n), 'prospect-exported', 'free', now() - interval '1 minute' * (60 - n), now(),
+    credits.packed('zoe')
+FROM generate_series(1, 32) AS n
+"""
+FULL = """
+INSERT INTO credits.prospects (account_no, prospect_id, origin, told, stay, charge_sequence, charge_grant_id)
+SELECT 1, credits.packed('zoe'), 'exported', array_agg(100 + n ORDER BY n)::text, 3, 1000, 1
+FROM generate_series(1, 32) AS n
+"""
+FORGOTTEN_BEFORE = """
+INSERT INTO credits.entries (account_no, sequence, line, grant_id, amount, previous_balance, balance, reason, position,
+    occurred_at, recorded_at)
+VALUES (1, 999, 0, 1, -1, 5, 4, 'charge', 101, now(), now()), (1, 1000, 0, 1, -1, 5, 4, 'charge', 101, now(), now());
+INSERT INTO credits.refund_requests (account_no, charge_sequence, prospect_id, position, requested_at)
+VALUES (1, 999, credits.packed('zoe'), 101, now());
+UPDATE credits.accounts SET position = 132, sequence = 1000 WHERE account_no = 1;
+"""
+ALL_OF_PROSPECTS = "SELECT * FROM credits.prospects ORDER BY prospect_id"
+
+
+async def test_prospects_of_before_are_kept_as_they_are_and_go_on_to_count(
+    migrations_before: Callable[[str], AbstractContextManager[None]], database_with_rules: str
+) -> None:
+    """Also one of which 32 things are told, and a request for a charge that was forgotten in the way of before."""
+    with migrations_before("20261130000012"):
+        migrate(database_with_rules)
+    async with connected(database_with_rules) as connection:
+        for statement in (TOLD_OFTEN, FULL, FORGOTTEN_BEFORE):
+            await connection.execute(statement)
+        before = [dict(row) for row in await connection.fetch(ALL_OF_PROSPECTS)]
+        file = await connection.fetchval("SELECT pg_relation_filenode('credits.prospects')")
+    migrate(database_with_rules)
+    async with connected(database_with_rules) as connection:
+        after = [dict(row) for row in await connection.fetch(ALL_OF_PROSPECTS)]
+        assert after == [row | {"closed_until": None} for row in before]
+        assert await connection.fetchval("SELECT pg_relation_filenode('credits.prospects')") == file
+        assert "closed_until" in await connection.fetchval("SELECT pg_get_viewdef('credits.prospects_by_account')")
+
+    assert await decide(
+        database_with_rules,
+        ProspectExported(account_id="acme", prospect_id="zoe"),
+        EmailBounced(account_id="acme", prospect_id="zoe"),
+        ProspectDeleted(account_id="acme", prospect_id="zoe"),
+    ) == {"prospect-exported zoe": "free", "email-bounced zoe": "refunded", "prospect-deleted zoe": "deleted"}
+    order = command_of("acme", DecideRefund(999, True, "lee", "wrong person"), "ticket-1")
+    async with open_pool(database_with_rules) as pool:
+        (answer,) = await obey(PostgresLedger(pool, unparked_max=1), Rules(), [order])
+    assert answer.outcome == "refunded"
+    async with connected(database_with_rules) as connection:
+        told = await connection.fetchval("SELECT told FROM credits.prospects WHERE prospect_id = credits.packed('zoe')")
+        assert len(told.split(",")) == 32
 
 
 async def test_migrating_again_changes_nothing(old_database: str) -> None:

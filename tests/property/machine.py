@@ -31,7 +31,7 @@ from credit_service.domain.refund import LateRefund
 from property.model import Model, turn_of_month
 
 DAY = timedelta(days=1)
-TOLD_OF_MAX = 25
+TOLD_OF_MAX = 45
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ class AccountMachine(RuleBasedStateMachine):
     ) -> None:
         self.service = self.begin(late_refund)
         chosen = self.service.late_refund
-        self.model = Model(chosen.days if chosen.kind == "days" else chosen.kind, bounds.PARKED_MAX)
+        kept = chosen.days if chosen.kind == "days" else chosen.kind
+        self.model = Model(kept, seats=bounds.PARKED_MAX, remembered=bounds.TOLD_MAX)
         self.anchor = datetime(self.year, 1, calendar.day, calendar.hour, calendar.minute, tzinfo=UTC)
         self.zone = calendar.zone
         self.at = self.anchor + day * DAY
@@ -322,7 +323,7 @@ class AccountMachine(RuleBasedStateMachine):
         self._tell("plan", at, limit=limit, effective=effective_at, anchor=anchor, zone=zone)
 
     def _tell_of(self, prospect: str, kind: str, late: float) -> None:
-        """One prospect is told of no more often than is kept of it; then the next one has its place."""
+        """One prospect is told of somewhat more often than is kept of it; then the next one has its place."""
         self.told_of[prospect] += 1
         name = f"{prospect}-{self.told_of[prospect] // TOLD_OF_MAX}"
         of_kind: dict[str, dict[str, Any]] = {"bounced": {"hard": True}, "staged": {"stage": WRONG_EMAIL}}

@@ -6,7 +6,7 @@ Shares nothing with the domain. It knows one account.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Of the same instant, what stands first here comes first.
 KINDS = "plan purchase imported generated exported transferred staged bounced deleted".split()
 BRINGS = {"imported", "generated", "exported"}
+
+FORGOTTEN = "forgotten"
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -48,12 +50,15 @@ class Announced:
 
 @dataclass(frozen=True, order=True)
 class Fact:
-    """Something that was told of a prospect; facts sort as they occurred."""
+    """Something that was told of a prospect; facts sort as they occurred. A forgotten one only marks its time."""
 
     at: datetime
     rank: int
     name: str
     kind: str
+
+    def forgotten(self) -> Fact:
+        return replace(self, kind=FORGOTTEN)
 
 
 @dataclass(eq=False)
@@ -71,26 +76,76 @@ class Charge:
 
 @dataclass
 class Prospect:
+    """`over` is when the last delete was of which no more is known: of nothing up to then anything is heard again."""
+
     facts: list[Fact] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
+    over: datetime | None = None
+
+    def chapters(self) -> list[list[Fact]]:
+        """From delete to delete, in order; each has the delete that ends it."""
+        chapters: list[list[Fact]] = [[]]
+        for fact in sorted(self.facts):
+            chapters[-1].append(fact)
+            if fact.kind == "deleted":
+                chapters.append([])
+        return chapters
 
     def stays(self) -> list[list[Fact]]:
         """From delete to delete, where something brought it on; the facts that count, in order.
 
         What was told before it was brought on counts only where nothing had been deleted yet.
         """
-        chapters: list[list[Fact]] = [[]]
-        for fact in sorted(self.facts):
-            chapters[-1].append(fact)
-            if fact.kind == "deleted":
-                chapters.append([])
+        chapters = self.chapters()
+        whole = 0 if self.over else 1
         later = [
-            [fact for fact in chapter if fact >= min(brings(chapter))] for chapter in chapters[1:] if brings(chapter)
+            [fact for fact in chapter if fact >= min(brings(chapter))]
+            for chapter in chapters[whole:]
+            if brings(chapter)
         ]
-        return ([chapters[0]] if brings(chapters[0]) else []) + later
+        return [chapter for chapter in chapters[:whole] if brings(chapter)] + later
 
     def stay_of(self, fact: Fact) -> list[Fact]:
         return next((stay for stay in self.stays() if fact in stay), [])
+
+    def remember_only(self, number: int) -> None:
+        """What can be spared is forgotten, the oldest first; then what ended longest ago, as a whole."""
+        while sum(fact.kind != FORGOTTEN for fact in self.facts) > number:
+            spare = [fact for chapter in self.chapters() for fact in chapter if can_be_spared(fact, chapter)]
+            ends = [fact.at for fact in self.facts if fact.kind == "deleted"]
+            if spare:
+                self._forget(spare[0])
+            elif ends:
+                self._end(min(ends))
+            else:
+                return
+
+    def _forget(self, fact: Fact) -> None:
+        self.facts.remove(fact)
+        self.facts.append(fact.forgotten())
+        for charge in self.charges:
+            charge.brought_by = fact.forgotten() if charge.brought_by == fact else charge.brought_by
+            charge.belongs_to = fact.forgotten() if charge.belongs_to == fact else charge.belongs_to
+
+    def _end(self, at: datetime) -> None:
+        self.over = at
+        self.facts = [fact for fact in self.facts if fact.at > at]
+        self.charges = [charge for charge in self.charges if charge.belongs_to.at > at]
+
+
+def can_be_spared(fact: Fact, chapter: list[Fact]) -> bool:
+    """Whether others say as much, wherever in the chapter a delete, or what brings the prospect on, should turn up.
+
+    The last word of a chapter shows that there was still something to tell.
+    """
+    known = [other for other in chapter if other.kind not in ("deleted", FORGOTTEN)]
+    if fact not in known or fact == max(known):
+        return False
+    before, after = [o for o in known if o < fact], [o for o in known if o > fact]
+    if fact.kind in BRINGS:
+        return bool(brings(before)) and bool(brings(after))
+    was_on = bool(brings(before))
+    return any(o.kind == fact.kind and (not was_on or min(brings(before)) < o) for o in before)
 
 
 def brings(facts: list[Fact]) -> list[Fact]:
@@ -122,11 +177,13 @@ def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
 class Model:
     """One account. `late_refund` is `current-period`, `forfeit`, or a number of days.
 
-    At most `seats` events sit and wait for the first plan; the next one is turned away, and may come again.
+    At most `seats` events sit and wait for the first plan; the next one is turned away, and may come again. Of a
+    prospect it remembers so many facts; more only while all of them are needed and nothing has ended.
     """
 
     late_refund: str | int = "current-period"
     seats: int = 10_000
+    remembered: int = 32
     anchor: datetime | None = None
     zone: str = "UTC"
     month: int = 0
@@ -263,7 +320,7 @@ class Model:
             self._told(prospect, fact, at)
             return "opened"
 
-        refusal = "prospect-known" if brings(known.facts) else ""
+        refusal = "prospect-known" if brings(known.facts) or known.over else ""
         refusal = refusal if self.anchor else "not-open"
         return self._ordered(f"prospect {prospect}", kind, refusal, at, does)
 
@@ -285,8 +342,14 @@ class Model:
 
     def _told(self, name: str, new: Fact, at: datetime | None = None) -> str:
         prospect = self.prospects.setdefault(name, Prospect())
+        if prospect.over and new.at <= prospect.over:
+            return "too-late"
         prospect.facts.append(new)
-        effects = self._agree(prospect, new, at or new.at)
+        said = self._said(prospect, new, self._agree(prospect, new, at or new.at))
+        prospect.remember_only(self.remembered)
+        return said
+
+    def _said(self, prospect: Prospect, new: Fact, effects: dict[Fact, str]) -> str:
         if new.kind == "deleted":
             return "deleted" if prospect.stay_of(new) else "no-effect"
         if new in effects:
@@ -295,7 +358,7 @@ class Model:
             return "imported" if brings(prospect.stay_of(new))[0] == new else "no-effect"
         if new.kind in BRINGS:
             return "free"
-        heard_of = any(fact.kind in BRINGS or fact.kind == "deleted" for fact in prospect.facts)
+        heard_of = prospect.over or any(fact.kind in BRINGS or fact.kind == "deleted" for fact in prospect.facts)
         return "no-effect" if heard_of else "awaiting-charge"
 
     def _agree(self, prospect: Prospect, new: Fact, at: datetime) -> dict[Fact, str]:

@@ -14,7 +14,6 @@ from credit_contracts.incoming import PlanChanged
 from credit_service.domain.catch_up import TurnBounds, next_portion
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake
-from credit_service.domain.prospect import stays_of
 from credit_service.domain.published import balance_changed, insufficient_credits
 from property.histories import (
     START,
@@ -141,14 +140,17 @@ def check(rows: Rows) -> None:
         check_prospect(rows.prospect(name, prospect_id))
     for (name, charge_sequence), request in rows.requests.items():
         if request.status == "waiting":
-            charges_known = {charge.sequence: charge for charge in rows.prospect(name, request.prospect_id).charges}
-            assert not charges_known[charge_sequence].is_settled
+            prospect = rows.prospect(name, request.prospect_id)
+            charges_known = {charge.sequence: charge for charge in prospect.charges}
+            # What is closed is known of by the request alone.
+            assert prospect.closed_until is not None or not charges_known[charge_sequence].is_settled
 
 
 def check_prospect(prospect: Prospect) -> None:
     """Each stay that costs something is charged once; what is borne belongs to such a stay."""
-    stays = stays_of(prospect.told)
-    borne = [charge.sequence for charge in prospect.charges if not charge.is_settled]
+    stays = prospect.stays()
+    kept = [charge for charge in prospect.charges if not prospect.is_closed_at(charge.at)]
+    borne = [charge.sequence for charge in kept if not charge.is_settled]
     charged = [charge.sequence for stay in stays if (charge := prospect.charge_of(stay)) is not None]
     assert len(charged) == len(set(charged))
     assert all(prospect.charge_of(stay) is not None for stay in stays if stay.origin != "imported")
@@ -380,6 +382,6 @@ def known_of_prospects(rows: Rows) -> dict[tuple[str, str], list[tuple[str, date
     known: dict[tuple[str, str], list[tuple[str, datetime | None, bool]]] = {}
     for name, prospect_id in rows.prospects:
         prospect = rows.prospect(name, prospect_id)
-        stays = [(stay, prospect.charge_of(stay)) for stay in stays_of(prospect.told)]
+        stays = [(stay, prospect.charge_of(stay)) for stay in prospect.stays()]
         known[name, prospect_id] = [(s.origin, s.ended_at, c is not None and not c.is_settled) for s, c in stays]
     return known

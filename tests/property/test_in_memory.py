@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -23,7 +22,7 @@ from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
-from property.test_against_model import KNOWN
+from property.test_against_model import OF_COLUMNS
 from support.examples import examples
 from support.small_bounds import SMALL, read_by, small_bounds
 
@@ -110,18 +109,13 @@ TestServiceInMemoryAgainstModel = ServiceInMemoryAgainstModel.TestCase
 TestServiceInMemoryAgainstModel.settings = settings(max_examples=examples(40), stateful_step_count=40)
 
 
-def bounds_in_memory() -> list[Any]:
+def bounds_in_memory() -> list[str]:
     names = read_by("domain", "testing", "application/process.py", "application/expiry.py", "application/obey.py")
-    return [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] if name in KNOWN else [])
-        for name in sorted(names)
-    ]
+    return sorted(names - OF_COLUMNS)
 
 
 @pytest.mark.parametrize("name", bounds_in_memory())
 def test_a_small_bound_does_not_show(name: str) -> None:
     few = settings(max_examples=examples(24), stateful_step_count=40, phases=[Phase.generate, Phase.shrink])
-    if name in KNOWN:
-        few = settings(few, derandomize=True, phases=[Phase.generate], database=None, max_examples=20)
     with small_bounds(**{name: SMALL[name]}):
         run_state_machine_as_test(ServiceInMemoryAgainstModel, settings=few)

@@ -19,6 +19,7 @@ from property.histories import START, Item, histories, ordered_about, rules
 from support.domain import NOW
 from support.examples import examples
 from support.rows import Rows
+from support.small_bounds import small_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,10 @@ sizes = st.lists(st.integers(1, 6), max_size=30)
 @given(ordered_about(histories()), rules(), sizes)
 @settings(max_examples=examples(300))
 def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches: list[int]) -> None:
+    assert_comes_to_itself(items, with_rules, batches)
+
+
+def assert_comes_to_itself(items: Sequence[Item], with_rules: Rules, batches: Sequence[int]) -> None:
     rows = taken(items, with_rules, batches)
     for name in rows.accounts:
         history = history_of(name, rows, items)
@@ -113,9 +118,18 @@ def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches
         assert disagree == []
         kept = {pid: rows.prospect(owner, pid) for owner, pid in rows.prospects if owner == name}
         made = recomputed.account.prospects
-        assert {pid: p for pid, p in kept.items() if p.told or p.charges} == {
-            pid: p for pid, p in made.items() if p.told or p.charges
+        assert {pid: p for pid, p in kept.items() if p.told or p.charges or p.closed_until} == {
+            pid: p for pid, p in made.items() if p.told or p.charges or p.closed_until
         }
+
+
+@given(ordered_about(histories()), rules(), sizes)
+@settings(max_examples=examples(300))
+def test_a_history_of_which_much_is_forgotten_comes_to_itself(
+    items: list[Item], with_rules: Rules, batches: list[int]
+) -> None:
+    with small_bounds(TOLD_MAX=1):
+        assert_comes_to_itself(items, with_rules, batches)
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())

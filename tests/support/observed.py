@@ -69,7 +69,7 @@ _TABLES = {
         monthly_credits, seats, email_accounts, effective_at, occurred_at, pending
         FROM credits.plans AS p JOIN credits.accounts USING (account_no) ORDER BY account_id, p.position""",
     "prospects": """SELECT account_id, prospect_id, origin::text, told, charge_sequence, charge_grant_id,
-        refund_sequence, charge_at, stay, charges::text FROM credits.prospects_by_account
+        refund_sequence, charge_at, stay, charges::text, closed_until FROM credits.prospects_by_account
         ORDER BY account_id, prospect_id""",
     "purchases": """SELECT account_id, purchase_id, p.position
         FROM credits.purchases AS p JOIN credits.accounts USING (account_no) ORDER BY account_id, purchase_id""",

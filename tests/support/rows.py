@@ -197,10 +197,11 @@ class Rows:
         new = columns_of(prospect)
         old = self.prospects.get((name, prospect.prospect_id))
         if old is not None:
-            _, _, old_charge, _, _, _, old_stay, _ = old
-            _, _, new_charge, _, _, _, new_stay, _ = new
+            _, _, old_charge, _, _, _, old_stay, _, old_end = old
+            _, _, new_charge, _, _, _, new_stay, _, new_end = new
             is_same_stay = int(str(new_stay)) <= int(str(old_stay))
             assert not (old_charge and is_same_stay and new_charge != old_charge), "a stay is charged once"
+            assert old_end is None or str(new_end) >= str(old_end), "what is closed stays closed"
         self.prospects[name, prospect.prospect_id] = new
 
     def _store_requests(self, decided: Decided) -> None:

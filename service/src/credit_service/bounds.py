@@ -12,7 +12,10 @@ shows of something long; the sizes of caches of pure functions; and how seldom P
 # --- One account ---
 
 TOLD_MAX = 32
-"""Things told of one prospect that are kept: its row is read and written whole. Stays that are over go first."""
+"""Reports on one prospect that are kept: its row is read and written whole. Repeats go first, then stays that are over.
+
+The smallest that makes sense is 7: so many are needed of a stay without an end, which keeps them under any bound.
+"""
 
 PARKED_MAX = 10_000
 """Events of one account that may wait for its first plan: an account that never gets one must not fill the table."""

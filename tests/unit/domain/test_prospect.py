@@ -6,7 +6,7 @@ import pytest
 
 from credit_service.bounds import TOLD_MAX
 from credit_service.domain.decision import Cause
-from credit_service.domain.prospect import Charge, Prospect, Stay, stays_of
+from credit_service.domain.prospect import Prospect, Stay, stays_of
 from support.domain import ACCOUNT, Story, time
 
 START = time("2026-01-01")
@@ -95,47 +95,6 @@ def test_a_time_belongs_to_one_stay_at_most(hour: int, belongs: list[bool]) -> N
     stays = stays_of([told("G", 1), told("D", 3), told("G", 5)])
 
     assert [stay.holds(START + timedelta(hours=hour)) for stay in stays] == belongs
-
-
-def test_what_was_told_is_bounded() -> None:
-    prospect = Prospect("ann")
-    for number in range(1, 100):
-        prospect.tell(told("E", number))
-
-    assert TOLD_MAX == 32
-    assert len(prospect.told) == TOLD_MAX
-
-
-def test_stays_that_are_over_are_forgotten_first_with_what_they_cost() -> None:
-    prospect = Prospect("ann")
-    for cause in story_of("GBDGD"):
-        prospect.tell(cause)
-    prospect.charges += [Charge(number, 1, START + timedelta(hours=number)) for number in (2, 4)]
-    for number in range(6, 6 + TOLD_MAX - 4):
-        prospect.tell(told("G", number))
-
-    assert [cause.position for cause in prospect.told[:3]] == [4, 5, 6]
-    assert [charge.sequence for charge in prospect.charges] == [4]
-    assert prospect.stays_past == 1
-
-
-def test_what_brought_it_on_and_the_latest_are_kept_and_repeats_are_forgotten() -> None:
-    prospect = Prospect("ann")
-    for number in range(1, TOLD_MAX + 4):
-        prospect.tell(told("E", number))
-
-    assert [cause.position for cause in prospect.told] == [1, *range(5, TOLD_MAX + 4)]
-    assert prospect.stays_past == 0
-
-
-def test_the_delete_that_ends_the_last_stay_is_kept() -> None:
-    prospect = Prospect("ann")
-    prospect.tell(told("G", 1))
-    for number in range(2, TOLD_MAX + 1):
-        prospect.tell(told("E", number))
-    prospect.tell(told("D", TOLD_MAX + 1))
-
-    assert [shown(stay) for stay in stays_of(prospect.told)] == [f"G1 D{TOLD_MAX + 1}"]
 
 
 def test_a_prospect_with_a_long_story_is_still_free_and_refunded_once(hundred: Story) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from credit_service.domain.decide import Rules
-from credit_service.domain.prospect import stays_of
 from credit_service.domain.refund import LateRefund
 from support.domain import Story, time
 
@@ -12,7 +11,7 @@ def borne(story: Story, name: str = "ann") -> list[tuple[str, bool]]:
     """Each stay: where the prospect came from, and whether a charge for it is still borne."""
     prospect = story.prospect(name)
     assert prospect is not None
-    stays = [(stay, prospect.charge_of(stay)) for stay in stays_of(prospect.told)]
+    stays = [(stay, prospect.charge_of(stay)) for stay in prospect.stays()]
     return [(stay.origin, charge is not None and not charge.is_settled) for stay, charge in stays]
 
 

@@ -62,6 +62,17 @@ def test_a_stay_that_a_late_delete_parts_is_charged_with_the_delete() -> None:
     assert stands([charge, free, other, delete], changes) == [1, 1, 2, 3]
 
 
+def test_what_comes_too_late_brings_nothing_about() -> None:
+    charge, late, free, delete = (
+        decision(1, GENERATED, "charged", 11),
+        decision(2, DELETED, "too-late", 1),
+        decision(3, GENERATED, "free", 19),
+        decision(4, DELETED, "deleted", 15),
+    )
+    changes = [change(1, "charge", charge), change(2, "charge", free)]
+    assert stands([charge, late, free, delete], changes) == [1, 1, 1, 2]
+
+
 def test_what_is_charged_anew_under_the_same_decision_stands_from_the_delete_on() -> None:
     charge, bounce, other, delete = (
         decision(1, GENERATED, "charged", 1),

@@ -25,7 +25,7 @@ from datetime import datetime
 from credit_service.domain.prospect import BOUNCED, DELETED
 
 TRANSFERRED = "prospect-transferred"
-IDLE = ("free", "declined")
+IDLE = ("free", "declined", "too-late")
 """Outcomes of what had no effect on anything that was told before."""
 
 

@@ -173,6 +173,10 @@ def _decision(depth: int, decision: "Decision") -> Iterator[Line]:
     if decision.declined_in_period is not None:
         until = f" to {time_text(decision.period_ends_at)}" if decision.period_ends_at else ""
         why = f", no grant had a credit left: decline {decision.declined_in_period:,} of the month{until}"
+    if decision.outcome == "too-late":
+        why = (
+            ", without effect: more was told of the prospect since than is kept of it, and what occurred then is closed"
+        )
     yield Line(
         depth,
         f"decision {decision.position} at {time_text(decision.decided_at)}: {decision.type}{of}, "

@@ -25,6 +25,7 @@ Outcome = Literal[
     "refunded",
     "forfeited",
     "awaiting-charge",
+    "too-late",
     "no-effect",
     "purchased",
     "imported",
@@ -178,13 +179,17 @@ RequestStatus = Literal["waiting", "approved", "rejected", "overtaken"]
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """A request to refund the charge `charge_sequence`, opened by the decision at `position`."""
+    """A request to refund the charge `charge_sequence`, opened by the decision at `position`.
+
+    `grant_id` is the grant that was charged: None where the charge took none, or is one from before the ledger.
+    """
 
     account_id: str
     charge_sequence: int
     prospect_id: str
     position: int
     status: RequestStatus = "waiting"
+    grant_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

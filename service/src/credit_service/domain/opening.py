@@ -7,7 +7,7 @@ from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProsp
 from credit_service.domain.decision import EARLIEST, Cause, Decided
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
-from credit_service.domain.prospect import Charge, Prospect, stays_of
+from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import settle
 
@@ -35,7 +35,9 @@ def refuse_opening(
             return "expired" if expires_at is not None and expires_at <= now else None
         case OpenProspect(prospect_id=prospect_id):
             prospect = account.prospects.get(prospect_id)
-            return "prospect-known" if prospect is not None and stays_of(prospect.told) else None
+            # What was closed may have been a stay.
+            is_known = prospect is not None and (prospect.closed_until is not None or bool(prospect.stays()))
+            return "prospect-known" if is_known else None
 
 
 def hold_back(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
@@ -87,3 +89,4 @@ def open_prospect(
         prospect.charges.append(Charge(-cause.position, grant_id, LONG_AGO))
     prospect.tell(told)
     settle(account, prospect, cause, now, late_refund, out)
+    prospect.forget()

@@ -68,27 +68,50 @@ class Stay:
 class Prospect:
     """One prospect; `told` in order of occurrence, whatever the order of arrival.
 
-    `stays_past` counts the stays that are no longer told of, and those that proved to be none.
+    `stays_past` counts the stays that are no longer told of, and those that proved to be none. `closed_until`: what
+    occurred up to then is settled for good, and what is told of it comes too late; None while all is kept.
     """
 
     prospect_id: str
     told: list[Cause] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     stays_past: int = 0
+    closed_until: datetime | None = None
 
     @property
     def was_deleted(self) -> bool:
         """Whether a delete was told."""
-        return any(told.type == DELETED for told in self.told)
+        return self.closed_until is not None or any(told.type == DELETED for told in self.told)
+
+    def stays(self) -> list[Stay]:
+        """The stays that are not closed, in order of occurrence."""
+        return stays_of(self.told, self.closed_until)
+
+    def is_closed_at(self, at: datetime) -> bool:
+        """Whether what occurred `at` is settled for good."""
+        return self.closed_until is not None and at <= self.closed_until
 
     def tell(self, cause: Cause) -> None:
-        """Puts what is new in its place among what was told before; bounded."""
+        """Puts what is new in its place among what was told before; `forget` keeps it bounded, once it is settled."""
         if self.told and self.told[-1].order > cause.order:
             insort(self.told, cause, key=lambda told: told.order)
         else:
             self.told.append(cause)
+
+    def forget(self) -> None:
+        """Keeps what was told within its bound: the oldest repeat goes first, then the oldest stays are closed.
+
+        The stays that are left stay as they are, with what they cost. One that has no end is never closed.
+        """
         while len(self.told) > bounds.TOLD_MAX:
-            self._forget()
+            repeat = _first_repeat(self.told)
+            if repeat is not None:
+                del self.told[repeat]
+                continue
+            end = next((told.occurred_at for told in self.told if told.type == DELETED), None)
+            if end is None:
+                return
+            self._close(end)
 
     def charge_of(self, stay: Stay) -> Charge | None:
         """What the stay cost; None if it was not charged yet."""
@@ -98,8 +121,12 @@ class Prospect:
         return None
 
     def strays(self, stays: Sequence[Stay]) -> list[Charge]:
-        """The charges that belong to none of `stays`, since a delete came late."""
-        return [charge for charge in self.charges if not any(stay.holds(charge.at) for stay in stays)]
+        """The charges that belong to none of `stays`, since a delete came late, nor to one that is closed."""
+        return [
+            charge
+            for charge in self.charges
+            if not self.is_closed_at(charge.at) and not any(stay.holds(charge.at) for stay in stays)
+        ]
 
     def void(self, charge: Charge) -> None:
         """Forgets a charge that was given back because it belongs to no stay that costs something."""
@@ -111,27 +138,59 @@ class Prospect:
         self.told.remove(stay.brought_by)
         self.stays_past += 1
 
-    def _forget(self) -> None:
-        over = next((n for n, told in enumerate(self.told[:-1]) if told.type == DELETED), None)
-        if over is None:
-            del self.told[1]
-            return
-        until = self.told[over].occurred_at
-        self.stays_past += len(stays_of(self.told[: over + 1]))
-        self.charges = [charge for charge in self.charges if charge.at > until]
-        del self.told[: over + 1]
+    def _close(self, until: datetime) -> None:
+        """Settles what occurred up to then for good. A request that still waits has all that its decision needs.
+
+        Only what was charged before the ledger has no entry to tell where its credit goes: it is kept for that.
+        """
+        stays = self.stays()
+        strays = [charge for charge in self.strays(stays) if charge.at <= until]
+        left = [stay for stay in stays if stay.ended_at is None or stay.ended_at > until]
+        # A row that shows no stay any more, or no stray, counts as another one: it has not got the same charge.
+        self.stays_past += len(stays) - len(left) + len(strays) + (bool(stays) and not left)
+        self.charges = [
+            charge
+            for charge in self.charges
+            if charge.at > until or (charge.sequence < 0 and charge.is_requested and not charge.is_settled)
+        ]
+        self.told = [told for told in self.told if told.occurred_at > until]
+        self.closed_until = until
 
 
-def stays_of(told: Sequence[Cause]) -> list[Stay]:
+def _first_repeat(told: Sequence[Cause]) -> int | None:
+    """The place of the oldest report on which no stay depends; None if there is none.
+
+    From one delete to the next these are no repeats: what brings the prospect on, first and last, since a delete that
+    comes late may part the stay; the first bounce and the first wrong e-mail, of those before it and of those from then
+    on; and the last report.
+    """
+    begin = 0
+    for end in [*(n for n, cause in enumerate(told) if cause.type == DELETED), len(told)]:
+        places = range(begin, end)
+        brought = [n for n in places if told[n].type in ORIGIN_OF]
+        firsts: dict[tuple[str, bool], int] = {}
+        for n in places:
+            if told[n].type not in ORIGIN_OF:
+                firsts.setdefault((told[n].type, bool(brought) and n > brought[0]), n)
+        needed = {*brought[:1], *brought[-1:], *firsts.values(), *places[-1:]}
+        repeat = next((n for n in places if n not in needed), None)
+        if repeat is not None:
+            return repeat
+        begin = end + 1
+    return None
+
+
+def stays_of(told: Sequence[Cause], closed_until: datetime | None = None) -> list[Stay]:
     """The stays that come of what was told, in order of occurrence.
 
     Only what comes first in a stay brings the prospect on; the rest is free. A bounce belongs to the stay that it
-    falls into; before anything was known of the prospect, to its first one; after a delete, to none.
+    falls into; before anything was known of the prospect, to its first one; after a delete, to none. `closed_until` is
+    a delete that is not told of any more.
     """
     stays: list[Stay] = []
     now: Stay | None = None
     bounce = wrong_email = None
-    deleted_at = None
+    deleted_at = closed_until
     for cause in told:
         if cause.type in ORIGIN_OF:
             if now is None:

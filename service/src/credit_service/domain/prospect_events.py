@@ -7,7 +7,7 @@ from credit_service.domain.charge import take_credit
 from credit_service.domain.decision import Cause, Decided, Outcome
 from credit_service.domain.prospect import Prospect
 from credit_service.domain.refund import LateRefund
-from credit_service.domain.settle import Settled, tell
+from credit_service.domain.settle import TOO_LATE, Settled, tell
 
 
 def bring_onto_account(
@@ -58,6 +58,8 @@ def delete_prospect(
     Of a prospect not on the account it is remembered, for what may have brought it on and comes late.
     """
     settled = tell(account, prospect_id, cause, now, late_refund, out)
+    if settled.of(cause) == TOO_LATE:
+        return TOO_LATE
     has_ended = any(stay.ended_by is cause for stay in settled.stays)
     return "deleted" if has_ended else "no-effect"
 

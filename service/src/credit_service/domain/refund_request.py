@@ -5,7 +5,15 @@ from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import CommandRefusal, DecideRefund
-from credit_service.domain.decision import Cause, Decided, DecidedRequest, Outcome, RefundRequest, RequestStatus
+from credit_service.domain.decision import (
+    EARLIEST,
+    Cause,
+    Decided,
+    DecidedRequest,
+    Outcome,
+    RefundRequest,
+    RequestStatus,
+)
 from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.refund import LateRefund, give_back
 
@@ -14,7 +22,8 @@ def request_refund(account: Account, prospect: Prospect, charge: Charge, cause: 
     """Opens the request for a charge that was not given back, and never asked for before."""
     charge.is_requested = True
     charge.at = cause.occurred_at
-    out.requests.append(RefundRequest(account.account_id, charge.sequence, prospect.prospect_id, cause.position))
+    asked_by = (account.account_id, charge.sequence, prospect.prospect_id, cause.position)
+    out.requests.append(RefundRequest(*asked_by, grant_id=charge.grant_id if charge.sequence > 0 else None))
 
 
 def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | None:
@@ -51,5 +60,12 @@ def decide_request(
 
 def _charge(account: Account, request: RefundRequest) -> Charge | None:
     prospect = account.prospects.get(request.prospect_id)
-    charges = prospect.charges if prospect else []
-    return next((charge for charge in charges if charge.sequence == request.charge_sequence), None)
+    if prospect is None:
+        return None
+    for charge in prospect.charges:
+        if charge.sequence == request.charge_sequence:
+            return charge
+    if request.charge_sequence < 0:
+        return None
+    # Its stay is closed, which no request that waits is settled by. Where it was charged tells all that is still asked.
+    return Charge(request.charge_sequence, request.grant_id, EARLIEST, is_requested=True)

@@ -11,9 +11,12 @@ from datetime import datetime
 from credit_service.domain.account import Account
 from credit_service.domain.charge import take_credit
 from credit_service.domain.decision import Cause, Decided, Outcome
-from credit_service.domain.prospect import Charge, Prospect, Stay, stays_of
+from credit_service.domain.prospect import Charge, Prospect, Stay
 from credit_service.domain.refund import LateRefund, give_back
 from credit_service.domain.refund_request import request_refund
+
+TOO_LATE: Outcome = "too-late"
+"""The stay that it is about is closed: so much was told of the prospect since that no more is kept of it."""
 
 
 @dataclass(slots=True)
@@ -35,13 +38,16 @@ class Settled:
 def tell(
     account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
 ) -> Settled:
-    """Adds `cause` to what is known of the prospect, and settles it."""
+    """Adds `cause` to what is known of the prospect, and settles it. What comes too late has no effect."""
     prospect = account.prospects.get(prospect_id)
     if prospect is None:
         prospect = account.prospects[prospect_id] = Prospect(prospect_id)
+    if prospect.is_closed_at(cause.occurred_at):
+        return Settled(prospect.stays(), {cause.position: TOO_LATE})
     prospect.tell(cause)
     settled = settle(account, prospect, cause, now, late_refund, out)
-    if not prospect.told:
+    prospect.forget()
+    if not prospect.told and prospect.closed_until is None:
         account.forget(prospect_id)
     return settled
 
@@ -51,7 +57,7 @@ def settle(
 ) -> Settled:
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
     account.touched_prospects.add(prospect.prospect_id)
-    settled = Settled(stays_of(prospect.told))
+    settled = Settled(prospect.stays())
     forfeited: list[Charge] = []
     if prospect.charges:
         forfeited = _release_strays(account, prospect, settled.stays, cause, now, late_refund, out)

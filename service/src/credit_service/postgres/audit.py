@@ -238,11 +238,11 @@ def _add_entry(history: History, row: "asyncpg.Record") -> None:
 
 
 def _says_nothing(columns: tuple[object, ...] | None) -> bool:
-    return columns is None or (columns[1] == "{}" and columns[2] is None and columns[7] is None)
+    return columns is None or (columns[1] == "{}" and columns[2] is columns[7] is columns[8] is None)
 
 
 def _told(row: tuple[object, ...] | None, rule: tuple[object, ...] | None) -> str:
-    names = "origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges".split()
+    names = "origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges closed_until".split()
     if row is None or rule is None:
         return "its row is missing" if row is None else "its row is of no decision"
     pairs = zip(names, row, rule, strict=True)

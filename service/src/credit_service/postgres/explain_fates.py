@@ -19,7 +19,6 @@ from credit_service.application.explain import (
 )
 from credit_service.application.explain_letters import names_prospect
 from credit_service.domain.idempotency import key_of
-from credit_service.domain.prospect import stays_of
 from credit_service.postgres.explain_point import TICK
 from credit_service.postgres.explain_rows import RowReader, letter_of, request_of
 from credit_service.postgres.export import blocks
@@ -133,7 +132,7 @@ class Fates:
             if position is not None:
                 told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
         prospect = from_columns(prospect_id, told, *columns)
-        stays = stays_of(told)
+        stays = prospect.stays()
         if not stays:
             return Standing(on_account=False, origin=None, charge=None)
         stay = stays[-1]

@@ -163,7 +163,8 @@ async def _store_accounts(connection: "Connection", accounts: Iterable[Account],
 
 
 PROSPECT = (
-    "account_no prospect_id origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges"
+    "account_no prospect_id origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges "
+    "closed_until"
 ).split()
 
 

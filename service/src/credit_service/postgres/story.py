@@ -12,13 +12,13 @@ Columns = tuple[object, ...]
 
 
 def columns_of(prospect: Prospect) -> Columns:
-    """Origin, what was told, charge, its grant, its refund, its time, number of the last stay, all charges.
+    """Origin, what was told, charge, its grant, its refund, its time, number of the last stay, all charges, the close.
 
-    Those from the charge to its time are of the last stay, and the last column is for when they do not say all.
+    Those from the charge to its time are of the last stay, and all charges are named when these do not say all.
     """
     if (plain := _columns_of_plain(prospect)) is not None:
         return plain
-    stays = stays_of(prospect.told)
+    stays = prospect.stays()
     stay = stays[-1] if stays else None
     charge = prospect.charge_of(stay) if stay else None
     if stay and charge is None:
@@ -34,6 +34,7 @@ def columns_of(prospect: Prospect) -> Columns:
         charge.at if charge and is_all and charge.at != prospect.told[0].occurred_at else None,
         prospect.stays_past + len(stays),
         None if is_all else _dump(prospect.charges),
+        prospect.closed_until,
     )
 
 
@@ -46,9 +47,10 @@ def from_columns(
     charge_at: datetime | None,
     stay: int,
     charges: str | None,
+    closed_until: datetime | None,
 ) -> Prospect:
     """The prospect of a row, with what was told of it."""
-    prospect = Prospect(prospect_id, told, stays_past=stay - len(stays_of(told)))
+    prospect = Prospect(prospect_id, told, stays_past=stay - len(stays_of(told)), closed_until=closed_until)
     if charges is not None:
         prospect.charges = _load(charges)
     elif charge_sequence is not None:
@@ -75,13 +77,13 @@ def told_by(
 
 def _columns_of_plain(prospect: Prospect) -> Columns | None:
     """The same for almost all prospects, in a fraction of the time: brought on, charged, and nothing else."""
-    if len(prospect.told) != 1 or len(prospect.charges) != 1 or prospect.stays_past:
+    if len(prospect.told) != 1 or len(prospect.charges) != 1 or prospect.stays_past or prospect.closed_until:
         return None
     told, charge = prospect.told[0], prospect.charges[0]
     origin = ORIGIN_OF.get(told.type)
     if origin is None or charge.is_settled or charge.is_requested or charge.at != told.occurred_at:
         return None
-    return (origin, f"{{{told.position}}}", charge.sequence, charge.grant_id, None, None, 1, None)
+    return (origin, f"{{{told.position}}}", charge.sequence, charge.grant_id, None, None, 1, None, None)
 
 
 def _is_plain(charge: Charge) -> bool:

@@ -97,7 +97,7 @@ def _bare(account: Account) -> Account:
 
 def _copied(prospect: Prospect) -> Prospect:
     charges = [replace(charge) for charge in prospect.charges]
-    return Prospect(prospect.prospect_id, list(prospect.told), charges, prospect.stays_past)
+    return replace(prospect, told=list(prospect.told), charges=charges)
 
 
 @dataclass(slots=True)

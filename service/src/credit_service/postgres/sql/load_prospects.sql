@@ -2,6 +2,7 @@
 -- The limits have each row looked up by its whole key, also by a plan that was made while the tables were empty.
 SELECT
     asked.nth, p.charge_sequence, p.charge_grant_id, p.refund_sequence, p.charge_at, p.stay, p.charges,
+    p.closed_until,
     d.position, d.source, d.id, d.type::text, d.occurred_at, d.note
 FROM unnest($1::integer [], $2::bytea []) WITH ORDINALITY AS asked (account_no, prospect_id, nth)
 CROSS JOIN LATERAL (
