@@ -26,6 +26,7 @@ from credit_service.kafka.unpack import BatchInFile
 from credit_service.postgres.backlog import PostgresSight
 from credit_service.postgres.dead_letters import PostgresDeadLetters
 from credit_service.postgres.doctor import PostgresFacts
+from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
 from support.credits import run_credits

@@ -17,6 +17,7 @@ from credit_contracts.envelope import Event
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_contracts.naming import topic_name
 from credit_contracts.topics import partition_for
+from credit_service import bounds
 from property.machine import data_of
 from property.model import KINDS, Model
 
@@ -174,7 +175,7 @@ class Declining(Model):
     """The model, which remembers what it declined."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(seats=bounds.PARKED_MAX, remembered=bounds.TOLD_MAX)
         self.was_declined: set[str] = set()
         self.was_refused: set[str] = set()
 
