@@ -263,6 +263,29 @@ def test_what_is_forfeit_of_a_closed_stay_is_gone() -> None:
     assert sum(step == "charge -1" for step in story.log) == 21
 
 
+def test_a_forfeit_charge_of_no_stay_may_be_closed_while_its_row_shows_it() -> None:
+    story = Story()
+    story.rules = type(story.rules)(LateRefund("forfeit"))
+    story.plan(100, "2026-01-01")
+    story.generate("ann", "2026-01-03")
+    assert story.stage("ann", "2026-01-10") == "refund-requested"
+    story.wait("2026-02-01")
+    assert story.imports("ann", "2026-01-02") == "forfeited"
+    assert story.delete("ann", "2026-01-05") == "deleted"
+    assert story.delete("ann", "2026-02-02") == "no-effect"
+    assert (ACCOUNT, "ann") in story.rows.prospects
+    with small_bounds(TOLD_MAX=SMALLEST):
+        tell(story, "IED", "2026-02-03")
+        before = story.prospect("ann")
+        tell(story, "IED", "2026-02-04")
+
+    after = story.prospect("ann")
+    assert before is not None
+    assert after is not None
+    assert (len(before.charges), len(after.charges)) == (1, 0)
+    assert after.stays_past == before.stays_past + 1 == 2
+
+
 def test_a_close_counts_what_is_no_longer_shown() -> None:
     prospect = Prospect("ann", charges=[Charge(2, 1, START + timedelta(hours=1))])
     with small_bounds(TOLD_MAX=1):
