@@ -58,6 +58,9 @@ class AccountInMemory:
         became = self._service.decision(self.account_id, SOURCE, event_id)
         return became.outcome if isinstance(became, DecidedEvent) else "parked"
 
+    def written_at(self, at: datetime) -> datetime:
+        return max(at, self._service.now)
+
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
         self._reach(at)
         if isinstance(data, Adjust | DecideRefund) and self._service.account(self.account_id) is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,8 @@ from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision, Incoming, Wake
 from credit_service.domain.differences import compared
 from credit_service.domain.recompute import History, PlanRow, Standing, is_time_known
-from property.histories import START, Item, histories, ordered_about, rules
-from support.domain import NOW
+from property.histories import START, Item, data_of, histories, ordered_about, rules
+from support.domain import NOW, event
 from support.examples import examples
 from support.rows import Rows
 
@@ -86,13 +87,18 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
     return history
 
 
+ages = st.sampled_from([1, 2, 24])
 sizes = st.lists(st.integers(1, 6), max_size=30)
 
 
-@given(ordered_about(histories()), rules(), sizes)
+@given(ordered_about(histories(written_late=True)), rules(), sizes, ages, ages)
 @settings(max_examples=examples(300))
-def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches: list[int]) -> None:
-    rows = taken(items, with_rules, batches)
+def test_a_history_comes_to_itself(
+    items: list[Item], with_rules: Rules, batches: list[int], age_then: int, age_now: int
+) -> None:
+    """Also after another setting says how old a first plan may be: where an account began is recorded."""
+    rows = taken(items, replace(with_rules, first_plan_age_months_max=age_then), batches)
+    with_rules = replace(with_rules, first_plan_age_months_max=age_now)
     for name in rows.accounts:
         history = history_of(name, rows, items)
         recomputed, disagree = compared(history, with_rules)
@@ -102,6 +108,17 @@ def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches
         assert {pid: p for pid, p in kept.items() if p.told or p.charges} == {
             pid: p for pid, p in made.items() if p.told or p.charges
         }
+
+
+@pytest.mark.parametrize(("age_then", "age_now"), [(1, 24), (24, 1)])
+def test_where_an_account_began_stays_as_it_was_decided(age_then: int, age_now: int) -> None:
+    plan = data_of("acme", "plan", "", START, 5, None)
+    items: list[Item] = [event(plan, START, "first", appended_at=START + timedelta(days=100))]
+    rows = taken(items, Rules(first_plan_age_months_max=age_then), [])
+
+    recomputed, disagree = compared(history_of("acme", rows, items), Rules(first_plan_age_months_max=age_now))
+    assert disagree == []
+    assert recomputed.account.period == rows.accounts["acme"]["period"]
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())

@@ -90,7 +90,11 @@ async def fold(
     now = await transaction.now()
     step("load")
     try:
-        portion = Portion(inputs, len(inputs)) if in_one_go else next_portion(accounts, inputs, now)
+        portion = (
+            Portion(inputs, len(inputs))
+            if in_one_go
+            else next_portion(accounts, inputs, now, first_plan_age_months_max=rules.first_plan_age_months_max)
+        )
         decided = decide(accounts, portion.inputs, now, rules)
     except Exception as error:
         raise Undecidable(type(error).__name__) from error

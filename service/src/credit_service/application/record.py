@@ -113,6 +113,7 @@ def read_record(
             event.time,
             event.data,
             place,
+            kafka_time(timestamp_ms) if timestamp_ms >= 0 else None,
         )
         order = content.order
     until = place.offset + 1

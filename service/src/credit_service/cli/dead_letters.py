@@ -287,13 +287,12 @@ def _do(
 
 def _desk(settings: "Settings", pool: "Pool") -> "DeadLetterDesk":
     from credit_service.application.dead_letters import DeadLetterDesk
-    from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
     from credit_service.kafka.originals import KafkaOriginals
     from credit_service.kafka.unpack import BatchInFile
     from credit_service.postgres.operations import PostgresOperationLog
 
-    kafka, rules = kafka_of(settings), Rules(late_refund=settings.late_refund)
+    kafka, rules = kafka_of(settings), settings.rules
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)
     reach, originals = failpoint(settings.kill_at), KafkaOriginals(kafka)
     return DeadLetterDesk(_letters(settings, pool), operations, rules, takes_apart, reach, originals)

@@ -53,7 +53,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Incoming:
-    """One readable event, with its idempotency key and the hash of its content (16 bytes each)."""
+    """One readable event, with its idempotency key and the hash of its content (16 bytes each).
+
+    `appended_at` is Kafka's own time of the record; None where it is not known.
+    """
 
     account_id: str
     key: bytes
@@ -64,6 +67,7 @@ class Incoming:
     occurred_at: datetime
     data: IncomingData
     place: Place
+    appended_at: datetime | None = None
 
     @property
     def order(self) -> Order:
