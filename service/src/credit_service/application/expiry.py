@@ -8,9 +8,11 @@ import structlog
 
 from credit_contracts.envelope import Event, encode
 from credit_service import bounds
+from credit_service.application.faults import OutOfTime
 from credit_service.application.ports import DeadLetter, Ledger, ToStore
 from credit_service.application.process import REFUSALS, Report
 from credit_service.application.record import Record, bytes_in_memory
+from credit_service.application.share import Share
 from credit_service.domain.decision import Incoming
 
 log = structlog.get_logger(__name__)
@@ -22,6 +24,7 @@ class ParkedExpiry:
     def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
         self._ledger = ledger
         self._waiting_max = waiting_max
+        self._at_once = Share()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
         """One transaction's worth; the dead letters that it made. Raises the faults of `application.faults`.
@@ -29,10 +32,18 @@ class ParkedExpiry:
         `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
         in the backlog.
         """
+        limit = self._at_once.of(bounds.EXPIRED_PER_TRANSACTION_MAX)
+        try:
+            report = await self._sweep(numbers, partitions, limit)
+        except OutOfTime:
+            self._at_once.ran_out(limit)
+            raise
+        self._at_once.came_through(report.letters.total())
+        return report
+
+    async def _sweep(self, numbers: Collection[int], partitions: int, limit: int) -> Report:
         async with self._ledger.transaction() as transaction:
-            expired = await transaction.take_expired(
-                self._waiting_max, numbers, partitions, bounds.EXPIRED_PER_TRANSACTION_MAX
-            )
+            expired = await transaction.take_expired(self._waiting_max, numbers, partitions, limit)
             letters = [
                 DeadLetter(_record(incoming), "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired
             ]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import LedgerUnavailable, OutOfTime
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.domain.catch_up import next_portion
@@ -18,17 +18,22 @@ class _NotKept(Exception):  # noqa: N818 - not an error
     """Ends a transaction that was only tried."""
 
 
-async def obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dry_run: bool = False) -> list[Answer]:
+async def obey(
+    ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dry_run: bool = False, can_be_less: bool = False
+) -> list[Answer]:
     """Decides the commands in their order and commits; the answers, one each.
 
     With `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done
-    here a few times, then `LedgerUnavailable` is raised.
+    here a few times, then `LedgerUnavailable` is raised. Where there `can_be_less` of them, `OutOfTime` is raised at
+    once.
     """
     pause_seconds = BACKOFF_SECONDS_FIRST
     for _ in range(ATTEMPTS_MAX - 1):
         try:
             return await _obey(ledger, rules, commands, dry_run=dry_run)
-        except LedgerUnavailable:
+        except LedgerUnavailable as error:
+            if can_be_less and isinstance(error, OutOfTime):
+                raise
             await asyncio.sleep(pause_seconds)
             pause_seconds *= 2
     return await _obey(ledger, rules, commands, dry_run=dry_run)

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from credit_service import bounds
-from credit_service.application.faults import RefusedByLedger
+from credit_service.application.faults import OutOfTime, RefusedByLedger
 from credit_service.application.obey import obey
 from credit_service.application.opening_rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
+from credit_service.application.share import Share
 from credit_service.domain.command import Command, OpenAccount
 from credit_service.domain.decide import Rules
 
@@ -56,6 +57,7 @@ class Opening:
         self._rules = rules
         self._trial = trial
         self._account: Command | None = None
+        self._at_once = Share()
 
     async def now(self) -> datetime:
         """The database's clock, the only one that counts."""
@@ -84,9 +86,22 @@ class Opening:
             yield done
 
     async def _decide(self, commands: Sequence[Command]) -> list[_Fate]:
+        """The fate of each; as many at a time as a transaction has the time for."""
+        fates: list[_Fate] = []
+        while left := commands[len(fates) :]:
+            some = left[: self._at_once.of(len(left))]
+            try:
+                fates += await self._decide_together(some)
+            except OutOfTime:
+                if len(some) == 1:
+                    raise
+                self._at_once.ran_out(len(some))
+            else:
+                self._at_once.came_through(len(some))
+        return fates
+
+    async def _decide_together(self, commands: Sequence[Command]) -> list[_Fate]:
         """The fate of each; what the ledger refuses is halved until the one at fault is found."""
-        if not commands:
-            return []
         try:
             return await (self._try(commands, self._trial) if self._trial else self._do(commands))
         except RefusedByLedger as error:
@@ -95,10 +110,10 @@ class Opening:
                 detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
                 return [_Fate("refused-by-database", detail)]
         half = len(commands) // 2
-        return [*await self._decide(commands[:half]), *await self._decide(commands[half:])]
+        return [*await self._decide_together(commands[:half]), *await self._decide_together(commands[half:])]
 
     async def _do(self, commands: Sequence[Command]) -> list[_Fate]:
-        answers = await obey(self._ledger, self._rules, commands)
+        answers = await obey(self._ledger, self._rules, commands, can_be_less=len(commands) > 1)
         return [_fate(answer.outcome, is_new=answer.is_new) for answer in answers]
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
@@ -107,7 +122,9 @@ class Opening:
         # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
-        answers = (await obey(self._ledger, self._rules, [*again, *tried], dry_run=True))[len(again) :]
+        given = [*again, *tried]
+        answers = await obey(self._ledger, self._rules, given, dry_run=True, can_be_less=len(commands) > 1)
+        answers = answers[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)
