@@ -110,6 +110,10 @@ def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
             break
         except ValueError:
             day -= 1
+    return when_clocks_show(wall, place)
+
+
+def when_clocks_show(wall: datetime, place: ZoneInfo) -> datetime:
     earlier, later = ((wall + days).replace(tzinfo=UTC).astimezone(place).utcoffset() for days in (-DAY, DAY))
     assert earlier is not None
     assert later is not None
@@ -372,7 +376,7 @@ class Model:
                 return "forfeited"
             expires = self._month_ends()
             if isinstance(self.late_refund, int):
-                expires = max(at, self._month_begins()) + self.late_refund * DAY
+                expires = self._next_midnight(max(at, self._month_begins()) + self.late_refund * DAY)
             beside = [t for t in self.tokens if t.origin == "refund" and t.expires == expires]
             self._give("refund", 1, expires, at)
             if beside:
@@ -453,6 +457,12 @@ class Model:
     def _month_ends(self) -> datetime:
         assert self.anchor is not None
         return turn_of_month(self.anchor, self.zone, self.month + 1)
+
+    def _next_midnight(self, at: datetime) -> datetime:
+        """At that instant, or else the next one, by the clocks of the account's place."""
+        place = ZoneInfo(self.zone)
+        here = at.astimezone(place).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+        return min(m for m in (when_clocks_show(here + days * DAY, place) for days in range(3)) if m >= at)
 
     def _time_passes(self, at: datetime, *, up_to_but_without: bool = False) -> None:
         while self.anchor is not None:
