@@ -156,6 +156,17 @@ def test_one_that_comes_through_again_begins_anew(monkeypatch: pytest.MonkeyPatc
     assert sweeps.turned() == {"bad-0"}
 
 
+def test_one_that_failed_is_tried_with_a_single_timer_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = Sweeps(monkeypatch, failing=1, others=0)
+    sweeps.ledger.now = AT + timedelta(days=100)
+    sweeps.sweep()
+    sweeps.ledger.refused.clear()
+    sweeps.seconds += 1
+    for position in (2, 4):
+        sweeps.sweep()
+        assert sweeps.ledger.accounts["bad-0"].row.position == position
+
+
 def test_those_that_failed_before_do_not_have_the_others_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps = Sweeps(monkeypatch, failing=1, others=3)
     sweeps.ledger.refused = set()

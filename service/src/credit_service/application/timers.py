@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
@@ -74,8 +75,10 @@ class TimerSweep:
         wakes += await self._to_unpark(now)
         if not wakes:
             return None
-        # Those that failed before may fail again, and all that are woken with them would be tried one by one.
-        parts = [[wake for wake in wakes if (wake.account_id in self._setbacks) is again] for again in (False, True)]
+        # Those that failed before may fail again: all that are woken with them would be tried one by one, and more
+        # than one timer of theirs might take its time first.
+        again = [replace(w, timers_max=min(w.timers_max, 1)) for w in wakes if w.account_id in self._setbacks]
+        parts = [[wake for wake in wakes if wake.account_id not in self._setbacks], again]
         whole = Report()
         for part in filter(None, parts):
             report = await self._processor.wake(part, abandon)
