@@ -34,6 +34,7 @@ READ: list[tuple[str, dict[str, Any]]] = [
         for field in ("effective_at", "billing_anchor_at")
         for moment in ("2021-03-01T10:00:00Z", "2031-03-01T10:00:00Z", None)
     ),
+    ("plan-changed", PLAN | {"billing_anchor_at": "1970-01-01T00:00:00Z"}),
     *(
         ("plan-changed", PLAN | {"time_zone": name})
         for name in ("UTC", "Europe/Berlin", "US/Eastern", "Etc/GMT+12", "EST", "America/Argentina/Buenos_Aires", None)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
+from support.reconciled import reconcile
 from support.traffic import event
 
 if TYPE_CHECKING:
@@ -57,11 +58,32 @@ async def test_a_backlog_past_many_turns_is_decided_month_by_month(deployment: D
         charges += [generated(name, "early", months_before(turn, 1) - HOUR) for name in names]
         charges += [generated(name, "late", turn + HOUR) for name in names]
         await upstream.send(sorted(charges, key=lambda one: one.time))
-    service = await deployment.start()
+    service = await deployment.start(first_plan_age_months_max="1200")
     observed = await deployment.oracle().check(within_seconds=90)
 
     outcomes = Counter((d["account_id"] == "of-years", d["outcome"]) for d in observed.decisions if d["prospect_id"])
     assert outcomes == {(True, "charged"): MONTHS * CHARGES_A_MONTH, (False, "charged"): 2 * ACCOUNTS}
     balances = {account["account_id"]: account["balance"] for account in observed.accounts}
     assert balances == {"of-years": 0} | dict.fromkeys(names, 1)
+    assert await service.terminate() == 0
+
+
+async def test_first_plans_of_long_ago_turn_no_months(deployment: Deployment) -> None:
+    """They begin in the month in which Kafka took them, which a reconciliation agrees with, whatever its setting."""
+    await deployment.make_topics(partitions=1)
+    names = [f"old-{number}" for number in range(300)]
+    now = datetime.now(UTC)
+    async with deployment.upstream() as upstream:
+        await upstream.send([plan(name, 2, datetime(1970, 1, 1, tzinfo=UTC)) for name in names])
+        await upstream.send([plan("of-today", 2, now - HOUR)])
+        await upstream.send([generated(name, "ann", now - HOUR) for name in [*names, "of-today"]])
+    service = await deployment.start()
+    observed = await deployment.oracle().check(within_seconds=90)
+
+    outcomes = Counter(d["outcome"] for d in observed.decisions)
+    assert outcomes == {"plan-in-force": 301, "charged": 301}
+    assert {account["balance"] for account in observed.accounts} == {1}
+    for setting in (24, 1_200):
+        run = await reconcile(deployment, first_plan_age_months_max=setting)
+        assert run.findings == []
     assert await service.terminate() == 0

@@ -114,7 +114,7 @@ KINDS = [
 
 @st.composite
 def histories(
-    draw: st.DrawFn, *, wakes: bool = True, late: bool = True, reused_ids: bool = True
+    draw: st.DrawFn, *, wakes: bool = True, late: bool = True, reused_ids: bool = True, written_late: bool = False
 ) -> list[Incoming | Wake]:
     """Events in their order of arrival; some late, some with an id that was there before, and wakes between them."""
     items: list[Incoming | Wake] = []
@@ -129,7 +129,9 @@ def histories(
         data = data_of(name, kind, prospect, occurred_at, limit, effective_days)
         # Every eighth takes an id of its neighbourhood: a repeat, or a conflict.
         event_id = number - number % 4 if reused_ids and number % 8 == 7 else number
-        items.append(event(data, occurred_at, f"{event_id}"))
+        # A plan may come to its topic long after.
+        appended_at = at + (100 * DAY if kind == "plan" and written_late and number % 3 == 0 else 0 * DAY)
+        items.append(event(data, occurred_at, f"{event_id}", appended_at=appended_at))
     return items
 
 

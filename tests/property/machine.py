@@ -70,6 +70,9 @@ class Service(Protocol):
     def happens(self, data: IncomingData, at: datetime, event_id: str) -> str:
         """One event; what became of it."""
 
+    def written_at(self, at: datetime) -> datetime:
+        """When the topic got what occurred at that time and was told just now."""
+
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
         """One command, given at that time; the answer."""
 
@@ -106,6 +109,7 @@ limits = st.sampled_from([None, 0, 1, 2, 3, 5, 8])
 few = st.integers(1, 4)
 # Mostly in order, sometimes weeks late.
 late_days = st.sampled_from([0, 0, 0, 0, 0.01, 0.5, 3, 5, 40])
+AGES_AGO = 1_000
 effective_days = st.sampled_from([None, None, 0, -20, -0.5, 0.5, 5, 31, 60])
 lasting_days = st.sampled_from([None, None, 0.5, 5.01, 40, 100, "turn", "turn"])
 facts = st.sampled_from(["generated", "generated", "exported", "imported", "bounced", "staged", "deleted"])
@@ -127,7 +131,7 @@ class AccountMachine(RuleBasedStateMachine):
         calendar=st.sampled_from(CALENDARS),
         late_refund=st.sampled_from(LATE_REFUNDS),
         day=st.sampled_from([0, 0.5, 20]),
-        way=st.sampled_from(["plan", "plan", "opening", "opening, plan", "later"]),
+        way=st.sampled_from(["plan", "plan", "old plan", "opening", "opening, plan", "later"]),
         limit=limits,
         effective=effective_days,
         remaining=st.integers(0, 3),
@@ -155,6 +159,8 @@ class AccountMachine(RuleBasedStateMachine):
         self.told: list[tuple[str, str, datetime, dict[str, Any]]] = []
         if way == "plan":
             self._plan(limit, self.at, effective)
+        elif way == "old plan":
+            self._plan(limit, self.at - AGES_AGO * DAY, effective)
         elif way.startswith("opening"):
             self._open_account(limit, remaining)
             if way == "opening, plan":
@@ -185,6 +191,10 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(limit=limits, late=late_days, effective=effective_days)
     def plan_changed(self, limit: int | None, late: float, effective: float | None) -> None:
         self._plan(limit, self.at - late * DAY, effective)
+
+    @rule(limit=limits, effective=effective_days)
+    def plan_of_long_ago_is_told(self, limit: int | None, effective: float | None) -> None:
+        self._plan(limit, self.at - AGES_AGO * DAY, effective)
 
     @rule(limit=limits)
     def plan_changes_with_the_next_month(self, limit: int | None) -> None:
@@ -333,7 +343,7 @@ class AccountMachine(RuleBasedStateMachine):
         event_id = event_id or f"event-{len(self.told):03}"
         data = data_of(self.service.account_id, kind, **fields)
         said = self.service.happens(data, at, event_id)
-        assert said == self.model.happens(event_id, kind, at, **fields)
+        assert said == self.model.happens(event_id, kind, at, self.service.written_at(at), **fields)
         self.told.append((event_id, kind, at, fields))
 
     def _decide(self, number: int, name: str, *, approve: bool) -> None:

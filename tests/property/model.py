@@ -23,6 +23,7 @@ FORGOTTEN = "forgotten"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 DAY = timedelta(days=1)
+OLD_MONTHS = 24
 
 
 @dataclass(eq=False)
@@ -164,6 +165,10 @@ def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
             break
         except ValueError:
             day -= 1
+    return when_clocks_show(wall, place)
+
+
+def when_clocks_show(wall: datetime, place: ZoneInfo) -> datetime:
     earlier, later = ((wall + days).replace(tzinfo=UTC).astimezone(place).utcoffset() for days in (-DAY, DAY))
     assert earlier is not None
     assert later is not None
@@ -214,8 +219,8 @@ class Model:
 
     # What is told.
 
-    def happens(self, name: str, kind: str, at: datetime, **fields: object) -> str:
-        """One event; `name` is its id."""
+    def happens(self, name: str, kind: str, at: datetime, written: datetime, **fields: object) -> str:
+        """One event; `name` is its id, and `written` when its topic got it."""
         content = (kind, fields)
         if name in self.known:
             return "duplicate" if self.known[name] == content else "conflict"
@@ -225,7 +230,10 @@ class Model:
         if self.waiting if self.anchor else kind != "plan":
             self.waiting.append((at, KINDS.index(kind), name, fields))
             return "parked"
-        said = self._apply(kind, at, name, fields)
+        if kind == "plan" and self.anchor is None:
+            said = self._first_plan(at, written, **fields)  # type: ignore[arg-type] # the caller's matter
+        else:
+            said = self._apply(kind, at, name, fields)
         self._let_in_who_waits()
         return said
 
@@ -437,7 +445,7 @@ class Model:
                 return "forfeited"
             expires = self._month_ends()
             if isinstance(self.late_refund, int):
-                expires = max(at, self._month_begins()) + self.late_refund * DAY
+                expires = self._next_midnight(max(at, self._month_begins()) + self.late_refund * DAY)
             beside = [t for t in self.tokens if t.origin == "refund" and t.expires == expires]
             self._give("refund", 1, expires, at)
             if beside:
@@ -456,22 +464,43 @@ class Model:
         self._note("purchase", credits)
         return "purchased"
 
-    def _plan_changed(
-        self, at: datetime, limit: int | None, effective: datetime | None, anchor: datetime | None, zone: str | None
+    def _first_plan(
+        self,
+        at: datetime,
+        written: datetime,
+        limit: int | None,
+        effective: datetime | None,
+        anchor: datetime | None,
+        zone: str | None,
     ) -> str:
-        effective = effective or at
-        if self.anchor is None:
-            self._begin_months(anchor or effective, zone or "UTC", at)
+        """Two years old, it is as good as new: all that it brings, it brings when it is written."""
+        is_stale = at < turn_of_month(written, zone or "UTC", -OLD_MONTHS)
+        since = written if is_stale else at
+        self._begin_months(anchor or effective or at, zone or "UTC", since)
+        return self._announced(limit, effective or at, at, since)
+
+    def _plan_changed(
+        self,
+        at: datetime,
+        limit: int | None,
+        effective: datetime | None,
+        anchor: datetime | None,  # noqa: ARG002 - the first one is for good
+        zone: str | None,  # noqa: ARG002
+    ) -> str:
         self._time_passes(at, up_to_but_without=True)
+        return self._announced(limit, effective or at, at, at)
+
+    def _announced(self, limit: int | None, effective: datetime, at: datetime, since: datetime) -> str:
+        """A plan of which an event of `at` tells, which the account is told `since`."""
         self.position += 1
-        new = Announced(limit, (effective, at, self.position), max(effective, at))
-        rivals = [a for a in self.announced if a.due <= at] + ([self.plan] if self.plan else [])
-        said = "plan-pending" if effective > at else "plan-in-force"
+        new = Announced(limit, (effective, at, self.position), max(effective, since))
+        rivals = [a for a in self.announced if a.due <= since] + ([self.plan] if self.plan else [])
+        said = "plan-pending" if effective > since else "plan-in-force"
         if any(new.order < other.order for other in rivals):
             said = "plan-superseded"
         else:
             self.announced.append(new)
-        self._time_passes(at)
+        self._time_passes(since)
         return said
 
     def _give(self, origin: str, number: int, expires: datetime | None, at: datetime) -> None:
@@ -497,6 +526,12 @@ class Model:
     def _month_ends(self) -> datetime:
         assert self.anchor is not None
         return turn_of_month(self.anchor, self.zone, self.month + 1)
+
+    def _next_midnight(self, at: datetime) -> datetime:
+        """At that instant, or else the next one, by the clocks of the account's place."""
+        place = ZoneInfo(self.zone)
+        here = at.astimezone(place).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+        return min(m for m in (when_clocks_show(here + days * DAY, place) for days in range(3)) if m >= at)
 
     def _time_passes(self, at: datetime, *, up_to_but_without: bool = False) -> None:
         while self.anchor is not None:

@@ -22,10 +22,12 @@ from credit_service.domain.refund import LateRefund
 from property.machine import AccountMachine, Change, State
 from support.domain import ACCOUNT, Story, time
 from support.examples import examples
-from support.small_bounds import SMALL, read_by, small_bounds
+from support.small_bounds import OF_COLUMNS, SMALL, read_by, small_bounds
 
 CLOCK = datetime(2500, 1, 1, tzinfo=UTC)
 """Ahead of whatever a history comes to."""
+WRITTEN_SINCE = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+"""What lies before it came late to its topic."""
 
 
 class DomainAlone:
@@ -39,7 +41,10 @@ class DomainAlone:
         self._story = story(Rules(late_refund), now=CLOCK)
 
     def happens(self, data: IncomingData, at: datetime, event_id: str) -> str:
-        return self._story.happens(data, at.isoformat(), event_id)
+        return self._story.happens(data, at.isoformat(), event_id, self.written_at(at).isoformat())
+
+    def written_at(self, at: datetime) -> datetime:
+        return max(at, WRITTEN_SINCE)
 
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
         return self._story.ordered(data, at.isoformat(), command_id)
@@ -115,10 +120,6 @@ def _add(to: Decided, more: Decided) -> None:
 class DomainInPortionsAgainstModel(AccountMachine):
     def begin(self, late_refund: LateRefund) -> DomainAlone:
         return DomainAlone(late_refund, StoryInPortions)
-
-
-OF_COLUMNS = {"ACCOUNT_NUMBERS_MAX", "ACCOUNT_CREDITS_MAX"}
-"""Bounds of what a row can hold, as the model has no rows; what they do: `unit/domain/test_room`."""
 
 
 def domain_bounds() -> list[str]:

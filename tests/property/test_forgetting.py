@@ -166,7 +166,8 @@ def test_what_is_forgotten_is_what_the_model_forgets(
     reports: list[Report], told_max: int, credits_a_month: int
 ) -> None:
     telling, model = begun(told_max, credits_a_month=credits_a_month), Model(remembered=told_max)
-    model.happens("plan", "plan", time("2026-01-01"), limit=credits_a_month, effective=None, anchor=None, zone=None)
+    began = time("2026-01-01")
+    model.happens("plan", "plan", began, began, limit=credits_a_month, effective=None, anchor=None, zone=None)
     for number, (kind, hour) in enumerate(reports):
         said = telling.tells(kind, hour, number)
         at = START + timedelta(hours=hour)
@@ -174,7 +175,7 @@ def test_what_is_forgotten_is_what_the_model_forgets(
             waiting = sorted(n for n, status in model.requests.items() if status == "waiting")
             expected = model.decide(min(waiting, default=99), approve=True, name=f"{number:03}", at=at)
         else:
-            expected = model.happens(f"{number:03}", KINDS[kind], at, **fields_of(kind))
+            expected = model.happens(f"{number:03}", KINDS[kind], at, at, **fields_of(kind))
         assert said == expected
         assert telling.story.requests == model.requests
         changes = [(c.reason, c.delta, c.balance) for c in telling.story.changes]

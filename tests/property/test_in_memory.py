@@ -22,9 +22,8 @@ from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
-from property.test_against_model import OF_COLUMNS
 from support.examples import examples
-from support.small_bounds import SMALL, read_by, small_bounds
+from support.small_bounds import OF_COLUMNS, SMALL, read_by, small_bounds
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = "/tests"
@@ -56,6 +55,9 @@ class AccountInMemory:
             return "duplicate"
         became = self._service.decision(self.account_id, SOURCE, event_id)
         return became.outcome if isinstance(became, DecidedEvent) else "parked"
+
+    def written_at(self, at: datetime) -> datetime:
+        return max(at, self._service.now)
 
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
         self._reach(at)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,8 @@ from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision, Incoming, Wake
 from credit_service.domain.differences import compared
 from credit_service.domain.recompute import History, PlanRow, Standing, is_time_known
-from property.histories import START, Item, histories, ordered_about, rules
-from support.domain import NOW
+from property.histories import START, Item, data_of, histories, ordered_about, rules
+from support.domain import NOW, event
 from support.examples import examples
 from support.rows import Rows
 from support.small_bounds import small_bounds
@@ -101,17 +102,25 @@ def test_what_was_decided_as_it_stood_comes_to_itself(
         assert compared(history_of(name, rows, items), with_rules)[1] == []
 
 
+ages = st.sampled_from([1, 2, 24])
 sizes = st.lists(st.integers(1, 6), max_size=30)
 
 
-@given(ordered_about(histories()), rules(), sizes)
+@given(ordered_about(histories(written_late=True)), rules(), sizes, ages, ages)
 @settings(max_examples=examples(300))
-def test_a_history_comes_to_itself(items: list[Item], with_rules: Rules, batches: list[int]) -> None:
-    assert_comes_to_itself(items, with_rules, batches)
+def test_a_history_comes_to_itself(
+    items: list[Item], with_rules: Rules, batches: list[int], age_then: int, age_now: int
+) -> None:
+    """Also after another setting says how old a first plan may be: where an account began is recorded."""
+    then = replace(with_rules, first_plan_age_months_max=age_then)
+    assert_comes_to_itself(items, then, batches, replace(with_rules, first_plan_age_months_max=age_now))
 
 
-def assert_comes_to_itself(items: Sequence[Item], with_rules: Rules, batches: Sequence[int]) -> None:
+def assert_comes_to_itself(
+    items: Sequence[Item], with_rules: Rules, batches: Sequence[int], by_rules: Rules | None = None
+) -> None:
     rows = taken(items, with_rules, batches)
+    with_rules = by_rules or with_rules
     for name in rows.accounts:
         history = history_of(name, rows, items)
         recomputed, disagree = compared(history, with_rules)
@@ -130,6 +139,17 @@ def test_a_history_of_which_much_is_forgotten_comes_to_itself(
 ) -> None:
     with small_bounds(TOLD_MAX=1):
         assert_comes_to_itself(items, with_rules, batches)
+
+
+@pytest.mark.parametrize(("age_then", "age_now"), [(1, 24), (24, 1)])
+def test_where_an_account_began_stays_as_it_was_decided(age_then: int, age_now: int) -> None:
+    plan = data_of("acme", "plan", "", START, 5, None)
+    items: list[Item] = [event(plan, START, "first", appended_at=START + timedelta(days=100))]
+    rows = taken(items, Rules(first_plan_age_months_max=age_then), [])
+
+    recomputed, disagree = compared(history_of("acme", rows, items), Rules(first_plan_age_months_max=age_now))
+    assert disagree == []
+    assert recomputed.account.period == rows.accounts["acme"]["period"]
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())

@@ -57,8 +57,10 @@ def time(text: str) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def event(data: IncomingData, at: datetime, event_id: str, source: str = SOURCE) -> Incoming:
-    """`data` as it comes out of the intake."""
+def event(
+    data: IncomingData, at: datetime, event_id: str, source: str = SOURCE, *, appended_at: datetime | None = None
+) -> Incoming:
+    """`data` as it comes out of the intake; appended to its topic when it occurred, unless another time is given."""
     topic = topic_name(type(data))
     return Incoming(
         data.account_id,
@@ -70,6 +72,7 @@ def event(data: IncomingData, at: datetime, event_id: str, source: str = SOURCE)
         at,
         data,
         Place(topic, 0, next(_offsets)),
+        at if appended_at is None else appended_at,
     )
 
 
@@ -101,6 +104,7 @@ class Story:
         email_accounts: int | None = None,
         name: str = "plan",
         event_id: str | None = None,
+        appended: str | None = None,
     ) -> str:
         data = PlanChanged(
             account_id=ACCOUNT,
@@ -112,7 +116,7 @@ class Story:
             billing_anchor_at=time(anchor) if anchor else None,
             time_zone=zone,
         )
-        return self.happens(data, at, event_id)
+        return self.happens(data, at, event_id, appended)
 
     def generate(self, prospect: str, at: str | None = None, *, event_id: str | None = None) -> str:
         return self.happens(ProspectGenerated(account_id=ACCOUNT, prospect_id=prospect), at, event_id)
@@ -184,10 +188,13 @@ class Story:
         self.now = always
         return decided.answers[0].outcome
 
-    def happens(self, data: IncomingData, at: str | None = None, event_id: str | None = None) -> str:
-        """One event, in a batch of its own."""
+    def happens(
+        self, data: IncomingData, at: str | None = None, event_id: str | None = None, appended: str | None = None
+    ) -> str:
+        """One event, in a batch of its own; `appended` to its topic when it occurred, if nothing else is said."""
         self._last = time(at) if at else self._last + timedelta(minutes=1)
-        incoming = event(data, self._last, event_id or f"event-{next(self._ids)}")
+        appended_at = time(appended) if appended else None
+        incoming = event(data, self._last, event_id or f"event-{next(self._ids)}", appended_at=appended_at)
         decided = self.batch([incoming])
         if decided.refused:
             return decided.refused[-1].reason

@@ -23,6 +23,7 @@ SMALL: dict[str, int] = {
     "UNPARKED_PER_ACCOUNT_MAX": 1,
     "UNPARKED_PER_BATCH_MAX": 1,
     "ACCOUNTS_PER_SWEEP_MAX": 1,
+    "SET_BACK_ACCOUNTS_MAX": 1,
     "EXPIRED_PER_TRANSACTION_MAX": 1,
     "PROCESSED_AT_ONCE": 1,
     "BATCH_RECORDS_MAX": 2,
@@ -116,6 +117,9 @@ UNSEEN = {name: value for name, value in SMALL.items() if name not in SHOWS}
 """The small bounds that nobody may see anything of."""
 
 _SOURCES = Path(credit_service.__path__[0])
+OF_COLUMNS = {"ACCOUNT_NUMBERS_MAX", "ACCOUNT_CREDITS_MAX"}
+"""Bounds of what a row can hold. The model has no rows, so it knows nothing of them."""
+
 _USE = re.compile(r"\bbounds\.([A-Z][A-Z_]+)")
 
 

@@ -191,7 +191,7 @@ def modelled(told: Iterable[Told], partitions: int) -> dict[str, Declining]:
     models: dict[str, Declining] = defaultdict(Declining)
     for one in merged(told, partitions):
         model = models[one.account_id]
-        if model.happens(one.name, one.kind, one.at, **one.fields) in REFUSED:
+        if model.happens(one.name, one.kind, one.at, one.came, **one.fields) in REFUSED:
             model.was_refused.add(one.name)
     for model in models.values():
         model.passes(END)

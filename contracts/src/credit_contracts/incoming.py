@@ -1,7 +1,7 @@
 """What other services tell the credit service, one model a topic."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
 from zoneinfo import available_timezones
@@ -23,6 +23,7 @@ from credit_contracts.times import Instant
 
 AMOUNT_MAX: Final = 10**9
 PLAN_YEARS_MAX: Final = 5
+ANCHOR_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 STAGE_CHARACTERS_MAX: Final = 128
 WRONG_EMAIL: Final = "wrong-email"
@@ -108,8 +109,13 @@ class PlanChanged(Incoming):
     @field_validator("effective_at", "billing_anchor_at")
     @classmethod
     def _near_the_event(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
-        """The codec gives the event's time as the context; without it there is nothing to hold against."""
+        """The codec gives the event's time as the context; without it there is nothing to hold against.
+
+        Billing months may have begun at any time since 1970.
+        """
         if moment is not None and isinstance(info.context, datetime):
+            if info.field_name == "billing_anchor_at" and ANCHOR_EARLIEST <= moment <= info.context:
+                return moment
             earlier, later = sorted((moment, info.context))
             # Compared as calendar fields, which neither overflow nor stumble over 29 February.
             if (later.year - PLAN_YEARS_MAX, later.month, later.day, later.time()) > (

@@ -20,7 +20,6 @@ from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.application.tracing import UNTRACED, Tracing
-from credit_service.domain.decide import Rules
 from credit_service.failpoints import failpoint
 from credit_service.http.access import Access, kept_current
 from credit_service.http.app import create_api, create_health_app
@@ -77,7 +76,7 @@ def build(
 ) -> Service:
     """Wires the parts; connects to nothing yet."""
     pool = pools["ledger"]
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     reach = failpoint(settings.kill_at)
     connection = KafkaConnection.of(settings)
     ledger = PostgresLedger(

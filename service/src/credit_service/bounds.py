@@ -45,6 +45,9 @@ UNPARKED_PER_BATCH_MAX = 10_000
 ACCOUNTS_PER_SWEEP_MAX = 200
 """Accounts that one sweep wakes: a batch that arrives meanwhile waits for it."""
 
+SET_BACK_ACCOUNTS_MAX = 10_000
+"""Accounts whose timers fail that a lane remembers: each sweep goes past them, and they stand in front of nobody."""
+
 EXPIRED_PER_TRANSACTION_MAX = 500
 """Parked events that one transaction makes dead letters of."""
 

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from credit_service import bounds
 from credit_service.application.tokens import Token, read_tokens
+from credit_service.domain.decide import Rules
+from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.refund import LateRefund
 from credit_service.tls import TlsFileError, client_context
 
@@ -20,6 +22,7 @@ PREFIX: Final = "CREDITS_"
 SECRETS_DIR_VARIABLE: Final = f"{PREFIX}SECRETS_DIR"
 SECRETS_DIR_DEFAULT: Final = Path("/run/secrets")
 LATE_REFUND_DAYS_MAX: Final = 3650
+FIRST_PLAN_AGE_MONTHS_MAX: Final = 1200
 
 
 class SettingsError(Exception):
@@ -121,6 +124,7 @@ class Settings(HttpTokens):
     health_port: Annotated[int, Field(ge=0, le=65535, description="0: any free one")] = 8081
     batch_records_max: Annotated[int, Field(ge=1, le=20_000, default_factory=lambda: bounds.BATCH_RECORDS_MAX)]
     late_refund: Annotated[LateRefund, NoDecode, BeforeValidator(_late_refund)] = LateRefund()
+    first_plan_age_months_max: Annotated[int, Field(ge=1, le=FIRST_PLAN_AGE_MONTHS_MAX)] = AGE_MONTHS_MAX
     parked_hours_max: Annotated[int, Field(ge=1, le=24 * 366)] = 24
     unreadable_in_a_row_max: Annotated[int, Field(ge=1)] = 1_000
     dead_letter_bytes_per_day: Annotated[int, Field(ge=0, default_factory=lambda: bounds.LETTER_BYTES_PER_DAY)]
@@ -131,6 +135,11 @@ class Settings(HttpTokens):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     # For tests of faults only: "name:n" ends the process when that point of an event's way is reached the n-th time.
     kill_at: Annotated[str, Field(pattern=r"^([a-z-]+:[1-9]\d*)?$", repr=False)] = ""
+
+    @property
+    def rules(self) -> Rules:
+        """What of them the rules of credit ask for."""
+        return Rules(late_refund=self.late_refund, first_plan_age_months_max=self.first_plan_age_months_max)
 
     @model_validator(mode="after")
     def _kafka_access_is_whole(self) -> Self:

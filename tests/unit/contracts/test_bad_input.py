@@ -207,8 +207,13 @@ BAD_DATA: list[tuple[str, Changes, str]] = [
             ("9999-12-31T23:59:59Z", "time_too_far_from_event"),
             ("2032-03-01T10:00:00Z", "time_too_far_from_event"),
             ("2031-03-01T10:00:00.000001Z", "time_too_far_from_event"),
-            ("2021-03-01T09:59:59.999999Z", "time_too_far_from_event"),
         ]
+    ),
+    ("plan-changed", {"effective_at": "2021-03-01T09:59:59.999999Z"}, "effective_at: time_too_far_from_event"),
+    (
+        "plan-changed",
+        {"billing_anchor_at": "1969-12-31T23:59:59.999999Z"},
+        "billing_anchor_at: time_too_far_from_event",
     ),
     *(
         ("plan-changed", {"time_zone": value}, f"time_zone: {kind}")

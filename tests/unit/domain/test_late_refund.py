@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from credit_service.domain.decide import Rules
+from credit_service.domain.period import Calendar
 from credit_service.domain.refund import LateRefund
 from support.domain import Story, time
 
@@ -43,10 +44,62 @@ def test_a_refund_after_its_grant_lapsed_can_live_for_days() -> None:
     story.generate("ann")
     story.bounce("ann", "2026-02-10 12:00")
 
-    assert story.grants[-1].expires_at == time("2026-02-10 12:00") + timedelta(days=30)
-    assert story.wait("2026-03-12 11:59").log[-2:] == ["lapse -100", "renewal +100"]
+    assert story.grants[-1].expires_at == time("2026-03-13"), "30 days, and to the end of the last one"
+    assert story.wait("2026-03-12 23:59").log[-2:] == ["lapse -100", "renewal +100"]
     assert story.balance == 101
-    assert story.wait("2026-03-12 12:00").log[-1] == "lapse -1"
+    assert story.wait("2026-03-13").log[-1] == "lapse -1"
+
+
+def test_late_refunds_that_end_on_one_day_share_a_grant_and_a_decision() -> None:
+    story = Story(Rules(LateRefund("days", 30)))
+    story.plan(10_000, "2026-01-01")
+    names = [f"p-{n}" for n in range(500)]
+    for name in names:
+        story.generate(name)
+    moment = time("2026-02-10")
+    for name in names:
+        story.bounce(name, (moment := moment + timedelta(seconds=100)).isoformat())
+
+    assert [(g.origin, g.amount) for g in story.grants] == [("plan", 10_000), ("refund", 500)]
+    before = len(story.decisions)
+    story.wait("2026-03-14")
+    assert [d.type for d in story.decisions[before:]] == ["renewal", "expiry"]
+    assert story.log[-1] == "lapse -500"
+
+
+@pytest.mark.parametrize(
+    ("zone", "bounced", "ends"),
+    [
+        ("UTC", "2026-02-10", "2026-02-15"),
+        ("UTC", "2026-02-10 00:00:00.000001", "2026-02-16"),
+        ("Europe/Berlin", "2026-02-10 22:59:59", "2026-02-15 23:00"),
+        ("Europe/Berlin", "2026-02-10 23:00", "2026-02-15 23:00"),
+        ("Europe/Berlin", "2026-02-10 23:00:01", "2026-02-16 23:00"),
+        ("Pacific/Auckland", "2026-02-10 12:00", "2026-02-16 11:00"),
+        # Summer time begins at midnight in Beirut, on 29 March: that day begins an hour later.
+        ("Asia/Beirut", "2026-03-23 22:00", "2026-03-28 22:00"),
+        ("Asia/Beirut", "2026-03-23 22:00:01", "2026-03-29 21:00"),
+    ],
+)
+def test_the_day_is_one_of_the_account_s_own_time_zone_and_no_refund_lives_for_less(
+    zone: str, bounced: str, ends: str
+) -> None:
+    story = Story(Rules(LateRefund("days", 5)))
+    story.plan(100, "2026-01-01", zone=zone)
+    story.generate("ann")
+    story.bounce("ann", bounced)
+
+    assert story.grants[-1].expires_at == time(ends)
+    assert time(ends) - time(bounced) >= timedelta(days=5)
+
+
+def test_a_midnight_that_comes_twice_ends_the_day_once() -> None:
+    # In Havana clocks go from 1:00 back to 0:00 on 1 November 2026.
+    calendar = Calendar(time("2026-01-01"), "America/Havana")
+
+    assert calendar.day_ends_at(time("2026-11-01 04:00")) == time("2026-11-01 04:00")
+    assert calendar.day_ends_at(time("2026-11-01 05:00")) == time("2026-11-02 05:00")
+    assert calendar.day_ends_at(time("2026-11-01 05:30")) == time("2026-11-02 05:00")
 
 
 def test_the_days_of_a_bounce_from_a_closed_period_count_from_the_current_one() -> None:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import LedgerUnavailable, OutOfTime, RefusedByLedger
 from credit_service.application.left_out import LeftOut, NoOriginals, NotRead, Originals
 from credit_service.application.letters import (
     TAKEN_APART,
@@ -31,6 +31,7 @@ from credit_service.application.ports import Reach, no_failpoints
 from credit_service.application.process import Processor, Undecidable, detail_of, fold, reason_of
 from credit_service.application.reading import Reading, told_behind
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
+from credit_service.application.share import Share
 from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Incoming, Order, Place
@@ -83,9 +84,10 @@ class DeadLetterDesk:
         """Takes letters the way of live events, in order of occurrence; what became of each, batch after batch.
 
         A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
-        why; one that the ledger refuses fails alone. One that is kept without its bytes has its place in that order by
-        Kafka's time, and fails where Kafka does not have what it was made of any more. One of an account whose events
-        are not read yet fails as `behind`, and is as it was. A batch that was too large to be
+        why; one that the ledger refuses fails alone. Those that take longer than a transaction may are halved. One that
+        is kept without its bytes has its place in that order by Kafka's time, and fails where Kafka does not have what
+        it was made of any more. One of an account whose events are not read yet fails as `behind`, and is as it was. A
+        batch that was too large to be
         unpacked is taken apart: its records are decided in transactions before the one that resolves it. No stored
         offset is touched. It is safe to do again after any end. With `dry_run` each letter is decided by itself, as
         things stand, a batch only unpacked, and nothing is kept. Raises `ValueError` on an empty or overlong text, and
@@ -95,8 +97,9 @@ class DeadLetterDesk:
         _hold(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as tally:
             letters_max = 1 if dry_run else bounds.LETTERS_PER_BATCH_MAX
+            at_once = Share()
             async for batch in self._in_order(which, await self.letters.last_id(), letters_max):
-                answers = await self._retry(batch, operator, reason, dry_run=dry_run)
+                answers = await self._retry(batch, at_once, operator, reason, dry_run=dry_run)
                 tally.add(answers)
                 yield answers
 
@@ -165,7 +168,9 @@ class DeadLetterDesk:
             yield ids
             after = ids[-1]
 
-    async def _retry(self, ids: Sequence[int], operator: str, comment: str, *, dry_run: bool) -> list[LetterAnswer]:
+    async def _retry(
+        self, ids: Sequence[int], at_once: Share, operator: str, comment: str, *, dry_run: bool
+    ) -> list[LetterAnswer]:
         """One batch, in the order of `ids`; what the rules or the ledger refuse is halved until one is at fault."""
         answers: dict[int, LetterAnswer] = {}
 
@@ -175,7 +180,10 @@ class DeadLetterDesk:
         async def halve(part: Sequence[int]) -> None:
             for _ in range(2):
                 try:
-                    await _attempted(self._decide, part, answers, read, known, operator, comment, dry_run=dry_run)
+                    await _tried(
+                        lambda: self._decide(part, answers, read, known, operator, comment, dry_run=dry_run),
+                        can_be_less=len(part) > 1,
+                    )
                 except (RefusedByLedger, Undecidable) as error:
                     refusal = error
                 else:
@@ -186,7 +194,17 @@ class DeadLetterDesk:
             await halve(part[: len(part) // 2])
             await halve(part[len(part) // 2 :])
 
-        await halve(ids)
+        nth = 0
+        while some := ids[nth : nth + at_once.of(len(ids) - nth)]:
+            try:
+                await halve(some)
+            except OutOfTime:
+                if len(some) == 1:
+                    raise
+                at_once.ran_out(len(some))
+            else:
+                at_once.came_through(len(some))
+                nth += len(some)
         return [answers[i] for i in ids]
 
     async def _decide(
@@ -430,11 +448,18 @@ def _hold(operator: str, reason: str) -> None:
 
 async def _attempted(work: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
     """Tries a few times while the ledger is away."""
+    return await _tried(lambda: work(*arguments, **named), can_be_less=False)
+
+
+async def _tried(attempt: Callable[[], Awaitable[T]], *, can_be_less: bool) -> T:
+    """As `_attempted`. Where it `can_be_less`, `OutOfTime` is raised at once."""
     pause_seconds = BACKOFF_SECONDS_FIRST
     for _ in range(ATTEMPTS_MAX - 1):
         try:
-            return await work(*arguments, **named)
-        except LedgerUnavailable:
+            return await attempt()
+        except LedgerUnavailable as error:
+            if can_be_less and isinstance(error, OutOfTime):
+                raise
             await asyncio.sleep(pause_seconds)
             pause_seconds *= 2
-    return await work(*arguments, **named)
+    return await attempt()

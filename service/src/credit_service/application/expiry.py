@@ -7,8 +7,10 @@ from datetime import timedelta
 import structlog
 
 from credit_service import bounds
+from credit_service.application.faults import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.process import REFUSALS, Report
+from credit_service.application.share import Share
 from credit_service.application.waited import encoded_anew
 
 log = structlog.get_logger(__name__)
@@ -20,6 +22,7 @@ class ParkedExpiry:
     def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
         self._ledger = ledger
         self._waiting_max = waiting_max
+        self._at_once = Share()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
         """One transaction's worth; the dead letters that it made. Raises the faults of `application.faults`.
@@ -27,10 +30,18 @@ class ParkedExpiry:
         `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
         in the backlog.
         """
+        limit = self._at_once.of(bounds.EXPIRED_PER_TRANSACTION_MAX)
+        try:
+            report = await self._sweep(numbers, partitions, limit)
+        except OutOfTime:
+            self._at_once.ran_out(limit)
+            raise
+        self._at_once.came_through(report.letters.total())
+        return report
+
+    async def _sweep(self, numbers: Collection[int], partitions: int, limit: int) -> Report:
         async with self._ledger.transaction() as transaction:
-            expired = await transaction.take_expired(
-                self._waiting_max, numbers, partitions, bounds.EXPIRED_PER_TRANSACTION_MAX
-            )
+            expired = await transaction.take_expired(self._waiting_max, numbers, partitions, limit)
             letters = [encoded_anew(incoming, "parked-too-long", REFUSALS["parked-too-long"]) for incoming in expired]
             if letters:
                 await transaction.store(ToStore(await transaction.now(), dead_letters=letters))

@@ -5,6 +5,14 @@ class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that 
     """The database did not answer, or not in time; nothing was committed that the stored offsets do not tell."""
 
 
+class OutOfTime(LedgerUnavailable):
+    """A transaction took longer than it may; nothing was committed that the stored offsets do not tell.
+
+    A smaller one may have the time. One that cannot be smaller is waited for like a database that is away: it is the
+    database that is slow, whatever it was given.
+    """
+
+
 class AccessDenied(LedgerUnavailable):
     """The database does not let this role in, or not do what it must: no fault of any data; a person has to mend it.
 

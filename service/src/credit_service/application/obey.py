@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import LedgerUnavailable, OutOfTime
 from credit_service.application.outgoing import outbox_rows
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.reading import Reading
@@ -24,19 +24,27 @@ class _NotKept(Exception):  # noqa: N818 - not an error
 
 
 async def obey(
-    ledger: Ledger, rules: Rules, commands: Sequence[Command], reading: Reading | None = None, *, dry_run: bool = False
+    ledger: Ledger,
+    rules: Rules,
+    commands: Sequence[Command],
+    reading: Reading | None = None,
+    *,
+    dry_run: bool = False,
+    can_be_less: bool = False,
 ) -> list[Answer]:
     """Decides the commands in their order and commits; the answers, one each.
 
     Those of accounts whose events are not read yet, as `reading` says, are `behind`; it waits for them before. With
     `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done here a
-    few times, then `LedgerUnavailable` is raised.
+    few times, then `LedgerUnavailable` is raised. Where there `can_be_less` of them, `OutOfTime` is raised at once.
     """
     asked = reading or Reading(ledger)
     behind = await _attempted(lambda: asked.behind({command.account_id for command in commands}))
     ready = [command for command in commands if command.account_id not in behind]
     ordered = asked.rules(rules)
-    answers = await _attempted(lambda: _obey(ledger, ordered, ready, dry_run=dry_run)) if ready else []
+    answers = []
+    if ready:
+        answers = await _attempted(lambda: _obey(ledger, ordered, ready, dry_run=dry_run), can_be_less=can_be_less)
     decided = iter(answers)
     return [
         Answer(command, "behind", is_new=False, read_until=behind[command.account_id])
@@ -46,12 +54,14 @@ async def obey(
     ]
 
 
-async def _attempted(call: Callable[[], Awaitable[T]]) -> T:
+async def _attempted(call: Callable[[], Awaitable[T]], *, can_be_less: bool = False) -> T:
     pause_seconds = BACKOFF_SECONDS_FIRST
     for _ in range(ATTEMPTS_MAX - 1):
         try:
             return await call()
-        except LedgerUnavailable:
+        except LedgerUnavailable as error:
+            if can_be_less and isinstance(error, OutOfTime):
+                raise
             await asyncio.sleep(pause_seconds)
             pause_seconds *= 2
     return await call()

@@ -8,11 +8,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
-from credit_service.application.faults import RefusedByLedger
+from credit_service.application.faults import OutOfTime, RefusedByLedger
 from credit_service.application.obey import obey
 from credit_service.application.opening_rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
 from credit_service.application.reading import Reading, told_behind
+from credit_service.application.share import Share
 from credit_service.domain.command import Answer, Command, OpenAccount
 from credit_service.domain.decide import Rules
 
@@ -65,6 +66,7 @@ class Opening:
         self._reading = reading or Reading(ledger)
         self._trial = trial
         self._account: Command | None = None
+        self._at_once = Share()
         self._left_open: Command | None = None
 
     @property
@@ -105,12 +107,26 @@ class Opening:
             await self._do([], None)
 
     async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        """The fate of each; what the ledger refuses is halved until the one at fault is found.
+        """The fate of each; as many at a time as a transaction has the time for.
 
         Of the account that `goes_on` there may be more behind them.
         """
-        if not commands:
-            return []
+        fates: list[_Fate] = []
+        while left := commands[len(fates) :]:
+            some = left[: self._at_once.of(len(left))]
+            behind = left[len(some)].account_id if len(some) < len(left) else goes_on
+            try:
+                fates += await self._decide_together(some, behind)
+            except OutOfTime:
+                if len(some) == 1:
+                    raise
+                self._at_once.ran_out(len(some))
+            else:
+                self._at_once.came_through(len(some))
+        return fates
+
+    async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
+        """The fate of each; what the ledger refuses is halved until the one at fault is found."""
         try:
             return await (self._try(commands, self._trial) if self._trial else self._do(commands, goes_on))
         except RefusedByLedger as error:
@@ -119,15 +135,17 @@ class Opening:
                 detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
                 return [_Fate("refused-by-database", detail)]
         half = len(commands) // 2
-        first = await self._decide(commands[:half], commands[half].account_id)
-        return [*first, *await self._decide(commands[half:], goes_on)]
+        first = await self._decide_together(commands[:half], commands[half].account_id)
+        return [*first, *await self._decide_together(commands[half:], goes_on)]
 
     async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
         # The rows of an account follow each other. One that was left open and has no more ends with its last row: that
         # one is given again, and has no second effect.
         ending = [self._left_open] if self._left_open and not _is_of(self._left_open, commands) else []
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
-        answers = (await obey(self._ledger, self._rules, [*ending, *given], self._reading))[len(ending) :]
+        can_be_less = len(commands) > 1
+        told = await obey(self._ledger, self._rules, [*ending, *given], self._reading, can_be_less=can_be_less)
+        answers = told[len(ending) :]
         self._left_open = commands[-1] if goes_on and commands[-1].account_id == goes_on else None
         return [_fate(answer) for answer in answers]
 
@@ -137,7 +155,9 @@ class Opening:
         # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
-        answers = (await obey(self._ledger, self._rules, [*again, *tried], self._reading, dry_run=True))[len(again) :]
+        given, can_be_less = [*again, *tried], len(commands) > 1
+        told = await obey(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
+        answers = told[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)

@@ -5,14 +5,15 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 
 import structlog
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.chain import moved
-from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, RefusedByLedger
+from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OutOfTime, RefusedByLedger
 from credit_service.application.outgoing import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
@@ -27,6 +28,7 @@ from credit_service.application.ports import (
     tell_nobody,
 )
 from credit_service.application.record import Record
+from credit_service.application.share import Share
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
 from credit_service.application.waited import RulesFailed, all_of_them, weigh
 from credit_service.domain.catch_up import Input, next_portion
@@ -94,7 +96,8 @@ async def fold(
     turns that precede them (`next_portion`), unless all is wanted `in_one_go`. An event that waited, and on which the
     rules fail, is among the dead letters to be stored. Raises `Undecidable` and what the transaction raises.
     """
-    choose = all_of_them if in_one_go or not rules.turns else next_portion
+    by_turns = partial(next_portion, first_plan_age_months_max=rules.first_plan_age_months_max)
+    choose = all_of_them if in_one_go or not rules.turns else by_turns
     try:
         weighed = await weigh(transaction, inputs, rules, choose, lambda: step("load"))
     except RulesFailed as error:
@@ -117,8 +120,9 @@ class Report:
     """What became of one batch, for its log line and the metrics.
 
     `fates` are counted by type and outcome, `letters` by Kafka's topic and reason, `reasons` are those of changes.
-    `became_letters` has the reason of each of its messages that became a dead letter, `left_out` counts those that are
-    kept without their bytes, by Kafka's topic.
+    `wakes` were dealt with, and of them those of the accounts `failed`. `ran_out`: nothing is stored, since it was too
+    much for one transaction's time. `became_letters` has the reason of each of its messages that became a dead letter,
+    `left_out` counts those that are kept without their bytes, by Kafka's topic.
     """
 
     events: int = 0
@@ -128,16 +132,23 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     retries: int = 0
     misplaced: Counter[str] = field(default_factory=Counter)
-    failed_wakes: int = 0
+    wakes: int = 0
+    failed: set[str] = field(default_factory=set)
     refused: set[Place] = field(default_factory=set)
     became_letters: dict[Place, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     lagging_accounts: set[str] = field(default_factory=set)
+    ran_out: bool = False
 
     @property
     def outcomes(self) -> Counter[str]:
         """What became of the events and timers, whatever their type."""
         return _summed(self.fates)
+
+    @property
+    def failed_wakes(self) -> int:
+        """The accounts whose timers failed."""
+        return len(self.failed)
 
     @property
     def changes(self) -> int:
@@ -159,7 +170,8 @@ class Report:
             self.seconds[step] = self.seconds.get(step, 0.0) + seconds
         self.retries += other.retries
         self.misplaced.update(other.misplaced)
-        self.failed_wakes += other.failed_wakes
+        self.wakes += other.wakes
+        self.failed |= other.failed
         self.refused |= other.refused
         self.became_letters |= other.became_letters
         self.left_out.update(other.left_out)
@@ -211,17 +223,29 @@ class Processor:
         self._attempts_max = attempts_max
         self._tell = tell
         self._denied: dict[int, str] = {}
+        self._records_at_once, self._wakes_at_once = Share(), Share()
 
-    async def process(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace = UNTRACED) -> Report:
+    async def process(
+        self,
+        records: Sequence[Record],
+        abandon: asyncio.Event,
+        trace: BatchTrace = UNTRACED,
+        has_come: Callable[[], None] = lambda: None,
+    ) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
 
-        Waits out a ledger that is away. What the ledger refuses is tried once more and then halved, until the one
-        record at fault is a dead letter. Raises `Abandoned` when `abandon` is set meanwhile, and `OffsetsMoved` when
-        the ledger is not where this member believes it to be, and `ChainBroken` when records are missing before these.
+        Waits out a ledger that is away. What takes longer than a transaction may is halved, and so is what comes after
+        it, for a while. What the ledger refuses is tried once more and then halved, until the one record at fault is a
+        dead letter. `has_come` is called for each part that the ledger has. Raises `Abandoned` when `abandon` is set
+        meanwhile, and `OffsetsMoved` when the ledger is not where this member believes it to be, and `ChainBroken` when
+        records are missing before these.
         """
         report = Report()
-        while report.events < len(records):
-            report.add(await self._process_first(records[report.events :], abandon, trace))
+        while left := records[report.events :]:
+            done = await self._process_first(left[: self._records_at_once.of(len(left))], abandon, trace)
+            if done.events:
+                has_come()
+            report.add(done)
         return report
 
     async def _process_first(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace) -> Report:
@@ -229,10 +253,13 @@ class Processor:
         work = self._work_of(records, trace)
         for _ in range(2):
             try:
-                return await self._until_stored(work, abandon)
+                report = await self._until_stored(work, abandon, can_be_less=len(records) > 1)
             except (RefusedByLedger, Undecidable) as error:
                 refusal = error
                 log.warning("batch refused", events=len(records), **reason_of(error))
+            else:
+                _note(self._records_at_once, len(records), report)
+                return report
         if len(records) == 1:
             reason = reason_of(refusal)
             letter = DeadLetter(records[0], reason["reason"], reason["detail"])
@@ -242,27 +269,53 @@ class Processor:
     async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
         """Lets due timers happen, and has parked events of accounts with a plan decided.
 
-        Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later.
+        Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later. Those
+        that take longer than a transaction may are halved, and one alone brings about fewer timers of its account.
         """
+        report = Report()
+        while left := wakes[report.wakes :]:
+            some = left[: self._wakes_at_once.of(len(left))]
+            done = await self._wake_first(some, abandon)
+            if not done.failed:
+                _note(self._wakes_at_once, len(some), done)
+            report.add(done)
+        return report
+
+    async def _wake_first(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
+        """As `wake`, of all of them or, where they are too many for one transaction, of none."""
         try:
-            return await self._until_stored(_Work(wakes), abandon)
+            report = await self._until_stored(_Work(wakes), abandon, can_be_less=True)
         except (RefusedByLedger, Undecidable) as error:
             log.exception("wake failed", accounts=len(wakes), **reason_of(error))
             if len(wakes) == 1:
-                return Report(failed_wakes=1)
-        report = Report()
-        for wake in wakes:
-            report.add(await self.wake([wake], abandon))
+                return Report(wakes=1, failed={wakes[0].account_id})
+            report = Report()
+            for wake in wakes:
+                report.add(await self._wake_first([wake], abandon))
+            return report
+        if not report.ran_out:
+            report.wakes = len(wakes)
+        elif len(wakes) == 1:
+            return await self._wake_less(wakes[0], abandon)
         return report
 
-    async def _until_stored(self, work: _Work, abandon: asyncio.Event) -> Report:
-        """Attempts until the ledger has it; the pauses between grow, up to a bound."""
+    async def _wake_less(self, wake: Wake, abandon: asyncio.Event) -> Report:
+        if wake.timers_max > 1:
+            return await self._wake_first([replace(wake, timers_max=wake.timers_max // 2)], abandon)
+        log.error("wake failed", accounts=1, reason="out-of-time")
+        return Report(wakes=1, failed={wake.account_id})
+
+    async def _until_stored(self, work: _Work, abandon: asyncio.Event, *, can_be_less: bool = False) -> Report:
+        """Attempts until the ledger has it; the pauses between grow, up to a bound.
+
+        What `can_be_less` is given up once it has run out of time, and the report says so.
+        """
         try:
-            return await self._attempt(work, abandon)
+            return await self._attempt(work, abandon, can_be_less=can_be_less)
         finally:
             self._note_denied(work, None)
 
-    async def _attempt(self, work: _Work, abandon: asyncio.Event) -> Report:
+    async def _attempt(self, work: _Work, abandon: asyncio.Event, *, can_be_less: bool) -> Report:
         pause_seconds = BACKOFF_SECONDS_FIRST
         report = Report()
         while True:
@@ -275,12 +328,15 @@ class Processor:
                 self.retries += 1
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
                 self._note_denied(work, str(error) if isinstance(error, AccessDenied) else None)
-                if report.retries == self._attempts_max:
+                report.ran_out = can_be_less and isinstance(error, OutOfTime)
+                if report.retries == self._attempts_max and not report.ran_out:
                     raise
             else:
                 return report
             if await _is_set_within(abandon, random.uniform(0.5, 1) * pause_seconds):  # noqa: S311 - jitter
                 raise Abandoned
+            if report.ran_out:
+                return report
             pause_seconds = min(pause_seconds * 2, BACKOFF_SECONDS_MAX)
 
     def _note_denied(self, work: _Work, problem: str | None) -> None:
@@ -384,6 +440,10 @@ def _count(report: Report, what: ToStore) -> None:
     report.left_out.update(what.left_out)
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
     report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.lets_in_who_waits and not is_full(a)}
+
+
+def _note(share: Share, number: int, report: Report) -> None:
+    (share.ran_out if report.ran_out else share.came_through)(number)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
 from credit_service.application.process import Processor, Report
+from credit_service.application.setbacks import Setbacks
 from credit_service.domain.decision import Wake
 
 TIMER_GRACE = timedelta(seconds=10)
@@ -31,6 +33,7 @@ class TimerSweep:
         self._expiry = expiry
         self._passed: dict[int, datetime] = {}
         self._lagging: set[str] = set()
+        self._setbacks = Setbacks()
         self._next_sweep = self._next_unpark = self._next_expiry = 0.0
 
     def note_decided(self, report: Report) -> None:
@@ -61,23 +64,40 @@ class TimerSweep:
         if expired := await self._expire_parked(at_their_ends, now):
             self._next_sweep = now
             return expired
-        wakes = await self._due(numbers, at_their_ends)
+        self._setbacks.forget_old(now)
+        due = await self._due(numbers, at_their_ends)
+        wakes = [wake for wake in due if not self._setbacks.holds(wake.account_id, now)]
+        wakes = wakes[: bounds.ACCOUNTS_PER_SWEEP_MAX]
         if len(wakes) == bounds.ACCOUNTS_PER_SWEEP_MAX:
             self._next_sweep = now
         wakes += await self._to_unpark(now)
         if not wakes:
             return None
-        report = await self._processor.wake(wakes, abandon)
-        self._lagging -= {wake.account_id for wake in wakes}
+        # Those that failed before may fail again: all that are woken with them would be tried one by one, and more
+        # than one timer of theirs might take its time first.
+        again = [replace(w, timers_max=min(w.timers_max, 1)) for w in wakes if w.account_id in self._setbacks]
+        parts = [[wake for wake in wakes if wake.account_id not in self._setbacks], again]
+        whole = Report()
+        for part in filter(None, parts):
+            report = await self._processor.wake(part, abandon)
+            self._note_woken({wake.account_id for wake in part}, report)
+            whole.add(report)
+        return whole
+
+    def _note_woken(self, account_ids: set[str], report: Report) -> None:
+        self._setbacks.failed(report.failed, time.monotonic())
+        self._setbacks.came_through(account_ids - report.failed)
+        self._lagging -= account_ids
         self._lagging |= report.lagging_accounts
-        return report
 
     async def _due(self, numbers: Collection[int], at_their_ends: Collection[int]) -> list[Wake]:
         asked = {n: None if n in at_their_ends else self._passed.get(n) for n in numbers}
         asked = {n: at for n, at in asked.items() if at is not None or n in at_their_ends}
         if not asked:
             return []
-        due = await self._ledger.accounts_with_due_timers(asked, self.partitions, bounds.ACCOUNTS_PER_SWEEP_MAX)
+        # As many more as may be set back: these stand in front.
+        limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._setbacks)
+        due = await self._ledger.accounts_with_due_timers(asked, self.partitions, limit)
         return [Wake(account_id, up_to, bounds.TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
 
     async def _expire_parked(self, at_their_ends: Collection[int], now: float) -> Report | None:
@@ -90,6 +110,9 @@ class TimerSweep:
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:
             self._next_unpark = now + UNPARK_EVERY_SECONDS
-            self._lagging |= set(await self._ledger.accounts_to_unpark(bounds.ACCOUNTS_PER_SWEEP_MAX))
+            limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._setbacks)
+            self._lagging |= set(await self._ledger.accounts_to_unpark(limit))
+        # The others are found again.
+        self._lagging = {name for name in self._lagging if not self._setbacks.holds(name, now)}
         chosen = sorted(self._lagging)[: bounds.ACCOUNTS_PER_SWEEP_MAX]
         return [Wake(account_id, NO_TIMERS, 0) for account_id in chosen]

@@ -63,12 +63,11 @@ def adjust(
     async def do() -> "AdjustmentAnswer":
         from credit_service.application.adjust import AdjustmentDesk
         from credit_service.application.reading import Reading
-        from credit_service.domain.decide import Rules
         from credit_service.postgres.adjustments import PostgresAdjustments
         from credit_service.postgres.ledger import PostgresLedger
         from credit_service.postgres.read import PostgresReads
 
-        rules = Rules(late_refund=settings.late_refund)
+        rules = settings.rules
         async with ledger(settings) as pool:
             into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
             reading = Reading(into, as_it_stands)

@@ -291,14 +291,13 @@ def _do(
 def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLetterDesk":
     from credit_service.application.dead_letters import DeadLetterDesk
     from credit_service.application.reading import Reading
-    from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
     from credit_service.kafka.originals import KafkaOriginals
     from credit_service.kafka.unpack import BatchInFile
     from credit_service.postgres.ledger import PostgresLedger
     from credit_service.postgres.operations import PostgresOperationLog
 
-    kafka, rules = kafka_of(settings), Rules(late_refund=settings.late_refund)
+    kafka, rules = kafka_of(settings), settings.rules
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)
     reach, originals = failpoint(settings.kill_at), KafkaOriginals(kafka)
     reading = Reading(PostgresLedger(pool, unparked_max=rules.unparked_max), as_it_stands)

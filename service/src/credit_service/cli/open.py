@@ -205,10 +205,9 @@ async def _bring_in(
     from credit_service.application.opening_trial import TrialMemory
     from credit_service.application.reading import Reading
     from credit_service.application.temporary import NoTemporaryRoom
-    from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
 
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     with closing(TrialMemory()) if told.is_trial else nullcontext() as trial, _progress(source) as moved:
         try:
             async with ledger(settings) as pool:

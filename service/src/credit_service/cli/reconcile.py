@@ -189,7 +189,6 @@ async def _reconcile(
     from credit_service.application.findings import Findings
     from credit_service.application.reconcile import Reconciliation
     from credit_service.bootstrap import collect_seldom
-    from credit_service.domain.decide import Rules
     from credit_service.kafka.audit_topics import open_topics
     from credit_service.kafka.ranges import RangeStalled, TopicsUnknown
     from credit_service.kafka.topic_ids import of_topics_gone
@@ -201,7 +200,7 @@ async def _reconcile(
 
     collect_seldom()
     kafka = kafka_of(settings)
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     findings = Findings(told.finding)
     # What is to be mended is looked for where it will be mended.
     url = settings.read_database_url if person is None else settings.database_url
@@ -265,7 +264,6 @@ def _all_mended(repaired: "Repaired", findings: "Findings") -> bool:
 async def _repair(settings: "Settings", findings: "Findings", operator: str, reason: str, yes: bool) -> "Repaired":
     from credit_service.application.process import Processor
     from credit_service.application.repair import Repair
-    from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
     from credit_service.postgres.operations import PostgresOperationLog
     from credit_service.postgres.repair import PostgresMender
@@ -275,7 +273,7 @@ async def _repair(settings: "Settings", findings: "Findings", operator: str, rea
     for mend, count in counts.items():
         say(f"{count:>8,}  {MENDS[mend]}")
     hold_to("Repair this?", yes=yes)
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     async with ledger(settings) as pool:
         into = PostgresLedger(
             pool,

@@ -280,12 +280,11 @@ def _line(told: "DecidedRefund") -> str:
 def _round(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "RefundRound":
     from credit_service.application.reading import Reading
     from credit_service.application.refund_desk import RefundDesk, RefundRound
-    from credit_service.domain.decide import Rules
     from credit_service.postgres.ledger import PostgresLedger
     from credit_service.postgres.operations import PostgresOperationLog
     from credit_service.postgres.refunds import PostgresRefundRequests
 
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
     desk = RefundDesk(into, rules, Reading(into, as_it_stands))
     return RefundRound(desk, PostgresRefundRequests(pool), PostgresOperationLog(pool))

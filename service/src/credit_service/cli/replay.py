@@ -193,7 +193,6 @@ async def _replay(
     from credit_service.application.replay import Replay
     from credit_service.application.temporary import NoTemporaryRoom
     from credit_service.bootstrap import collect_seldom
-    from credit_service.domain.decide import Rules
     from credit_service.failpoints import failpoint
     from credit_service.kafka.ranges import RangeStalled
     from credit_service.kafka.replay_source import open_records
@@ -205,7 +204,7 @@ async def _replay(
     # What is retried or refused is counted; its log lines would come between the data.
     configure_logging(settings.log_format, "error")
     collect_seldom()
-    rules = Rules(late_refund=settings.late_refund)
+    rules = settings.rules
     ending = _ending()
     try:
         async with ledger(settings) as pool, open_records(kafka_of(settings), ranges) as source:

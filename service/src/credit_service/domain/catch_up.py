@@ -10,6 +10,7 @@ from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decide import AHEAD_MAX, screen
 from credit_service.domain.decision import EARLIEST, PLAN_CHANGED, Incoming, Wake
+from credit_service.domain.first_plan import AGE_MONTHS_MAX, begins_at
 
 Input: TypeAlias = Incoming | Wake | Command
 
@@ -33,7 +34,12 @@ class Portion(NamedTuple):
 
 
 def next_portion(
-    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, within: TurnBounds | None = None
+    accounts: Mapping[str, Account],
+    inputs: Sequence[Input],
+    now: datetime,
+    within: TurnBounds | None = None,
+    *,
+    first_plan_age_months_max: int = AGE_MONTHS_MAX,
 ) -> Portion:
     """The part of `inputs` that the next transaction decides: all of them, unless they bring too many turns.
 
@@ -42,12 +48,15 @@ def next_portion(
     turns than are left. So each turn comes where it would have come if `inputs` were decided one by one.
     """
     within = within or TurnBounds()
-    if _surely_fit(accounts, inputs, now, within):
+    age_max = first_plan_age_months_max
+    if _surely_fit(accounts, inputs, now, within, age_max):
         return Portion(inputs, len(inputs))
-    return _early_turns(accounts, inputs, now, within) or _those_that_fit(accounts, inputs, now, within)
+    return _early_turns(accounts, inputs, now, within) or _those_that_fit(accounts, inputs, now, within, age_max)
 
 
-def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, within: TurnBounds) -> bool:
+def _surely_fit(
+    accounts: Mapping[str, Account], inputs: Iterable[Input], now: datetime, within: TurnBounds, age_max: int
+) -> bool:
     """Whether there are few turns up to the latest input of each account, as there are in nearly all batches."""
     up_to: dict[str, datetime] = {}
     first_plans: dict[str, datetime] = {}
@@ -57,9 +66,10 @@ def _surely_fit(accounts: Mapping[str, Account], inputs: Iterable[Input], now: d
             continue
         name, at = item.account_id, now if isinstance(item, Command) else item.occurred_at
         if EARLIEST <= at <= latest:
-            up_to[name] = max(at, up_to.get(name, at))
-            if item.type == PLAN_CHANGED and not accounts[name].has_started:
+            if isinstance(item, Incoming) and item.type == PLAN_CHANGED and not accounts[name].has_started:
+                at = begins_at(item, now, age_max)
                 first_plans[name] = min(at, first_plans.get(name, at))
+            up_to[name] = max(at, up_to.get(name, at))
     total = 0
     for name, at in up_to.items():
         account = accounts[name]
@@ -94,10 +104,10 @@ def _early_turns(
 
 
 def _those_that_fit(
-    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, within: TurnBounds
+    accounts: Mapping[str, Account], inputs: Sequence[Input], now: datetime, within: TurnBounds, age_max: int
 ) -> Portion:
     """The inputs before the first one that brings more turns than are left; always at least one."""
-    progress = {item.account_id: _Progress(accounts[item.account_id]) for item in inputs}
+    progress = {item.account_id: _Progress(accounts[item.account_id], age_max) for item in inputs}
     left = within.of_batch
     for nth, item in enumerate(inputs):
         of_account = progress[item.account_id]
@@ -112,9 +122,10 @@ def _those_that_fit(
 class _Progress:
     """How far the inputs before have brought an account; `turns` is how many turns that took."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, age_max: int) -> None:
         self.turns = 0
         self._account = account
+        self._age_max = age_max
         self._has_started = account.has_started
         self._reached: datetime | None = None
         self._latest_waiting: datetime | None = None
@@ -127,7 +138,10 @@ class _Progress:
             return 0
         self._keys.add(item.key)
         if not self._has_started:
-            return self._before_the_first_plan(until, is_it=item.type == PLAN_CHANGED)
+            if isinstance(item, Incoming) and item.type == PLAN_CHANGED:
+                return self._with_the_first_plan(begins_at(item, now, self._age_max))
+            self._latest_waiting = max(until, self._latest_waiting or until)
+            return 0
         if self._account.has_started and self._account.is_queued_for:
             return 0
         turns = _turns_due(self._account, until) if self._reached is None else _months(self._reached, until)
@@ -135,11 +149,8 @@ class _Progress:
             self._reached = until
         return max(0, turns)
 
-    def _before_the_first_plan(self, until: datetime, *, is_it: bool) -> int:
-        """The first plan brings about the turns up to what waits for it."""
-        if not is_it:
-            self._latest_waiting = max(until, self._latest_waiting or until)
-            return 0
+    def _with_the_first_plan(self, until: datetime) -> int:
+        """It brings about the turns up to what waits for it."""
         self._has_started = True
         waiting = _latest_waiting(self._account, until)
         self._reached = max(until, waiting, self._latest_waiting or until)

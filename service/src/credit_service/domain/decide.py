@@ -44,6 +44,7 @@ from credit_service.domain.decision import (
     Refused,
     Wake,
 )
+from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.opening import (
     OPENING,
     hold_back,
@@ -75,11 +76,13 @@ AHEAD_MAX = timedelta(minutes=5)
 class Rules:
     """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account.
 
+    `first_plan_age_months_max`: how old a first plan's event may be when it is appended, for its month to be the first.
     Without `turns` what a person orders is decided as the account stands: no month turns, nothing expires before it.
     """
 
     late_refund: LateRefund = field(default_factory=LateRefund)
     unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
+    first_plan_age_months_max: int = AGE_MONTHS_MAX
     turns: bool = True
 
 
@@ -296,7 +299,7 @@ def _outcome(
         case EmailBounced(prospect_id=prospect_id):
             return bounce_email(account, prospect_id, cause, now, late_refund, out), None
         case PlanChanged() as data:
-            return change_plan(account, incoming, data, cause, now, out)
+            return change_plan(account, incoming, data, cause, now, rules.first_plan_age_months_max, out)
         case CreditsPurchased() as data:
             return add_purchase(account, data, cause, now, out)
         case ProspectImported(prospect_id=prospect_id):

@@ -1,7 +1,7 @@
 """Billing periods: period n begins n months after the anchor, in the account's own wall time."""
 
 from calendar import monthrange
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -37,6 +37,18 @@ class Calendar(NamedTuple):
         while period.ends_at <= instant:
             period = self.period(period.number + 1)
         return period
+
+    def day_ends_at(self, instant: datetime) -> datetime:
+        """The first midnight of the account's time zone that is not before `instant`, in UTC.
+
+        Of a midnight that the clock skips, the instant at which it does; of one that comes twice the first.
+        """
+        day = instant.astimezone(ZoneInfo(self.time_zone)).date()
+        today = self._midnight(day)
+        return today if today >= instant else self._midnight(day + timedelta(days=1))
+
+    def _midnight(self, day: date) -> datetime:
+        return datetime.combine(day, time.min, ZoneInfo(self.time_zone)).astimezone(UTC)
 
 
 class Period(NamedTuple):

@@ -5,32 +5,42 @@ from datetime import datetime
 from credit_contracts.incoming import PlanChanged
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Cause, Decided, Incoming, Outcome
+from credit_service.domain.first_plan import begins_at, note_of
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
 
 ANCHOR_IGNORED = "billing anchor and time zone are those of the first plan; the new ones are ignored"
 
 
-def start_account(account: Account, data: PlanChanged, occurred_at: datetime) -> None:
-    """The first plan sets the calendar; the first period is the one that contains its event."""
+def start_account(account: Account, data: PlanChanged, occurred_at: datetime, at: datetime) -> None:
+    """The first plan sets the calendar; the first period is the one that contains `at`."""
     anchor_at = data.billing_anchor_at or data.effective_at or occurred_at
     account.calendar = Calendar(anchor_at, data.time_zone or "UTC")
-    account.period = account.calendar.period_at(occurred_at)
+    account.period = account.calendar.period_at(at)
     account.reschedule()
 
 
 def change_plan(
-    account: Account, incoming: Incoming, data: PlanChanged, cause: Cause, now: datetime, out: Decided
+    account: Account,
+    incoming: Incoming,
+    data: PlanChanged,
+    cause: Cause,
+    now: datetime,
+    age_months_max: int,
+    out: Decided,
 ) -> tuple[Outcome, str | None]:
     """Puts the plan in force, lets it wait for its `effective_at`, or records it as superseded.
 
     Returns the outcome and what there is to say about it. It never works backwards: a plan with an earlier
-    `effective_at` takes effect now.
+    `effective_at` takes effect now. A first plan that is older than `age_months_max` is taken as of its append time.
     """
     account.must_know_plans()
     note = None
+    at = incoming.occurred_at
     if account.period is None:
-        start_account(account, data, incoming.occurred_at)
+        at = begins_at(incoming, now, age_months_max)
+        start_account(account, data, incoming.occurred_at, at)
+        note = note_of(at) if at != incoming.occurred_at else None
     elif account.calendar is not None and (
         data.billing_anchor_at not in (None, account.calendar.anchor_at)
         or data.time_zone not in (None, account.calendar.time_zone)
@@ -44,10 +54,10 @@ def change_plan(
         data.effective_at or incoming.occurred_at,
         cause,
     )
-    is_superseded = _is_superseded(account, plan, incoming.occurred_at)
-    is_for_later = plan.effective_at > incoming.occurred_at
+    is_superseded = _is_superseded(account, plan, at)
+    is_for_later = plan.effective_at > at
     # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
-    waits = is_for_later or incoming.occurred_at == account.next_timer_at
+    waits = is_for_later or at == account.next_timer_at
     if not is_superseded and not waits:
         plan = plan.completed_by(account.plan)
     account.new_plans.append(plan)
@@ -56,7 +66,7 @@ def change_plan(
     if waits:
         account.pending.append(plan)
     else:
-        take_effect(account, plan, incoming.occurred_at, now, out)
+        take_effect(account, plan, at, now, out)
     if is_for_later:
         account.reschedule()
         return "plan-pending", note

@@ -43,6 +43,7 @@ from credit_service.domain.decision import (
     Place,
     Wake,
 )
+from credit_service.domain.first_plan import began_at, begins_at
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import content_of
 from credit_service.domain.prospect import ORIGIN_OF
@@ -129,10 +130,12 @@ def recompute(
 ) -> Recomputed:
     """Folds the history from its beginning. `found` are the messages of decisions that are missing, by position.
 
-    When a plan for later took effect is recorded only where it gave credits or switched to or from unlimited. Else it
+    In which month the account began is as recorded, whatever the rules say of old first plans by now. When a plan for
+    later took effect is recorded only where it gave credits or switched to or from unlimited. Else it
     is taken to have done so with the next event, or `eagerly` as soon as it was due.
     """
-    return _fold(history, rules, _with_found(history, found or {}), eager=eagerly)
+    told = _with_found(history, rules, found or {})
+    return _fold(history, replace(rules, first_plan_age_months_max=0), told, eager=eagerly)
 
 
 def has_same_effect(one: Change, other: Change) -> bool:
@@ -166,12 +169,15 @@ class _Told:
     as_it_stands: bool = False
 
 
-def _with_found(history: History, found: Mapping[int, Incoming]) -> list[_Told]:
+def _with_found(history: History, rules: Rules, found: Mapping[int, Incoming]) -> list[_Told]:
+    """All to be folded. Each event is given for its append time when an account begins whose first plan it is."""
     told = [
         _Told(d.position, d.decided_at, d.key, _input(history, d), d.as_it_stands) for d in history.decisions.values()
     ]
     for position, incoming in found.items():
-        told.append(_Told(position, _decided_at(history, position, incoming), incoming.key, incoming))
+        decided_at = _decided_at(history, position, incoming)
+        item = replace(incoming, appended_at=begins_at(incoming, decided_at, rules.first_plan_age_months_max))
+        told.append(_Told(position, decided_at, incoming.key, item))
     told.sort(key=attrgetter("position"))
     return told
 
@@ -307,6 +313,7 @@ def _input(history: History, decision: Decision) -> Incoming | Wake | Command:
             decision.occurred_at,
             data,
             place,
+            began_at(decision.note) or decision.occurred_at,
         )
     if decision.type in TIMERS:
         return Wake(history.account_id, decision.occurred_at, ALL_TIMERS)

@@ -14,7 +14,8 @@ from credit_service.domain.prospect import Charge
 class LateRefund:
     """Where a refund goes when its grant has expired.
 
-    `current-period`: a grant that ends with the period; `days`: one that lives for `days`; `forfeit`: nowhere.
+    `current-period`: a grant that ends with the period; `days`: one that lives for `days`, and to the end of the last
+    one in the account's own time zone; `forfeit`: nowhere.
     """
 
     kind: Literal["current-period", "days", "forfeit"] = "current-period"
@@ -54,12 +55,17 @@ def give_back(
 
 
 def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant | None:
-    """One credit more in the refund grant with the right expiry, which is opened if there is none."""
-    if late_refund.kind == "forfeit" or account.period is None:
+    """One credit more in the refund grant with the right expiry, which is opened if there is none.
+
+    By days, those that end on one day share it: with an instant of its own for each, every credit would be a grant, and
+    each end a decision.
+    """
+    if late_refund.kind == "forfeit" or account.period is None or account.calendar is None:
         return None
     expires_at = account.period.ends_at
     if late_refund.kind == "days":
-        expires_at = max(cause.occurred_at, account.period.starts_at) + timedelta(days=late_refund.days)
+        lives_until = max(cause.occurred_at, account.period.starts_at) + timedelta(days=late_refund.days)
+        expires_at = account.calendar.day_ends_at(lives_until)
     for grant in account.grants.values():
         if grant.origin == "refund" and grant.expires_at == expires_at:
             grant.amount += 1

@@ -236,7 +236,7 @@ class Intake:
     async def _decide(self, lane: Lane, records: list[Record], trace: BatchTrace) -> None:
         partitions = {TopicPartition(*partition) for partition in {r.place[:2] for r in records}}
         try:
-            report = await self._processor.process(records, self._abandon, trace)
+            report = await self._processor.process(records, self._abandon, trace, lane.note_decided)
         except Abandoned:
             self._member.open_again(partitions)
             return
@@ -248,7 +248,6 @@ class Intake:
             log.warning("stored offsets moved, reading again from there", partitions=len(partitions))
             self._member.open_again(partitions)
             return
-        lane.decided_at = time.monotonic()
         self._member.group_offsets.note_moved(partitions)
         count = lane.timers.partitions
         report.misplaced = Counter(r.place.topic for r in records if _is_misplaced(r, count))

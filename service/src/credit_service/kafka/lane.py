@@ -43,6 +43,10 @@ class Lane:
         """Says that there may be something to do."""
         self._arrived.set()
 
+    def note_decided(self) -> None:
+        """Says that something of the batch in hand, or all of it, is decided."""
+        self.decided_at = time.monotonic()
+
     def oldest_ms(self) -> dict[TopicPartition, int]:
         """Kafka's timestamp of the first record, of each partition that has any here, that is not decided yet."""
         oldest: dict[TopicPartition, int] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from credit_service import bounds
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, ReadOnly, RefusedByLedger
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, OutOfTime, ReadOnly, RefusedByLedger
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -58,13 +58,15 @@ NO_TLS = "rejected SSL upgrade"
 IS_READ_ONLY = "25006"
 OUT_OF_RANGE = "22003"
 DATA_EXCEPTION = "22000"
+# A statement that is cancelled, mostly by its timeout; a transaction that is idle, or open, for too long.
+OUT_OF_TIME = ("57014", "25P03", "25P04")
 # By class: an administrator ends the session, the server ends or only begins, the database is dropped.
 SERVER_ENDS = "57P"
 
 
 async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
     """One connection outside any pool, with the session's settings overridden by `session`."""
-    with faults_named():
+    with faults_named(), connecting():
         return await asyncpg.connect(
             database_url,
             timeout=CONNECT_TIMEOUT_SECONDS,
@@ -141,7 +143,8 @@ class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncp
     async def __aenter__(self) -> "Connection":
         """As asyncpg's."""
         self._replaced = self.pool.replaced
-        return await super().__aenter__()
+        with connecting():
+            return await super().__aenter__()
 
     async def __aexit__(
         self,
@@ -160,14 +163,16 @@ class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncp
 
 
 def _met_lost_server(error: BaseException | None) -> bool:
-    """Whether the server is read-only or ends; ending the transaction may have raised another error after that one."""
+    """Whether the server is read-only or ends."""
+    return any(sqlstate == IS_READ_ONLY or sqlstate.startswith(SERVER_ENDS) for sqlstate in _sqlstates(error))
+
+
+def _sqlstates(error: BaseException | None) -> Iterator[str]:
+    """All that the server has said; ending the transaction may have raised another error after that one."""
     while error is not None:
         if isinstance(error, asyncpg.PostgresError):
-            sqlstate = error.sqlstate or ""
-            if sqlstate == IS_READ_ONLY or sqlstate.startswith(SERVER_ENDS):
-                return True
+            yield error.sqlstate or ""
         error = error.__cause__ or error.__context__
-    return False
 
 
 class Reset:
@@ -189,6 +194,15 @@ class Reset:
 
 
 @contextmanager
+def connecting() -> Iterator[None]:
+    """A server that does not let anybody in within the time is away; no transaction was too large for it."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise LedgerUnavailable(type(error).__name__) from None
+
+
+@contextmanager
 def faults_named() -> Iterator[None]:
     """Turns what asyncpg raises into the application's faults; neither carries row values."""
     try:
@@ -199,6 +213,8 @@ def faults_named() -> Iterator[None]:
             raise RefusedByLedger(sqlstate, getattr(error, "constraint_name", None)) from None
         if sqlstate == IS_READ_ONLY:
             raise ReadOnly(f"the database takes no writes: it is read-only, SQLSTATE {sqlstate}") from None
+        if sqlstate in OUT_OF_TIME:
+            raise OutOfTime(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
         if sqlstate in DENIED:
             raise AccessDenied(_denied(error, sqlstate)) from None
         raise LedgerUnavailable(f"{type(error).__name__}, SQLSTATE {sqlstate}") from None
@@ -208,8 +224,13 @@ def faults_named() -> Iterator[None]:
         raise AccessDenied(f"the server's certificate is not trusted: {error.verify_message}") from None
     except (FileNotFoundError, PermissionError, asyncpg.ClientConfigurationError) as error:
         raise AccessDenied(f"what the URL says of TLS cannot be used: {type(error).__name__}") from None
+    except TimeoutError as error:
+        raise OutOfTime(type(error).__name__) from None
     # The internal one is what a connection says that the server has ended a moment ago.
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        if any(sqlstate in OUT_OF_TIME for sqlstate in _sqlstates(error)):
+            # The server has ended the session with the transaction.
+            raise OutOfTime(type(error).__name__) from None
         if NO_TLS in str(error):
             raise AccessDenied("the server has no TLS, and the URL asks for it") from None
         raise LedgerUnavailable(type(error).__name__) from None

@@ -26,6 +26,7 @@ from credit_service.application.timers import NO_TIMERS
 from credit_service.domain.command import Adjust, CommandRefusal, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Outcome, Place, Wake
+from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.refund import LateRefund
 from credit_service.testing.memory import MemoryLedger
 from credit_service.testing.message import Message
@@ -40,8 +41,9 @@ class CreditService:
     """The credit service with nothing around it: no Kafka, no Postgres, no event loop.
 
     It decides by the code of the real one and publishes the same bytes. Its clock stands at `now` until `move_clock`;
-    so an event more than 5 minutes ahead of it becomes a dead letter. `late_refund`, `parked_hours_max` and
-    `topic_prefix` are the settings of these names, `partitions` is what each topic has.
+    so an event more than 5 minutes ahead of it becomes a dead letter. `late_refund`,
+    `first_plan_age_months_max`, `parked_hours_max` and `topic_prefix` are the settings of these names, `partitions` is
+    what each topic has. A message is appended at the clock's time.
 
     Each call returns once all that follows from it is decided, and answers with what was published meanwhile, in order.
     """
@@ -51,6 +53,7 @@ class CreditService:
         now: datetime,
         *,
         late_refund: LateRefund | None = None,
+        first_plan_age_months_max: int = AGE_MONTHS_MAX,
         parked_hours_max: int = 24,
         topic_prefix: str = "",
         partitions: int = PARTITIONS,
@@ -59,7 +62,7 @@ class CreditService:
         """All that was published so far, in order."""
         self._topic_prefix = topic_prefix
         self._partitions = partitions
-        self._rules = Rules(late_refund or LateRefund())
+        self._rules = Rules(late_refund or LateRefund(), first_plan_age_months_max=first_plan_age_months_max)
         self._ledger = MemoryLedger(_in_utc(now))
         self._processor = Processor(self._ledger, self._rules, moves_offsets=False)
         self._expiry = ParkedExpiry(self._ledger, timedelta(hours=parked_hours_max))
