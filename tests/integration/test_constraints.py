@@ -148,7 +148,7 @@ async def test_primary_and_unique_keys_lead_with_the_account(undone: asyncpg.Con
     """So that the ledger can be distributed by account; what belongs to no account is left out."""
     of_no_account = set(
         "outbox outbox_claim outbox_set_aside outbox_dropped dead_letters dead_letter_bytes partition_offsets "
-        "offset_gaps paused_topics "
+        "offset_gaps paused_topics partitions_read "
         "operations".split()
     )
     rows = await undone.fetch(

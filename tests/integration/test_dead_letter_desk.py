@@ -7,7 +7,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -98,6 +98,7 @@ class Desk:
     pool: Pool
     clock: Clock
     connection: Connection
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def ledger(self) -> PostgresLedger:
@@ -107,11 +108,11 @@ class Desk:
     def desk(self) -> DeadLetterDesk:
         letters = PostgresDeadLetters(self.pool, unparked_max=100)
         reading = Reading(self.ledger)
-        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), Rules(), BatchInFile(str), reading)
+        return DeadLetterDesk(letters, PostgresOperationLog(self.pool), self.rules, BatchInFile(str), reading)
 
     async def take(self, *records: Record) -> None:
         """As the service would, without moving any offset."""
-        await Processor(self.ledger, Rules(), moves_offsets=False).process(records, asyncio.Event())
+        await Processor(self.ledger, self.rules, moves_offsets=False).process(records, asyncio.Event())
 
     async def letters(self, *events: Event[IncomingData]) -> list[Record]:
         """Dead letters, numbered as given, of events that were ahead of the clock; it is put to where they are not."""
@@ -372,6 +373,7 @@ async def test_what_a_retried_plan_lets_in_and_the_rules_fail_on_is_a_letter_of_
 
 
 async def test_months_that_are_too_many_to_come_along_come_first(at: Desk) -> None:
+    at.rules = Rules(first_plan_age_months_max=1_200)
     await at.take(record_of(plan(NOW - timedelta(days=3_000), account="old")))
     first_plan = plan(NOW - timedelta(days=3_000), account="new")
     await at.letters(generated("ann", account="old"))

@@ -85,7 +85,7 @@ def test_where_the_append_time_is_unknown_or_ahead_the_database_s_clock_counts()
 
 
 @pytest.mark.parametrize(("timestamp_ms", "appended_at"), [(-1, None), (0, EARLIEST), (86_400_000, time("1970-01-02"))])
-def test_the_append_time_is_kafka_s_own_time_of_the_record(timestamp_ms: int, appended_at: object) -> None:
+def test_the_append_time_is_that_of_the_broker(timestamp_ms: int, appended_at: object) -> None:
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", b"e-1"),
@@ -95,10 +95,14 @@ def test_the_append_time_is_kafka_s_own_time_of_the_record(timestamp_ms: int, ap
         ("content-type", b"application/json"),
     ]
     value = PLAN.model_dump_json().encode()
-    record = read_record(Place("plan-changed", 0, 0), "plan-changed", b"acme", value, headers, timestamp_ms)
+    place = Place("plan-changed", 0, 0)
+    record = read_record(place, "plan-changed", b"acme", value, headers, timestamp_ms, is_append_time=True)
+    of_its_producer = read_record(place, "plan-changed", b"acme", value, headers, timestamp_ms)
 
     assert isinstance(record.content, Incoming)
     assert record.content.appended_at == appended_at
+    assert isinstance(of_its_producer.content, Incoming)
+    assert of_its_producer.content.appended_at is None
 
 
 def test_the_anchor_may_be_of_any_age() -> None:

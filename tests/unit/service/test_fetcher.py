@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import random
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_service import bounds
-from credit_service.kafka.fetcher import CHECKSUM, Fault, Fetched, Item, Portion, TooLargeBatch
+from credit_service.kafka.fetcher import (
+    CHECKSUM,
+    LEADERS_ASKED_EVERY_SECONDS,
+    Fault,
+    Fetched,
+    Item,
+    PartitionFetcher,
+    Portion,
+    TooLargeBatch,
+)
 from support.foreign.batches import CODECS, CONTROL, TRANSACTIONAL, RawRecord, batch_of, flipped
 
 if TYPE_CHECKING:
@@ -160,3 +170,24 @@ KNOWN = {
 def test_aiokafkas_own_is_what_this_was_written_for(known: Any) -> None:
     digest = hashlib.sha256(inspect.getsource(known).encode()).hexdigest()[:16]
     assert (version("aiokafka"), digest) == ("0.14.0", KNOWN[known])
+
+
+def test_leaders_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found: while no broker was there, a thousand times a second, which took half of a core."""
+    now = 100.0
+    monkeypatch.setattr("credit_service.kafka.fetcher.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Fetcher, "_get_actions_per_node", lambda *_: ([], {}, 30.0, True, []))
+    fetcher: Any = object.__new__(PartitionFetcher)
+    fetcher._leaders_asked = 0.0
+
+    def asks() -> tuple[bool, float]:
+        _, _, seconds_max, is_asked, _ = fetcher._get_actions_per_node(None)
+        return is_asked, seconds_max
+
+    assert asks() == (True, 30.0)
+    now += LEADERS_ASKED_EVERY_SECONDS / 2
+    is_asked, seconds_max = asks()
+    assert not is_asked
+    assert seconds_max == pytest.approx(LEADERS_ASKED_EVERY_SECONDS / 2)
+    now += LEADERS_ASKED_EVERY_SECONDS / 2 + 0.001
+    assert asks() == (True, 30.0)

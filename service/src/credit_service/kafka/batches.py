@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from mmap import mmap
 from struct import Struct
 from typing import NamedTuple
 
@@ -97,8 +98,8 @@ def unpacked(batch: memoryview, bytes_max: int) -> memoryview:
     """
     if not _codec_of(batch):
         return batch
-    # Pages that nothing is written to are never made.
-    return unpacked_into(memoryview(bytearray(HEAD.size + bytes_max)), batch)
+    # Pages that nothing is written to are never made; a bytearray would be filled with zeros, which takes 40 ms.
+    return unpacked_into(memoryview(mmap(-1, HEAD.size + bytes_max)), batch)
 
 
 def unpacked_into(room: memoryview, batch: memoryview) -> memoryview:

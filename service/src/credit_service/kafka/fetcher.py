@@ -48,6 +48,9 @@ LOG_APPEND_TIME = 1
 ERROR_SECONDS_MAX = 10.0
 """So long brokers may answer for a partition with an error before that is the partition's fault."""
 
+LEADERS_ASKED_EVERY_SECONDS = 0.1
+"""So seldom brokers are asked which of them leads a partition: those that are away refuse at once."""
+
 PREFETCH_SECONDS = 0.1
 """So long a broker is not asked for more while what it sent of a partition is not read."""
 
@@ -225,12 +228,14 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
     """
 
     _failing: dict[TopicPartition, float]
+    _leaders_asked: float
 
     @classmethod
     def out_of(cls, fetcher: Fetcher) -> "PartitionFetcher":
         """The fetcher that a consumer has just made, before its first round, as one of these."""
         fetcher.__class__ = cls
         fetcher._failing = {}
+        fetcher._leaders_asked = 0.0
         return fetcher  # type: ignore[no-any-return]  # its class was set above
 
     async def portions(
@@ -287,6 +292,16 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
                 records_max -= len(portion.records)
                 bytes_max -= portion.size_bytes
         return portions
+
+    def _get_actions_per_node(self, assignment: Any) -> Any:
+        """As aiokafka's, which asks for leaders again at once where none is known: a thousand times a second."""
+        fetches, resets, seconds_max, no_leader, resumed = super()._get_actions_per_node(assignment)
+        if no_leader:
+            early = self._leaders_asked + LEADERS_ASKED_EVERY_SECONDS - time.monotonic()
+            if early > 0:
+                return fetches, resets, min(seconds_max, early), False, resumed
+            self._leaders_asked = time.monotonic()
+        return fetches, resets, seconds_max, no_leader, resumed
 
     def _set_error(self, tp: TopicPartition, error: KafkaError) -> None:
         """Keeps what is to be raised; aiokafka calls it where there is no offset to begin from."""
