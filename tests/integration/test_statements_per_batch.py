@@ -227,7 +227,7 @@ class Counted(NamedTuple):
     statements: Counter[str]
     rows: int
 
-    def costs_no_more_than(self, other: Counted) -> bool:
+    def costs_no_more_than(self, other: "Counted") -> bool:
         """The same statements; of rows a few more each, as the planner chooses by what tables held at some moment."""
         return self.statements == other.statements and self.rows <= 2 * other.rows
 
