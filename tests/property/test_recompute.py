@@ -16,7 +16,7 @@ from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision, Incoming, Wake
 from credit_service.domain.differences import compared
 from credit_service.domain.recompute import History, PlanRow, Standing, is_time_known
-from property.histories import START, Item, data_of, histories, ordered_about, rules
+from property.histories import DAY, START, Item, data_of, histories, ordered_about, rules
 from support.domain import NOW, event
 from support.examples import examples
 from support.rows import Rows
@@ -150,6 +150,28 @@ def test_where_an_account_began_stays_as_it_was_decided(age_then: int, age_now: 
     recomputed, disagree = compared(history_of("acme", rows, items), Rules(first_plan_age_months_max=age_now))
     assert disagree == []
     assert recomputed.account.period == rows.accounts["acme"]["period"]
+
+
+def test_of_two_plans_for_later_one_takes_effect_before_an_older_plan_comes_and_one_after() -> None:
+    """Found by chaos: that a plan took effect by itself, and gave nothing, is recorded nowhere."""
+
+    def plan(name: str, at_day: float, limit: int, effective_days: float | None = None) -> Item:
+        at = START + at_day * DAY
+        return event(data_of("acme", "plan", "", at, limit, effective_days), at, name)
+
+    items = [
+        plan("first", 0, 9),
+        plan("for later", 1, 8, 9),
+        plan("older, while that waits", 5, 7),
+        event(data_of("acme", "generate", "ann", START, None, None), START + 12 * DAY, "takes it in"),
+        plan("for later again", 13, 6, 7),
+        Wake("acme", START + 25 * DAY, 10),
+        plan("older than that", 15, 5),
+    ]
+    rows = taken(items, Rules(), [1] * len(items))
+    outcomes = [d.outcome for d in rows.decisions.values() if d.type == "plan-changed"]
+    assert outcomes == ["plan-in-force", "plan-pending", "plan-in-force", "plan-pending", "plan-superseded"]
+    assert compared(history_of("acme", rows, items), Rules())[1] == []
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())

@@ -131,8 +131,9 @@ def recompute(
     """Folds the history from its beginning. `found` are the messages of decisions that are missing, by position.
 
     In which month the account began is as recorded, whatever the rules say of old first plans by now. When a plan for
-    later took effect is recorded only where it gave credits or switched to or from unlimited. Else it
-    is taken to have done so with the next event, or `eagerly` as soon as it was due.
+    later took effect is recorded only where it gave credits or switched to or from unlimited. Else it is taken to have
+    done so with the next event, or `eagerly` as soon as it was due, and in any case before an older plan came that is
+    recorded as superseded.
     """
     told = _with_found(history, rules, found or {})
     return _fold(history, replace(rules, first_plan_age_months_max=0), told, eager=eagerly)
@@ -212,6 +213,8 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
     for (decided_at, _), group in groupby(told, key=_batch):
         batch = list(group)
         _bring_about_recorded(history, recomputed, rules, decided_at)
+        if any(_is_superseded(history, one) for one in batch):
+            _bring_plans_into_force(recomputed, rules, decided_at)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
         expected = {one.key: one.position for one in batch}
@@ -250,6 +253,24 @@ def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules
         _step(recomputed, [Wake(account.account_id, change.occurred_at, ALL_TIMERS)], change.recorded_at, rules)
         if account.sequence == sequence:
             return
+
+
+def _bring_plans_into_force(recomputed: Recomputed, rules: Rules, now: datetime) -> None:
+    """Those that come next, up to where something happens that is recorded."""
+    account, before = recomputed.account, None
+    while (at := account.next_timer_at) not in (None, before) and at <= now and _is_of_plans_alone(account, at):
+        _step(recomputed, [Wake(account.account_id, at, ALL_TIMERS)], now, rules)
+        before = at
+
+
+def _is_of_plans_alone(account: Account, at: datetime) -> bool:
+    is_turn = account.period is None or account.period.ends_at == at
+    return not is_turn and all(grant.expires_at != at for grant in account.grants.values())
+
+
+def _is_superseded(history: History, told: _Told) -> bool:
+    decision = history.decisions.get(told.position)
+    return decision is not None and decision.outcome == "plan-superseded"
 
 
 def _only_a_plan_is_due(account: Account, at: datetime) -> bool:
