@@ -67,9 +67,9 @@ async def nothing_is_due(connection: asyncpg.Connection[asyncpg.Record]) -> None
 
 
 async def found(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, dict[str, Any]]:
-    """By account: its balance, its changes, and which events were declined and refused."""
+    """By account: its balance, its changes, which events were declined, and how many were refused."""
     accounts: dict[str, dict[str, Any]] = {
-        name: {"balance": balance, "changes": [], "declined": set(), "refused": set()}
+        name: {"balance": balance, "changes": [], "declined": set(), "refused": 0}
         for name, balance in await connection.fetch("SELECT account_id, balance FROM credits.accounts")
     }
     for name, *change in await connection.fetch(
@@ -81,8 +81,8 @@ async def found(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, dic
         "SELECT account_id, id FROM credits.decisions_by_account WHERE outcome = 'declined'"
     ):
         accounts[name]["declined"].add(event_id)
-    for name, headers in await connection.fetch("SELECT account_id, headers::text FROM credits.dead_letters"):
-        accounts[name]["refused"].add(headers)
+    for name, letters in await connection.fetch("SELECT account_id, count(*) FROM credits.dead_letters GROUP BY 1"):
+        accounts[name]["refused"] = letters
     return accounts
 
 
@@ -99,7 +99,7 @@ def disagreements(told: Collection[Told], ledger: dict[str, dict[str, Any]]) -> 
             (has["balance"], model.held),
             (has["changes"], model.changes),
             (has["declined"], model.was_declined),
-            (len(has["refused"]), len(model.was_refused)),
+            (has["refused"], model.refused),
         ]
         if odd := [pair for pair in pairs if pair[0] != pair[1]]:
             differ[name] = odd[0]

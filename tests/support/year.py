@@ -177,7 +177,7 @@ class Declining(Model):
     def __init__(self) -> None:
         super().__init__(seats=bounds.PARKED_MAX, remembered=bounds.TOLD_MAX)
         self.was_declined: set[str] = set()
-        self.was_refused: set[str] = set()
+        self.refused = 0
 
     def _apply(self, kind: str, at: datetime, name: str, fields: dict[str, object]) -> str:
         said = super()._apply(kind, at, name, fields)
@@ -192,7 +192,7 @@ def modelled(told: Iterable[Told], partitions: int) -> dict[str, Declining]:
     for one in merged(told, partitions):
         model = models[one.account_id]
         if model.happens(one.name, one.kind, one.at, one.came, **one.fields) in REFUSED:
-            model.was_refused.add(one.name)
+            model.refused += 1
     for model in models.values():
         model.passes(END)
     return models

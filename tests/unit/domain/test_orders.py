@@ -11,6 +11,7 @@ from credit_service.domain.decision import EARLIEST, Wake
 from credit_service.domain.idempotency import command_of
 from credit_service.domain.orders import portion_of_commands
 from support.domain import ACCOUNT, Story, time
+from support.small_bounds import small_bounds
 
 ONE_TURN = TurnBounds(of_batch=1, of_account=1)
 LATER = time("2026-04-15")
@@ -87,3 +88,14 @@ def test_an_order_comes_behind_all_that_waits(queue: Story) -> None:
 @pytest.mark.parametrize("data", [REFUND, OpenProspect("dee", "generated")])
 def test_what_is_refused_or_opened_waits_for_nobody(queue: Story, data: CommandData) -> None:
     assert portion(queue, data).taken == 1
+
+
+def test_nothing_precedes_an_order_on_a_full_account() -> None:
+    """Found: the wake that was to come before lets nothing in there, and the order was tried for ever."""
+    story = Story(Rules(unparked_max=1))
+    for name in ("ann", "bob", "cy"):
+        story.generate(name)
+    story.plan(10, "2026-01-01")
+    with small_bounds(ACCOUNT_NUMBERS_MAX=1):
+        assert portion(story, GIVE).taken == 1
+        assert story.adjust(1) == "account-full"

@@ -109,3 +109,13 @@ def test_the_clock_goes_on_from_what_the_database_said() -> None:
     assert first is not None
     assert second is not None
     assert AT <= first <= second < AT + MINUTE
+
+
+def test_a_producers_time_at_the_end_of_all_times_is_one_as_any_other() -> None:
+    """Found: there is no time 5 minutes behind it, and a replay ended there."""
+    last = 253_402_300_799_999
+    assert ordered(record(AT, last), record(None, last), record(AT + HOUR, last)) == [
+        AT,
+        datetime(9999, 12, 31, 23, 54, tzinfo=UTC),
+        AT + HOUR,
+    ]

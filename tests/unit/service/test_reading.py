@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from credit_contracts import EmailBounced, Event, encode
+from credit_service import bounds
 from credit_service.application import reading
 from credit_service.application.obey import obey
+from credit_service.application.opening import Opening
+from credit_service.application.opening_rows import RecordKind, Row
+from credit_service.application.process import Processor
 from credit_service.application.reading import FRESH, Reading
-from credit_service.domain.command import Adjust, OpenAccount
+from credit_service.application.record import read_record
+from credit_service.domain.command import Adjust, CommandData, OpenAccount, OpenProspect
 from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Place, Wake
 from credit_service.domain.idempotency import command_of
 from credit_service.testing.memory import MemoryLedger
 
@@ -87,3 +95,52 @@ async def test_an_order_as_it_stands_turns_no_month() -> None:
     assert ledger.accounts["acme"].row.balance == 4
     await obey(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "b")])
     assert ledger.accounts["acme"].row.balance == 7, "3 have lapsed, and 5 are the new month's"
+
+
+async def test_a_late_refund_as_it_stands_lives_to_the_end_of_the_month_that_it_is_given_in() -> None:
+    """Found: it was given into the month that had not turned yet, and lapsed with it."""
+    ledger = MemoryLedger(AT)
+    opening: list[CommandData] = [OpenAccount("p", 5, None, None, AT, "UTC", 0), OpenProspect("ann", "generated")]
+    await obey(ledger, Rules(), [command_of("acme", data, "o") for data in opening])
+    ledger.now = datetime(2026, 3, 20, tzinfo=UTC)
+    bounced = EmailBounced(account_id="acme", prospect_id="ann", bounce_type="hard")
+    processor = Processor(ledger, Rules(turns=False), moves_offsets=False)
+    encoded = encode(Event("/s", "i", "email-bounced", ledger.now, bounced))
+    place = Place("email-bounced", 0, 0)
+    await processor.process(
+        [read_record(place, "email-bounced", encoded.key, encoded.value, encoded.headers, 0)], asyncio.Event()
+    )
+    await processor.process([], asyncio.Event())
+
+    turned = Processor(ledger, Rules(), moves_offsets=False)
+    await turned.wake([Wake("acme", ledger.now, 10)], asyncio.Event())
+    assert ledger.accounts["acme"].row.balance == 6, "the month's credits, and the one that was given back"
+
+
+async def test_an_account_that_was_left_open_is_let_go_though_its_events_are_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found: what ended the opening was left out as `behind`, and all else of the account waited for ever."""
+    monkeypatch.setattr(bounds, "OPENING_ROWS_PER_BATCH_MAX", 1)
+    ledger = MemoryLedger(AT)
+    data: list[CommandData] = [OpenAccount("p", 5, None, None, AT, "UTC", 0), OpenProspect("ann", "generated")]
+    kinds: list[RecordKind] = ["account", "prospect"]
+    rows = [Row(n, kind, command_of("acme", one, "o")) for n, (kind, one) in enumerate(zip(kinds, data, strict=True))]
+    opening = Opening(ledger, Rules(), None, Reading(_From(2), seconds_left=0))
+    batches = [batch async for batch in opening.batches(rows)]
+
+    assert [row.reason for batch in batches for row in batch.refused] == ["behind"]
+    assert opening.left_open is None
+    assert ledger.accounts["acme"].row.opening_since is None
+
+
+class _From(Readers):
+    """Behind from the question of that number on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
+        await super().accounts_behind(account_ids, fresh)
+        return dict.fromkeys(account_ids, AT) if self.asked >= self.number else {}

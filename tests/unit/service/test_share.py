@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_contracts import Event, PlanChanged, encode
+from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_service.application import obey as obeying
 from credit_service.application import process
 from credit_service.application.faults import LedgerUnavailable, OutOfTime
@@ -82,9 +82,16 @@ def plans(number: int) -> list[Record]:
     return records
 
 
+def generated(number: int) -> Record:
+    data = ProspectGenerated(account_id="a0", prospect_id=f"p{number}")
+    encoded = encode(Event("/test", f"g-{number}", "prospect-generated", BEGAN, data))
+    place = Place("prospect-generated", 0, number)
+    return read_record(place, "prospect-generated", encoded.key, encoded.value, encoded.headers, 0)
+
+
 def processor_of(ledger: MemoryLedger) -> Processor:
     processor = Processor(ledger, Rules())
-    processor.positions[TOPIC, 0] = 0
+    processor.positions |= {(TOPIC, 0): 0, ("prospect-generated", 0): 0}
     return processor
 
 
@@ -182,6 +189,21 @@ def test_a_wake_that_has_no_time_for_one_timer_has_failed() -> None:
     report = asyncio.run(processor.wake(wakes, asyncio.Event()))
 
     assert (report.wakes, report.failed, report.failed_wakes) == (2, {"a0", "a1"}, 2)
+
+
+def test_a_first_plan_lets_in_as_many_as_there_is_time_for() -> None:
+    """Found: it was tried for ever with all that waited, up to 1,000 events, since it is one message."""
+    ledger = Slow(BEGAN, decisions_max=lambda: 100)
+    processor = processor_of(ledger)
+    asyncio.run(processor.process([generated(n) for n in range(20)], asyncio.Event()))
+    ledger.decisions_max = lambda: 3
+    asyncio.run(processor.process(plans(1), asyncio.Event()))
+    assert ledger.accounts["a0"].row.position > 1
+
+    lets_in = [Wake("a0", BEGAN, 0)]
+    while ledger.accounts["a0"].row.parked:
+        assert not asyncio.run(processor.wake(lets_in, asyncio.Event())).failed
+    assert ledger.accounts["a0"].row.position == 21
 
 
 def test_rows_that_run_out_of_time_are_halved() -> None:

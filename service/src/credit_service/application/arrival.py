@@ -7,12 +7,15 @@ less: of those of a partition the latest so far counts, and the database's clock
 
 import time
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.record import Record, kafka_time
 from credit_service.domain.decide import AHEAD_MAX
 from credit_service.domain.decision import EARLIEST
+
+LATEST = datetime.max.replace(tzinfo=UTC) - AHEAD_MAX
+"""A producer may give any time; there is none 5 minutes behind the last one."""
 
 
 class LedgerClock:
@@ -63,7 +66,7 @@ class Arrivals:
     def _came_at(self, record: Record, now: datetime | None) -> datetime | None:
         """When the record arrived, as far as that is known; a timestamp below 0 says nothing."""
         if record.timestamp_ms >= 0:
-            at = kafka_time(record.timestamp_ms)
+            at = min(kafka_time(record.timestamp_ms), LATEST)
             if record.is_append_time:
                 return at
             if self._latest is None or at > self._latest:

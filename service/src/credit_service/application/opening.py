@@ -139,15 +139,22 @@ class Opening:
         return [*first, *await self._decide_together(commands[half:], goes_on)]
 
     async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        # The rows of an account follow each other. One that was left open and has no more ends with its last row: that
-        # one is given again, and has no second effect.
-        ending = [self._left_open] if self._left_open and not _is_of(self._left_open, commands) else []
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
         can_be_less = len(commands) > 1
-        told = await obey(self._ledger, self._rules, [*ending, *given], self._reading, can_be_less=can_be_less)
-        answers = told[len(ending) :]
-        self._left_open = commands[-1] if goes_on and commands[-1].account_id == goes_on else None
+        answers = await obey(self._ledger, self._rules, given, self._reading, can_be_less=can_be_less)
+        await self._end([answer.command for answer in answers if answer.outcome != "behind"], goes_on)
         return [_fate(answer) for answer in answers]
+
+    async def _end(self, decided: Sequence[Command], goes_on: str | None) -> None:
+        """Ends the account that was left open, unless it `goes_on`, or has ended with one of the `decided`."""
+        held = self._left_open
+        if held is not None and held.account_id != goes_on:
+            if not _is_of(held, decided):
+                # Its last row once more has no effect but that: also while the account's events wait to be read.
+                await obey(self._ledger, self._rules, [held], Reading(self._ledger, as_it_stands=True))
+            held = None
+        last = next((command for command in reversed(decided) if command.account_id == goes_on), None)
+        self._left_open = replace(last, leaves_open=False) if last is not None else held
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
         """As `_do` would, had the trials before this one been kept."""

@@ -224,6 +224,8 @@ class Processor:
         self._tell = tell
         self._denied: dict[int, str] = {}
         self._records_at_once, self._wakes_at_once = Share(), Share()
+        # Of an account, with one plan or wake; the two above are of a transaction.
+        self._unparked_at_once = Share()
 
     async def process(
         self,
@@ -281,6 +283,11 @@ class Processor:
             report.add(done)
         return report
 
+    @property
+    def _unparked_max(self) -> int:
+        """So many events that waited one transaction lets in, of an account."""
+        return self._unparked_at_once.of(self._rules.unparked_max)
+
     async def _wake_first(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
         """As `wake`, of all of them or, where they are too many for one transaction, of none."""
         try:
@@ -302,6 +309,8 @@ class Processor:
     async def _wake_less(self, wake: Wake, abandon: asyncio.Event) -> Report:
         if wake.timers_max > 1:
             return await self._wake_first([replace(wake, timers_max=wake.timers_max // 2)], abandon)
+        if self._unparked_max > 1:
+            return await self._wake_first([wake], abandon)
         log.error("wake failed", accounts=1, reason="out-of-time")
         return Report(wakes=1, failed={wake.account_id})
 
@@ -329,6 +338,8 @@ class Processor:
                 log.warning("ledger unavailable, batch waits", cause=str(error), retries=report.retries)
                 self._note_denied(work, str(error) if isinstance(error, AccessDenied) else None)
                 report.ran_out = can_be_less and isinstance(error, OutOfTime)
+                if isinstance(error, OutOfTime):
+                    self._unparked_at_once.ran_out(self._unparked_max)
                 if report.retries == self._attempts_max and not report.ran_out:
                     raise
             else:
@@ -359,7 +370,11 @@ class Processor:
         expected = {partition: self.positions[partition] for partition in work.next_offsets}
         async with self._ledger.transaction() as transaction:
             await transaction.lock_offsets(expected)
-            folded = await fold(transaction, work.inputs, self._rules, clock.step)
+            unparked_max = self._unparked_max
+            rules = self._rules
+            if unparked_max < rules.unparked_max:
+                rules = replace(rules, unparked_max=unparked_max)
+            folded = await fold(transaction, work.inputs, rules, clock.step)
             what = folded.what
             has_come = folded.taken > 0 or not work.inputs
             if has_come:
@@ -376,6 +391,7 @@ class Processor:
             clock.step("store")
             self._reach("inside-transaction")
         clock.step("commit")
+        self._unparked_at_once.came_through(unparked_max)
         self._reach("after-commit")
         _count(report, what)
         if has_come:

@@ -8,6 +8,7 @@ from credit_service.domain.catch_up import Portion, TurnBounds, next_portion
 from credit_service.domain.command import Adjust, Command, DecideRefund
 from credit_service.domain.decide import refuse
 from credit_service.domain.decision import EARLIEST, Wake
+from credit_service.domain.room import is_full
 
 
 def portion_of_commands(
@@ -35,7 +36,7 @@ def _lets_in_some_only(account: Account) -> bool:
 
 def _may_have_effect(account: Account, command: Command, now: datetime) -> bool:
     """Whether it was not given before, and is not refused; what is adjusted is known behind all that precedes it."""
-    if command.key in account.decided:
+    if command.key in account.decided or is_full(account):
         return False
     is_known_later = isinstance(command.data, Adjust) and account.opening_since is None
     return is_known_later or refuse(account, command, now) is None

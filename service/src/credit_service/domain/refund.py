@@ -63,6 +63,9 @@ def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant
     if late_refund.kind == "forfeit" or account.period is None or account.calendar is None:
         return None
     expires_at = account.period.ends_at
+    if expires_at <= cause.occurred_at:
+        # Decided as the account stood: that month has not turned yet.
+        expires_at = account.calendar.period_at(cause.occurred_at).ends_at
     if late_refund.kind == "days":
         lives_until = max(cause.occurred_at, account.period.starts_at) + timedelta(days=late_refund.days)
         expires_at = account.calendar.day_ends_at(lives_until)

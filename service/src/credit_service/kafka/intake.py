@@ -20,7 +20,7 @@ from credit_service.application.ports import OffsetStore
 from credit_service.application.process import Processor, Report
 from credit_service.application.record import Record
 from credit_service.application.sights import LaneSight
-from credit_service.application.timers import TimerSweep
+from credit_service.application.timers import TIMER_GRACE, TimerSweep
 from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming
 from credit_service.kafka.compacted import CompactedTopics
@@ -264,7 +264,9 @@ class Intake:
         known = [number for number in numbers if merge.knows_what_comes(number, at_end.__contains__)]
         earliest = {number: merge.earliest(number) for number in known}
         for number, at in earliest.items():
-            if (reached := at or self._lanes.clock.now()) is not None:
+            now = self._lanes.clock.now()
+            # What is read to its end may get more from there on that occurred up to the grace before.
+            if (reached := at or (now and now - TIMER_GRACE)) is not None:
                 lane.timers.note_reached(number, reached)
         try:
             await self._note_read(lane, earliest)

@@ -22,6 +22,7 @@ from credit_service.application.doctor_facts import (
 )
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import Positions, TopicPartition
+from credit_service.domain.room import FILLING
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.schema import schema_problem
@@ -93,7 +94,7 @@ class PostgresFacts:
 
     async def filling(self) -> list[Filling]:
         """See `application.doctor_facts.DatabaseFacts`."""
-        most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX
+        most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
         return [
             Filling(*row)
             for row in await self._rows("doctor_filling", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)

@@ -1,5 +1,6 @@
 -- Accounts that have used most of their numbers, the fullest $2 of them: which part of the $3 decisions, balance changes
--- or grants, or of the $4 credits, that there may be; and how many such accounts are noted, up to $1.
+-- or grants, or of the $4 credits, that there may be, from $5 on; and how many such accounts there are, of $1 that are
+-- noted. One that was noted for its credits may have spent them.
 SELECT a.account_id, u.used, count(*) OVER ()
 FROM (SELECT account_no FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS filling
 INNER JOIN credits.accounts AS a ON filling.account_no = a.account_no
@@ -9,5 +10,6 @@ CROSS JOIN LATERAL (
             greatest(a.position, a.sequence, a.last_grant_id) / $3::float8, a.balance / $4::float8
         )::float8 AS used
 ) AS u
+WHERE u.used >= $5::float8
 ORDER BY u.used DESC, a.account_id
 LIMIT $2;
