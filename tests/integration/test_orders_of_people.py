@@ -118,7 +118,7 @@ async def test_an_adjustment_does_not_close_the_month_that_a_backlog_lies_in(awa
     ]
     service = await away.start()
     await away.oracle().drained()
-    assert (await adjust(away))[1]["outcome"] == "adjusted"
+    assert (await adjust(away, first=PATIENT))[1]["outcome"] == "adjusted"
     observed = await away.oracle().check()
     assert await service.terminate() == 0
     by_reason = [(c["reason"], c["amount"]) for c in observed.entries]
@@ -144,6 +144,11 @@ async def test_as_it_stands_it_turns_nothing_with_no_member_running(away: Deploy
     assert kept["note"] == "decided as it stood"
     assert (await reconcile(away)).findings == []
     service = await away.start()
+
+    async def has_turned() -> bool:
+        return bool(await rows(away.database_url, "SELECT FROM credits.decisions WHERE type = 'renewal'"))
+
+    await eventually(has_turned)
     observed = await away.oracle().check()
     assert await service.terminate() == 0
     assert [(c["reason"], c["amount"]) for c in observed.entries] == [

@@ -20,7 +20,7 @@ from support.traffic import event
 
 AT = Place("prospect-generated", 0, 7)
 CONTENT = st.none() | st.binary(max_size=20)
-HEADERS = st.lists(st.tuples(st.text(max_size=5), CONTENT), max_size=4)
+HEADERS = st.lists(st.tuples(st.text(max_size=5), CONTENT), max_size=40)
 
 
 @given(key=CONTENT, value=CONTENT, headers=HEADERS)

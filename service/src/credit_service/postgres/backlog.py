@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from credit_service import bounds
 from credit_service.application.sights import Backlog
-from credit_service.domain.room import FILLING
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
@@ -21,10 +20,9 @@ class PostgresSight:
 
     async def backlog(self) -> Backlog:
         """See `application.sights.LedgerSight`."""
-        filling = bounds.ACCOUNT_NUMBERS_MAX * FILLING, bounds.ACCOUNT_CREDITS_MAX * FILLING
         with faults_named():
             return Backlog(
-                *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX, *filling))[0]
+                *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))[0]
             )
 
     async def schema_problem(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service import bounds
-from credit_service.application.kept import content_sha256, digest_of, headers_as_json
+from credit_service.application.kept import hashes_of, headers_as_json
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -297,8 +297,8 @@ BIGINT_MAX = 2**63 - 1
 def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
     record, known = letter.record, letter.record.withheld
     if known is None:
-        bytes_of = (record.key, record.value, record.headers)
-        hashes = digest_of(*bytes_of), None if letter.is_encoded_anew else content_sha256(*bytes_of)
+        digest, content = hashes_of(record.key, record.value, record.headers)
+        hashes = digest, None if letter.is_encoded_anew else content
     else:
         hashes = known.digest, known.content_sha256
     account_id = record.content.account_id if isinstance(record.content, Incoming) else None

@@ -1,7 +1,7 @@
 -- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
 -- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late, accounts that have
 -- used most of their numbers; the last number of an account; rows that are set aside, those that wait behind them, and the
--- first of them. The oldest outgoing event is that of the first $2. Most of the numbers are $3, or $4 credits.
+-- first of them. The oldest outgoing event is that of the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (
@@ -38,13 +38,7 @@ SELECT
             ORDER BY next_timer_at LIMIT $1
         ) AS counted
     ),
-    -- One that was noted for its credits may have spent them.
-    (
-        SELECT count(*)
-        FROM (SELECT account_no FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS filling
-        INNER JOIN credits.accounts AS a ON filling.account_no = a.account_no
-        WHERE greatest(a.position, a.sequence, a.last_grant_id) >= $3::float8 OR a.balance >= $4::float8
-    ),
+    (SELECT count(*) FROM (SELECT FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS counted),
     (SELECT coalesce(max(account_no), 0) FROM credits.accounts),
     (
         SELECT count(*)
