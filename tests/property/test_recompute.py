@@ -174,6 +174,24 @@ def test_of_two_plans_for_later_one_takes_effect_before_an_older_plan_comes_and_
     assert compared(history_of("acme", rows, items), Rules())[1] == []
 
 
+def test_a_plan_that_the_one_in_force_supersedes_says_nothing_of_one_for_later() -> None:
+    def plan(name: str, at_day: float, limit: int, effective_days: float | None = None) -> Item:
+        at = START + at_day * DAY
+        return event(data_of("acme", "plan", "", at, limit, effective_days), at, name)
+
+    items = [
+        plan("first", 0, 9),
+        plan("second", 2, 8),
+        plan("for later", 3, 7, 7),
+        plan("older than the second", 1, 6),
+        plan("older than the one for later", 5, 5),
+    ]
+    rows = taken(items, Rules(), [1] * len(items))
+    outcomes = [d.outcome for d in rows.decisions.values() if d.type == "plan-changed"]
+    assert outcomes == ["plan-in-force", "plan-in-force", "plan-pending", "plan-superseded", "plan-in-force"]
+    assert compared(history_of("acme", rows, items), Rules())[1] == []
+
+
 @given(histories(wakes=False), rules(), sizes, st.data())
 @settings(max_examples=examples(150))
 def test_what_is_lost_or_altered_is_named(

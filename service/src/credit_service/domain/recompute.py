@@ -213,8 +213,8 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
     for (decided_at, _), group in groupby(told, key=_batch):
         batch = list(group)
         _bring_about_recorded(history, recomputed, rules, decided_at)
-        if any(_is_superseded(history, one) for one in batch):
-            _bring_plans_into_force(recomputed, rules, decided_at)
+        for item in [one.item for one in batch if _is_recorded_as_superseded(history, one)]:
+            _bring_plans_into_force(recomputed, rules, decided_at, item)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
         expected = {one.key: one.position for one in batch}
@@ -255,12 +255,26 @@ def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules
             return
 
 
-def _bring_plans_into_force(recomputed: Recomputed, rules: Rules, now: datetime) -> None:
-    """Those that come next, up to where something happens that is recorded."""
+def _bring_plans_into_force(
+    recomputed: Recomputed, rules: Rules, now: datetime, superseded: Incoming | Wake | Command
+) -> None:
+    """As few as it takes for a plan to be superseded, and none past something that is recorded."""
     account, before = recomputed.account, None
-    while (at := account.next_timer_at) not in (None, before) and at <= now and _is_of_plans_alone(account, at):
+    while not _would_be_superseded(account, superseded):
+        at = account.next_timer_at
+        if at is None or at == before or at > now or not _is_of_plans_alone(account, at):
+            return
         _step(recomputed, [Wake(account.account_id, at, ALL_TIMERS)], now, rules)
         before = at
+
+
+def _would_be_superseded(account: Account, item: Incoming | Wake | Command) -> bool:
+    """By a plan that is in force, or due when it occurred; of those of one order the position decides, and none has."""
+    if not isinstance(item, Incoming) or not isinstance(item.data, PlanChanged):
+        return True
+    order = item.data.effective_at or item.occurred_at, item.occurred_at
+    due = [plan for plan in account.pending if plan.effective_at <= item.occurred_at]
+    return any(order < plan.order[:2] for plan in (account.plan, *due) if plan is not None)
 
 
 def _is_of_plans_alone(account: Account, at: datetime) -> bool:
@@ -268,7 +282,7 @@ def _is_of_plans_alone(account: Account, at: datetime) -> bool:
     return not is_turn and all(grant.expires_at != at for grant in account.grants.values())
 
 
-def _is_superseded(history: History, told: _Told) -> bool:
+def _is_recorded_as_superseded(history: History, told: _Told) -> bool:
     decision = history.decisions.get(told.position)
     return decision is not None and decision.outcome == "plan-superseded"
 
