@@ -1,0 +1,89 @@
+"""Programs that print a secret, a password or a token, for logins whose secrets end soon."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Event, Timer
+from typing import Final
+
+PROGRAM_SECONDS_MAX: Final = 20.0
+PRINTED_BYTES_MAX: Final = 64 * 1024
+_OURS: Final = "CREDITS_"
+
+
+class ProgramFailed(Exception):  # noqa: N818 - reads as what happened
+    """The program did not print a secret; one line that holds nothing of what it printed."""
+
+
+def held_to_be_a_program(command: str) -> str:
+    """The command itself, if its quotes are closed and its first word is a program that is here; else a ValueError."""
+    words = shlex.split(command)
+    if not words or shutil.which(words[0]) is None:
+        raise ValueError("must begin with a program that is here")
+    return command
+
+
+def printed_by(command: str, variables: Mapping[str, str] | None = None) -> str:
+    """What the program prints on standard output, without white space around it. Waits; not for an event loop.
+
+    It is run without a shell, with this process' environment but for the settings of the service, and with `variables`.
+    Raises `ProgramFailed` if it cannot be run, takes too long, fails, or prints nothing, too much, or no UTF-8.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+    program, *arguments = shlex.split(command)
+    try:
+        # Its own group, so that what it has started ends with it.
+        process = subprocess.Popen(  # noqa: S603 - the deployment's own command
+            [program, *arguments],
+            env=environment | dict(variables or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # It may hold the secret, or what it is made of.
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramFailed(f"{program} cannot be run: {error.strerror}") from None
+    late = Event()
+    with process, _ended_after(process, late, PROGRAM_SECONDS_MAX):
+        read = process.stdout.read(PRINTED_BYTES_MAX + 1) if process.stdout else b""
+        if len(read) > PRINTED_BYTES_MAX:
+            _end(process)
+        exit_code = process.wait()
+    if late.is_set():
+        raise ProgramFailed(f"{program} has not ended within {PROGRAM_SECONDS_MAX:g} s")
+    if len(read) > PRINTED_BYTES_MAX:
+        raise ProgramFailed(f"{program} prints more than {PRINTED_BYTES_MAX} bytes")
+    if exit_code:
+        raise ProgramFailed(f"{program} ends with exit code {exit_code}; run it by hand to see why")
+    try:
+        printed = read.decode().strip()
+    except UnicodeDecodeError:
+        raise ProgramFailed(f"{program} prints what is not UTF-8") from None
+    if not printed:
+        raise ProgramFailed(f"{program} prints nothing")
+    return printed
+
+
+@contextmanager
+def _ended_after(process: "subprocess.Popen[bytes]", late: Event, seconds: float) -> Iterator[None]:
+    def end() -> None:
+        late.set()
+        _end(process)
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,68 @@
+"""Programs that print a secret: what comes of each way in which one can end."""
+
+import shlex
+import sys
+
+import pytest
+
+from credit_service import programs
+from credit_service.programs import ProgramFailed, held_to_be_a_program, printed_by
+
+PYTHON = shlex.quote(sys.executable)
+SECRET = "hunter2-of-the-program"  # noqa: S105 - what must not be told
+
+
+def python(code: str) -> str:
+    return f"{PYTHON} -c {shlex.quote(code)}"
+
+
+def test_what_it_prints_is_the_secret_without_white_space() -> None:
+    assert printed_by(python(f"print('  {SECRET}')")) == SECRET
+
+
+def test_it_sees_the_environment_and_what_it_is_given_but_no_setting_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "of-the-cloud")
+    monkeypatch.setenv("CREDITS_DATABASE_URL", SECRET)
+    code = "import os; print(*(os.environ.get(n, '-') for n in ('AWS_PROFILE', 'CREDITS_DATABASE_URL', 'PGUSER')))"
+    assert printed_by(python(code), {"PGUSER": "ann"}) == "of-the-cloud - ann"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (f"import sys; print('{SECRET}'); sys.exit(3)", "ends with exit code 3"),
+        (f"import sys; sys.exit('{SECRET}')", "ends with exit code 1"),
+        ("pass", "prints nothing"),
+        ("print(' ')", "prints nothing"),
+        (f"print('{SECRET}' * 10_000)", "prints more than 65536 bytes"),
+        ("while True: print('0' * 1000)", "prints more than 65536 bytes"),
+        ("import os; os.write(1, b'\\xff')", "prints what is not UTF-8"),
+    ],
+)
+def test_an_end_without_a_secret_is_told_without_what_was_printed(
+    code: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ProgramFailed, match=told) as raised:
+        printed_by(python(code))
+    assert SECRET not in str(raised.value)
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_one_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "PROGRAM_SECONDS_MAX", 0.2)
+    with pytest.raises(ProgramFailed, match=r"has not ended within 0\.2 s"):
+        printed_by(python("import time; time.sleep(600)"))
+
+
+def test_one_that_has_gone_since_is_told() -> None:
+    with pytest.raises(ProgramFailed, match="cannot be run: No such file or directory"):
+        printed_by("no-such-program-here --for 1")
+
+
+def test_a_command_is_held_to_be_one_when_settings_are_read() -> None:
+    assert held_to_be_a_program(f"{PYTHON} -c 'print(1)'")
+    for command in ("", "  ", "no-such-program-here", f"{PYTHON} -c 'print(1)"):
+        with pytest.raises(ValueError, match=r"program that is here|No closing quotation"):
+            held_to_be_a_program(command)
