@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from support.earlier import EarlierProcess
 from support.forked import Forked
 from support.oracle import Oracle
 from support.patience import patience
@@ -33,7 +34,7 @@ _COMMITS_SOON = "from credit_service.kafka import group_offsets; group_offsets.C
 class ServiceProcess:
     """One `credits serve`."""
 
-    def __init__(self, process: Forked, http_port: int, health_port: int, log: Path) -> None:
+    def __init__(self, process: Forked | EarlierProcess, http_port: int, health_port: int, log: Path) -> None:
         self._process = process
         self.http_port = http_port
         self.health_port = health_port
@@ -152,10 +153,12 @@ class Deployment:
     def topic(self, name: str) -> str:
         return self.prefix + name
 
-    async def start(self, *, kill_at: str = "", faults: str = "", **settings: str) -> ServiceProcess:
+    async def start(
+        self, *, kill_at: str = "", faults: str = "", state: Path | None = None, **settings: str
+    ) -> ServiceProcess:
         """Starts one service, settings named as behind `CREDITS_`, in small letters.
 
-        `faults` is Python that breaks some of its parts before it begins.
+        `faults` is Python that breaks some of its parts before it begins; `state` has the sources of an earlier one.
         """
         http_port, health_port = next_port(), next_port()
         log = self.folder / f"service-{len(self.processes)}.log"
@@ -171,14 +174,15 @@ class Deployment:
             **self.settings,
             **settings,
         }
-        process = Forked(
-            "serve",
-            environment=_environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()},
-            folder=self.folder,
-            stdout=log,
-            stderr=log,
-            first=_COMMITS_SOON + faults,
-        )
+        environment = _environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()}
+        first = _COMMITS_SOON + faults
+        process: Forked | EarlierProcess
+        if state is None:
+            process = Forked("serve", environment=environment, folder=self.folder, stdout=log, stderr=log, first=first)
+        else:
+            process = await EarlierProcess.start(
+                state, "serve", environment=environment, folder=self.folder, log=log, first=first
+            )
         started = ServiceProcess(process, http_port, health_port, log)
         self.processes.append(started)
         return started
