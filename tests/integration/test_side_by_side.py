@@ -6,6 +6,7 @@ The database has the schema of this one, which is migrated first, and stays on t
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,20 +16,19 @@ from support.traffic import random_traffic, slices
 from support.wait import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+    from typing import TypeAlias
 
     from support.service import Deployment, ServiceProcess
     from support.traffic import Upstream
+
+    Start: TypeAlias = Callable[[], Awaitable[ServiceProcess]]
 
 STATES = {
     "before members had names of their own": "8d17c96e31649e1dd8e727fa83ea846f95fbb053",
     "before rows were set aside, with a schema of seven migrations": "b2d60404581e25010416a21b7f336e1f56e228fd",
 }
-
-
-@pytest.fixture(params=STATES.values(), ids=STATES.keys())
-def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return earlier_state(request.param, tmp_path / "earlier")
 
 
 async def has_led(service: ServiceProcess) -> None:
@@ -40,23 +40,30 @@ async def has_decided(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("is_upgrade", [True, False], ids=["upgrade", "way back"])
-async def test_members_of_two_states_share_the_work(deployment: Deployment, earlier: Path, *, is_upgrade: bool) -> None:
+@pytest.mark.parametrize("commit", STATES.values(), ids=STATES.keys())
+async def test_members_of_two_states_share_the_work(
+    deployment: Deployment, tmp_path: Path, commit: str, *, is_upgrade: bool
+) -> None:
     """Under load. Each state's member is the relay while the other's is in the group, and both decide."""
-    before, after = (earlier, None) if is_upgrade else (None, earlier)
+    state = earlier_state(commit, tmp_path / "earlier")
+    before: Start = partial(deployment.start_earlier, state)
+    after: Start = deployment.start
+    if not is_upgrade:
+        before, after = after, before
     await deployment.make_topics(partitions=6)
     async with deployment.upstream() as upstream:
-        first = await (await deployment.start(state=before)).ready()
+        first = await (await before()).ready()
         await has_led(first)
         is_over = asyncio.Event()
         sending = asyncio.create_task(send_as_it_is_decided(deployment, upstream, is_over))
-        second = await (await deployment.start(state=after)).ready()
+        second = await (await after()).ready()
         await has_decided(second)
-        third = await (await deployment.start(state=before)).ready()
+        third = await (await before()).ready()
         assert not second.logged("relay leads")
         assert await first.terminate() == 0
         if not await leads(second, third):
             assert await third.terminate() == 0
-            third = await (await deployment.start(state=before)).ready()
+            third = await (await before()).ready()
             await has_led(second)
         await has_decided(third)
         is_over.set()

@@ -153,37 +153,51 @@ class Deployment:
     def topic(self, name: str) -> str:
         return self.prefix + name
 
-    async def start(
-        self, *, kill_at: str = "", faults: str = "", state: Path | None = None, **settings: str
-    ) -> ServiceProcess:
+    async def start(self, *, kill_at: str = "", faults: str = "", **settings: str) -> ServiceProcess:
         """Starts one service, settings named as behind `CREDITS_`, in small letters.
 
-        `faults` is Python that breaks some of its parts before it begins; `state` has the sources of an earlier one.
+        `faults` is Python that breaks some of its parts before it begins.
         """
-        http_port, health_port = next_port(), next_port()
-        log = self.folder / f"service-{len(self.processes)}.log"
+        ports, log, environment = self._next(settings | {"kill_at": kill_at})
+        return self._began(
+            Forked(
+                "serve",
+                environment=environment,
+                folder=self.folder,
+                stdout=log,
+                stderr=log,
+                first=_COMMITS_SOON + faults,
+            ),
+            ports,
+            log,
+        )
+
+    async def start_earlier(self, state: Path) -> ServiceProcess:
+        """Starts one service of an earlier state: see `support.earlier`."""
+        ports, log, environment = self._next({})
+        process = await EarlierProcess.start(
+            state, "serve", environment=environment, folder=self.folder, log=log, first=_COMMITS_SOON
+        )
+        return self._began(process, ports, log)
+
+    def _next(self, settings: dict[str, str]) -> tuple[tuple[int, int], Path, dict[str, str]]:
+        ports = next_port(), next_port()
         chosen = {
             "database_url": self.database_url,
             "kafka_bootstrap_servers": self.kafka,
             "kafka_group_id": self.group,
             "topic_prefix": self.prefix,
-            "http_port": str(http_port),
-            "health_port": str(health_port),
+            "http_port": str(ports[0]),
+            "health_port": str(ports[1]),
             "log_format": "json",
-            "kill_at": kill_at,
             **self.settings,
             **settings,
         }
         environment = _environment() | {f"CREDITS_{name.upper()}": value for name, value in chosen.items()}
-        first = _COMMITS_SOON + faults
-        process: Forked | EarlierProcess
-        if state is None:
-            process = Forked("serve", environment=environment, folder=self.folder, stdout=log, stderr=log, first=first)
-        else:
-            process = await EarlierProcess.start(
-                state, "serve", environment=environment, folder=self.folder, log=log, first=first
-            )
-        started = ServiceProcess(process, http_port, health_port, log)
+        return ports, self.folder / f"service-{len(self.processes)}.log", environment
+
+    def _began(self, process: Forked | EarlierProcess, ports: tuple[int, int], log: Path) -> ServiceProcess:
+        started = ServiceProcess(process, *ports, log)
         self.processes.append(started)
         return started
 
