@@ -111,8 +111,8 @@ def _something(rng: random.Random, account: _Account, day: float) -> None:
     at = _time(rng, day)
     came = at if rng.random() < 0.85 else _later_that_day(rng, at)
     chance = rng.random()
-    if account.told and chance < 0.05:
-        again = rng.choice(account.told)
+    if (known := _said_since_the_first_plan(account, came)) and chance < 0.05:
+        again = rng.choice(known)
         kind, fields = again.kind, again.fields
         if rng.random() < 0.2:
             kind, fields = "generated", {"prospect": "somebody else"}
@@ -130,6 +130,17 @@ def _something(rng: random.Random, account: _Account, day: float) -> None:
         "staged": {"stage": WRONG_EMAIL if rng.random() < 0.8 else "contacted"},
     }
     account.told.append(_told(rng, account, kind, at, came, {"prospect": prospect, **of_kind.get(kind, {})}))
+
+
+def _said_since_the_first_plan(account: _Account, came: datetime) -> list[Told]:
+    """What may be told again, with no effect whenever it is decided.
+
+    What came before the plan may have been refused, since enough waited: told again, it would be decided, and be late.
+    """
+    planned = BEGAN + account.first_plan_day * DAY
+    if account.first_plan_day < 0 or came < planned:
+        return account.told
+    return [one for one in account.told if one.came > planned + DAY]
 
 
 def _of_a_prospect(rng: random.Random, account: _Account, chance: float) -> tuple[str, str]:
