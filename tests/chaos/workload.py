@@ -137,7 +137,7 @@ class Workload:
         Nobody waits for people: what they decide on may come with a later section.
         """
         others = asyncio.Semaphore(_OTHERS_AT_ONCE)
-        async with scene.deployment.upstream() as upstream:
+        async with _upstream(scene) as upstream:
             for portion in _portions(section, self.portion):
                 match portion:
                     case [Order() as order]:
@@ -181,6 +181,16 @@ class Workload:
         ends = {row["status"] for row in observed.dead_letters if row["reason"] == "from-the-future"}
         assert ends == {"resolved"}
         assert {row["status"] for row in observed.dead_letters if row["topic"].endswith(FLOODED_TOPIC)} == {"discarded"}
+
+
+@asynccontextmanager
+async def _upstream(scene: Scene) -> AsyncIterator[Upstream]:
+    """The producer, once there is a broker: a section may begin while it is away."""
+    upstream = await eventually(lambda: scene.deployment.upstream().__aenter__(), within_seconds=120)
+    try:
+        yield upstream
+    finally:
+        await upstream.__aexit__()
 
 
 @dataclass
