@@ -24,6 +24,7 @@ from credit_service.kafka.held import HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.pinned import OpenTransactions
+from credit_service.kafka.predecessor import Predecessors
 from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
@@ -74,6 +75,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._status = status
         self._feed = feed
         self._access = access
+        self._predecessors = Predecessors(connection)
         self._subscriber: Subscriber | None = None
         self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
@@ -111,7 +113,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._is_broken = False
         self._subscriber = Subscriber(self._connection, self._feed, self, self)
         try:
-            await self._subscriber.start()
+            async with self._predecessors.replaced():
+                await self._subscriber.start()
         except BaseException:
             await self._drop()
             raise

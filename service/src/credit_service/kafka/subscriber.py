@@ -26,7 +26,8 @@ Feed = Callable[[tuple[Portion, ...]], None]
 
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
-SESSION_TIMEOUT_MS = 10_000
+SESSION_TIMEOUT_MS = 6_000
+HEARTBEAT_MS = 500
 # So soon partitions that were added, or a topic that was made anew, are noticed.
 METADATA_MS_MAX = 30_000
 REBALANCE_TIMEOUT_MS = 60_000
@@ -54,7 +55,7 @@ class Subscriber:
         self._broker = KafkaBroker(
             connection.servers,
             security=_security(connection.security),
-            client_id=connection.group_id,
+            client_id=connection.client_id,
             apply_types=False,
             allow_auto_create_topics=False,
             metadata_max_age_ms=METADATA_MS_MAX,
@@ -75,6 +76,7 @@ class Subscriber:
             fetch_max_bytes=bounds.FETCH_BYTES_MAX,
             max_partition_fetch_bytes=bounds.FETCH_BYTES_MAX_PER_PARTITION,
             session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
             parser=_parse,
