@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -170,12 +169,27 @@ async def test_without_a_name_the_session_runs_out_as_ever(deployment: Deploymen
     assert await service.terminate() == 0
 
 
-async def test_one_that_is_stopped_leaves_the_group_by_itself(deployment: Deployment) -> None:
+async def test_one_that_is_stopped_leaves_the_group_to_others_and_the_last_one_to_its_next_start(
+    deployment: Deployment,
+) -> None:
     await deployment.make_topics(partitions=PARTITIONS)
     first = await (await deployment.start(instance_id=NAME, faults=LONG_SESSIONS)).ready()
+    other = await (await deployment.start(instance_id="pod-2", faults=LONG_SESSIONS)).ready()
+    assert await other.terminate() == 0
+    assert await client_ids(deployment) == [f"{deployment.group}-{NAME}"]
+    await first.ready(WITHIN_SECONDS)
     assert await first.terminate() == 0
+    # So the group is not empty, and does not wait for more members when the next one comes.
+    assert await client_ids(deployment) == [f"{deployment.group}-{NAME}"]
+    next_one = await (await deployment.start(instance_id=NAME, faults=LONG_SESSIONS)).ready(WITHIN_SECONDS)
+    await decide_some(deployment, "after")
+    assert len(next_one.logged(TAKEN_OUT)) == 1
+    assert await client_ids(deployment) == [f"{deployment.group}-{NAME}"]
+    assert await next_one.terminate() == 0
+
+
+async def test_one_without_a_name_leaves_the_group_also_if_it_is_the_last(deployment: Deployment) -> None:
+    await deployment.make_topics(partitions=PARTITIONS)
+    service = await (await deployment.start(faults=LONG_SESSIONS)).ready()
+    assert await service.terminate() == 0
     assert await client_ids(deployment) == []
-    second = await (await deployment.start(instance_id=NAME, faults=LONG_SESSIONS)).ready(WITHIN_SECONDS)
-    await asyncio.wait_for(decide_some(deployment, "after"), SESSION_SECONDS)
-    assert second.logged(TAKEN_OUT) == []
-    assert await second.terminate() == 0

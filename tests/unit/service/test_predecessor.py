@@ -120,6 +120,17 @@ async def test_one_that_is_gone_by_itself_is_not_waited_for(
     assert not caplog.records
 
 
+async def test_one_that_ends_stays_for_its_next_start_if_nobody_else_is_there(coordinator: Coordinator) -> None:
+    predecessors = Predecessors(NAMED)
+    for members, stays in (({NEW}, True), ({NEW, OTHER}, False), ({OTHER}, False), (set(), False)):
+        coordinator.members = members
+        assert await predecessors.is_to_be_taken_out() is stays, members
+    coordinator.members = {NEW}
+    assert not await Predecessors(KafkaConnection("h:1", "credits")).is_to_be_taken_out()
+    coordinator.fault = KafkaConnectionError()
+    assert not await predecessors.is_to_be_taken_out()
+
+
 @pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), ZeroDivisionError()])
 async def test_a_look_that_fails_keeps_nobody_from_joining(coordinator: Coordinator, fault: Exception) -> None:
     coordinator.fault = fault

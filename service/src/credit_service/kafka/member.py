@@ -120,10 +120,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             raise
 
     async def leave(self) -> None:
-        """Commits what is stored, and leaves the group."""
+        """Commits what is stored, and leaves the group, or leaves it to the next start to take it out."""
         await self._cancel_opening()
         if self._subscriber is not None and self.is_in:
             await self.group_offsets.commit(self.consumer)
+            if await self._predecessors.is_to_be_taken_out():
+                self.consumer.stay_in_the_group()
             await self._subscriber.stop()
 
     async def keep_group_offsets(self) -> None:

@@ -1,7 +1,7 @@
 """What a killed process has left in the group under the name of this one: the broker is told that it has gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from credit_service.kafka.refusal import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 SECONDS_MAX = 5.0
+# Of a process that ends.
+ALONE_SECONDS_MAX = 1.0
 LOOK_AGAIN_SECONDS = 0.05
 
 
@@ -47,6 +49,21 @@ class Predecessors:
         # A group that was shared out once more before the task had its turn is no reason to leave it undone.
         self._is_due = False
 
+    async def is_to_be_taken_out(self) -> bool:
+        """Whether one that ends has to stay in the group for its next start: it has a name, and nobody else is there.
+
+        If it left, the group would be empty, and wait for more members before it shares out anything.
+        """
+        if not self._connection.instance_id:
+            return False
+        try:
+            async with asyncio.timeout(ALONE_SECONDS_MAX), group_coordinator(self._connection) as coordinator:
+                members = await self._told(coordinator)
+        except Exception as error:  # a defect, too: it leaves as ever
+            log.warning("who else is in the group was not told", cause=type(error).__name__)
+            return False
+        return len(members) == 1 and members[0][1] == self._connection.client_id
+
     async def _left_behind(self) -> Collection[str]:
         try:
             async with asyncio.timeout(SECONDS_MAX), group_coordinator(self._connection) as coordinator:
@@ -71,11 +88,16 @@ class Predecessors:
 
     async def _members(self, coordinator: Any) -> Collection[str]:
         """The ids of members of this name; one that is let in, and has no partitions yet, is among them."""
+        members = await self._told(coordinator)
+        return frozenset(member[0] for member in members if member[1] == self._connection.client_id)
+
+    async def _told(self, coordinator: Any) -> Sequence[tuple[Any, ...]]:
+        """All members, each with its id and its client id first."""
         answer = await coordinator.send(GroupsRequest([self._connection.group_id]))
         ((error_code, _, _, _, _, members, _),) = answer.groups
         if error_code:
             raise BrokerUnavailable(for_code(error_code).__name__)
-        return frozenset(member[0] for member in members if member[1] == self._connection.client_id)
+        return members  # type: ignore[no-any-return]  # aiokafka ships no types
 
     async def _leave(self, coordinator: Any, member_id: str) -> None:
         answer = await coordinator.send(LeaveGroupRequest(self._connection.group_id, member_id))
