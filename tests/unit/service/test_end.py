@@ -12,13 +12,14 @@ from credit_service.bootstrap import _end
 from credit_service.kafka import relay
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.relay import Relay
+from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import pytest
 
-BUDGET_SECONDS = 400.0
+BUDGET_SECONDS = patience(400.0)
 """So much that a part which waits for its share of it is not done within the time of this test."""
 WITHIN_SECONDS = 30.0
 
@@ -35,7 +36,7 @@ async def test_the_group_is_left_while_the_relay_has_something_to_publish() -> N
     intake_part = SimpleNamespace(stop=lambda: stopped.append("intake"), leave=leave)
     parts = SimpleNamespace(intake=intake_part, relay=SimpleNamespace(stop=lambda: stopped.append("relay")))
     tasks = [asyncio.create_task(intake()), asyncio.create_task(cast("Any", left.wait()))]
-    await asyncio.wait_for(_end(cast("Any", parts), tasks, BUDGET_SECONDS), WITHIN_SECONDS)
+    await asyncio.wait_for(_end(cast("Any", parts), tasks, BUDGET_SECONDS), patience(WITHIN_SECONDS))
     assert stopped == ["intake", "relay"]
     assert left.is_set()
 
@@ -84,7 +85,7 @@ async def test_a_relay_that_is_to_end_lets_another_lead_though_there_is_ever_mor
     while outbox.claims < 5:  # noqa: ASYNC110 - it works all the time
         await asyncio.sleep(0)
     publishing.stop()
-    await asyncio.wait_for(task, WITHIN_SECONDS)
+    await asyncio.wait_for(task, patience(WITHIN_SECONDS))
 
 
 async def test_it_publishes_first_all_that_had_waited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,5 +96,5 @@ async def test_it_publishes_first_all_that_had_waited(monkeypatch: pytest.Monkey
     while not outbox.claims:  # noqa: ASYNC110 - it works all the time
         await asyncio.sleep(0)
     publishing.stop()
-    await asyncio.wait_for(task, WITHIN_SECONDS)
+    await asyncio.wait_for(task, patience(WITHIN_SECONDS))
     assert outbox.claims == 6

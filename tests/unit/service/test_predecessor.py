@@ -14,6 +14,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from credit_service.kafka import predecessor
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.predecessor import Predecessors
+from support.patience import patience
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ async def test_one_that_is_gone_by_itself_is_not_waited_for(
     async with predecessors.replaced():
         coordinator.members.discard(OLD)
         assert predecessors._leaving is not None
-        await asyncio.wait_for(predecessors._leaving, 5)
+        await asyncio.wait_for(predecessors._leaving, patience(30))
     assert coordinator.left == []
     assert not caplog.records
 
