@@ -26,10 +26,11 @@ Feed = Callable[[tuple[Portion, ...]], None]
 
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
-# As short as brokers allow unless they are told otherwise (`group.min.session.timeout.ms`). Heartbeats are a task of the
-# loop that decides: on a backlog of 65,000 messages, with nine busy processes to a core, that stood still for 1.7 s at
-# most, and heartbeats came 1.9 s apart. The longest step known, a dead letter with a million headers, takes 1 s of a
-# core. Whoever is late all the same joins again; that nothing is decided twice meanwhile is not up to the session.
+# As short as brokers allow unless they are told otherwise (`group.min.session.timeout.ms`). Heartbeats are a task of
+# the loop that decides: on a backlog of 65,000 messages, with nine busy processes to a core, that stood still for 1.7
+# s at most, and heartbeats came 1.9 s apart. The longest step known, a dead letter with a million headers, takes 1 s
+# of a core. Whoever is late all the same joins again; that nothing is decided twice meanwhile is not up to the
+# session.
 SESSION_TIMEOUT_MS = 6_000
 # By its heartbeat alone a member hears that partitions are shared out anew, and all others wait for it.
 HEARTBEAT_MS = 500
