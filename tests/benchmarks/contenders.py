@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from benchmarks.group import all_have_joined, held_back
 from credit_local_stack.process import die_with_parent, tail
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from benchmarks.deployment import Deployment
 
@@ -29,6 +30,7 @@ OPENED = "partitions opened"
 OPENED_SECONDS_MAX = 60
 LOOK_EVERY_SECONDS = 0.02
 END_SECONDS_MAX = 40
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 class ContenderFailed(Exception):  # noqa: N818 - reads as what happened
@@ -116,7 +118,7 @@ async def running(contender: Contender, deployment: Deployment, log: Path) -> As
     with tempfile.TemporaryDirectory() as folder:
         try:
             async with held_back(deployment) if several else nullcontext():
-                processes.extend(_start(contender, deployment, Path(folder), written) for written in logs)
+                processes.extend(start(contender, deployment, Path(folder), written) for written in logs)
                 if several:
                     await all_have_joined(deployment, contender.processes)
             yield Running(processes, logs)
@@ -124,9 +126,12 @@ async def running(contender: Contender, deployment: Deployment, log: Path) -> As
             await asyncio.gather(*(asyncio.to_thread(_end, process) for process in processes))
 
 
-def _start(contender: Contender, deployment: Deployment, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    contender: Contender, deployment: Deployment, folder: Path, log: Path, more: Mapping[str, str] = NOTHING_MORE
+) -> subprocess.Popen[bytes]:
+    """One process of it in this folder, with `more` variables in its environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CREDITS_")} | deployment.environment()
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), **more}
     with log.open("wb") as written:
         # It dies with the thread that started it.
         return subprocess.Popen(

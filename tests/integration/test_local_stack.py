@@ -8,13 +8,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 
 from credit_local_stack import Addresses, Stack, StackError, servers
@@ -164,6 +165,19 @@ async def test_kafka_sends_its_clients_to_the_advertised_port() -> None:
     assert advertised == [1]
 
 
+@pytest.mark.parametrize(("asked", "told"), [({}, "0"), ({"kafka_rebalance_delay_ms": 3_000}, "3000")])
+async def test_an_empty_group_waits_for_more_members_for_as_long_as_is_asked(asked: dict[str, Any], told: str) -> None:
+    with Stack(with_postgres=False, **asked) as stack:
+        admin = AIOKafkaAdminClient(bootstrap_servers=stack.bootstrap_servers)
+        try:
+            await admin.start()
+            [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, "1")])
+        finally:
+            await admin.close()
+    [(_, _, _, _, settings)] = answer.resources
+    assert [value for name, value, *_ in settings if name == "group.initial.rebalance.delay.ms"] == [told]
+
+
 async def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     with up(env_file) as parent:
@@ -266,6 +280,9 @@ def test_run_gives_a_command_the_addresses_and_passes_on_its_exit_code(code: int
         (["up", "--env-file", __file__], {}, "holds more than the two addresses"),
         (["up"], {}, "--env-file"),
         (["up", "--env-file", "e", "--data", "d"], GIVEN.environment(), "for the local stack only"),
+        (["run", "--rebalance-delay-ms", "9", "true"], GIVEN.environment(), "for the local stack only"),
+        (["run", "--rebalance-delay-ms", "-1", "true"], {}, "--rebalance-delay-ms"),
+        (["run", "--rebalance-delay-ms", "60001", "true"], {}, "is no number from 0 to 60000"),
     ],
 )
 def test_what_is_asked_for_wrongly_is_told_in_a_line(

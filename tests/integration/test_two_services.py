@@ -28,13 +28,12 @@ PARTITIONS = 27
 TRIES_MAX = 2_000
 TAKEN_OVER_SECONDS_MAX = 75
 SHORTER = """
-from credit_service.kafka import relay, subscriber
+from credit_service.kafka import relay
 from credit_service.postgres import outbox, pool
-subscriber.SESSION_TIMEOUT_MS = 6_000
 relay.PUBLISH_SECONDS_MAX, relay.TRANSACTION_TIMEOUT_MS = 7.0, 8_000
 outbox.LEADER_IDLE_TIMEOUT = pool.SESSION["idle_in_transaction_session_timeout"] = "10s"
 """
-"""For how long a frozen one keeps what it has; in the same order, a third of it."""
+"""For how long a frozen one keeps what it has; in the same order, a third of what is longer than a session."""
 
 ACCOUNTS = 200
 ALLOWANCE = 5

@@ -252,7 +252,7 @@ async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
 
 
 async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
-    """Finishes the batch, publishes what it decided, leaves the group; all within the budget."""
+    """Finishes the batch, leaves the group and publishes what it decided; all within the budget."""
     intake, relay = tasks
     log.info("ending, the batch in hand is finished")
     service.intake.stop()
@@ -260,8 +260,9 @@ async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds
         service.intake.abandon()
         await _ends_within(intake, budget_seconds * 0.1)
     service.relay.stop()
-    await _ends_within(relay, budget_seconds * 0.25)
+    # Side by side: what this member had is read by others, while what it has decided is published.
     leaving = asyncio.create_task(service.intake.leave())
+    await _ends_within(relay, budget_seconds * 0.25)
     # The last tenth is for those who are being answered over HTTP.
     if not await _ends_within(leaving, budget_seconds * 0.15):
         leaving.cancel()

@@ -38,6 +38,7 @@ OF_THE_CHART = {
     "kafka_ssl_certfile",
     "kafka_ssl_keyfile",
     "kill_at",
+    "instance_id",
 }
 EXAMPLES = {
     **{f"credits_{name}database_url": f"postgresql://{name}user:x@postgres/ledger" for name in ("", "relay_", "read_")},
@@ -47,6 +48,8 @@ EXAMPLES = {
     "credits_http_tokens": "[]",
 }
 README = (CHART / "README.md").read_text("utf-8")
+# What is told by the cluster, which is the name of the pod.
+POD = "credits-credit-service-5d8f-x2x"
 OF_OTHERS = ("keda.sh/", "monitoring.coreos.com/")
 
 
@@ -82,7 +85,7 @@ def pods(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def environment(pod: dict[str, Any]) -> dict[str, Any]:
-    return {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+    return {variable["name"]: variable.get("value", POD) for variable in pod["containers"][0]["env"]}
 
 
 def secret_at(pod: dict[str, Any], folder: str) -> tuple[str, set[str] | None]:
@@ -271,6 +274,16 @@ def test_probes_ask_where_health_is_answered(rendered: Any) -> None:
     assert ports == {"health": variables["CREDITS_HEALTH_PORT"]}
     assert variables["CREDITS_HEALTH_HOST"] == "0.0.0.0"  # noqa: S104 - inside a pod
     assert "CREDITS_HTTP_HOST" not in variables, "the API stays on loopback unless it is asked for"
+
+
+def test_a_member_has_the_name_of_its_pod_and_no_job_has(rendered: Any) -> None:
+    documents = rendered("everything")
+    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
+    [named] = [variable for variable in pod["containers"][0]["env"] if variable["name"] == "CREDITS_INSTANCE_ID"]
+
+    assert named == {"name": "CREDITS_INSTANCE_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    for job in (document for document in documents if document["kind"] == "Job"):
+        assert "CREDITS_INSTANCE_ID" not in environment(job["spec"]["template"]["spec"])
 
 
 @pytest.mark.parametrize(("values", "seconds"), [("smallest", 25), ("everything", 40)])

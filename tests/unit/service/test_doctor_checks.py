@@ -115,6 +115,12 @@ OTHER = MemberFacts("x", "h2", 3, is_ours=False)
 @pytest.mark.parametrize(
     ("found", "state", "told"),
     [
+        (
+            [*(MemberFacts("g-a", host, 3, True) for host in ("h1", "h2")), MemberFacts("g-b", "h1", 3, True)],
+            "warning",
+            "several members in group g have one client id: g-a 2",
+        ),
+        ([MemberFacts("g", "h1", 3, True), MemberFacts("g", "h2", 3, True)], "ok", "2 in group g"),
         ([], "wrong", "group g has no members: no service runs"),
         ([OURS, OURS], "ok", "2 in group g"),
         ([OURS, OTHER._replace(partitions=0)], "ok", "1 in group g"),

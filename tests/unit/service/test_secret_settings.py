@@ -33,7 +33,7 @@ MALFORMED = (
     f"days:{SECRET}",
 )
 # What takes any text, which is then no mistake.
-OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix"}
+OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix", "instance_id"}
 
 
 def _environment(name: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001

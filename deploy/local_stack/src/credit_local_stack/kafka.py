@@ -28,7 +28,6 @@ _SETTINGS = {
     "inter.broker.listener.name": "INTERNAL",
     "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "auto.create.topics.enable": "false",
-    "group.initial.rebalance.delay.ms": "0",
     # Topics that do not say keep what they are given, whatever time it is of.
     "log.retention.ms": "-1",
     "offsets.topic.num.partitions": "4",
@@ -63,12 +62,14 @@ class Kafka:
         heap_mib: int,
         advertised_port: int | None,
         security: KafkaSecurity | None,
+        rebalance_delay_ms: int = 0,
     ) -> None:
         self.folder = data / "kafka"
         self.log = data / "kafka.log"
         self.port = 0
         self.certificates_port = 0
         self._security = security
+        self._rebalance_delay_ms = rebalance_delay_ms
         self.internal_port = 0
         self._controller_port = 0
         self._advertised_port = advertised_port
@@ -133,6 +134,7 @@ class Kafka:
         # The broker talks to itself past a proxy that tests may put before the clients' listener.
         settings = {
             **_SETTINGS,
+            "group.initial.rebalance.delay.ms": str(self._rebalance_delay_ms),
             "log.dirs": str(self.folder),
             "controller.quorum.voters": f"1@{HOST}:{controller}",
             "listeners": f"CLIENT://{HOST}:{client},INTERNAL://{HOST}:{internal},CONTROLLER://{HOST}:{controller}",

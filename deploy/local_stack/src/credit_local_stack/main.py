@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TOKENS = "CREDITS_HTTP_TOKENS"
 _COMMAND_NOT_FOUND = 127
+_DELAY_MS_MAX = 60_000
 
 
 class _Ended(Exception):  # noqa: N818 - nothing went wrong
@@ -50,8 +51,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         if arguments.command == "up":
-            return _up(arguments.env_file, arguments.data)
-        return _run(arguments.argv)
+            return _up(arguments.env_file, arguments.data, arguments.rebalance_delay_ms)
+        return _run(arguments.argv, arguments.rebalance_delay_ms)
     except _Ended as ended:
         return 0 if arguments.command == "up" else 128 + ended.signal
     except UsageError as error:
@@ -80,20 +81,37 @@ def _parser() -> argparse.ArgumentParser:
         help="folder to keep the data in; without it, it goes",
     )
     run = commands.add_parser("run", help="run a command with both addresses in its environment")
+    for command in (up, run):
+        command.add_argument(
+            "--rebalance-delay-ms",
+            type=_milliseconds,
+            default=0,
+            metavar="N",
+            help="how long an empty consumer group waits for more members; Kafka's own default is 3000, ours 0",
+        )
     run.add_argument("argv", nargs="+", metavar="COMMAND", help="the command, after --")
     return parser
 
 
-def _up(env_file: Path, data: Path | None) -> int:
+def _milliseconds(text: str) -> int:
+    if not text.isdecimal() or int(text) > _DELAY_MS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {_DELAY_MS_MAX}")
+    return int(text)
+
+
+def _up(env_file: Path, data: Path | None, rebalance_delay_ms: int) -> int:
     _check_replaceable(env_file)
-    with servers(_say, data=data) as running, _written(running.addresses, env_file):
+    with (
+        servers(_say, data=data, rebalance_delay_ms=rebalance_delay_ms) as running,
+        _written(running.addresses, env_file),
+    ):
         _say(f"Both answer; {env_file} has their addresses. {'SIGTERM' if _ignores_ctrl_c() else 'Ctrl-C'} ends them.")
         running.wait()
     return 0
 
 
-def _run(argv: list[str]) -> int:
-    with servers(_say) as running:
+def _run(argv: list[str], rebalance_delay_ms: int) -> int:
+    with servers(_say, rebalance_delay_ms=rebalance_delay_ms) as running:
         try:
             command = subprocess.Popen(  # noqa: S603 - running it is what we are asked for
                 argv,

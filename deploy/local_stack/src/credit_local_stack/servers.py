@@ -34,11 +34,13 @@ def servers(
     *,
     data: Path | None = None,
     scratch: Path | None = None,
+    rebalance_delay_ms: int = 0,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Servers]:
     """Yield the servers that the environment names, or others started for as long as this lasts.
 
-    `data` and `scratch` are those of `Stack`; `scratch` says nothing to servers that are not started here.
+    `data`, `scratch` and `rebalance_delay_ms` are those of `Stack`; `scratch` says nothing to servers that are not
+    started here.
     """
     choice = environ.get(CHOICE) or "local"
     if choice not in ("local", "testcontainers"):
@@ -46,6 +48,8 @@ def servers(
     given = Addresses.given(environ)
     if data is not None and (given or choice != "local"):
         raise UsageError("a data folder can be chosen for the local stack only")
+    if rebalance_delay_ms and (given or choice != "local"):
+        raise UsageError("the delay of rebalances can be chosen for the local stack only")
     if given:
         say("Using the servers that the environment names")
         yield Servers(given, signal.pause)
@@ -54,5 +58,5 @@ def servers(
         with containers() as addresses:
             yield Servers(addresses, signal.pause)
     else:
-        with Stack(data, scratch=scratch, say=say) as stack:
+        with Stack(data, scratch=scratch, kafka_rebalance_delay_ms=rebalance_delay_ms, say=say) as stack:
             yield Servers(stack.addresses, stack.wait)

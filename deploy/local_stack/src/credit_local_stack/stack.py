@@ -41,6 +41,8 @@ class Stack:
     Without `data` they keep it in a temporary folder that goes with them, in `scratch` or where temporary folders are.
     `advertised_kafka_port` is the port that Kafka sends its clients to, for tests with a proxy in front of
     `kafka_port`. With `kafka_security` the broker wants TLS and a login. Without Postgres, Kafka is all there is.
+    `kafka_rebalance_delay_ms` is for how long a group that was empty waits for more members; a broker that is not told
+    waits for 3,000.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Stack:
         kafka_heap_mib: int = 512,
         advertised_kafka_port: int | None = None,
         kafka_security: KafkaSecurity | None = None,
+        kafka_rebalance_delay_ms: int = 0,
         with_postgres: bool = True,
         say: Callable[[str], None] = _say_nothing,
     ) -> None:
@@ -72,6 +75,7 @@ class Stack:
             kafka_heap_mib=kafka_heap_mib,
             advertised_kafka_port=advertised_kafka_port,
             kafka_security=kafka_security,
+            kafka_rebalance_delay_ms=kafka_rebalance_delay_ms,
         )
         self._one_at_a_time = threading.Lock()
         try:

@@ -76,7 +76,13 @@ class Supervisor:
             self._postgres = Postgres(data, Path(plan.postgres_binaries))
             self._processes["postgres"] = ServerProcess(self._postgres, commands.pause)
         self._kafka = Kafka(
-            data, plan.java, plan.class_path, plan.kafka_heap_mib, plan.advertised_kafka_port, plan.kafka_security
+            data,
+            plan.java,
+            plan.class_path,
+            plan.kafka_heap_mib,
+            plan.advertised_kafka_port,
+            plan.kafka_security,
+            plan.kafka_rebalance_delay_ms,
         )
         self._processes["kafka"] = ServerProcess(self._kafka, commands.pause)
 

@@ -213,7 +213,7 @@ def replication(cluster: ClusterFacts) -> Check:
 
 
 def members(found: Sequence[MemberFacts], group: str) -> Check:
-    """Whether anybody decides anything, and nobody else holds partitions."""
+    """Whether anybody decides anything, nobody else holds partitions, and no two processes have one name."""
     count = sum(member.is_ours for member in found)
     if strangers := [member for member in found if not member.is_ours and member.partitions]:
         told = _some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
@@ -221,6 +221,12 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
         return Check("members", "wrong", f"strangers in group {group} hold partitions: {told}", to_do)
     if not count:
         return Check("members", "wrong", f"group {group} has no members: no service runs", "start `credits serve`")
+    # Those without a name share the group's.
+    of_one_name = Counter(member.client_id for member in found if member.is_ours and member.client_id != group)
+    if twins := [f"{name} {times}" for name, times in sorted(of_one_name.items()) if times > 1]:
+        told = f"several members in group {group} have one client id: {_some(twins)}"
+        to_do = "give each process a CREDITS_INSTANCE_ID of its own: each that starts throws the other out"
+        return Check("members", "warning", told, to_do)
     return ok("members", f"{count} in group {group}")
 
 

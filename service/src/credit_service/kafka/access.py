@@ -115,6 +115,17 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Righ
 
 
 @asynccontextmanager
+async def group_coordinator(connection: KafkaConnection) -> AsyncIterator[Any]:
+    """The broker that looks after the service's group; raises `Refused` and `BrokerUnavailable`."""
+    async with _any_broker(connection) as broker:
+        found = await broker.send(FindCoordinatorRequest(connection.group_id, GROUP))
+    if found.error_code:
+        raise BrokerUnavailable(f"the group has no coordinator: {for_code(found.error_code).__name__}")
+    async with _broker(connection, found.host, found.port) as coordinator:
+        yield coordinator
+
+
+@asynccontextmanager
 async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
     """The first that answers; a refusal of one of them says more than the silence of another."""
     errors: list[BrokerUnavailable] = []

@@ -40,12 +40,16 @@ class KafkaSecurity:
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """Addresses and names. `topic_prefix` stands before every topic's name, so that deployments can share a broker."""
+    """Addresses and names. `topic_prefix` stands before every topic's name, so that deployments can share a broker.
+
+    `instance_id` is the name of this process, which its next start has as well, and no other; it may have none.
+    """
 
     bootstrap_servers: str
     group_id: str
     topic_prefix: str = ""
     security: KafkaSecurity = KafkaSecurity()
+    instance_id: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> KafkaConnection:
@@ -55,6 +59,7 @@ class KafkaConnection:
             settings.kafka_group_id,
             settings.topic_prefix,
             _security(settings),
+            settings.instance_id,
         )
 
     @property
@@ -78,6 +83,11 @@ class KafkaConnection:
                 "sasl_plain_password": self.security.password,
             }
         return login
+
+    @property
+    def client_id(self) -> str:
+        """By what the group tells its members apart: begins with the group's name, so that all know whose it is."""
+        return f"{self.group_id}-{self.instance_id}" if self.instance_id else self.group_id
 
     def topic(self, name: str) -> str:
         """The topic's name in this deployment."""

@@ -162,6 +162,15 @@ class HandOverConsumer(PortionConsumer):
         end = ends.written if waits_for_transactions else ends.stable
         return bool(await self.position(partition) >= end)
 
+    def stay_in_the_group(self) -> None:
+        """Has `stop` tell the group nothing: it takes this member for alive until its session has run out."""
+
+        async def tell_nothing() -> None: ...
+
+        # No option does it but a `group.instance.id`, which has a member be another kind of one from the beginning.
+        if self._coordinator is not None:
+            self._coordinator._maybe_leave_group = tell_nothing
+
     @property
     def fetches(self) -> list[TopicPartition]:
         """The partitions that are fetched from, and of which brokers have told before."""

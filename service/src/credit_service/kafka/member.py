@@ -24,6 +24,7 @@ from credit_service.kafka.held import HeldPartitions
 from credit_service.kafka.lane import Lane, Lanes
 from credit_service.kafka.opening import opening_positions
 from credit_service.kafka.pinned import OpenTransactions
+from credit_service.kafka.predecessor import Predecessors
 from credit_service.kafka.refusal import BrokerUnavailable, told
 from credit_service.kafka.rights import on_topics
 from credit_service.kafka.status import Status
@@ -74,6 +75,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._status = status
         self._feed = feed
         self._access = access
+        self._predecessors = Predecessors(connection)
         self._subscriber: Subscriber | None = None
         self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
@@ -111,16 +113,19 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._is_broken = False
         self._subscriber = Subscriber(self._connection, self._feed, self, self)
         try:
-            await self._subscriber.start()
+            async with self._predecessors.replaced():
+                await self._subscriber.start()
         except BaseException:
             await self._drop()
             raise
 
     async def leave(self) -> None:
-        """Commits what is stored, and leaves the group."""
+        """Commits what is stored, and leaves the group, or leaves it to the next start to take it out."""
         await self._cancel_opening()
         if self._subscriber is not None and self.is_in:
             await self.group_offsets.commit(self.consumer)
+            if await self._predecessors.is_to_be_taken_out():
+                self.consumer.stay_in_the_group()
             await self._subscriber.stop()
 
     async def keep_group_offsets(self) -> None:

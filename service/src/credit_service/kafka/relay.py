@@ -6,6 +6,7 @@ metadata of an offset. Whoever finds a claim therefore knows whether it was publ
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -38,6 +39,8 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 # A person has to grant what is missing.
 DENIED_RETRY_SECONDS = 5.0
+# One that ends hands over to another process after so long, if that other one has ever more to be published.
+HAND_OVER_SECONDS = 1.0
 # Once one batch was refused, the others are heard no longer.
 SETTLE_SECONDS_MAX = 1.0
 
@@ -80,6 +83,7 @@ class Relay:
         self._tracing = tracing
         self._rung = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._stopped_at = 0.0
 
     def ring(self) -> None:
         """Says that something waits in the outbox."""
@@ -87,6 +91,7 @@ class Relay:
 
     def stop(self) -> None:
         """Lets the relay publish what waits now, and then end."""
+        self._stopped_at = time.monotonic()
         self._stopping.set()
         self._rung.set()
 
@@ -185,7 +190,7 @@ class Relay:
             await session.not_published(claim)
 
     async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer, refused: RefusedRows) -> bool:
-        """One claim, or a wait for news; False once nothing waits and the relay is to end."""
+        """One claim, or a wait for news; False once the relay is to end, and nothing waits that has waited then."""
         self._rung.clear()
         refused.try_again()
         claim = await session.claim(refused.rows_max, bounds.CLAIM_BYTES_MAX, refused.left_out)
@@ -197,6 +202,8 @@ class Relay:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._rung.wait()
             return True
+        # One that had room for more took all that waited: what comes after it, others have decided.
+        has_all = len(claim.rows) < refused.rows_max
         with self._tracing.publication(claim.rows):
             try:
                 async with asyncio.timeout(PUBLISH_SECONDS_MAX):
@@ -209,7 +216,7 @@ class Relay:
             self._tell(refused.problem)
             self.published.update(waiting.topic for waiting in claim.rows)
             log.info("published", events=len(claim.rows))
-        return True
+        return not (has_all and self._stopping.is_set() and time.monotonic() - self._stopped_at > HAND_OVER_SECONDS)
 
     async def _publish(self, claim: Claim, producer: AIOKafkaProducer) -> None:
         await producer.begin_transaction()

@@ -13,6 +13,7 @@ from credit_service.kafka.rights import Right, publishing, reading
 from credit_service.kafka.status import Status
 from credit_service.kafka.strangers import Strangers
 from credit_service.kafka.topic_ids import topic_ids
+from credit_service.kafka.twins import Twins
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ class AccessWatch:
         self.is_coordinated = False
         self.topic_ids: dict[str, UUID] = {}
         self.strangers = Strangers(status)
+        self._twins = Twins(connection, status)
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
@@ -72,7 +74,9 @@ class AccessWatch:
             return
         else:
             self.topic_ids.update(seen.topic_ids)
-            self.strangers.look(seen.groups.get(self._connection.group_id))
+            group = seen.groups.get(self._connection.group_id)
+            self.strangers.look(group)
+            self._twins.look(group)
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = _overlap(seen.refused, self._publishing)
             self.is_coordinated = self._connection.group_id not in seen.uncoordinated

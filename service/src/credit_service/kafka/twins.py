@@ -1,0 +1,42 @@
+"""Two processes of one name: each that starts would take the other for one that was killed."""
+
+import structlog
+
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.status import Status
+from credit_service.kafka.strangers import Group
+
+log = structlog.get_logger(__name__)
+
+HOSTS_NAMED_MAX = 5
+
+
+class Twins:
+    """Says in `status` that several members of the group have the name of this process."""
+
+    def __init__(self, connection: KafkaConnection, status: Status) -> None:
+        self._connection = connection
+        self._status = status
+
+    def look(self, group: Group | None) -> None:
+        """Takes what was told of the group; where it is None, or is being shared out, what was known stands."""
+        if group is None or not group.is_stable or not self._connection.instance_id:
+            return
+        problem = twins_of(self._connection.client_id, group)
+        if not self._status.degrade("twins", problem):
+            return
+        if problem is None:
+            log.info("no other process has the name of this one any more")
+        else:
+            log.error("several processes have one name", twins=problem)
+
+
+def twins_of(client_id: str, group: Group) -> str | None:
+    """How many members have this client id, and on which hosts; None if it is one, or none."""
+    hosts = sorted(member.host for member in group.members if member.client_id == client_id)
+    if len(hosts) <= 1:
+        return None
+    named = sorted(set(hosts))
+    more = f" and {len(named) - HOSTS_NAMED_MAX} more" if len(named) > HOSTS_NAMED_MAX else ""
+    where = ", ".join(named[:HOSTS_NAMED_MAX]) + more
+    return f"{len(hosts)} members have the client id {client_id}, on {where}: CREDITS_INSTANCE_ID is for one process"

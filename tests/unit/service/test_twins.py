@@ -1,0 +1,48 @@
+"""Several processes of one name: what is said of them, and when it is over."""
+
+from __future__ import annotations
+
+from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.status import Status
+from credit_service.kafka.strangers import Group, GroupMember
+from credit_service.kafka.twins import Twins
+
+NAMED = KafkaConnection("h:1", "credits", instance_id="pod-1")
+
+
+def group(*client_ids: str, is_stable: bool = True) -> Group:
+    members = [
+        GroupMember(str(number), client_id, f"10.0.0.{number}", frozenset(), is_ours=True)
+        for number, client_id in enumerate(client_ids)
+    ]
+    return Group(is_stable, members)
+
+
+def test_two_of_the_own_name_are_told_of_until_one_is_gone() -> None:
+    status = Status({})
+    twins = Twins(NAMED, status)
+    twins.look(group("credits-pod-1", "credits-pod-2"))
+    assert status.degraded == {}
+    twins.look(group("credits-pod-1", "credits-pod-2", "credits-pod-1"))
+    words = "2 members have the client id credits-pod-1, on 10.0.0.0, 10.0.0.2: CREDITS_INSTANCE_ID is for one process"
+    assert status.degraded == {"twins": words}
+    # Nothing is known while partitions are shared out, nor if nobody tells of the group.
+    twins.look(group("credits-pod-1", is_stable=False))
+    twins.look(None)
+    assert status.degraded == {"twins": words}
+    twins.look(group("credits-pod-1"))
+    assert (status.degraded, status.problems) == ({}, {})
+
+
+def test_a_few_hosts_are_named() -> None:
+    status = Status({})
+    Twins(NAMED, status).look(group(*["credits-pod-1"] * 8))
+    assert status.degraded["twins"].count("10.0.0.") == 5
+    assert " and 3 more: " in status.degraded["twins"]
+
+
+def test_others_of_one_name_are_none_of_its_business_and_without_a_name_there_are_no_twins() -> None:
+    status = Status({})
+    Twins(NAMED, status).look(group("credits-pod-1", "credits-pod-2", "credits-pod-2"))
+    Twins(KafkaConnection("h:1", "credits"), status).look(group("credits", "credits"))
+    assert status.degraded == {}
