@@ -229,6 +229,15 @@ async def role(database_url: str, name: str) -> AsyncIterator[str]:
         await connection.close()
 
 
+def by_a_file(url: str, folder: Path) -> dict[str, str]:
+    """The same for the reader, whose password is in a file instead."""
+    at = urlsplit(url)
+    file = folder / "password"
+    file.write_text(at.password or "")
+    without = at._replace(netloc=f"{at.username}@{at.netloc.rpartition('@')[2]}").geturl()
+    return {"read_database_url": without, "read_database_password_file": str(file)}
+
+
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     with collecting() as collector:
@@ -296,6 +305,7 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
         service = await deployment.start(
             faults=FAULTS,
             database_url=url,
+            **by_a_file(url, tmp_path),
             log_level="debug",
             unreadable_in_a_row_max=str(UNREADABLE_IN_A_ROW_MAX),
             http_tokens=json.dumps([TOKEN_KEPT]),

@@ -66,7 +66,10 @@ async def fail(connection: Connection | Pool, sqlstate: str) -> None:
     assert caught.value.sqlstate == sqlstate
 
 
-@pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02", "57P03", "57P04", "57P05"])
+LOST = ["08000", "08001", "08003", "08004", "08006", "08007", "08P01"]
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02", "57P03", "57P04", "57P05", *LOST])
 async def test_a_server_that_is_read_only_or_ends_is_left_with_all_sessions(database_url: str, sqlstate: str) -> None:
     async with open_pool(database_url, 3) as pool, open_pool(database_url, 1, is_read_only=True, beside=pool) as reads:
         before = await sessions_of(pool, 3) | await sessions_of(reads, 1)

@@ -131,6 +131,22 @@ def _said(row: dict[str, object], but: str) -> dict[str, object]:
     return {name: value for name, value in row.items() if name != but}
 
 
+async def test_offsets_that_fall_behind_are_noticed_though_nothing_more_comes(deployment: Deployment) -> None:
+    """As after a fail-over to a server that lacks the last commits: no batch comes that would find it."""
+    await deployment.make_topics()
+    async with deployment.upstream() as upstream:
+        await upstream.send([plan("a"), *charges("a", 20)])
+    service = await deployment.start()
+    before = await deployment.oracle().check()
+    back = "WITH back AS (UPDATE credits.partition_offsets SET next_offset = 0 WHERE next_offset > 0 RETURNING 1)"
+    assert await fetch(deployment.database_url, f"{back} SELECT count(*) FROM back") == 2
+    after = await deployment.oracle().check()
+    assert service.logged("stored offsets moved back, reading again from there")
+    assert after.stored() == before.stored()
+    assert len(after.entries) == len(before.entries) == 21
+    assert await service.terminate() == 0
+
+
 async def test_without_kafkas_offsets_and_cursor_the_ledgers_count(deployment: Deployment) -> None:
     """A group of another name has neither; what was claimed and published is found in the topics."""
     await deployment.make_topics()

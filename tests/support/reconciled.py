@@ -45,11 +45,10 @@ async def reconcile(
         "json",
         *arguments,
         folder=deployment.folder,
-        database_url=deployment.database_url,
         kafka_bootstrap_servers=deployment.kafka,
         kafka_group_id=deployment.group,
         topic_prefix=deployment.prefix,
-        **settings,
+        **({"database_url": deployment.database_url} | settings),
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     summary = lines.pop()["summary"] if lines else {}

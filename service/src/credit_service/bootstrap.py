@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from credit_service import bounds
 from credit_service.application.asyncapi import Deployed
 from credit_service.application.expiry import ParkedExpiry
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, SessionsShared
 from credit_service.application.process import Processor, Report
 from credit_service.application.timers import TimerSweep
 from credit_service.application.tracing import UNTRACED, Tracing
@@ -35,12 +35,13 @@ from credit_service.kafka.watch import AccessWatch
 from credit_service.logging import log_what_the_loop_meets
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
+from credit_service.postgres.address import Addresses
 from credit_service.postgres.backlog import PostgresSight
 from credit_service.postgres.ledger import PostgresLedger
 from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.offsets import PostgresOffsetStore
 from credit_service.postgres.outbox import PostgresOutbox
-from credit_service.postgres.pool import open_pool
+from credit_service.postgres.pool import connect, open_pool
 from credit_service.postgres.read import PostgresReads
 from credit_service.postgres.schema import schema_problem
 from credit_service.settings import load_http_tokens
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from credit_service.application.ports import Tell
-    from credit_service.postgres.pool import Pool
+    from credit_service.postgres.pool import FailoverPool, Pool
     from credit_service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,12 @@ class Service:
 
 
 def build(
-    settings: Settings, pools: Mapping[str, Pool], status: Status, metrics: Metrics, tracing: Tracing = UNTRACED
+    settings: Settings,
+    addresses: Addresses,
+    pools: Mapping[str, FailoverPool],
+    status: Status,
+    metrics: Metrics,
+    tracing: Tracing = UNTRACED,
 ) -> Service:
     """Wires the parts; connects to nothing yet."""
     pool = pools["ledger"]
@@ -98,7 +104,7 @@ def build(
 
     processor = Processor(ledger, rules, reach, tell=told_of("ledger"))
     access = AccessWatch(connection, status)
-    outbox = PostgresOutbox(settings.relay_database_url.get_secret_value(), pool)
+    outbox = PostgresOutbox(addresses.relay, pool)
     relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)
     doorbell = Doorbell(relay, outbox)
 
@@ -159,23 +165,24 @@ async def serve(settings: Settings) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
     status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
-    url, read_url = settings.database_url.get_secret_value(), settings.read_database_url.get_secret_value()
+    addresses = Addresses.of(settings)
+    ledger, reader = addresses.service, addresses.reader
     async with (
         guarded(settings.stuck_seconds_max),
-        open_pool(url) as pool,
-        open_pool(read_url, bounds.READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
-        open_pool(read_url, bounds.PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
-        open_pool(url, bounds.WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
+        open_pool(ledger) as pool,
+        open_pool(reader, bounds.READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
+        open_pool(reader, bounds.PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
+        open_pool(ledger, bounds.WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
         traces(settings.otlp_endpoint) as tracing,
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
-        service = build(settings, pools, status, metrics, tracing)
+        service = build(settings, addresses, pools, status, metrics, tracing)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
             await PostgresReads(probe_pool).ping()
-            if url != read_url:
+            if ledger is not reader:
                 await PostgresReads(pool).ping()
 
         access = Access(settings.http_tokens)
@@ -187,7 +194,7 @@ async def serve(settings: Settings) -> int:
             serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1),
             kept_current(access, load_http_tokens),
         ):
-            exit_code = await _run(settings, service, pool, status, ending)
+            exit_code = await _run(settings, service, addresses, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         for opened in pools.values():
             opened.terminate()
@@ -215,10 +222,12 @@ def collect_seldom() -> None:
     gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
 
 
-async def _run(settings: Settings, service: Service, pool: Pool, status: Status, ending: asyncio.Event) -> int:
+async def _run(
+    settings: Settings, service: Service, addresses: Addresses, pool: Pool, status: Status, ending: asyncio.Event
+) -> int:
     connection = KafkaConnection.of(settings)
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
-        ("database", lambda: _schema(pool, service.watch)),
+        ("database", lambda: _schema(addresses, pool, service.watch)),
         ("kafka", lambda: _topics(connection)),
         ("kafka", lambda: _join(service.intake)),
     ]
@@ -299,15 +308,30 @@ async def _until_well(
     return False
 
 
-async def _schema(pool: Pool, watch: Watch) -> str | None:
+async def _schema(addresses: Addresses, pool: Pool, watch: Watch) -> str | None:
     """What is wrong with the database. That it is away the watch is told, which has not begun to look itself."""
     try:
         problem = await schema_problem(pool)
+        await _hold_to_sessions(addresses)
+    except SessionsShared:
+        raise
     except LedgerUnavailable as error:
         watch.database_answers = False
         return f"the database {'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}"
     watch.database_answers = None
     return problem
+
+
+async def _hold_to_sessions(addresses: Addresses) -> None:
+    """Raises `SessionsShared` for each role's address; whatever else is wrong there, its part says when it needs it."""
+    for address in addresses.served:
+        if not address.has_sessions:
+            try:
+                (await connect(address)).terminate()
+            except SessionsShared:
+                raise
+            except LedgerUnavailable:
+                pass
 
 
 async def _topics(connection: KafkaConnection) -> str | None:

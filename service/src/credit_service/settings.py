@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +15,7 @@ from credit_service.application.tokens import Token, read_tokens
 from credit_service.domain.decide import Rules
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.refund import LateRefund
+from credit_service.programs import held_to_be_a_program
 from credit_service.tls import TlsFileError, client_context
 
 S = TypeVar("S", bound=BaseSettings)
@@ -44,6 +46,11 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _has_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
+
+
 def _as_the_service(validated: dict[str, Any]) -> SecretStr:
     url: SecretStr = validated["database_url"]
     return url
@@ -64,6 +71,10 @@ def _late_refund(value: object) -> object:
             raise ValueError(f"must be current-period, forfeit, or days:N with N from 1 to {LATE_REFUND_DAYS_MAX}")
         return LateRefund("days", int(days[1]))
     return value
+
+
+def _program(command: str | None) -> str | None:
+    return command and held_to_be_a_program(command)
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
@@ -104,6 +115,12 @@ class Settings(HttpTokens):
     relay_database_url: PostgresUrl = Field(default_factory=_as_the_service)
     read_database_url: PostgresUrl = Field(default_factory=_as_the_service)
     migration_database_url: PostgresUrl = Field(default_factory=_as_the_service)
+    # Read again at each new connection, for those whose URL has no password.
+    database_password_file: Path | None = None
+    relay_database_password_file: Path | None = None
+    read_database_password_file: Path | None = None
+    migration_database_password_file: Path | None = None
+    database_password_command: Annotated[str | None, AfterValidator(_program), Field(repr=False)] = None
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_host_port_list)]
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
@@ -141,6 +158,31 @@ class Settings(HttpTokens):
     def rules(self) -> Rules:
         """What of them the rules of credit ask for."""
         return Rules(late_refund=self.late_refund, first_plan_age_months_max=self.first_plan_age_months_max)
+
+    def database(self, role: str) -> tuple[str, str, tuple[str, Path] | None]:
+        """The setting that has a role's URL, that URL, and its file of a password with the setting that names it.
+
+        `role` is what the names of its settings begin with: nothing, `relay_`, `read_`, or `migration_`.
+        """
+        own = f"{role}database_url"
+        secret: SecretStr = getattr(self, own)
+        url = secret.get_secret_value()
+        named = next((name for name in _password_files(role) if getattr(self, name) is not None), None)
+        file = (_variables([named]), getattr(self, named)) if named and not _has_password(url) else None
+        return _variables([own if own in self.model_fields_set else "database_url"]), url, file
+
+    @model_validator(mode="after")
+    def _each_password_is_said_once(self) -> Self:
+        files = [name for role in ROLES for name in _password_files(role)[:1] if getattr(self, name) is not None]
+        command = ["database_password_command"] if self.database_password_command else []
+        if files and command:
+            raise ValueError(f"{_variables([*files, *command])} set, and only one of them can be")
+        for role in ROLES:
+            variable, url, _ = self.database(role)
+            also = [name for name in files if name == _password_files(role)[0]] + command
+            if also and _has_password(url):
+                raise ValueError(f"{_variables(also)} set, but {variable} has a password of its own")
+        return self
 
     @model_validator(mode="after")
     def _kafka_access_is_whole(self) -> Self:
@@ -210,6 +252,13 @@ def _secrets_dir() -> Path | None:
 
 
 _PROTOCOL = ("kafka_security_protocol",)
+ROLES: Final = ("", "relay_", "read_", "migration_")
+"""What the names of a role's settings of the database begin with."""
+
+
+def _password_files(role: str) -> Sequence[str]:
+    """The first that is set counts."""
+    return list(dict.fromkeys((f"{role}database_password_file", "database_password_file")))
 
 
 def _variables(names: Sequence[str]) -> str:

@@ -222,6 +222,16 @@ def test_each_process_starts_with_what_its_secret_is_said_to_hold(
         assert (settings.kafka_sasl_password is not None) is (has_login and name != "migrate"), name
 
 
+def test_whoever_asks_postgres_is_told_where_its_password_is(tmp_path: Path) -> None:
+    values, at = CHART / "ci" / "smallest-values.yaml", "settings.database_password_"
+    for setting in ("file=/etc/postgres/password", "command=/opt/token"):
+        documents = render(tmp_path, "--values", values, "--set", f"{at}{setting}")
+        name, _, told = setting.partition("=")
+        found = [environment(pod).get(f"CREDITS_DATABASE_PASSWORD_{name.upper()}") for pod in pods(documents)]
+        assert found == [told] * len(found)
+        assert len(found) >= 2
+
+
 def test_each_process_has_a_folder_that_it_can_write_and_that_has_a_bound(rendered: Any) -> None:
     """Dry runs and replays note what they have seen in temporary files."""
     for values in VALUES:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from credit_service.application.tokens import Scope, sha256_of
-from credit_service.settings import Settings, SettingsError, load_settings
+from credit_service.settings import ROLES, Settings, SettingsError, load_settings
 from support.canaries import BIRD, email, flown, secret
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ MALFORMED = (
     f"days:{SECRET}",
 )
 # What takes any text, which is then no mistake.
-OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix", "instance_id"}
+OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix", "instance_id"} | {
+    f"{role}database_password_file" for role in ROLES
+}
 
 
 def _environment(name: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001

@@ -64,6 +64,12 @@ capabilities:
   value: /etc/credits/secrets
 - name: CREDITS_KAFKA_BOOTSTRAP_SERVERS
   value: {{ .Values.settings.kafka_bootstrap_servers | quote }}
+{{- range $name, $value := .Values.settings }}
+{{- if contains "database_password" $name }}
+- name: CREDITS_{{ upper $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The temporary folder is all that can be written: dry runs and reports of commands go there. */}}

@@ -27,6 +27,17 @@ class ReadOnly(AccessDenied):
     """
 
 
+class NoPassword(AccessDenied):
+    """The file or the program that has the password for the database did not tell it; one line that names its setting.
+
+    It is asked again at the next new connection.
+    """
+
+
+class SessionsShared(AccessDenied):
+    """What answers in the database's place gives one session to several clients: it can never be worked with."""
+
+
 class RefusedByLedger(Exception):  # noqa: N818
     """The database refuses what it was given (SQLSTATE class 22 or 23), and would do so again."""
 

@@ -11,13 +11,17 @@ def migrate() -> None:
     Example: [cyan]credits migrate[/]
     """
     settings = settings_or_exit()
+    from credit_service.application.faults import NoPassword
+    from credit_service.postgres.address import Addresses
     from credit_service.postgres.migrate import MigrationFailed, hold_to_access, newest_version
     from credit_service.postgres.migrate import migrate as run_migrations
 
-    url = settings.migration_database_url.get_secret_value()
-    run(hold_to_access(url))
+    address = Addresses.of(settings).migrations
+    run(hold_to_access(address))
     try:
-        said = run_migrations(url)
+        said = run_migrations(address)
+    except NoPassword as error:
+        raise Failed(str(error)) from None
     except MigrationFailed as error:
         lines = str(error).splitlines()
         raise Failed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None

@@ -168,9 +168,10 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
 
 async def _alone(settings: "Settings", work: "Callable[[], Coroutine[None, None, int]]") -> int:
     """Does the work unless another repair runs."""
+    from credit_service.postgres.address import Addresses
     from credit_service.postgres.repair import only_repair
 
-    async with only_repair(settings.database_url.get_secret_value()) as is_alone:
+    async with only_repair(Addresses.of(settings).service) as is_alone:
         if not is_alone:
             raise Failed("another repair runs: try again once it has ended")
         return await work()
@@ -194,6 +195,7 @@ async def _reconcile(
     from credit_service.kafka.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
     from credit_service.kafka.unpack import BatchInFile
+    from credit_service.postgres.address import Addresses
     from credit_service.postgres.audit import open_audit
     from credit_service.postgres.offsets import PostgresOffsetStore
     from credit_service.postgres.read import PostgresReads
@@ -203,7 +205,8 @@ async def _reconcile(
     rules = settings.rules
     findings = Findings(told.finding)
     # What is to be mended is looked for where it will be mended.
-    url = settings.read_database_url if person is None else settings.database_url
+    addresses = Addresses.of(settings)
+    address = addresses.reader if person is None else addresses.service
     async with (reads if person is None else ledger)(settings) as pool:
         if account_id is not None and await PostgresReads(pool).account(account_id) is None:
             raise WrongUse(f"there is no account {account_id!r}")
@@ -220,7 +223,7 @@ async def _reconcile(
         try:
             async with (
                 open_topics(kafka, stored, skipped, begin, until) as topics,
-                open_audit(url.get_secret_value(), settings.topic_prefix) as audit,
+                open_audit(address, settings.topic_prefix) as audit,
             ):
                 with _progress(topics.messages) as moved:
                     reconciliation = Reconciliation(

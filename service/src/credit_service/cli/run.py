@@ -35,9 +35,10 @@ def kafka_of(settings: "Settings") -> "KafkaConnection":
 @asynccontextmanager
 async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
     """Connections to a database that has the schema, or the command ends with what is wrong with it."""
+    from credit_service.postgres.address import Addresses
     from credit_service.postgres.pool import open_pool
 
-    async with open_pool(settings.database_url.get_secret_value()) as pool:
+    async with open_pool(Addresses.of(settings).service) as pool:
         await _hold_to_schema(pool)
         yield pool
 
@@ -45,9 +46,10 @@ async def ledger(settings: "Settings") -> "AsyncIterator[Pool]":
 @asynccontextmanager
 async def reads(settings: "Settings") -> "AsyncIterator[Pool]":
     """As `ledger`, for what only looks."""
+    from credit_service.postgres.address import Addresses
     from credit_service.postgres.pool import open_pool
 
-    async with open_pool(settings.read_database_url.get_secret_value(), is_read_only=True) as pool:
+    async with open_pool(Addresses.of(settings).reader, is_read_only=True) as pool:
         await _hold_to_schema(pool)
         yield pool
 
@@ -67,6 +69,7 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
+    from credit_service.application.faults import SessionsShared
     from credit_service.loop import run_in_loop
 
     # The line that ends the command says it; the libraries would say it once more.
@@ -75,6 +78,8 @@ def _run(work: Coroutine[None, None, T]) -> T:
         return run_in_loop(work)
     except (Failed, WrongUse):
         raise
+    except SessionsShared as error:
+        raise WrongUse(str(error)) from None
     except Exception as error:
         if problem := _problem(error):
             raise Failed(problem) from None
@@ -88,12 +93,12 @@ def _problem(error: Exception) -> str | None:
     """
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import AccessDenied, LedgerUnavailable, ReadOnly, RefusedByLedger
+    from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly, RefusedByLedger
     from credit_service.kafka.refusal import Refused
     from credit_service.loop import run_in_loop
 
     match error:
-        case ReadOnly():
+        case ReadOnly() | NoPassword():
             return str(error)
         case AccessDenied():
             return f"the database denies access: {error}"

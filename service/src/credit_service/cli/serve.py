@@ -1,6 +1,6 @@
 """`credits serve`."""
 
-from credit_service.cli.faults import Failed
+from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.run import settings_or_exit
 
 
@@ -12,6 +12,7 @@ def serve() -> int:
     settings = settings_or_exit()
     import structlog
 
+    from credit_service.application.faults import SessionsShared
     from credit_service.bootstrap import serve as run_service
     from credit_service.http.server import CannotListen
     from credit_service.logging import configure_logging
@@ -22,6 +23,8 @@ def serve() -> int:
         return run_in_loop(run_service(settings))
     except CannotListen as error:
         raise Failed(str(error)) from None
+    except SessionsShared as error:
+        raise WrongUse(str(error)) from None
     except Exception:  # a defect, for the log like any other
         structlog.get_logger(__name__).exception("ended by an error")
         return 1

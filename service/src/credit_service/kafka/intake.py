@@ -211,6 +211,7 @@ class Intake:
             if not self._member.is_in:
                 return False
             await self._member.read_pauses(lane)
+            await self._member.look_for_lost_commits(lane)
             # What was counted before a topic was paused, by whichever member, says nothing of it any more.
             self._floods.forget(self._member.left_alone_topics)
             self._member.look_for_brokers()

@@ -36,7 +36,7 @@ class Lane:
         self.in_hand = asyncio.Lock()
         self.taken: Sequence[Record] = ()
         self.decided_at = time.monotonic()
-        self.next_pauses = self.next_noted = 0.0
+        self.next_pauses = self.next_noted = self.next_stored = 0.0
         self._arrived = asyncio.Event()
 
     def ring(self) -> None:

@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 ANSWER_SECONDS_MAX = 10.0
 PAUSES_READ_EVERY_SECONDS = 2.0
+STORED_READ_EVERY_SECONDS = 5.0
 # Longer than Kafka gives a member that is not heard of, and than a rebalance.
 CUT_OFF_SECONDS = 60.0
 
@@ -519,6 +520,26 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self.open_again({p for p in mine & self._left_alone if p.topic not in paused})
         names = ", ".join(sorted(paused))
         self._status.degrade("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
+
+    async def look_for_lost_commits(self, lane: Lane) -> None:
+        """Opens again what stands behind in the ledger: a server has taken over that lacks what was committed last.
+
+        A batch would find it, but to a partition that is read to its end none may come.
+        """
+        now = time.monotonic()
+        if now < lane.next_stored:
+            return
+        lane.next_stored = now + STORED_READ_EVERY_SECONDS
+        # All of it was committed before the ledger is asked.
+        known = {p: self._positions[p] for p in self.read_by(lane) if p in self._positions}
+        try:
+            stored = await self._offsets.load(known)
+        except LedgerUnavailable:
+            return
+        behind = {p for p, offset in known.items() if stored.get(p, -1) < offset == self._positions.get(p)}
+        if behind:
+            log.warning("stored offsets moved back, reading again from there", partitions=len(behind))
+            self.open_again(behind)
 
     def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
         self._forget(partitions)

@@ -23,6 +23,7 @@ from credit_service.domain.decision import (
 )
 from credit_service.domain.grant import Grant
 from credit_service.domain.recompute import History, PlanRow, Standing
+from credit_service.postgres.address import Address
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.lookup import PostgresLookup
 from credit_service.postgres.pool import connect, faults_named
@@ -50,9 +51,9 @@ SESSION = {
 
 
 @asynccontextmanager
-async def open_audit(database_url: str, topic_prefix: str) -> "AsyncGenerator[PostgresAudit]":
+async def open_audit(where: Address | str, topic_prefix: str) -> "AsyncGenerator[PostgresAudit]":
     """One snapshot for as long as this lasts; raises `LedgerUnavailable`."""
-    connection = await connect(database_url, **SESSION)
+    connection = await connect(where, **SESSION)
     try:
         # Closing the connection ends it: nothing was written.
         with faults_named():

@@ -1,5 +1,6 @@
 """What the watch asks of the database."""
 
+import time
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
@@ -9,14 +10,21 @@ from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
-    from credit_service.postgres.pool import Pool
+    from credit_service.postgres.pool import FailoverPool
+
+CONNECTS_EVERY_SECONDS = 15.0
 
 
 class PostgresSight:
-    """The application's `LedgerSight`; `pool` is its own, so that it never waits behind those who decide."""
+    """The application's `LedgerSight`; `pool` is its own, so that it never waits behind those who decide.
 
-    def __init__(self, pool: "Pool") -> None:
+    It connects anew now and then: only so it is seen that the address leads to another server, where that of before
+    answers those who are connected to it as if it still decided.
+    """
+
+    def __init__(self, pool: "FailoverPool") -> None:
         self._pool = pool
+        self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
 
     async def backlog(self) -> Backlog:
         """See `application.sights.LedgerSight`."""
@@ -27,4 +35,7 @@ class PostgresSight:
 
     async def schema_problem(self) -> str | None:
         """See `application.sights.LedgerSight`."""
+        if time.monotonic() >= self._connects_at:
+            self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
+            await self._pool.end_sessions()
         return await schema_problem(self._pool)

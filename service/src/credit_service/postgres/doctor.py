@@ -20,7 +20,7 @@ from credit_service.application.doctor_facts import (
     Unreachable,
     WaitingLetters,
 )
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, SessionsShared
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.domain.room import FILLING
 from credit_service.postgres.offsets import PostgresOffsetStore
@@ -138,6 +138,11 @@ class PostgresFacts:
 def _unreachable() -> Iterator[None]:
     try:
         yield
+    except SessionsShared:
+        # No more can be told of what is behind it than the line that ends the command.
+        raise
+    except NoPassword as error:
+        raise Denied(str(error), "mend what that setting names; it is read again at each new connection") from None
     except AccessDenied as error:
         raise Denied(str(error), GRANT) from None
     except LedgerUnavailable as error:

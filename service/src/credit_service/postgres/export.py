@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from credit_service import bounds
 from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
+from credit_service.postgres.address import Address
 from credit_service.postgres.ids import unpacked
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
 from credit_service.postgres.statements import sql
@@ -23,13 +24,13 @@ LAST_CHARACTER = "\U0010ffff"
 
 
 @asynccontextmanager
-async def long_reads(database_url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+async def long_reads(where: Address | str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """A connection of its own for reading that takes long, which a connection of the pool would be ended for.
 
     Raises `LedgerUnavailable`.
     """
     connection = await connect(
-        database_url,
+        where,
         statement_timeout=f"{BLOCK_SECONDS_MAX}s",
         idle_in_transaction_session_timeout=IDLE_MAX,
         # What is sorted or added up is all of an account.

@@ -11,7 +11,8 @@ from pathlib import Path
 import asyncpg
 
 from credit_service.application.faults import AccessDenied, LedgerUnavailable
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+from credit_service.postgres.address import Address
+from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named, open_session
 
 # One that writes all tables anew takes minutes for some ten million events.
 DBMATE_SECONDS_MAX = 4 * 3600
@@ -31,14 +32,14 @@ def newest_version() -> str:
     return max(name.partition("_")[0] for name in names if name.endswith(".sql"))
 
 
-async def hold_to_access(database_url: str) -> None:
+async def hold_to_access(where: Address | str) -> None:
     """Raises `AccessDenied` at once for what dbmate would try again until its wait is over, and tell in its own words.
 
     A server that does not answer yet is waited for by dbmate, and a database that is missing is made.
     """
     try:
         with faults_named(), suppress(asyncpg.InvalidCatalogNameError):
-            connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_SECONDS)
+            connection, _ = await open_session(Address.of(where), {})
             await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
     except AccessDenied:
         raise
@@ -46,8 +47,12 @@ async def hold_to_access(database_url: str) -> None:
         return
 
 
-def migrate(database_url: str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> str:
-    """Runs what is missing, forward only, and returns what dbmate said; raises `MigrationFailed`."""
+def migrate(where: Address | str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> str:
+    """Runs what is missing, forward only, and returns what dbmate said; raises `MigrationFailed` and `NoPassword`."""
+    address = Address.of(where)
+    login = {"DATABASE_URL": _with_default_ssl_mode(address.url)}
+    if address.password:
+        login["PGPASSWORD"] = address.password.read()
     with as_file(files("credit_service.postgres") / "migrations") as folder:
         command = [
             str(Path(sysconfig.get_path("scripts")) / "dbmate"),
@@ -58,9 +63,9 @@ def migrate(database_url: str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> str:
             f"--wait-timeout={wait_seconds_max}s",
             "up",
         ]
-        done = subprocess.run(  # noqa: S603 - our own command; the URL goes by the environment
+        done = subprocess.run(  # noqa: S603 - our own command; URL and password go by the environment
             command,
-            env=os.environ | {"DATABASE_URL": _with_default_ssl_mode(database_url)},
+            env=os.environ | login,
             capture_output=True,
             text=True,
             timeout=DBMATE_SECONDS_MAX,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_service import bounds
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.kept import Headers, headers_from_json
 from credit_service.application.outgoing_record import published_headers
 from credit_service.application.ports import (
@@ -18,13 +19,14 @@ from credit_service.application.ports import (
     WaitingEvent,
 )
 from credit_service.domain.decision import Place
+from credit_service.postgres.address import Address
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from credit_service.postgres.pool import Connection, Pool
+    from credit_service.postgres.pool import Connection, FailoverPool
 
 CHANNEL = "credits_outbox"
 LEADER_LOCK = 0x63726564  # "cred"
@@ -36,20 +38,21 @@ LEADER_IDLE_TIMEOUT = "30s"
 class PostgresOutbox:
     """The application's `Outbox` in Postgres."""
 
-    def __init__(self, database_url: str, pool: "Pool") -> None:
-        self._database_url = database_url
+    def __init__(self, where: Address | str, pool: "FailoverPool") -> None:
+        self._address = Address.of(where)
         self._pool = pool
 
     @asynccontextmanager
     async def lead(self, rung: Callable[[], None]) -> AsyncIterator[OutboxSession | None]:
         """See `application.ports.Outbox`."""
-        connection = await connect(self._database_url, idle_session_timeout=LEADER_IDLE_TIMEOUT)
+        moved = self._pool.together.moved
+        connection = await connect(self._address, idle_session_timeout=LEADER_IDLE_TIMEOUT)
         try:
             with faults_named():
                 leads = await connection.fetchval(sql("lead_outbox"), LEADER_LOCK)
                 if leads:
                     await connection.add_listener(CHANNEL, lambda *_: rung())
-            yield PostgresOutboxSession(connection) if leads else None
+            yield PostgresOutboxSession(connection, lambda: self._pool.together.moved != moved) if leads else None
         finally:
             # Ends the lock at once; a graceful goodbye could wait for a server that is not there.
             connection.terminate()
@@ -63,8 +66,9 @@ class PostgresOutbox:
 class PostgresOutboxSession:
     """The application's `OutboxSession` on the leader's connection."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: "Connection", is_left: Callable[[], bool] = lambda: False) -> None:
         self._connection = connection
+        self._is_left = is_left
 
     async def left_over(self) -> Claim | None:
         """See `application.ports.OutboxSession`."""
@@ -75,6 +79,8 @@ class PostgresOutboxSession:
 
     async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
         """See `application.ports.OutboxSession`."""
+        if self._is_left():
+            raise LedgerUnavailable("another server answers, and this session is of the one before")
         left_out = (list(but.topics), list(but.ids), list(but.keys))
         while True:
             claim_id = uuid.uuid4()

@@ -1,17 +1,28 @@
 """Connections to Postgres: every wait on them is bounded."""
 
+import asyncio
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
 from credit_service import bounds
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, OutOfTime, ReadOnly, RefusedByLedger
+from credit_service.application.faults import (
+    AccessDenied,
+    LedgerUnavailable,
+    OutOfTime,
+    ReadOnly,
+    RefusedByLedger,
+    SessionsShared,
+)
+from credit_service.postgres.address import Address
+from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -22,6 +33,7 @@ COMMAND_TIMEOUT_SECONDS = 30
 IDLE_SECONDS_MAX = 300.0
 PLANS_KEPT_SECONDS = 10.0
 
+# Set once a session is there, by one statement: poolers before a server refuse to be told most of them at its start.
 SESSION = {
     "application_name": "credit-service",
     # Statements name the schema of everything; what a session made for itself comes last.
@@ -60,42 +72,104 @@ OUT_OF_RANGE = "22003"
 DATA_EXCEPTION = "22000"
 # A statement that is cancelled, mostly by its timeout; a transaction that is idle, or open, for too long.
 OUT_OF_TIME = ("57014", "25P03", "25P04")
-# By class: an administrator ends the session, the server ends or only begins, the database is dropped.
-SERVER_ENDS = "57P"
+# By class: an administrator ends the session, the server ends or only begins, the database is dropped; the connection
+# is broken, or what stands between here and the server has lost the server.
+SERVER_ENDS = ("57P", "08")
+# A password that is refused; a token in its place is refused by PAM, which has no SQLSTATE of its own.
+WRONG_PASSWORD = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
+# What was prepared is not there, or was prepared by somebody else.
+ANOTHER_SESSION = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+LOOKS_AT_SESSIONS = 5
+BACKEND = "SELECT pg_backend_pid()"
 
 
-async def connect(database_url: str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(where: Address | str, **session: str) -> "asyncpg.Connection[asyncpg.Record]":
     """One connection outside any pool, with the session's settings overridden by `session`."""
     with faults_named(), connecting():
-        return await asyncpg.connect(
-            database_url,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            command_timeout=COMMAND_TIMEOUT_SECONDS,
-            server_settings=SESSION | session,
-        )
+        connection, _ = await open_session(Address.of(where), SESSION | session)
+    return connection
+
+
+async def open_session(
+    address: Address, session: Mapping[str, str], **options: Any
+) -> "tuple[asyncpg.Connection[asyncpg.Record], datetime]":
+    """A connection by the password of now, with its settings; and which server it leads to, by when that was started.
+
+    Raises what asyncpg does, `NoPassword`, and `SessionsShared` if the session is not one's own.
+    """
+    connection = await _log_in(address, **options)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            try:
+                opened = await connection.fetchrow(sql("open_session"), [*session], [*session.values()])
+            except ANOTHER_SESSION:
+                raise _shared(address) from None
+            if not address.has_sessions:
+                # Who gives sessions away again puts numbers of its own in the place of the server's.
+                if opened["backend"] != connection.get_server_pid() and await _is_shared(connection, address):
+                    raise _shared(address)
+                address.has_sessions = True
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection, opened["server"]
+
+
+async def _log_in(address: Address, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    options = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS} | options
+    if address.password is None:
+        return await asyncpg.connect(address.url, **options)
+    password = await address.password.ask()
+    try:
+        return await asyncpg.connect(address.url, password=password, **options)
+    except WRONG_PASSWORD:
+        # It may have been changed a moment ago.
+        newer = await address.password.ask(refused=password)
+        if newer == password:
+            raise
+        return await asyncpg.connect(address.url, password=newer, **options)
+
+
+async def _is_shared(connection: "asyncpg.Connection[asyncpg.Record]", address: Address) -> bool:
+    """Whether two connections that are open meet in one session, or one of them goes from session to session."""
+    other = await _log_in(address)
+    try:
+        seen = set[tuple[int, int]]()
+        for _ in range(LOOKS_AT_SESSIONS):
+            seen.add((await connection.fetchval(BACKEND), await other.fetchval(BACKEND)))
+    except ANOTHER_SESSION:
+        return True
+    finally:
+        other.terminate()
+    return len(seen) > 1 or any(one == another for one, another in seen)
+
+
+def _shared(address: Address) -> SessionsShared:
+    return SessionsShared(
+        f"{address.variable}: what answers there gives each transaction another session (a pooler in transaction or "
+        "statement mode); it has to be the server itself, or a pooler in session mode"
+    )
 
 
 def open_pool(
-    database_url: str,
+    where: Address | str,
     connections_max: int | None = None,
     *,
     is_read_only: bool = False,
-    beside: "Pool | None" = None,
-) -> "Pool":
+    beside: "FailoverPool | None" = None,
+) -> "FailoverPool":
     """A pool that connects when it is first asked for a connection; await it or use it as a context.
 
     Its sessions are replaced together with those of the pools `beside` it: a session that only reads gets no error from
     a server that is read-only.
     """
     pool = FailoverPool(
-        database_url,
+        Address.of(where),
+        SESSION | (READ_ONLY if is_read_only else {}),
         min_size=0,
         max_size=connections_max or bounds.POOL_CONNECTIONS_MAX,
         max_queries=bounds.QUERIES_PER_SESSION_MAX,
         max_inactive_connection_lifetime=IDLE_SECONDS_MAX,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
-        server_settings=SESSION | (READ_ONLY if is_read_only else {}),
         reset=Reset(),
         loop=None,
         connection_class=asyncpg.Connection,
@@ -103,21 +177,50 @@ def open_pool(
     )
     if beside is not None:
         pool.together = beside.together
-        pool.together.append(pool)
+        pool.together.pools.append(pool)
     return pool
 
 
+class Together:
+    """Pools that replace their sessions together, and which server answered last at each of their addresses.
+
+    `moved` counts how often another one did than before.
+    """
+
+    def __init__(self) -> None:
+        self.pools: list[FailoverPool] = []
+        self.moved = 0
+        self._servers: dict[Address, datetime] = {}
+
+    def meets_another(self, address: Address, server: datetime) -> bool:
+        """Whether the address leads to another server now."""
+        is_another = self._servers.setdefault(address, server) != server
+        self._servers[address] = server
+        self.moved += is_another
+        return is_another
+
+
 class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no types
-    """Replaces all its sessions once a statement on one of them finds that the server is read-only or ends.
+    """Replaces all its sessions once a statement on one of them finds that the server is read-only or ends, or a new
+    one that another server answers.
 
     Behind a proxy such a session may stay open for good, while new ones reach the server that has taken over.
     So do the pools that are `together` with it. `replaced` counts how often that was.
     """
 
-    def __init__(self, *connect_args: Any, **options: Any) -> None:
-        super().__init__(*connect_args, **options)
-        self.together: list[FailoverPool] = [self]
+    def __init__(self, address: Address, session: Mapping[str, str], **options: Any) -> None:
+        super().__init__(connect=self._open, **options)
+        self.together = Together()
+        self.together.pools.append(self)
         self.replaced = 0
+        self._address = address
+        self._session = session
+
+    async def _open(self, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        connection, server = await open_session(self._address, self._session, **options)
+        if self.together.meets_another(self._address, server):
+            await self.replace_sessions()
+        return connection
 
     def acquire(self, *, timeout: float | None = None) -> "Borrowed":
         """A connection, as a context."""
@@ -127,7 +230,7 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
         """Ends each session that is open now in this pool and those together with it: idle ones at once, others when
         they come back.
         """
-        for pool in self.together:
+        for pool in self.together.pools:
             await pool.end_sessions()
 
     async def end_sessions(self) -> None:

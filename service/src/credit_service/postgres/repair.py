@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from credit_service.application.ports import WaitingEvent
 from credit_service.domain.decision import Decision
+from credit_service.postgres.address import Address
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
 from credit_service.postgres.store import restore_decision
@@ -19,12 +20,12 @@ REPAIR_LOCK = 0x6372_6564_7265_7061
 
 
 @asynccontextmanager
-async def only_repair(database_url: str) -> "AsyncIterator[bool]":
+async def only_repair(where: Address | str) -> "AsyncIterator[bool]":
     """True if no other repair runs, which none then can for as long as this lasts.
 
     To be held from before anything is looked for: what two of them found would be published twice.
     """
-    connection = await connect(database_url)
+    connection = await connect(where)
     try:
         with faults_named():
             is_alone: bool = await connection.fetchval(sql("lock_repair"), REPAIR_LOCK)

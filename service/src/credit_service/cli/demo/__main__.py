@@ -22,6 +22,7 @@ from credit_service.cli.demo.service import ServiceProcess, Stopped, running_ser
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable
 from credit_service.kafka.topics import TopicsRefused, create_topics
+from credit_service.postgres.address import Addresses
 from credit_service.postgres.migrate import MigrationFailed, migrate
 from credit_service.settings import Settings, SettingsError, load_settings
 
@@ -77,7 +78,7 @@ async def _demo(settings: Settings, console: Console) -> int:
     # Ids of this run's own: the ledger keeps those of earlier runs.
     told = story.day(secrets.token_hex(3), datetime.now(UTC))
     connection = KafkaConnection.of(settings)
-    await asyncio.to_thread(migrate, settings.database_url.get_secret_value())
+    await asyncio.to_thread(migrate, Addresses.of(settings).service)
     topics = await create_topics(connection, None)
     environment = {
         "CREDITS_DATABASE_URL": settings.database_url.get_secret_value(),

@@ -1,0 +1,92 @@
+"""Where each role finds the database, and by which password."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from credit_service.postgres.passwords import Password, PasswordCommand, PasswordFile
+
+if TYPE_CHECKING:
+    from credit_service.settings import Settings
+
+PORT = "5432"
+PASSWORD_COMMAND = "CREDITS_DATABASE_PASSWORD_COMMAND"  # noqa: S105 - the name of a setting
+
+
+@dataclass(eq=False, slots=True)
+class Address:
+    """One URL and the password for it; None: what the URL says, or libpq's own variables and files.
+
+    `variable` is the setting that has the URL. `has_sessions` once it was seen that those there are one's own.
+    """
+
+    url: str = field(repr=False)
+    password: Password | None = field(default=None, repr=False)
+    variable: str = "the address"
+    has_sessions: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, where: "Address | str") -> "Address":
+        """`where`, or the address of a URL that is whole by itself."""
+        return cls(where) if isinstance(where, str) else where
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """That of each role; roles that log in alike have one together."""
+
+    service: Address
+    relay: Address
+    reader: Address
+    migrations: Address
+
+    @classmethod
+    def of(cls, settings: "Settings") -> "Addresses":
+        """What the settings say; no password is asked for yet."""
+        made: dict[object, Address] = {}
+
+        def address(role: str) -> Address:
+            variable, url, file = settings.database(role)
+            if (url, file) not in made:
+                made[url, file] = Address(url, _password(settings, url, file), variable)
+            return made[url, file]
+
+        return cls(address(""), address("relay_"), address("read_"), address("migration_"))
+
+    @property
+    def served(self) -> list[Address]:
+        """Those that the service itself connects to, each once."""
+        return list(dict.fromkeys((self.service, self.reader, self.relay)))
+
+
+def variables_of(url: str) -> dict[str, str]:
+    """What a program has to know of a URL to find the password for it, by the names that libpq has for it."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    user = unquote(login.partition(":")[0]) or asked.get("user", "")
+    places = [_host_and_port(host) for host in hosts.split(",") if host]
+    told = {
+        "PGHOST": ",".join(host for host, _ in places) or asked.get("host", ""),
+        "PGPORT": ",".join(port for _, port in places) or asked.get("port", PORT),
+        "PGUSER": user,
+        "PGDATABASE": unquote(parts.path[1:]) or asked.get("dbname") or asked.get("database") or user,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        return host, port.removeprefix(":") or PORT
+    host, _, port = text.partition(":")
+    return unquote(host), port or PORT
+
+
+def _password(settings: "Settings", url: str, file: tuple[str, Path] | None) -> Password | None:
+    if file is not None:
+        return PasswordFile(*file)
+    if settings.database_password_command is not None:
+        return PasswordCommand(PASSWORD_COMMAND, settings.database_password_command, variables_of(url))
+    return None

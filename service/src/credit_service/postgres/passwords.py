@@ -1,0 +1,121 @@
+"""Passwords that change while the service runs: from a file, or from a program that prints one."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from credit_service.application.faults import NoPassword
+from credit_service.programs import ProgramFailed, printed_by
+
+KEPT_SECONDS_MAX: Final = 60.0
+FAILURE_KEPT_SECONDS: Final = 1.0
+FILE_BYTES_MAX: Final = 64 * 1024
+
+
+class Password(Protocol):
+    """Where a password is to be had. Raises `NoPassword`."""
+
+    async def ask(self, refused: str | None = None) -> str:
+        """The password for a new connection; one that is not the `refused`, if there is another."""
+
+    def read(self) -> str:
+        """The same for who may wait."""
+
+
+class PasswordFile:
+    """Read again at each new connection; white space around the password is none of it."""
+
+    def __init__(self, variable: str, file: Path) -> None:
+        self._variable = variable
+        self._file = file
+
+    async def ask(self, refused: str | None = None) -> str:  # noqa: ARG002 - it is read again anyway
+        """See `Password`."""
+        return await _in_a_thread(self.read)
+
+    def read(self) -> str:
+        """See `Password`."""
+        try:
+            with self._file.open("rb") as file:
+                read = file.read(FILE_BYTES_MAX + 1)
+            password = read.decode().strip()
+        except OSError as error:
+            raise NoPassword(f"{self._variable}: the file cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise NoPassword(f"{self._variable}: the file holds what is not UTF-8") from None
+        if not password:
+            raise NoPassword(f"{self._variable}: the file is empty")
+        if len(read) > FILE_BYTES_MAX:
+            raise NoPassword(f"{self._variable}: the file holds more than {FILE_BYTES_MAX} bytes")
+        return password
+
+
+class PasswordCommand:
+    """What a program prints. It is used for a minute, or until the server refuses it.
+
+    `variables` tell the program for whom: PGHOST, PGPORT, PGUSER, PGDATABASE.
+    """
+
+    def __init__(self, variable: str, command: str, variables: Mapping[str, str]) -> None:
+        self._variable = variable
+        self._command = command
+        self._variables = variables
+        self._printed: str | None = None
+        self._failed: NoPassword | None = None
+        self._at = 0.0
+        self._asking: asyncio.Task[str] | None = None
+
+    async def ask(self, refused: str | None = None) -> str:
+        """See `Password`. All who ask at the same time are answered by one run of the program."""
+        age_seconds = time.monotonic() - self._at
+        if self._failed and age_seconds < FAILURE_KEPT_SECONDS:
+            raise NoPassword(*self._failed.args)
+        if self._printed and age_seconds < KEPT_SECONDS_MAX and self._printed != refused:
+            return self._printed
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(_in_a_thread(self.read))
+            # Whoever asked may have given up; an error that nobody waits for is told to the next.
+            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._asking)
+
+    def read(self) -> str:
+        """See `Password`."""
+        self._printed, self._failed = None, None
+        try:
+            self._printed = printed_by(self._command, self._variables)
+        except ProgramFailed as error:
+            self._failed = NoPassword(f"{self._variable}: {error}")
+            raise self._failed from None
+        finally:
+            self._at = time.monotonic()
+        return self._printed
+
+
+async def _in_a_thread(read: Callable[[], str]) -> str:
+    """Not in a thread of the loop's own, which the end of the process would wait for."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+
+    def tell(password: str | None, error: Exception | None) -> None:
+        if found.done():
+            return
+        if error:
+            found.set_exception(error)
+        else:
+            found.set_result(password or "")
+
+    def run() -> None:
+        password, failed = None, None
+        try:
+            password = read()
+        except Exception as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, password, failed)
+
+    threading.Thread(target=run, name="password", daemon=True).start()
+    return await found

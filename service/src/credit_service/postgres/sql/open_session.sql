@@ -1,0 +1,3 @@
+-- Sets what a session is to have, and says who serves it: a pooler before the server takes no settings at the start.
+SELECT pg_backend_pid() AS backend, pg_postmaster_start_time() AS server, count(set_config(name, value, false))
+FROM unnest($1::text[], $2::text[]) AS setting (name, value)

@@ -1,0 +1,55 @@
+"""PgBouncer where it cannot be had: said by the script, a skip for a person, and a failure where it is required."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support import pgbouncer
+from support.deployed import DEPLOY
+from support.patience import patience
+
+GET = DEPLOY / "tools" / "get-pgbouncer"
+TOLD = "skipped: pgbouncer could not be had"
+
+
+def get(folder: Path) -> subprocess.CompletedProcess[str]:
+    """With a client of Debian's that has nothing."""
+    client = folder / "bin" / "apt-get"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n")
+    client.chmod(0o755)
+    for tool in ("dpkg-deb", "ldd", "flock"):
+        (client.parent / tool).write_text("#!/bin/sh\n")
+        (client.parent / tool).chmod(0o755)
+    return subprocess.run(
+        [GET, folder / "got"],
+        env={"PATH": f"{client.parent}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(60),
+    )
+
+
+def test_a_package_that_cannot_be_had_is_said(tmp_path: Path) -> None:
+    done = get(tmp_path)
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (3, TOLD)
+    assert not (tmp_path / "got" / "pgbouncer").exists()
+    assert not list((tmp_path / "got").glob("new.*"))
+
+
+@pytest.mark.parametrize(("required", "ends"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_a_person_sees_that_it_was_skipped_and_a_gate_fails(
+    required: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(pgbouncer.REQUIRED, required)
+    monkeypatch.setattr(
+        subprocess, "run", lambda *arguments, **_: subprocess.CompletedProcess(arguments, 3, f"{TOLD}\n", "")
+    )
+    with pytest.raises(ends, match=TOLD):
+        pgbouncer.binary.__wrapped__()
