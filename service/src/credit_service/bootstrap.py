@@ -72,13 +72,17 @@ class Service:
 
 
 def build(
-    settings: Settings, pools: Mapping[str, Pool], status: Status, metrics: Metrics, tracing: Tracing = UNTRACED
+    settings: Settings,
+    connection: KafkaConnection,
+    pools: Mapping[str, Pool],
+    status: Status,
+    metrics: Metrics,
+    tracing: Tracing = UNTRACED,
 ) -> Service:
     """Wires the parts; connects to nothing yet."""
     pool = pools["ledger"]
     rules = settings.rules
     reach = failpoint(settings.kill_at)
-    connection = KafkaConnection.of(settings)
     ledger = PostgresLedger(
         pool,
         unparked_max=rules.unparked_max,
@@ -158,7 +162,8 @@ async def serve(settings: Settings) -> int:
     loop.set_exception_handler(log_what_the_loop_meets)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
-    status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
+    connection = KafkaConnection.of(settings)
+    status, metrics = Status(), Metrics(connection.event_type, newest_version())
     url, read_url = settings.database_url.get_secret_value(), settings.read_database_url.get_secret_value()
     async with (
         guarded(settings.stuck_seconds_max),
@@ -170,7 +175,7 @@ async def serve(settings: Settings) -> int:
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
-        service = build(settings, pools, status, metrics, tracing)
+        service = build(settings, connection, pools, status, metrics, tracing)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
@@ -187,7 +192,7 @@ async def serve(settings: Settings) -> int:
             serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1),
             kept_current(access, load_http_tokens),
         ):
-            exit_code = await _run(settings, service, pool, status, ending)
+            exit_code = await _run(settings, connection, service, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         for opened in pools.values():
             opened.terminate()
@@ -215,8 +220,14 @@ def collect_seldom() -> None:
     gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
 
 
-async def _run(settings: Settings, service: Service, pool: Pool, status: Status, ending: asyncio.Event) -> int:
-    connection = KafkaConnection.of(settings)
+async def _run(
+    settings: Settings,
+    connection: KafkaConnection,
+    service: Service,
+    pool: Pool,
+    status: Status,
+    ending: asyncio.Event,
+) -> int:
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
         ("database", lambda: _schema(pool, service.watch)),
         ("kafka", lambda: _topics(connection)),

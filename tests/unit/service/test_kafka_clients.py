@@ -18,6 +18,7 @@ CLIENTS = {
     "HandOverConsumer",
     "KafkaBroker",
     "create_conn",
+    "TellingConnection",
 }
 
 
@@ -28,7 +29,7 @@ def made_in(source: str) -> list[tuple[int, bool]]:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CLIENTS:
             given = {ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg in (None, "security")}
             has_login = any(
-                value.endswith((".options", ".login")) or value == "_security(connection.security)" for value in given
+                value.endswith((".options", ".login")) or value == "_security(connection)" for value in given
             )
             found.append((node.lineno, has_login))
     return found

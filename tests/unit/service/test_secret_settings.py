@@ -32,8 +32,16 @@ MALFORMED = (
     f'[{{"{SECRET}": "{SECRET}"',
     f"days:{SECRET}",
 )
-# What takes any text, which is then no mistake.
-OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix"}
+# What takes any text, or nearly, which is then no mistake.
+OF_ANY_TEXT = {
+    "kafka_sasl_username",
+    "kafka_oauth_client_id",
+    "kafka_oauth_scope",
+    "kafka_group_id",
+    "http_host",
+    "health_host",
+    "topic_prefix",
+}
 
 
 def _environment(name: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001

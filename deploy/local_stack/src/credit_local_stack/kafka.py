@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from credit_local_stack.ports import HOST, free_port
 from credit_local_stack.process import run_tool
-from credit_local_stack.secured import scram_arguments, secured
+from credit_local_stack.secured import java_arguments, scram_arguments, secured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +83,7 @@ class Kafka:
             "-XX:-UsePerfData",  # it would leave a file in the system's temporary folder after a kill
             f"-Djava.io.tmpdir={self._scratch}",
             "-Dorg.apache.logging.log4j.level=INFO",
+            *java_arguments(security),
             "-cp",
             ":".join(class_path),
         ]

@@ -20,13 +20,16 @@ class KafkaSecurity:
     """A broker that wants TLS and a login, and allows nobody but `admin` anything until it is told to.
 
     `keystore` is a PEM file with the broker's key, in PKCS 8, and its certificates; `ca` one with those that sign
-    clients'. `users` are names with their passwords; `admin` is the super user among them.
+    clients'. `users` are names with their passwords; `admin` is the super user among them. With `jwks`, a file of the
+    keys that sign tokens, it takes tokens as well, for `audience`.
     """
 
     keystore: str
     ca: str
     admin: str
     users: dict[str, str] = field(repr=False)
+    jwks: str | None = None
+    audience: str = "kafka"
 
 
 @dataclass(frozen=True, slots=True)

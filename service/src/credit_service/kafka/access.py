@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
@@ -17,6 +16,7 @@ from credit_service.kafka.protocol import NO_ID, GroupsRequest, TopicsRequest
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
 from credit_service.kafka.strangers import Group, group_of
+from credit_service.kafka.tokens import TellingConnection
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -142,10 +142,14 @@ async def _broker(connection: KafkaConnection, host: str, port: int) -> AsyncIte
 async def _connected(
     connection: KafkaConnection, host: str, port: int, answer_seconds_max: int = REQUEST_SECONDS_MAX
 ) -> Any:
+    conn = TellingConnection(host, port, request_timeout_ms=answer_seconds_max * 1000, **connection.login)
     try:
-        return await create_conn(host, port, request_timeout_ms=answer_seconds_max * 1000, **connection.login)
+        await conn.connect()
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
+        if isinstance(error, SaslAuthenticationFailed) and connection.credentials.tokens:
+            connection.credentials.tokens.forget()
         raise at_the_door(error, connection, host, port) from None
+    return conn
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
-from faststream.security import BaseSecurity, SASLScram256, SASLScram512
+from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from credit_service import bounds
-from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
+from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import Faults, HandOverConsumer
 from credit_service.kafka.fetcher import Portion
 
@@ -53,7 +53,8 @@ class Subscriber:
         self._faults = faults
         self._broker = KafkaBroker(
             connection.servers,
-            security=_security(connection.security),
+            security=_security(connection),
+            sasl_oauth_token_provider=connection.credentials.tokens,
             client_id=connection.group_id,
             apply_types=False,
             allow_auto_create_topics=False,
@@ -122,13 +123,16 @@ class Subscriber:
         return partial(HandOverConsumer, *builder.args, faults=self._faults, **builder.keywords)
 
 
-def _security(security: KafkaSecurity) -> BaseSecurity:
+def _security(connection: KafkaConnection) -> BaseSecurity:
     """The same login in FastStream's words."""
-    tls: dict[str, Any] = {"ssl_context": security.ssl_context, "use_ssl": security.uses_tls}
+    security, held = connection.security, connection.credentials
+    tls: dict[str, Any] = {"ssl_context": held.ssl_context, "use_ssl": security.uses_tls}
     if not security.has_login:
         return BaseSecurity(**tls)
-    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256}[security.mechanism]
-    return by(security.username, security.password, **tls)
+    if security.shows_token:
+        return SASLOAuthBearer(**tls)
+    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256, "PLAIN": SASLPlaintext}[security.mechanism]
+    return by(held.username, held.password, **tls)
 
 
 async def _parse(portions: tuple[Portion, ...]) -> KafkaMessage:
