@@ -41,6 +41,7 @@ DOCUMENTS = [
     "README.md",
     "deploy/POSTGRES_ACCESS.md",
     "deploy/KAFKA_ACCESS.md",
+    "deploy/MANAGED_KAFKA.md",
     "CHANGELOG.md",
     "service/ARCHITECTURE.md",
 ]

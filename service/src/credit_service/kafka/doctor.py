@@ -31,7 +31,9 @@ from credit_service.kafka.rights import named, rights
 from credit_service.kafka.strangers import group_of
 from credit_service.kafka.topic_ids import topic_ids
 
-ALLOW = "see the login (CREDITS_KAFKA_SASL_…, CREDITS_KAFKA_OAUTH_…), and what it needs: `credits topics acls --for doctor`"
+ALLOW = (
+    "see the login (CREDITS_KAFKA_SASL_…, CREDITS_KAFKA_OAUTH_…), and what it needs: `credits topics acls --for doctor`"
+)
 ANSWER_SECONDS_MAX = 15
 REQUEST_SECONDS_MAX = 10
 COORDINATOR_POLL_SECONDS = 0.2
