@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
@@ -146,8 +146,6 @@ async def _connected(
     try:
         await conn.connect()
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
-        if isinstance(error, SaslAuthenticationFailed) and connection.credentials.tokens:
-            connection.credentials.tokens.forget()
         raise at_the_door(error, connection, host, port) from None
     return conn
 

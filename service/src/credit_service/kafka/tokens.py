@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
 from credit_service.programs import ProgramFailed, printed_by
 
@@ -132,7 +132,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection that hears why its token is refused.
+    """A connection that hears that its token is refused, which is not shown again then.
 
     aiokafka takes the broker's answer for a success, whatever it says: the connection then ends without a reason.
     """
@@ -140,6 +140,14 @@ class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
     def authenticator_oauth(self) -> OAuthAuthenticator:
         """See aiokafka."""
         return AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+
+    async def _do_sasl_handshake(self) -> None:
+        try:
+            await super()._do_sasl_handshake()
+        except SaslAuthenticationFailed:
+            if isinstance(self._sasl_oauth_token_provider, Tokens):
+                self._sasl_oauth_token_provider.forget()
+            raise
 
 
 class AskingAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
