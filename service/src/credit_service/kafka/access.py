@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.protocol import NO_ID, GroupsRequest, TopicsRequest
+from credit_service.kafka.reauthentication import connect
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
 from credit_service.kafka.strangers import Group, group_of
@@ -143,7 +143,7 @@ async def _connected(
     connection: KafkaConnection, host: str, port: int, answer_seconds_max: int = REQUEST_SECONDS_MAX
 ) -> Any:
     try:
-        return await create_conn(host, port, request_timeout_ms=answer_seconds_max * 1000, **connection.login)
+        return await connect(connection, host, port, answer_seconds_max * 1000)
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
         raise at_the_door(error, connection, host, port) from None
 

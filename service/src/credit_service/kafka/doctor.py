@@ -24,6 +24,7 @@ from credit_service.application.doctor_facts import (
 )
 from credit_service.application.ports import Positions
 from credit_service.kafka.access import hold, look
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
 from credit_service.kafka.refusal import REFUSALS, told
@@ -123,8 +124,9 @@ class KafkaExamination:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[Any]:
-        admin = AIOKafkaAdminClient(
-            **self._connection.options,
+        admin = made(
+            AIOKafkaAdminClient,
+            self._connection,
             client_id=f"{self._connection.group_id}-doctor",
             request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
         )

@@ -37,6 +37,8 @@ def at_the_door(error: BaseException, connection: KafkaConnection, host: str, po
     security = connection.security
     where = f"{host}:{port}"
     match error:
+        case BrokerUnavailable():
+            return error
         case errors.SaslAuthenticationFailed():
             return Refused(
                 f"Kafka at {where} refuses the login of {security.username} by {security.mechanism}: see"

@@ -20,6 +20,7 @@ from credit_service.application.faults import AccessDenied, LedgerUnavailable, R
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
 from credit_service.application.tracing import UNTRACED, Tracing
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 from credit_service.kafka.refusal import REFUSALS, told
@@ -155,8 +156,9 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
         """A producer whose start ends the transaction of any predecessor, and shuts it out."""
-        producer = AIOKafkaProducer(
-            **self._connection.options,
+        producer = made(
+            AIOKafkaProducer,
+            self._connection,
             client_id=self._connection.relay_id,
             transactional_id=self._connection.relay_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
