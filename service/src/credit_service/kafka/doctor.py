@@ -18,6 +18,7 @@ from credit_service.application.doctor_facts import (
     ClusterFacts,
     Denied,
     MemberFacts,
+    Missed,
     TopicFacts,
     Unreachable,
     Unread,
@@ -67,11 +68,11 @@ class KafkaExamination:
         }
         return ClusterFacts(len(brokers), topics)
 
-    async def missed_by_service(self) -> str | None:
+    async def missed_by_service(self) -> Missed:
         """See `application.doctor_facts.KafkaFacts`."""
         with _unreachable():
-            refused = (await look(self._connection, rights(self._connection, "serve"))).refused
-        return named(refused) if refused else None
+            seen = await look(self._connection, rights(self._connection, "serve"))
+        return Missed(named(seen.refused) if seen.refused else None, seen.lacking)
 
     async def members(self) -> list[MemberFacts]:
         """See `application.doctor_facts.KafkaFacts`."""

@@ -25,6 +25,7 @@ from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 from credit_service.kafka.refusal import REFUSALS, told
 from credit_service.kafka.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
+from credit_service.kafka.transactions import no_producer
 from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
@@ -168,7 +169,10 @@ class Relay:
         )
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
-                await producer.start()
+                try:
+                    await producer.start()
+                except KafkaError as error:
+                    raise no_producer(error) or error from None
             yield producer
         finally:
             with contextlib.suppress(KafkaError, TimeoutError):
