@@ -21,7 +21,7 @@ from credit_service.kafka import client, reauthentication
 from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.reauthentication import Connection, connect
-from credit_service.kafka.refusal import Refused
+from credit_service.kafka.refusal import BrokerUnavailable, Refused
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
 from support.wait import eventually
 
@@ -288,3 +288,24 @@ async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -
         # Each look is one connection to the broker that is known; one of them goes to the door as well.
         assert door.connections - begun == 6
         await admin.close()
+
+
+async def test_an_address_that_says_nothing_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "STEP_SECONDS_MAX", 0.2)
+    async with session_broker() as silent:
+        silent.holds[API_VERSIONS] = asyncio.Event()
+        admin = made(AIOKafkaAdminClient, deployment_of(silent), request_timeout_ms=3_600_000)
+        with pytest.raises(BrokerUnavailable, match=f"no answer from 127.0.0.1:{silent.port} in time"):
+            await admin.start()
+        await admin.close()
+
+
+async def test_what_takes_long_may_do_so_once_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "STEP_SECONDS_MAX", 0.2)
+    async with session_broker() as broker:
+        connection = await connected(broker)
+        broker.holds[METADATA] = asyncio.Event()
+        waiting = asyncio.ensure_future(connection.send(MetadataRequest([])))
+        asyncio.get_running_loop().call_later(0.5, broker.holds[METADATA].set)
+        assert (await waiting).brokers
+        await connection.close()

@@ -56,7 +56,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
         self._ends_at = self._due_at = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._again: asyncio.Task[None] | None = None
-        self._closed_for: CloseReason | None = None
+        self._is_logging_in_again = False
         self._deployment = deployment
         self._seconds_max = request_timeout_ms / 1000
         super().__init__(host, port, request_timeout_ms=request_timeout_ms, **options, **deployment.login)
@@ -84,8 +84,11 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:
         """As aiokafka's; nothing of a login, and nothing that is held, outlives it."""
         self._stop_timer()
-        if self._writer is not None:
-            self._closed_for = reason
+        if self._again is not None and self._again is not asyncio.current_task(self._loop):
+            # Before what it waits for fails: nobody would hear of that.
+            self._again.cancel()
+            if self._is_logging_in_again and reason in _UNEXPECTED:
+                self._tell_that_it_ended()
         held, self._held = self._held, None
         closed = super().close(reason, exc)
         for _, _, future in held or ():
@@ -93,9 +96,6 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
                 error = KafkaConnectionError(f"Connection at {self._host}:{self._port} closed")
                 error.__cause__ = exc
                 future.set_exception(error)
-        if held is None and self._again not in {None, asyncio.current_task(self._loop)}:
-            # Where something is held, what the login waits for has just failed.
-            self._again.cancel()
         return closed
 
     async def _noted(self, answer: Awaitable[Any]) -> Any:
@@ -127,7 +127,8 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
         if self._writer is None or self._again is not None:
             return
         self._again = self._loop.create_task(self._log_in_again())
-        if not self._has_token_provider:
+        # A token may take long to be had. While the session lasts, nothing has to wait for that.
+        if not self._has_token_provider or self._loop.time() >= self._ends_at:
             self._held = deque()
 
     @property
@@ -146,8 +147,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
                 self._held = deque()
             if before := [future for _, _, future in self._requests if not future.done()]:
                 await asyncio.wait(before)
-            if self._writer is None:
-                return
+            self._is_logging_in_again = True
             async with asyncio.timeout(self._request_timeout):
                 await self._do_sasl_handshake()
         except Exception as error:  # whatever it is, nothing that is held may wait for ever
@@ -156,6 +156,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
             self._note_session()
             self._let_go()
         finally:
+            self._is_logging_in_again = False
             self._again = None
 
     async def _has_token(self) -> bool:
@@ -196,13 +197,15 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka ships no
                 future.set_result(None)
 
     def _give_up(self, error: Exception) -> None:
-        if isinstance(error, KafkaConnectionError) and self._held is None:
-            if self._closed_for in _UNEXPECTED:
-                log.info("the connection ended while it logged in to Kafka again", broker=f"{self._host}:{self._port}")
+        if isinstance(error, KafkaConnectionError):
+            self._tell_that_it_ended()
             return
         problem = str(at_the_door(error, self._deployment, self._host, self._port))
         log.warning("could not log in to Kafka again, connecting anew", problem=problem)
         self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
+
+    def _tell_that_it_ended(self) -> None:
+        log.info("the connection ended while it logged in to Kafka again", broker=f"{self._host}:{self._port}")
 
 
 def _when_due(connection: "weakref.ref[Connection]") -> None:
