@@ -86,11 +86,14 @@ def make_files(folder: Path) -> Files:
     return files
 
 
-def secured_stack(files: Files) -> Stack:
-    """Kafka alone, as small as it goes."""
+def secured_stack(files: Files, **settings: str) -> Stack:
+    """Kafka alone, as small as it goes; settings of the broker's with `_` in place of a dot."""
     users = {ADMIN: ADMIN_PASSWORD, SERVICE: SERVICE_PASSWORD, OPS: OPS_PASSWORD}
     security = KafkaSecurity(str(files.keystore), str(files.ca), ADMIN, users, jwks=str(files.jwks))
-    return Stack(scratch=in_memory(), kafka_heap_mib=256, kafka_security=security, with_postgres=False)
+    chosen = {name.replace("_", "."): value for name, value in settings.items()}
+    return Stack(
+        scratch=in_memory(), kafka_heap_mib=256, kafka_security=security, kafka_settings=chosen, with_postgres=False
+    )
 
 
 @dataclass

@@ -63,12 +63,14 @@ class Kafka:
         heap_mib: int,
         advertised_port: int | None,
         security: KafkaSecurity | None,
+        chosen: dict[str, str],
     ) -> None:
         self.folder = data / "kafka"
         self.log = data / "kafka.log"
         self.port = 0
         self.certificates_port = 0
         self._security = security
+        self._chosen = chosen
         self.internal_port = 0
         self._controller_port = 0
         self._advertised_port = advertised_port
@@ -93,6 +95,12 @@ class Kafka:
         self.port, self.internal_port, self._controller_port = free_port(), free_port(), free_port()
         if self._security:
             self.certificates_port = free_port()
+
+    def move(self) -> None:
+        """Take other ports for clients, as at another address, from the next start on."""
+        controller = self._controller_port
+        self.choose_ports()
+        self._controller_port = controller
 
     def prepare(self) -> None:
         """Format the log folder, unless that is done."""
@@ -141,6 +149,7 @@ class Kafka:
         }
         if self._security:
             settings = secured(settings, self._security, f"{HOST}:{self.certificates_port}")
+        settings |= self._chosen
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
 

@@ -44,6 +44,7 @@ class Plan:
     kafka_heap_mib: int
     advertised_kafka_port: int | None
     kafka_security: KafkaSecurity | None = None
+    kafka_settings: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the plan as one line."""

@@ -76,7 +76,13 @@ class Supervisor:
             self._postgres = Postgres(data, Path(plan.postgres_binaries))
             self._processes["postgres"] = ServerProcess(self._postgres, commands.pause)
         self._kafka = Kafka(
-            data, plan.java, plan.class_path, plan.kafka_heap_mib, plan.advertised_kafka_port, plan.kafka_security
+            data,
+            plan.java,
+            plan.class_path,
+            plan.kafka_heap_mib,
+            plan.advertised_kafka_port,
+            plan.kafka_security,
+            plan.kafka_settings,
         )
         self._processes["kafka"] = ServerProcess(self._kafka, commands.pause)
 
@@ -90,7 +96,7 @@ class Supervisor:
             process.wait_until_it_answers(may_move=True)
 
     def obey(self, command: str) -> None:
-        """Do one of: `start NAME`, `stop NAME`, `kill NAME`, `state`."""
+        """Do one of: `start NAME`, `stop NAME`, `kill NAME`, `move kafka` while it does not run, `state`."""
         verb, _, name = command.partition(" ")
         if verb == "state":
             return
@@ -98,6 +104,8 @@ class Supervisor:
         if verb == "start" and process.pid is None:
             process.launch()
             process.wait_until_it_answers(may_move=False)
+        elif verb == "move" and process.pid is None:
+            self._kafka.move()
         elif verb == "stop":
             process.end(process.server.orderly_end)
         elif verb == "kill":

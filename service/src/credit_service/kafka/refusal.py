@@ -39,6 +39,8 @@ def at_the_door(error: BaseException, connection: KafkaConnection, host: str, po
     security = connection.security
     where = f"{host}:{port}"
     match error:
+        case BrokerUnavailable():
+            return error
         case NoToken():
             return Refused(str(error))
         case errors.SaslAuthenticationFailed() if security.shows_token:

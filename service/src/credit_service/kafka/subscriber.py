@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRebalanceListener
@@ -15,6 +14,7 @@ from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from credit_service import bounds
+from credit_service.kafka.client import adopted
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import Faults, HandOverConsumer
 from credit_service.kafka.fetcher import Portion
@@ -51,6 +51,7 @@ class Subscriber:
         faults: Faults,
     ) -> None:
         self._faults = faults
+        self._connection = connection
         self._broker = KafkaBroker(
             connection.servers,
             security=_security(connection),
@@ -58,6 +59,7 @@ class Subscriber:
             client_id=connection.group_id,
             apply_types=False,
             allow_auto_create_topics=False,
+            consumer_only=True,
             metadata_max_age_ms=METADATA_MS_MAX,
             logger=None,
         )
@@ -120,7 +122,13 @@ class Subscriber:
 
     def _with_our_consumer(self, builder: Any) -> Any:
         """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
-        return partial(HandOverConsumer, *builder.args, faults=self._faults, **builder.keywords)
+
+        def build(*topics: str, **options: Any) -> HandOverConsumer:
+            # With the login of now: FastStream has the one that there was when it was made.
+            options = builder.keywords | options | self._connection.login
+            return adopted(HandOverConsumer(*topics, faults=self._faults, **options), self._connection)
+
+        return build
 
 
 def _security(connection: KafkaConnection) -> BaseSecurity:
