@@ -33,6 +33,8 @@ DEPLOYMENTS = [
     Deployed("eu-", "credits-eu", "SSL"),
     Deployed("eu-", "credits-eu", "SASL_SSL", "SCRAM-SHA-512"),
     Deployed("", "credits", "SASL_PLAINTEXT", "SCRAM-SHA-256"),
+    Deployed("", "credits", "SASL_SSL", "PLAIN"),
+    Deployed("", "credits", "SASL_SSL", "OAUTHBEARER"),
 ]
 DRAFT_7 = set(
     "$ref anyOf oneOf type properties required enum const default description title examples format pattern minLength "

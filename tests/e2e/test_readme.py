@@ -41,6 +41,7 @@ DOCUMENTS = [
     "README.md",
     "deploy/POSTGRES_ACCESS.md",
     "deploy/KAFKA_ACCESS.md",
+    "deploy/MANAGED_KAFKA.md",
     "deploy/MANAGED_POSTGRES.md",
     "CHANGELOG.md",
     "service/ARCHITECTURE.md",

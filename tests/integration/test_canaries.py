@@ -7,14 +7,17 @@ reason is kept, which is what it is for.
 
 import asyncio
 import json
+import shlex
+import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from credit_contracts.envelope import Headers
@@ -27,6 +30,7 @@ from support.patience import patience
 from support.plain_http import http_client
 from support.secured import SecuredBroker
 from support.service import Deployment, ServiceProcess
+from support.tokens_of_kafka import Endpoint, giving_tokens, printed, prints
 from support.traffic import Upstream
 from support.wait import eventually
 
@@ -415,6 +419,77 @@ def test_a_login_that_is_refused_is_told_without_its_password(secured_broker: Se
     assert done.returncode == 1
     assert "refuses the login" in done.stderr
     assert flown({"stdout": done.stdout, "stderr": done.stderr}) == []
+
+
+@contextmanager
+def kafka_logins(broker: SecuredBroker, folder: Path) -> Iterator[dict[str, tuple[dict[str, str], str]]]:
+    """Each way to log in to Kafka that fails, with a canary in it, and words of what is told of it."""
+    refuses, no_token = "refuses the token of CREDITS_KAFKA_", "no token for Kafka: CREDITS_KAFKA_"
+    folders = [folder / f"program-{number}" for number in range(2)]
+    for one in folders:
+        one.mkdir()
+    fails = f"import sys; print({secret('printed')!r}); sys.exit({secret('stderr')!r})"
+    programs = [
+        prints(folders[0], printed(secret("token"))),
+        prints(folders[1], secret("no-token")),
+        f"{shlex.quote(sys.executable)} {folder / 'fails.py'}",
+    ]
+    (folder / "fails.py").write_text(fails)
+    with (
+        giving_tokens(Endpoint(broker.files.signer, "canary", "another", "canary")) as refusing,
+        giving_tokens(Endpoint(broker.files.signer, "canary", secret("client"), "canary")) as giving,
+    ):
+        # What an endpoint says of a client that it refuses has the client's secret in it.
+        giving.answer = (200, json.dumps({"access_token": secret("given"), "expires_in": 60}).encode())
+        yield {
+            "PLAIN": (
+                broker.settings(password=secret("plain")) | {"kafka_sasl_mechanism": "PLAIN"},
+                "refuses the login",
+            ),
+            "client": (
+                broker.token_settings(**refusing.settings(kafka_oauth_client_secret=secret("client"))),
+                f"{no_token}OAUTH_TOKEN_URL answers 401, invalid_client",
+            ),
+            "given": (broker.token_settings(**giving.settings()), f"{refuses}OAUTH_TOKEN_URL"),
+            "token": (broker.token_settings(kafka_token_command=programs[0]), f"{refuses}TOKEN_COMMAND"),
+            "no token": (broker.token_settings(kafka_token_command=programs[1]), f"{no_token}TOKEN_COMMAND does not"),
+            "fails": (broker.token_settings(kafka_token_command=programs[2]), "ends with exit code 1"),
+        }
+
+
+@pytest.mark.xdist_group("secured-kafka")
+def test_nothing_that_one_logs_in_to_kafka_with_comes_out_of_a_command(
+    secured_broker: SecuredBroker, tmp_path: Path
+) -> None:
+    nowhere = {"database_url": "postgresql://127.0.0.1:1/credits"}
+    with kafka_logins(secured_broker, tmp_path) as logins:
+        for way, (login, told) in logins.items():
+            for command in ("topics create", "trigger prospect-deleted acme --prospect p", "doctor --output json"):
+                done = run_credits(*command.split(), folder=tmp_path, **nowhere, **login)
+                assert done.returncode == 1, (way, done)
+                assert told in done.stderr + done.stdout, (way, done)
+                assert flown({way: done.stdout + done.stderr}) == []
+
+
+@pytest.mark.xdist_group("secured-kafka")
+async def test_nothing_that_one_logs_in_to_kafka_with_comes_out_of_the_service(
+    deployment: Deployment, secured_broker: SecuredBroker, collector: Collector, tmp_path: Path
+) -> None:
+    with kafka_logins(secured_broker, tmp_path) as logins:
+        for way, (login, told) in logins.items():
+            service = await deployment.start(log_level="debug", otlp_endpoint=collector.url, **login)
+
+            async def says_so(service: ServiceProcess = service, told: str = told) -> bool:
+                return told in (await service.problems()).get("kafka", "")
+
+            await eventually(says_so, what=f"{way}: {told}")
+            said = {}
+            async with http_client(base_url=f"http://127.0.0.1:{service.health_port}", timeout=patience(60)) as client:
+                said = {page: (await client.get(page)).text for page in ("/readyz", "/metrics")}
+            processes = [*psutil.Process(service.pid).children(recursive=True), psutil.Process(service.pid)]
+            said["process list"] = "\n".join(" ".join(process.cmdline()) for process in processes)
+            assert await service.terminate() == 0
+            assert flown({"log": service.said(), "traces": "\n".join(map(str, collector.spans)), **said}) == []
 
 
 def commands(url: str, deployment: Deployment, folder: Path) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,12 +13,18 @@ from credit_service.kafka.access import look
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable, Refused
 from credit_service.settings import Settings
-from support.secured import SERVICE_PASSWORD, SecuredBroker
+from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
+from support.tokens_of_kafka import Signer, printed, prints
+from support.wait import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # One loop: aiokafka does not wait for the end of connections that were refused.
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
 
 WRONG_PASSWORD = {"kafka_sasl_password": "hunter3"}
+NO_PASSWORD = {"kafka_sasl_username": "", "kafka_sasl_password": ""}
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +39,58 @@ def connection(broker: SecuredBroker, **settings: str) -> KafkaConnection:
     return KafkaConnection.of(Settings.model_validate({name: value for name, value in chosen.items() if value}))
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
 async def test_a_login_over_tls_is_let_in(secured_broker: SecuredBroker, mechanism: str) -> None:
     await look(connection(secured_broker, kafka_sasl_mechanism=mechanism), [])
 
 
 async def test_a_certificate_is_let_in_without_a_login(secured_broker: SecuredBroker) -> None:
     await look(connection(secured_broker, **secured_broker.certificate_settings()), [])
+
+
+async def test_a_mechanism_that_the_broker_does_not_take_is_told(secured_broker: SecuredBroker) -> None:
+    known = connection(secured_broker)
+    unknown = replace(known, security=replace(known.security, mechanism="SCRAM-SHA-1"))  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=r"takes no SCRAM-SHA-1: see CREDITS_KAFKA_SASL_MECHANISM$"):
+        await look(unknown, [])
+
+
+async def test_a_token_is_let_in_with_what_is_sent_beside_it(secured_broker: SecuredBroker, tmp_path: Path) -> None:
+    command = prints(tmp_path, printed(secured_broker.files.signer.token(SERVICE)))
+    how = {"kafka_token_command": command, "kafka_oauth_extensions": "logicalCluster=lkc-1,identityPoolId=pool-1"}
+    await look(connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(**how)), [])
+
+
+@pytest.mark.parametrize("wrong", ["ended", "for another", "of another's key", "no token"])
+async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again(
+    wrong: str, secured_broker: SecuredBroker, tmp_path: Path
+) -> None:
+    signer = secured_broker.files.signer
+    token = {
+        "ended": signer.token(SERVICE, -60),
+        "for another": signer.token(SERVICE, audience="another"),
+        "of another's key": Signer().token(SERVICE),
+        "no token": "hunter2",
+    }[wrong]
+    command = prints(tmp_path, printed(token))
+    refused = connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(kafka_token_command=command))
+    at = secured_broker.settings()["kafka_bootstrap_servers"]
+    with pytest.raises(Refused, match=rf"^Kafka at {at} refuses the token of CREDITS_KAFKA_TOKEN_COMMAND: ") as caught:
+        await look(refused, [])
+    assert token not in str(caught.value)
+    prints(tmp_path, printed(signer.token(SERVICE)))
+    said: set[str] = set()
+
+    async def is_let_in() -> bool:
+        try:
+            await look(refused, [])
+        except Refused as error:
+            said.add(str(error))
+            return False
+        return True
+
+    await eventually(is_let_in, what="another token")
+    assert said == {"no token for Kafka: a broker has refused that of CREDITS_KAFKA_TOKEN_COMMAND"}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +104,10 @@ async def test_a_certificate_is_let_in_without_a_login(secured_broker: SecuredBr
             ),
         ),
         ({"kafka_sasl_username": "nobody"}, "Kafka at {at} refuses the login of nobody by SCRAM-SHA-512: see "),
+        (
+            WRONG_PASSWORD | {"kafka_sasl_mechanism": "PLAIN"},
+            "Kafka at {at} refuses the login of credit-service by PLAIN: see CREDITS_KAFKA_SASL_USERNAME and ",
+        ),
         (
             {"kafka_bootstrap_servers": "localhost:{port}"},
             (

@@ -27,6 +27,7 @@ from credit_local_stack import KafkaSecurity, Stack
 from credit_service.kafka.access import BITS
 from support.patience import patience
 from support.stack import in_memory
+from support.tokens_of_kafka import Signer, the_signer
 from support.topics import admin
 
 if TYPE_CHECKING:
@@ -53,11 +54,21 @@ class Files:
     keystore: Path
     client_certificate: Path
     client_key: Path
+    jwks: Path
+    signer: Signer
 
 
 def make_files(folder: Path) -> Files:
     """The broker's certificate is for 127.0.0.1 only: by the name `localhost`, it is another's."""
-    files = Files(*(folder / f"{name}.pem" for name in ("ca", "other-ca", "broker", "client", "client-key")))
+    files = Files(
+        ca=folder / "ca.pem",
+        other_ca=folder / "other-ca.pem",
+        keystore=folder / "broker.pem",
+        client_certificate=folder / "client.pem",
+        client_key=folder / "client-key.pem",
+        jwks=folder / "jwks.json",
+        signer=the_signer(),
+    )
     authority = trustme.CA()
     authority.cert_pem.write_to_path(files.ca)
     trustme.CA().cert_pem.write_to_path(files.other_ca)
@@ -71,14 +82,18 @@ def make_files(folder: Path) -> Files:
     client.private_key_pem.write_to_path(files.client_key)
     for certificate in client.cert_chain_pems:
         certificate.write_to_path(files.client_certificate, append=True)
+    files.jwks.write_text(files.signer.jwks())
     return files
 
 
-def secured_stack(files: Files) -> Stack:
-    """Kafka alone, as small as it goes."""
+def secured_stack(files: Files, **settings: str) -> Stack:
+    """Kafka alone, as small as it goes; settings of the broker's with `_` in place of a dot."""
     users = {ADMIN: ADMIN_PASSWORD, SERVICE: SERVICE_PASSWORD, OPS: OPS_PASSWORD}
-    security = KafkaSecurity(str(files.keystore), str(files.ca), ADMIN, users)
-    return Stack(scratch=in_memory(), kafka_heap_mib=256, kafka_security=security, with_postgres=False)
+    security = KafkaSecurity(str(files.keystore), str(files.ca), ADMIN, users, jwks=str(files.jwks))
+    chosen = {name.replace("_", "."): value for name, value in settings.items()}
+    return Stack(
+        scratch=in_memory(), kafka_heap_mib=256, kafka_security=security, kafka_settings=chosen, with_postgres=False
+    )
 
 
 @dataclass
@@ -87,6 +102,11 @@ class SecuredBroker:
 
     stack: Stack
     files: Files
+
+    def token_settings(self, **how: str) -> dict[str, str]:
+        """For a client that shows a token; `how` says where it comes from."""
+        settings = {n: v for n, v in self.settings().items() if not n.startswith("kafka_sasl")}
+        return settings | {"kafka_sasl_mechanism": "OAUTHBEARER", **how}
 
     def settings(self, user: str = SERVICE, password: str = SERVICE_PASSWORD) -> dict[str, str]:
         """Named as behind `CREDITS_`, in small letters."""

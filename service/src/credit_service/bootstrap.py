@@ -74,6 +74,7 @@ class Service:
 
 def build(
     settings: Settings,
+    connection: KafkaConnection,
     addresses: Addresses,
     pools: Mapping[str, FailoverPool],
     status: Status,
@@ -84,7 +85,6 @@ def build(
     pool = pools["ledger"]
     rules = settings.rules
     reach = failpoint(settings.kill_at)
-    connection = KafkaConnection.of(settings)
     ledger = PostgresLedger(
         pool,
         unparked_max=rules.unparked_max,
@@ -164,7 +164,8 @@ async def serve(settings: Settings) -> int:
     loop.set_exception_handler(log_what_the_loop_meets)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
-    status, metrics = Status(), Metrics(KafkaConnection.of(settings).event_type, newest_version())
+    connection = KafkaConnection.of(settings)
+    status, metrics = Status(), Metrics(connection.event_type, newest_version())
     addresses = Addresses.of(settings)
     ledger, reader = addresses.service, addresses.reader
     async with (
@@ -177,7 +178,7 @@ async def serve(settings: Settings) -> int:
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
-        service = build(settings, addresses, pools, status, metrics, tracing)
+        service = build(settings, connection, addresses, pools, status, metrics, tracing)
         metrics.standing = lambda: standing(service, status, pools)
 
         async def ping() -> None:
@@ -194,7 +195,7 @@ async def serve(settings: Settings) -> int:
             serving(api, health, end_seconds_max=settings.shutdown_seconds * 0.1),
             kept_current(access, load_http_tokens),
         ):
-            exit_code = await _run(settings, service, addresses, pool, status, ending)
+            exit_code = await _run(settings, connection, service, addresses, pool, status, ending)
         # Whatever is left of connections is not waited for: the budget is spent.
         for opened in pools.values():
             opened.terminate()
@@ -223,9 +224,14 @@ def collect_seldom() -> None:
 
 
 async def _run(
-    settings: Settings, service: Service, addresses: Addresses, pool: Pool, status: Status, ending: asyncio.Event
+    settings: Settings,
+    connection: KafkaConnection,
+    service: Service,
+    addresses: Addresses,
+    pool: Pool,
+    status: Status,
+    ending: asyncio.Event,
 ) -> int:
-    connection = KafkaConnection.of(settings)
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
         ("database", lambda: _schema(addresses, pool, service.watch)),
         ("kafka", lambda: _topics(connection)),

@@ -10,6 +10,9 @@ from credit_service.tracebacks import OUR_OWN, origin
 
 SECONDS_BETWEEN = 10.0
 
+OF_SETTINGS = {"Sending username and password in the clear"}
+"""What is said at each login, and is so as long as the settings are: aiokafka, of a login by PLAIN without TLS."""
+
 
 @dataclass(slots=True)
 class _Said:
@@ -20,8 +23,8 @@ class _Said:
 class Repeats(logging.Filter):
     """Lets each line of a library through once in `SECONDS_BETWEEN`, then with `repeated`: how many were withheld.
 
-    The same words over another error are another line. Lines of this service pass: they are written to be counted. At
-    most `bounds.SAYINGS_MAX` sayings are remembered; of more, the memory begins anew.
+    What is `OF_SETTINGS` passes once. The same words over another error are another line. Lines of this service pass:
+    they are written to be counted. At most `bounds.SAYINGS_MAX` sayings are remembered; of more, it begins anew.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +38,7 @@ class Repeats(logging.Filter):
             return True
         now, saying = self._clock(), _saying(record)
         said = self._said.get(saying)
-        if said and now - said.at < SECONDS_BETWEEN:
+        if said and (now - said.at < SECONDS_BETWEEN or saying[1] in OF_SETTINGS):
             said.withheld += 1
             return False
         if said and said.withheld:

@@ -3,10 +3,12 @@
 import os
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -35,6 +37,10 @@ _HOST = r"(?:[^\s:/?#@\[\],]+|\[[0-9A-Fa-f:]+\])"
 _HOST_PORT_LIST = re.compile(rf"{_HOST}:\d{{1,5}}(?:,{_HOST}:\d{{1,5}})*")
 _URL_HOST = rf"{_HOST}?(?::\d{{1,5}})?"
 _POSTGRES_URL = re.compile(rf"postgresql://(?:[^\s/?#@]*@)?{_URL_HOST}(?:,{_URL_HOST})*(?:[/?]\S*)?")
+_URL_CHARACTERS = re.compile(r"[!-~]+")
+# As RFC 7628 has them; a comma would be read as the end of a value.
+_EXTENSION = r"[A-Za-z]+=[!-+\--~]+"
+_EXTENSIONS = re.compile(rf"{_EXTENSION}(?:,{_EXTENSION})*")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -75,6 +81,36 @@ def _late_refund(value: object) -> object:
 
 def _program(command: str | None) -> str | None:
     return command and held_to_be_a_program(command)
+
+
+def _token_url(url: str) -> str:
+    """The client's secret is sent there: without TLS no further than this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if not host or not _URL_CHARACTERS.fullmatch(url) or "@" in parts.netloc or parts.fragment:
+        raise ValueError("must be https://host/path, without a user and a fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise ValueError("must begin with https://; http:// only for this machine itself")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _extensions(text: str) -> str:
+    names = [one.partition("=")[0] for one in text.split(",")]
+    if not _EXTENSIONS.fullmatch(text) or "auth" in names or len({*names}) < len(names):
+        raise ValueError("must be name=value, several parted by commas; names are letters, other than auth")
+    return text
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
@@ -125,11 +161,17 @@ class Settings(HttpTokens):
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
     ] = "PLAINTEXT"
-    kafka_sasl_mechanism: Annotated[Literal["SCRAM-SHA-512", "SCRAM-SHA-256"], BeforeValidator(_upper)] = (
-        "SCRAM-SHA-512"
-    )
+    kafka_sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"], BeforeValidator(_upper)
+    ] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
+    kafka_oauth_token_url: Annotated[str, AfterValidator(_token_url)] | None = None
+    kafka_oauth_client_id: Annotated[str, Field(pattern=r"^[ -~]{1,1000}$")] | None = None
+    kafka_oauth_client_secret: SecretStr | None = None
+    kafka_oauth_scope: Annotated[str, Field(pattern=r"^[!#-\[\]-~]+( [!#-\[\]-~]+)*$", max_length=2000)] | None = None
+    kafka_oauth_extensions: Annotated[str, AfterValidator(_extensions), Field(max_length=2000)] | None = None
+    kafka_token_command: Annotated[str, AfterValidator(held_to_be_a_program)] | None = Field(default=None, repr=False)
     kafka_ssl_cafile: Path | None = None
     kafka_ssl_certfile: Path | None = None
     kafka_ssl_keyfile: Path | None = None
@@ -187,16 +229,15 @@ class Settings(HttpTokens):
     @model_validator(mode="after")
     def _kafka_access_is_whole(self) -> Self:
         protocol = self.kafka_security_protocol
-        login = ("kafka_sasl_username", "kafka_sasl_password")
         files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
-        has_login, uses_tls = protocol.startswith("SASL_"), protocol.endswith("SSL")
-        if has_login and (missing := [name for name in login if getattr(self, name) is None]):
-            raise ValueError(f"{_variables(missing)} not set, and {_variables(_PROTOCOL)} is {protocol}")
+        uses_tls = protocol.endswith("SSL")
+        if protocol.startswith("SASL_"):
+            self._hold_login_to_its_mechanism()
+            unused = []
+        else:
+            unused = self._set_of(*_LOGIN, *_OAUTH)
         # Left out by mistake, a protocol would send what has no login, or is not encrypted.
-        unused = [
-            n for n in (*login, *files) if getattr(self, n) is not None and not (has_login if n in login else uses_tls)
-        ]
-        if unused:
+        if unused := [*unused, *([] if uses_tls else self._set_of(*files))]:
             raise ValueError(f"{_variables(unused)} set, but {_variables(_PROTOCOL)} is {protocol}")
         if self.kafka_ssl_keyfile and not self.kafka_ssl_certfile:
             raise ValueError(f"{_variables(files[1:2])} not set, but {_variables(files[2:])} is")
@@ -206,6 +247,36 @@ class Settings(HttpTokens):
             except TlsFileError as error:
                 raise ValueError(f"{_variables([error.variable])}: {error}") from None
         return self
+
+    def _hold_login_to_its_mechanism(self) -> None:
+        mechanism = f"{_variables(_MECHANISM)} is {self.kafka_sasl_mechanism}"
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            self._hold_to_one_way_to_tokens(mechanism)
+            unused = self._set_of(*_LOGIN)
+        else:
+            if missing := self._missing(*_LOGIN):
+                protocol = f"{_variables(_PROTOCOL)} is {self.kafka_security_protocol}"
+                raise ValueError(f"{_variables(missing)} not set, and {protocol}")
+            unused = self._set_of(*_OAUTH)
+        if unused:
+            raise ValueError(f"{_variables(unused)} set, but {mechanism}")
+
+    def _hold_to_one_way_to_tokens(self, mechanism: str) -> None:
+        url, command = self.kafka_oauth_token_url, self.kafka_token_command
+        if url is None and command is None:
+            raise ValueError(f"{' or '.join(map(_variable, _TOKEN_WAYS))} not set, and {mechanism}")
+        if url is not None and command is not None:
+            raise ValueError(f"{_variables(_TOKEN_WAYS)} set, and only one of them makes the tokens")
+        if url is not None and (missing := self._missing("kafka_oauth_client_id", "kafka_oauth_client_secret")):
+            raise ValueError(f"{_variables(missing)} not set, and {_variable('kafka_oauth_token_url')} is")
+        if command is not None and (of_other_way := self._set_of(*_CLIENT)):
+            raise ValueError(f"{_variables(of_other_way)} set, but {_variable('kafka_token_command')} makes the tokens")
+
+    def _missing(self, *names: str) -> list[str]:
+        return [name for name in names if getattr(self, name) is None]
+
+    def _set_of(self, *names: str) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
 
 
 def load_settings() -> Settings:
@@ -220,10 +291,29 @@ def load_http_tokens() -> tuple[Token, ...]:
 
 def secret_file_of_http_tokens() -> Path | None:
     """The file of secrets that has the tokens, if one has; raises `SettingsError` if the folder cannot be read."""
+    return _secret_file("http_tokens")
+
+
+def secret_file_of(name: str) -> Path | None:
+    """The file of secrets that this setting is read from; None if it comes from elsewhere, or is not set.
+
+    Raises `SettingsError` if the folder, or `.env`, cannot be read.
+    """
+    variable = _variable(name)
+    try:
+        elsewhere = {**dotenv_values(".env"), **os.environ}
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"settings cannot be read from .env: {type(error).__name__}") from None
+    if any(value and key.upper() == variable for key, value in elsewhere.items()):
+        return None
+    return _secret_file(name)
+
+
+def _secret_file(name: str) -> Path | None:
     folder = _secrets_dir()
     if folder is None:
         return None
-    wanted = _variables(("http_tokens",))
+    wanted = _variable(name)
     try:
         return next((file for file in folder.iterdir() if file.name.upper() == wanted and file.stat().st_size), None)
     except OSError as error:
@@ -251,7 +341,11 @@ def _secrets_dir() -> Path | None:
     return Path(named)
 
 
-_PROTOCOL = ("kafka_security_protocol",)
+_PROTOCOL, _MECHANISM = ("kafka_security_protocol",), ("kafka_sasl_mechanism",)
+_LOGIN = ("kafka_sasl_username", "kafka_sasl_password")
+_TOKEN_WAYS = ("kafka_oauth_token_url", "kafka_token_command")
+_CLIENT = ("kafka_oauth_client_id", "kafka_oauth_client_secret", "kafka_oauth_scope")
+_OAUTH = (*_TOKEN_WAYS, *_CLIENT, "kafka_oauth_extensions")
 ROLES: Final = ("", "relay_", "read_", "migration_")
 """What the names of a role's settings of the database begin with."""
 
@@ -261,8 +355,12 @@ def _password_files(role: str) -> Sequence[str]:
     return list(dict.fromkeys((f"{role}database_password_file", "database_password_file")))
 
 
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
 def _variables(names: Sequence[str]) -> str:
-    return ", ".join(PREFIX + name.upper() for name in names)
+    return ", ".join(map(_variable, names))
 
 
 def _told(kind: str, where: tuple[int | str, ...], message: str) -> str:

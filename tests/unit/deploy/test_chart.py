@@ -25,6 +25,7 @@ SECRETS = {
     "read_database_url",
     "migration_database_url",
     "kafka_sasl_password",
+    "kafka_oauth_client_secret",
     "http_tokens",
 }
 # What the chart sets from values of its own, or nobody sets in a cluster.
@@ -45,6 +46,7 @@ EXAMPLES = {
     "credits_migration_database_url": "postgresql://owner:x@postgres/ledger",
     "credits_kafka_sasl_username": "credit-service",
     "credits_kafka_sasl_password": "x",
+    "credits_kafka_oauth_client_secret": "x",
     "credits_http_tokens": "[]",
 }
 README = (CHART / "README.md").read_text("utf-8")
@@ -109,11 +111,12 @@ def secret_value(values: Path, secret: str) -> str:
     return "existingSecret"
 
 
-def keys_of(value: str, *, with_login: bool, every: bool) -> set[str]:
-    """The keys that the README says such a Secret holds."""
-    table = re.findall(r"^\| `(\S*existingSecret)` \|([^|]+)\|([^|]+)\|([^|]+)\|$", README, re.MULTILINE)
-    [(needed, login, others)] = [columns for name, *columns in table if name == value]
-    return set(re.findall(r"`(\w+)`", needed + login * with_login + others * every))
+def keys_of(value: str, *, login: str | None, every: bool) -> set[str]:
+    """The keys that the README says such a Secret holds; `login` is the setting that they log in with, if they do."""
+    table = re.findall(r"^\| `(\S*existingSecret)` \|([^|]+)\|([^|]+)\|([^|]+)\|([^|]+)\|$", README, re.MULTILINE)
+    [(needed, by_password, by_client, others)] = [columns for name, *columns in table if name == value]
+    by = {None: "", "kafka_sasl_password": by_password, "kafka_oauth_client_secret": by_client}[login]
+    return set(re.findall(r"`(\w+)`", needed + by + others * every))
 
 
 def tls_files(folder: Path) -> None:
@@ -203,11 +206,12 @@ def test_each_process_starts_with_what_its_secret_is_said_to_hold(
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
     tls_files(tmp_path / "kafka")
-    has_login = "SASL" in values.read_text("utf-8")
+    chosen = values.read_text("utf-8")
+    login = "kafka_oauth_client_secret" if "OAUTH" in chosen else "kafka_sasl_password" if "SASL" in chosen else None
     for number, pod in enumerate(pods(rendered(values.stem.removesuffix("-values")))):
         variables, name = environment(pod), pod["containers"][0]["name"]
         secret, taken = secret_at(pod, variables[SECRETS_DIR_VARIABLE])
-        held = keys_of(secret_value(values, secret), with_login=has_login, every=keys == "all")
+        held = keys_of(secret_value(values, secret), login=login, every=keys == "all")
         folder = tmp_path / str(number)
         folder.mkdir()
         for key in held if taken is None else held & taken:
@@ -219,7 +223,8 @@ def test_each_process_starts_with_what_its_secret_is_said_to_hold(
             settings = load_settings()
 
         assert settings.database_url.get_secret_value() == EXAMPLES["credits_database_url"], name
-        assert (settings.kafka_sasl_password is not None) is (has_login and name != "migrate"), name
+        held_login = [n for n in ("kafka_sasl_password", "kafka_oauth_client_secret") if getattr(settings, n)]
+        assert held_login == ([login] if login and name != "migrate" else []), name
 
 
 def test_whoever_asks_postgres_is_told_where_its_password_is(tmp_path: Path) -> None:

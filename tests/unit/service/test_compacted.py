@@ -54,7 +54,7 @@ async def seen(monkeypatch: pytest.MonkeyPatch, *answers: list[Resource] | Excep
             raise Enough
 
     Admin.answers = list(answers)
-    monkeypatch.setattr("credit_service.kafka.compacted.AIOKafkaAdminClient", Admin)
+    monkeypatch.setattr("credit_service.kafka.compacted.made", lambda *_, **__: Admin())
     monkeypatch.setattr("credit_service.kafka.compacted.asyncio.sleep", sleep)
     with pytest.raises(Enough):
         await CompactedTopics(KafkaConnection("h:1", "g"), status).keep_looking()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 
 from credit_service import bounds
-from credit_service.log_repeats import SECONDS_BETWEEN, Repeats
+from credit_service.log_repeats import OF_SETTINGS, SECONDS_BETWEEN, Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,19 @@ def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock
         written += repeats.filter(line())
         clock.now += 1
     assert written == 100 / SECONDS_BETWEEN
+
+
+def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: Repeats, clock: Clock) -> None:
+    (said,) = OF_SETTINGS
+    written = 0
+    for _ in range(5):
+        written += repeats.filter(logging.LogRecord("aiokafka.conn", logging.WARNING, "", 0, said, (), None))
+        clock.now += 10 * SECONDS_BETWEEN
+    assert written == 1
+
+
+def test_aiokafka_says_it_so() -> None:
+    assert all(said in inspect.getsource(AIOKafkaConnection) for said in OF_SETTINGS)
 
 
 def test_another_saying_is_another(repeats: Repeats) -> None:

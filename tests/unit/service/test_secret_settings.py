@@ -32,9 +32,16 @@ MALFORMED = (
     f'[{{"{SECRET}": "{SECRET}"',
     f"days:{SECRET}",
 )
-# What takes any text, which is then no mistake.
-OF_ANY_TEXT = {"kafka_sasl_username", "kafka_group_id", "http_host", "health_host", "topic_prefix", "instance_id"} | {
-    f"{role}database_password_file" for role in ROLES
+# What takes any text, or nearly, which is then no mistake.
+OF_ANY_TEXT = {f"{role}database_password_file" for role in ROLES} | {
+    "instance_id",
+    "kafka_sasl_username",
+    "kafka_oauth_client_id",
+    "kafka_oauth_scope",
+    "kafka_group_id",
+    "http_host",
+    "health_host",
+    "topic_prefix",
 }
 
 
@@ -112,6 +119,16 @@ def test_settings_that_are_shown_show_no_secret(monkeypatch: pytest.MonkeyPatch)
 
     settings = load_settings()
 
+    monkeypatch.setenv("CREDITS_KAFKA_SASL_MECHANISM", "OAUTHBEARER")
+    monkeypatch.setenv("CREDITS_KAFKA_OAUTH_TOKEN_URL", "https://login.example/token")
+    monkeypatch.setenv("CREDITS_KAFKA_OAUTH_CLIENT_ID", "service")
+    monkeypatch.setenv("CREDITS_KAFKA_OAUTH_CLIENT_SECRET", SECRET)
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"CREDITS_KAFKA_SASL_{name}")
+    by_token = load_settings()
+
+    assert by_token.kafka_oauth_client_secret is not None
+    assert flown({"settings": f"{by_token} {by_token!r} {by_token.model_dump(exclude={'http_tokens'})}"}) == []
     assert settings.database_url.get_secret_value().count(BIRD) == 1
     shown = f"{settings} {settings!r} {settings.model_dump(exclude={'http_tokens'})}"
     assert flown({"settings": shown}) == []

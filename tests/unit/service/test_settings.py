@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import ssl
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +84,21 @@ def test_what_is_missing_is_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -
         ("KAFKA_BOOTSTRAP_SERVERS", "PLAINTEXT://hunter2:9092"),
         ("KAFKA_SECURITY_PROTOCOL", "hunter2"),
         ("KAFKA_SASL_MECHANISM", "hunter2"),
+        ("KAFKA_OAUTH_TOKEN_URL", "http://hunter2.example/token"),
+        ("KAFKA_OAUTH_TOKEN_URL", "http://127.0.0.1.hunter2/token"),
+        ("KAFKA_OAUTH_TOKEN_URL", "https://ann:hunter2@login.example/token"),
+        ("KAFKA_OAUTH_TOKEN_URL", "https://login.example/token#hunter2"),
+        ("KAFKA_OAUTH_TOKEN_URL", "https://login.example:hunter2/token"),
+        ("KAFKA_OAUTH_TOKEN_URL", "https://login.example/hunter2 token"),
+        ("KAFKA_OAUTH_TOKEN_URL", "https:///hunter2"),
+        ("KAFKA_OAUTH_CLIENT_ID", "hunter2\x01"),
+        ("KAFKA_OAUTH_SCOPE", 'a "hunter2"'),
+        ("KAFKA_OAUTH_EXTENSIONS", "hunter2"),
+        ("KAFKA_OAUTH_EXTENSIONS", "auth=hunter2"),
+        ("KAFKA_OAUTH_EXTENSIONS", "a=hunter2,a=hunter2"),
+        ("KAFKA_OAUTH_EXTENSIONS", "a=hunter2\x01auth=b"),
+        ("KAFKA_TOKEN_COMMAND", "no-hunter2-program-here"),
+        ("KAFKA_TOKEN_COMMAND", "'hunter2"),
         ("TOPIC_PREFIX", "hunter2/"),
         ("HTTP_PORT", "hunter2"),
         ("HTTP_PORT", "65536"),
@@ -193,7 +210,7 @@ def test_a_login_is_read_and_its_password_is_not_printed(monkeypatch: pytest.Mon
     assert connection.options == {
         "bootstrap_servers": ["kafka-1:9092", "kafka-2:9092"],
         "security_protocol": "SASL_SSL",
-        "ssl_context": connection.security.ssl_context,
+        "ssl_context": connection.credentials.ssl_context,
         "sasl_mechanism": "SCRAM-SHA-512",
         "sasl_plain_username": "credit-service",
         "sasl_plain_password": "hunter2",
@@ -205,7 +222,45 @@ def test_the_password_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CREDITS_SECRETS_DIR", str(tmp_path))
     monkeypatch.setenv("CREDITS_KAFKA_SECURITY_PROTOCOL", "sasl_plaintext")
     monkeypatch.setenv("CREDITS_KAFKA_SASL_USERNAME", "credit-service")
-    assert KafkaConnection.of(load_settings()).security.password == ACCESS["KAFKA_SASL_PASSWORD"]
+    assert KafkaConnection.of(load_settings()).credentials.password == ACCESS["KAFKA_SASL_PASSWORD"]
+
+
+PRINTER = f"{shlex.quote(sys.executable)} -c pass"
+BY_TOKEN = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "oauthbearer"}
+BY_COMMAND = BY_TOKEN | {"KAFKA_TOKEN_COMMAND": f"{PRINTER} hunter2"}
+BY_CLIENT = BY_TOKEN | {
+    "KAFKA_OAUTH_TOKEN_URL": "https://login.example/oauth2/token?tenant=1",
+    "KAFKA_OAUTH_CLIENT_ID": "credit-service",
+    "KAFKA_OAUTH_CLIENT_SECRET": "hunter2",
+    "KAFKA_OAUTH_EXTENSIONS": "logicalCluster=lkc-1,identityPoolId=pool-a=b",
+}
+
+
+@pytest.mark.parametrize("access", [BY_COMMAND, BY_CLIENT, BY_CLIENT | {"KAFKA_OAUTH_SCOPE": "api://kafka/.default a"}])
+def test_a_login_by_token_is_read_and_nothing_secret_of_it_is_printed(
+    access: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in access.items():
+        monkeypatch.setenv(f"CREDITS_{name}", value)
+    settings = load_settings()
+    connection = KafkaConnection.of(settings)
+    assert "hunter2" not in repr(settings) + repr(connection)
+    login = connection.login
+    assert (login["sasl_mechanism"], login.keys() & {"sasl_plain_username", "sasl_plain_password"}) == (
+        "OAUTHBEARER",
+        set(),
+    )
+    extensions = {"logicalCluster": "lkc-1", "identityPoolId": "pool-a=b"} if access is not BY_COMMAND else {}
+    assert login["sasl_oauth_token_provider"].extensions() == extensions
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8080/token", "http://127.0.0.9/token", "http://[::1]:1/token", "https://[fe80::1]/token"]
+)
+def test_without_tls_tokens_come_from_this_machine_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (BY_CLIENT | {"KAFKA_OAUTH_TOKEN_URL": url}).items():
+        monkeypatch.setenv(f"CREDITS_{name}", value)
+    assert load_settings().kafka_oauth_token_url == url
 
 
 @pytest.mark.parametrize(
@@ -262,6 +317,50 @@ def test_the_password_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.M
         (
             {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEYFILE": "client-key.pem"},
             "CREDITS_KAFKA_SSL_CERTFILE not set, but CREDITS_KAFKA_SSL_KEYFILE is",
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "PLAIN"},
+            (
+                "CREDITS_KAFKA_SASL_USERNAME, CREDITS_KAFKA_SASL_PASSWORD not set, and CREDITS_KAFKA_SECURITY_PROTOCOL"
+                " is SASL_SSL"
+            ),
+        ),
+        (
+            BY_TOKEN,
+            (
+                "CREDITS_KAFKA_OAUTH_TOKEN_URL or CREDITS_KAFKA_TOKEN_COMMAND not set, and CREDITS_KAFKA_SASL_MECHANISM"
+                " is OAUTHBEARER"
+            ),
+        ),
+        (
+            BY_CLIENT | BY_COMMAND,
+            "CREDITS_KAFKA_OAUTH_TOKEN_URL, CREDITS_KAFKA_TOKEN_COMMAND set, and only one of them makes the tokens",
+        ),
+        (
+            BY_CLIENT | {"KAFKA_OAUTH_CLIENT_SECRET": ""},
+            "CREDITS_KAFKA_OAUTH_CLIENT_SECRET not set, and CREDITS_KAFKA_OAUTH_TOKEN_URL is",
+        ),
+        (
+            BY_COMMAND | {"KAFKA_OAUTH_CLIENT_SECRET": "hunter2", "KAFKA_OAUTH_SCOPE": "a"},
+            (
+                "CREDITS_KAFKA_OAUTH_CLIENT_SECRET, CREDITS_KAFKA_OAUTH_SCOPE set, but CREDITS_KAFKA_TOKEN_COMMAND"
+                " makes the tokens"
+            ),
+        ),
+        (
+            BY_COMMAND | {"KAFKA_SASL_USERNAME": "hunter2"},
+            "CREDITS_KAFKA_SASL_USERNAME set, but CREDITS_KAFKA_SASL_MECHANISM is OAUTHBEARER",
+        ),
+        (
+            BY_CLIENT | ACCESS | {"KAFKA_SASL_MECHANISM": ""},
+            (
+                "CREDITS_KAFKA_OAUTH_TOKEN_URL, CREDITS_KAFKA_OAUTH_CLIENT_ID, CREDITS_KAFKA_OAUTH_CLIENT_SECRET,"
+                " CREDITS_KAFKA_OAUTH_EXTENSIONS set, but CREDITS_KAFKA_SASL_MECHANISM is SCRAM-SHA-512"
+            ),
+        ),
+        (
+            BY_COMMAND | {"KAFKA_SECURITY_PROTOCOL": "SSL"},
+            "CREDITS_KAFKA_TOKEN_COMMAND set, but CREDITS_KAFKA_SECURITY_PROTOCOL is SSL",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from credit_local_stack.ports import HOST, free_port
 from credit_local_stack.process import run_tool
-from credit_local_stack.secured import scram_arguments, secured
+from credit_local_stack.secured import java_arguments, scram_arguments, secured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,7 @@ class Kafka:
         heap_mib: int,
         advertised_port: int | None,
         security: KafkaSecurity | None,
+        chosen: dict[str, str],
         rebalance_delay_ms: int = 0,
     ) -> None:
         self.folder = data / "kafka"
@@ -70,6 +71,7 @@ class Kafka:
         self.certificates_port = 0
         self._security = security
         self._rebalance_delay_ms = rebalance_delay_ms
+        self._chosen = chosen
         self.internal_port = 0
         self._controller_port = 0
         self._advertised_port = advertised_port
@@ -84,6 +86,7 @@ class Kafka:
             "-XX:-UsePerfData",  # it would leave a file in the system's temporary folder after a kill
             f"-Djava.io.tmpdir={self._scratch}",
             "-Dorg.apache.logging.log4j.level=INFO",
+            *java_arguments(security),
             "-cp",
             ":".join(class_path),
         ]
@@ -93,6 +96,12 @@ class Kafka:
         self.port, self.internal_port, self._controller_port = free_port(), free_port(), free_port()
         if self._security:
             self.certificates_port = free_port()
+
+    def move(self) -> None:
+        """Take other ports for clients, as at another address, from the next start on."""
+        controller = self._controller_port
+        self.choose_ports()
+        self._controller_port = controller
 
     def prepare(self) -> None:
         """Format the log folder, unless that is done."""
@@ -142,6 +151,7 @@ class Kafka:
         }
         if self._security:
             settings = secured(settings, self._security, f"{HOST}:{self.certificates_port}")
+        settings |= self._chosen
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
 

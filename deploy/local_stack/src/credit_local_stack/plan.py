@@ -20,13 +20,16 @@ class KafkaSecurity:
     """A broker that wants TLS and a login, and allows nobody but `admin` anything until it is told to.
 
     `keystore` is a PEM file with the broker's key, in PKCS 8, and its certificates; `ca` one with those that sign
-    clients'. `users` are names with their passwords; `admin` is the super user among them.
+    clients'. `users` are names with their passwords; `admin` is the super user among them. With `jwks`, a file of the
+    keys that sign tokens, it takes tokens as well, for `audience`.
     """
 
     keystore: str
     ca: str
     admin: str
     users: dict[str, str] = field(repr=False)
+    jwks: str | None = None
+    audience: str = "kafka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Plan:
     advertised_kafka_port: int | None
     kafka_security: KafkaSecurity | None = None
     kafka_rebalance_delay_ms: int = 0
+    kafka_settings: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the plan as one line."""

@@ -40,9 +40,9 @@ class Stack:
 
     Without `data` they keep it in a temporary folder that goes with them, in `scratch` or where temporary folders are.
     `advertised_kafka_port` is the port that Kafka sends its clients to, for tests with a proxy in front of
-    `kafka_port`. With `kafka_security` the broker wants TLS and a login. Without Postgres, Kafka is all there is.
-    `kafka_rebalance_delay_ms` is for how long a group that was empty waits for more members; a broker that is not told
-    waits for 3,000.
+    `kafka_port`. With `kafka_security` the broker wants TLS and a login. `kafka_settings` are settings of the broker's
+    that go before those it has here. `kafka_rebalance_delay_ms` is for how long a group that was empty waits for more
+    members; a broker that is not told waits for 3,000. Without Postgres, Kafka is all there is.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Stack:
         advertised_kafka_port: int | None = None,
         kafka_security: KafkaSecurity | None = None,
         kafka_rebalance_delay_ms: int = 0,
+        kafka_settings: dict[str, str] | None = None,
         with_postgres: bool = True,
         say: Callable[[str], None] = _say_nothing,
     ) -> None:
@@ -76,6 +77,7 @@ class Stack:
             advertised_kafka_port=advertised_kafka_port,
             kafka_security=kafka_security,
             kafka_rebalance_delay_ms=kafka_rebalance_delay_ms,
+            kafka_settings=kafka_settings or {},
         )
         self._one_at_a_time = threading.Lock()
         try:
@@ -133,7 +135,7 @@ class Stack:
 
     @property
     def kafka_port(self) -> int:
-        """The port of the broker; it stays the same over restarts."""
+        """The port of the broker; it stays the same over restarts, unless it moves."""
         return self._state.kafka_port
 
     @property
@@ -198,6 +200,12 @@ class Stack:
     def restart_kafka(self) -> None:
         """Stop and start the broker."""
         self.stop_kafka()
+        self.start_kafka()
+
+    def move_kafka(self) -> None:
+        """Stop the broker and start it at other ports, with the same data: for its clients, at another address."""
+        self.stop_kafka()
+        self._state = self._ask("move kafka")
         self.start_kafka()
 
     def wait(self) -> None:

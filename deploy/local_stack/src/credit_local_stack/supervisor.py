@@ -82,6 +82,7 @@ class Supervisor:
             plan.kafka_heap_mib,
             plan.advertised_kafka_port,
             plan.kafka_security,
+            plan.kafka_settings,
             plan.kafka_rebalance_delay_ms,
         )
         self._processes["kafka"] = ServerProcess(self._kafka, commands.pause)
@@ -96,7 +97,7 @@ class Supervisor:
             process.wait_until_it_answers(may_move=True)
 
     def obey(self, command: str) -> None:
-        """Do one of: `start NAME`, `stop NAME`, `kill NAME`, `state`."""
+        """Do one of: `start NAME`, `stop NAME`, `kill NAME`, `move kafka` while it does not run, `state`."""
         verb, _, name = command.partition(" ")
         if verb == "state":
             return
@@ -104,6 +105,8 @@ class Supervisor:
         if verb == "start" and process.pid is None:
             process.launch()
             process.wait_until_it_answers(may_move=False)
+        elif verb == "move" and process.pid is None:
+            self._kafka.move()
         elif verb == "stop":
             process.end(process.server.orderly_end)
         elif verb == "kill":

@@ -119,10 +119,20 @@ def _server(deployed: Deployed, secured: Json) -> Json:
     return server
 
 
+_SECURITY_TYPES: Final = {
+    "SCRAM-SHA-256": "scramSha256",
+    "SCRAM-SHA-512": "scramSha512",
+    "PLAIN": "plain",
+    "OAUTHBEARER": "oauth2",
+}
+
+
 def _security_schemes(deployed: Deployed) -> Json:
     if deployed.security_protocol.startswith("SASL_"):
-        kind = {"SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}[deployed.sasl_mechanism]
-        return {"login": {"type": kind, "description": f"SASL, {deployed.sasl_mechanism}"}}
+        kind = _SECURITY_TYPES[deployed.sasl_mechanism]
+        # Where its tokens come from is no matter of those who read this.
+        flows: Json = {"flows": {}} if kind == "oauth2" else {}
+        return {"login": {"type": kind, "description": f"SASL, {deployed.sasl_mechanism}", **flows}}
     return {}
 
 

@@ -16,6 +16,7 @@ from credit_service.application.doctor_facts import (
     Filling,
     Gap,
     MemberFacts,
+    Missed,
     OpenOperation,
     Parked,
     ServerFacts,
@@ -174,12 +175,15 @@ def _has_other_timestamps(topic: TopicFacts, contract: TopicContract) -> bool:
     return wanted is not None and topic.settings.get("message.timestamp.type", wanted) != wanted
 
 
-def access(missed: str | None) -> Check:
-    """Whether Kafka allows what the service needs, as far as it logs in as this command does."""
-    if missed is None:
+def access(missed: Missed) -> Check:
+    """Whether Kafka has and allows what the service needs, as far as it logs in as this command does."""
+    if missed.transactions is not None:
+        to_do = "choose a Kafka, or a tier of it, that has transactions"
+        return Check("access", "wrong", missed.transactions, to_do)
+    if missed.rights is None:
         return ok("access", "Kafka allows all that the service needs")
     to_do = "`credits topics acls` lists what the service needs; nothing is amiss if it has a login of its own"
-    return Check("access", "warning", f"a service with this login would not be allowed: {missed}", to_do)
+    return Check("access", "warning", f"a service with this login would not be allowed: {missed.rights}", to_do)
 
 
 def replication(cluster: ClusterFacts) -> Check:

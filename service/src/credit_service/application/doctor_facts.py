@@ -105,6 +105,13 @@ class Gap(NamedTuple):
     is_made_anew: bool
 
 
+class Missed(NamedTuple):
+    """What a service with this login would miss in Kafka: rights, and transactions; None where nothing is missed."""
+
+    rights: str | None = None
+    transactions: str | None = None
+
+
 class MemberFacts(NamedTuple):
     """A member of the service's group, with how many partitions of the incoming topics it holds."""
 
@@ -217,8 +224,8 @@ class KafkaFacts(Protocol):
     async def cluster(self) -> ClusterFacts:
         """Brokers and topics."""
 
-    async def missed_by_service(self) -> str | None:
-        """What a service with this login would not be allowed, or None."""
+    async def missed_by_service(self) -> Missed:
+        """What a service with this login would not be allowed, or not find."""
 
     async def members(self) -> Sequence[MemberFacts]:
         """The members of the service's group."""

@@ -69,11 +69,14 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
+    import structlog
+
     from credit_service.application.faults import SessionsShared
     from credit_service.loop import run_in_loop
 
-    # The line that ends the command says it; the libraries would say it once more.
+    # The line that ends the command says it; the libraries, and parts of the service, would say it once more.
     logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         return run_in_loop(work)
     except (Failed, WrongUse):

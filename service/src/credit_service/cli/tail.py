@@ -58,6 +58,7 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
     from credit_service import bounds
+    from credit_service.kafka.client import made
     from credit_service.kafka.consumer import PortionConsumer
     from credit_service.kafka.fetcher import Fault, OutOfRange
     from credit_service.kafka.topics import partition_counts
@@ -66,8 +67,9 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
     counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
         raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
-    consumer = PortionConsumer(
-        **connection.options,
+    consumer = made(
+        PortionConsumer,
+        connection,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.protocol import NO_ID, GroupsRequest, TopicsRequest
+from credit_service.kafka.reauthentication import connect
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
 from credit_service.kafka.strangers import Group, group_of
+from credit_service.kafka.transactions import SOON, not_coordinated, unknown_to
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -31,12 +32,13 @@ NOT_TOLD = -(2**31)
 """A broker that says nothing of what is allowed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
     """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
 
     `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well. `topic_ids` are
     those of topics that are there, where the broker knows them; `groups` are those whose coordinator answered.
+    `lacking` says, in a line, that the broker has no transactions, if one was asked for.
     """
 
     partitions: dict[str, int] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class Seen:
     uncoordinated: list[str] = field(default_factory=list)
     topic_ids: dict[str, UUID] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
+    lacking: str | None = None
 
 
 async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
@@ -55,8 +58,11 @@ async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX), _any_broker(connection) as broker:
             seen = await _topics(broker, needed)
+            if any(right.kind == "transactional-id" for right in needed):
+                seen.lacking = unknown_to(broker._versions, f"Kafka at {broker.host}:{broker.port}")
             for right in needed:
-                if right.kind != "topic":
+                # One that does not know transactions may hang up on who asks for their coordinator.
+                if right.kind == "group" or (right.kind == "transactional-id" and not seen.lacking):
                     await _ask_coordinator(connection, broker, right, seen)
     except TimeoutError:
         raise BrokerUnavailable(f"no answer within {LOOK_SECONDS_MAX} s") from None
@@ -64,8 +70,13 @@ async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
 
 
 async def hold(connection: KafkaConnection, needed: Collection[Right]) -> dict[str, int]:
-    """The partition counts of the topics among `needed`; raises `Refused` with all rights that are missing."""
+    """The partition counts of the topics among `needed`; raises `Refused` with all rights that are missing.
+
+    So it does where there are no transactions, if one is needed.
+    """
     seen = await look(connection, needed)
+    if seen.lacking:
+        raise Refused(seen.lacking)
     if seen.refused:
         raise not_allowed(seen.refused)
     return seen.partitions
@@ -109,6 +120,8 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Righ
             seen.groups[right.name] = group_of(connection, state, members)
     if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
         seen.refused.append(right)
+    elif error_code and kind == TRANSACTION and for_code(error_code) not in SOON:
+        seen.lacking = not_coordinated(for_code(error_code), f"Kafka at {broker.host}:{broker.port}")
     elif error_code:
         # A broker that has just started has no coordinator yet, or one that still loads.
         seen.uncoordinated.append(right.name)
@@ -154,7 +167,7 @@ async def _connected(
     connection: KafkaConnection, host: str, port: int, answer_seconds_max: int = REQUEST_SECONDS_MAX
 ) -> Any:
     try:
-        return await create_conn(host, port, request_timeout_ms=answer_seconds_max * 1000, **connection.login)
+        return await connect(connection, host, port, answer_seconds_max * 1000)
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
         raise at_the_door(error, connection, host, port) from None
 

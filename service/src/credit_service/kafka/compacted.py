@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.status import Status
 
@@ -38,8 +39,9 @@ class CompactedTopics:
 
     async def _look(self) -> list[str]:
         topics = self._connection.incoming_topics
-        admin = AIOKafkaAdminClient(
-            **self._connection.options,
+        admin = made(
+            AIOKafkaAdminClient,
+            self._connection,
             client_id=f"{self._connection.group_id}-settings",
             request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
         )

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.tls import client_context
+from credit_service.kafka.credentials import Credentials
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     from credit_service.settings import Settings
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256"]
+SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +21,6 @@ class KafkaSecurity:
 
     protocol: SecurityProtocol = "PLAINTEXT"
     mechanism: SaslMechanism = "SCRAM-SHA-512"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ssl_context: SSLContext | None = field(default=None, repr=False)
 
     @property
     def uses_tls(self) -> bool:
@@ -34,8 +29,13 @@ class KafkaSecurity:
 
     @property
     def has_login(self) -> bool:
-        """Whether there is a user and a password."""
+        """Whether there is a user and a password, or a token."""
         return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
+    @property
+    def shows_token(self) -> bool:
+        """Whether it logs in with a token."""
+        return self.has_login and self.mechanism == "OAUTHBEARER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,18 @@ class KafkaConnection:
     topic_prefix: str = ""
     security: KafkaSecurity = KafkaSecurity()
     instance_id: str = ""
+    credentials: Credentials = field(default_factory=Credentials, repr=False, compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> KafkaConnection:
-        """What the settings say; their files were read before, when the settings were."""
+        """What the settings say."""
         return cls(
             settings.kafka_bootstrap_servers,
             settings.kafka_group_id,
             settings.topic_prefix,
-            _security(settings),
+            KafkaSecurity(settings.kafka_security_protocol, settings.kafka_sasl_mechanism),
             settings.instance_id,
+            Credentials(settings),
         )
 
     @property
@@ -74,13 +76,16 @@ class KafkaConnection:
 
     @property
     def login(self) -> dict[str, Any]:
-        """The same without the addresses."""
-        login: dict[str, Any] = {"security_protocol": self.security.protocol, "ssl_context": self.security.ssl_context}
-        if self.security.has_login:
+        """The same without the addresses: what is in force now. To be read again for each connection; never raises."""
+        held = self.credentials
+        login: dict[str, Any] = {"security_protocol": self.security.protocol, "ssl_context": held.ssl_context}
+        if self.security.shows_token:
+            login |= {"sasl_mechanism": self.security.mechanism, "sasl_oauth_token_provider": held.tokens}
+        elif self.security.has_login:
             login |= {
                 "sasl_mechanism": self.security.mechanism,
-                "sasl_plain_username": self.security.username,
-                "sasl_plain_password": self.security.password,
+                "sasl_plain_username": held.username,
+                "sasl_plain_password": held.password,
             }
         return login
 
@@ -111,16 +116,3 @@ class KafkaConnection:
     def relay_id(self) -> str:
         """The relay's transactional id and the group of its cursor."""
         return f"{self.group_id}-relay"
-
-
-def _security(settings: Settings) -> KafkaSecurity:
-    security = KafkaSecurity(
-        settings.kafka_security_protocol,
-        settings.kafka_sasl_mechanism,
-        settings.kafka_sasl_username or "",
-        settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else "",
-    )
-    if not security.uses_tls:
-        return security
-    context = client_context(settings.kafka_ssl_cafile, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-    return KafkaSecurity(security.protocol, security.mechanism, security.username, security.password, context)

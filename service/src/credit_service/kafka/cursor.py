@@ -11,6 +11,7 @@ from credit_service.application.kept import Headers
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
 from credit_service.application.tracing import TRACEPARENT
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import PortionConsumer
 from credit_service.kafka.fetcher import Fault
@@ -35,7 +36,7 @@ async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
 
 async def _cursor(connection: KafkaConnection) -> str | None:
     partition = TopicPartition(connection.cursor_topic, 0)
-    admin = AIOKafkaAdminClient(**connection.options)
+    admin = made(AIOKafkaAdminClient, connection)
     try:
         await admin.start()
         offsets = await admin.list_consumer_group_offsets(connection.relay_id, partitions=[partition])
@@ -50,8 +51,9 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
     first = claim.rows[0]
     topic = connection.topic(first.topic)
     record = outgoing_record(first, (await partition_counts(connection, [topic], "read"))[topic])
-    consumer = PortionConsumer(
-        **connection.options,
+    consumer = made(
+        PortionConsumer,
+        connection,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -18,12 +18,14 @@ from credit_service.application.doctor_facts import (
     ClusterFacts,
     Denied,
     MemberFacts,
+    Missed,
     TopicFacts,
     Unreachable,
     Unread,
 )
 from credit_service.application.ports import Positions
 from credit_service.kafka.access import hold, look
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.ranges import range_reader
 from credit_service.kafka.refusal import REFUSALS, told
@@ -31,7 +33,9 @@ from credit_service.kafka.rights import named, rights
 from credit_service.kafka.strangers import group_of
 from credit_service.kafka.topic_ids import topic_ids
 
-ALLOW = "see the login (CREDITS_KAFKA_SASL_…), and what it needs: `credits topics acls --for doctor`"
+ALLOW = (
+    "see the login (CREDITS_KAFKA_SASL_…, CREDITS_KAFKA_OAUTH_…), and what it needs: `credits topics acls --for doctor`"
+)
 ANSWER_SECONDS_MAX = 15
 REQUEST_SECONDS_MAX = 10
 COORDINATOR_POLL_SECONDS = 0.2
@@ -66,11 +70,11 @@ class KafkaExamination:
         }
         return ClusterFacts(len(brokers), topics)
 
-    async def missed_by_service(self) -> str | None:
+    async def missed_by_service(self) -> Missed:
         """See `application.doctor_facts.KafkaFacts`."""
         with _unreachable():
-            refused = (await look(self._connection, rights(self._connection, "serve"))).refused
-        return named(refused) if refused else None
+            seen = await look(self._connection, rights(self._connection, "serve"))
+        return Missed(named(seen.refused) if seen.refused else None, seen.lacking)
 
     async def members(self) -> list[MemberFacts]:
         """See `application.doctor_facts.KafkaFacts`."""
@@ -123,8 +127,9 @@ class KafkaExamination:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[Any]:
-        admin = AIOKafkaAdminClient(
-            **self._connection.options,
+        admin = made(
+            AIOKafkaAdminClient,
+            self._connection,
             client_id=f"{self._connection.group_id}-doctor",
             request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
         )

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application import ports
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import PortionConsumer
 from credit_service.kafka.fetcher import Fault, Item, OutOfRange, Portion
@@ -272,8 +273,9 @@ async def range_reader(
     connection: KafkaConnection, isolation: Isolation = "read_committed"
 ) -> AsyncIterator[RangeReader]:
     """A reader with a consumer of its own; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
-    consumer = PortionConsumer(
-        **connection.options,
+    consumer = made(
+        PortionConsumer,
+        connection,
         client_id=f"{connection.group_id}-ranges",
         group_id=None,
         isolation_level=isolation,

@@ -8,6 +8,8 @@ from aiokafka import errors
 
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.rights import Right, named
+from credit_service.kafka.token_endpoint import TOKEN_URL
+from credit_service.kafka.tokens import NoToken
 
 PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
 # OpenSSL's reasons for not trusting a certificate.
@@ -37,10 +39,16 @@ def at_the_door(error: BaseException, connection: KafkaConnection, host: str, po
     security = connection.security
     where = f"{host}:{port}"
     match error:
+        case BrokerUnavailable():
+            return error
+        case NoToken():
+            return Refused(str(error))
+        case errors.SaslAuthenticationFailed() if security.shows_token:
+            return Refused(f"Kafka at {where} refuses the token of {_made_by(connection)}")
         case errors.SaslAuthenticationFailed():
             return Refused(
-                f"Kafka at {where} refuses the login of {security.username} by {security.mechanism}: see"
-                " CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
+                f"Kafka at {where} refuses the login of {connection.login['sasl_plain_username']} by"
+                f" {security.mechanism}: see CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
             )
         case errors.UnsupportedSaslMechanismError():
             return Refused(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
@@ -68,9 +76,18 @@ def _not_trusted(error: ssl.SSLCertVerificationError, where: str, host: str) -> 
     return f"{certificate} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE"
 
 
+def _made_by(connection: KafkaConnection) -> str:
+    made_by = connection.credentials.tokens.told_of if connection.credentials.tokens else ""
+    if made_by == TOKEN_URL:
+        return f"{made_by}: see CREDITS_KAFKA_OAUTH_CLIENT_ID, ..._SCOPE and ..._EXTENSIONS"
+    return f"{made_by}: run it by hand to see which, and see CREDITS_KAFKA_OAUTH_EXTENSIONS"
+
+
 def _wants(security: KafkaSecurity) -> str:
     if security.protocol == "SSL":
         return f"{PROTOCOL} is SSL, and it may want a login, or the certificate of CREDITS_KAFKA_SSL_CERTFILE"
+    if security.shows_token:
+        return f"it may refuse the token, or speak no TLS there, and {PROTOCOL} is {security.protocol}"
     if security.protocol == "SASL_SSL":
         return f"it may speak no TLS there, and {PROTOCOL} is SASL_SSL"
     return f"it may want TLS or a login, and {PROTOCOL} is {security.protocol}"
@@ -80,7 +97,7 @@ def told(error: BaseException) -> str:
     """An error of a running client's, with what it is about where aiokafka says so."""
     about = ", ".join(sorted(_names(error)))
     match error:
-        case BrokerUnavailable():
+        case BrokerUnavailable() | NoToken():
             return str(error) or type(error).__name__
         case errors.TopicAuthorizationFailedError():
             return f"Kafka does not allow what was asked of topic {about}".rstrip()
@@ -100,6 +117,7 @@ REFUSALS = (
     errors.TransactionalIdAuthorizationFailed,
     errors.ClusterAuthorizationFailedError,
     errors.SaslAuthenticationFailed,
+    NoToken,
     Refused,
 )
 

@@ -21,10 +21,12 @@ from credit_service.application.faults import AccessDenied, LedgerUnavailable, R
 from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
 from credit_service.application.tracing import UNTRACED, Tracing
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.cursor import was_published
 from credit_service.kafka.refusal import REFUSALS, told
 from credit_service.kafka.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
+from credit_service.kafka.transactions import no_producer
 from credit_service.kafka.watch import AccessWatch
 
 log = structlog.get_logger(__name__)
@@ -160,8 +162,9 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
         """A producer whose start ends the transaction of any predecessor, and shuts it out."""
-        producer = AIOKafkaProducer(
-            **self._connection.options,
+        producer = made(
+            AIOKafkaProducer,
+            self._connection,
             client_id=self._connection.relay_id,
             transactional_id=self._connection.relay_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
@@ -171,7 +174,10 @@ class Relay:
         )
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
-                await producer.start()
+                try:
+                    await producer.start()
+                except KafkaError as error:
+                    raise no_producer(error) or error from None
             yield producer
         finally:
             with contextlib.suppress(KafkaError, TimeoutError):

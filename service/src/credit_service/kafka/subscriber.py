@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRebalanceListener
@@ -12,10 +11,11 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
-from faststream.security import BaseSecurity, SASLScram256, SASLScram512
+from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from credit_service import bounds
-from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
+from credit_service.kafka.client import adopted
+from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.consumer import Faults, HandOverConsumer
 from credit_service.kafka.fetcher import Portion
 
@@ -58,12 +58,15 @@ class Subscriber:
         faults: Faults,
     ) -> None:
         self._faults = faults
+        self._connection = connection
         self._broker = KafkaBroker(
             connection.servers,
-            security=_security(connection.security),
+            security=_security(connection),
+            sasl_oauth_token_provider=connection.credentials.tokens,
             client_id=connection.client_id,
             apply_types=False,
             allow_auto_create_topics=False,
+            consumer_only=True,
             metadata_max_age_ms=METADATA_MS_MAX,
             logger=None,
         )
@@ -127,16 +130,25 @@ class Subscriber:
 
     def _with_our_consumer(self, builder: Any) -> Any:
         """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
-        return partial(HandOverConsumer, *builder.args, faults=self._faults, **builder.keywords)
+
+        def build(*topics: str, **options: Any) -> HandOverConsumer:
+            # With the login of now: FastStream has the one that there was when it was made.
+            options = builder.keywords | options | self._connection.login
+            return adopted(HandOverConsumer(*topics, faults=self._faults, **options), self._connection)
+
+        return build
 
 
-def _security(security: KafkaSecurity) -> BaseSecurity:
+def _security(connection: KafkaConnection) -> BaseSecurity:
     """The same login in FastStream's words."""
-    tls: dict[str, Any] = {"ssl_context": security.ssl_context, "use_ssl": security.uses_tls}
+    security, held = connection.security, connection.credentials
+    tls: dict[str, Any] = {"ssl_context": held.ssl_context, "use_ssl": security.uses_tls}
     if not security.has_login:
         return BaseSecurity(**tls)
-    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256}[security.mechanism]
-    return by(security.username, security.password, **tls)
+    if security.shows_token:
+        return SASLOAuthBearer(**tls)
+    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256, "PLAIN": SASLPlaintext}[security.mechanism]
+    return by(held.username, held.password, **tls)
 
 
 async def _parse(portions: tuple[Portion, ...]) -> KafkaMessage:

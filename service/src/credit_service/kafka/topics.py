@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 
 from credit_contracts.topics import TOPICS
 from credit_service.kafka.access import hold, look
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.refusal import BrokerUnavailable, not_allowed, told
 from credit_service.kafka.rights import Operation, on_topics, rights
@@ -110,8 +111,9 @@ def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTop
 
 @asynccontextmanager
 async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(
-        **connection.options,
+    admin = made(
+        AIOKafkaAdminClient,
+        connection,
         client_id=f"{connection.group_id}-topics",
         request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
     )

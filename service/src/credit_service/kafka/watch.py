@@ -78,9 +78,9 @@ class AccessWatch:
             self.strangers.look(group)
             self._twins.look(group)
             self.reading = _overlap(seen.refused, self._reading)
-            self.publishing = _overlap(seen.refused, self._publishing)
+            self.publishing = bool(seen.lacking) or _overlap(seen.refused, self._publishing)
             self.is_coordinated = self._connection.group_id not in seen.uncoordinated
-            self._tell(str(not_allowed(seen.refused)) if seen.refused else None)
+            self._tell(str(not_allowed(seen.refused)) if seen.refused else seen.lacking)
         self.is_answered = True
 
     async def ask_for_topic_ids(self) -> dict[str, UUID]:

@@ -18,6 +18,7 @@ from credit_contracts import (
 )
 from credit_contracts.dead_letters import REASON_HEADER
 from credit_service.cli.demo.service import Stopped
+from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection
 from credit_service.kafka.topics import partition_counts
 
@@ -87,8 +88,9 @@ async def open_inbox(connection: KafkaConnection, account_ids: Collection[str]) 
     topics = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
     counts = await partition_counts(connection, topics, "read")
     partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
-    consumer = AIOKafkaConsumer(
-        **connection.options,
+    consumer = made(
+        AIOKafkaConsumer,
+        connection,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

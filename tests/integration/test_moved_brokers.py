@@ -1,0 +1,60 @@
+"""Brokers of which every address changes while the service runs: it goes on where the settings' addresses lead."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credit_contracts import PlanChanged
+from credit_local_stack import Stack
+from support.kafka_proxy import kafka_proxy
+from support.secured_service import ACCOUNT, generated, published
+from support.service import Deployment
+from support.stack import in_memory
+from support.traffic import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.xdist_group("moved-brokers"), pytest.mark.timeout(400), pytest.mark.local_stack]
+
+WENT_ON = "no known broker answered, going on with those that the settings' addresses lead to"
+
+
+@pytest.fixture
+def kafka() -> Iterator[Stack]:
+    with Stack(scratch=in_memory(), kafka_heap_mib=256, with_postgres=False) as stack:
+        yield stack
+
+
+async def test_the_service_goes_on_without_a_restart(
+    database_url: str, kafka: Stack, topic_prefix: str, tmp_path: Path
+) -> None:
+    async with (
+        kafka_proxy(kafka.kafka_port) as door,
+        Deployment(database_url, kafka.bootstrap_servers, topic_prefix, tmp_path) as deployment,
+    ):
+        await deployment.make_topics(partitions=1)
+        service = await (await deployment.start(kafka_bootstrap_servers=door.address)).ready()
+        begun = datetime.now(UTC) - timedelta(hours=1)
+        async with deployment.upstream() as upstream:
+            await upstream.send([event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=100), begun)])
+        await published(service, 1)
+        before = kafka.kafka_port
+        await asyncio.to_thread(kafka.move_kafka)
+        assert kafka.kafka_port != before
+        door.target, deployment.kafka = kafka.kafka_port, kafka.bootstrap_servers
+        async with deployment.upstream() as upstream:
+            await upstream.send([generated(number) for number in range(3)])
+        await published(service, 4)
+        await service.ready()
+        lines = service.logged(WENT_ON)
+        # Once for each client that runs: the member's and the relay's.
+        assert sorted({line["client"] for line in lines}) == sorted(line["client"] for line in lines)
+        assert {line["brokers"] for line in lines} == {kafka.bootstrap_servers}
+        assert len(service.logged("serving")) == 1
+        assert await service.terminate() == 0

@@ -1,0 +1,53 @@
+"""Tokens that end while the service runs: it logs in again with the next one, on the connections that are there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from credit_service.kafka.rights import rights
+from integration.test_kafka_logins import plan
+from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
+from support.secured_service import connection_of, generated, published, secured_deployment
+from support.tokens_of_kafka import Endpoint, giving_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from support.service import Deployment
+
+TOKENS_MIN = 5
+
+pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def secured(
+    database_url: str, secured_broker: SecuredBroker, topic_prefix: str, tmp_path: Path
+) -> AsyncIterator[Deployment]:
+    async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
+        connection = connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD)
+        await secured_broker.allow(SERVICE, rights(connection, "serve"))
+        yield deployment
+
+
+async def test_tokens_of_ten_seconds_end_nothing(secured: Deployment, secured_broker: SecuredBroker) -> None:
+    with giving_tokens(Endpoint(secured_broker.files.signer, "client", "secret", SERVICE, seconds=10)) as endpoint:
+        secured.settings = secured_broker.token_settings(**endpoint.settings())
+        service = await (await secured.start()).ready()
+        async with secured.upstream() as upstream:
+            await upstream.send([plan()])
+            sent = 1
+            while len(endpoint.given) < TOKENS_MIN:
+                await upstream.send([generated(sent)])
+                sent += 1
+                await asyncio.sleep(0.5)
+        await published(service, sent)
+        assert await service.problems() == {}
+        assert await service.terminate() == 0
+    bad = [line for line in service.said().splitlines() if '"level": "warning"' in line or '"level": "error"' in line]
+    assert bad == []
