@@ -45,8 +45,8 @@ def at_the_door(error: BaseException, connection: KafkaConnection, host: str, po
             return Refused(f"Kafka at {where} refuses the token of {_made_by(connection)}")
         case errors.SaslAuthenticationFailed():
             return Refused(
-                f"Kafka at {where} refuses the login of {connection.credentials.username} by {security.mechanism}: see"
-                " CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
+                f"Kafka at {where} refuses the login of {connection.login['sasl_plain_username']} by"
+                f" {security.mechanism}: see CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
             )
         case errors.UnsupportedSaslMechanismError():
             return Refused(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
