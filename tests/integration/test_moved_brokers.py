@@ -57,4 +57,7 @@ async def test_the_service_goes_on_without_a_restart(
         assert sorted({line["client"] for line in lines}) == sorted(line["client"] for line in lines)
         assert {line["brokers"] for line in lines} == {kafka.bootstrap_servers}
         assert len(service.logged("serving")) == 1
+        assert f"not connected to broker 1: ConnectionRefusedError at 127.0.0.1:{before}" in service.said()
+        # What is said over and over while no broker answers is said once in ten seconds.
+        assert service.said().count("did not answer a fetch") <= 12
         assert await service.terminate() == 0

@@ -83,7 +83,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                     self._conns[place] = there
                 return there
         except (BrokerUnavailable, StaleMetadata) as error:
-            seldom.warning("not connected to broker %s: %s", node_id, error)
+            # As text: the log has of an exception its type alone, and these words are ours.
+            seldom.warning("not connected to broker %s: %s", node_id, str(error))
             self.force_metadata_update()
             return None
 

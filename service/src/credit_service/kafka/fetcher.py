@@ -1,6 +1,7 @@
 """aiokafka's fetcher, in which each partition fails by itself, and tells how far what it hands over goes."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from credit_service.kafka.batches import (
 )
 
 log = structlog.get_logger(__name__)
+# What may be said ten times a second while a broker is away: said once in a while, as the library's own lines.
+seldom = logging.getLogger("aiokafka.consumer.fetcher")
 
 CHECKSUM = "its checksum is wrong"
 NO_TIMESTAMP = -1
@@ -317,7 +320,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         try:
             response = await self._client.send(node_id, request)
         except KafkaError as fault:
-            log.warning("a broker did not answer a fetch", node=node_id, cause=type(fault).__name__)
+            seldom.warning("broker %s did not answer a fetch: %s", node_id, type(fault).__name__)
             await asyncio.sleep(self._retry_backoff)
             return False
         except asyncio.CancelledError:
