@@ -91,7 +91,9 @@ class PasswordCommand:
             self._asking = asyncio.create_task(_in_a_thread(self.read))
             # Whoever asked may have given up; an error that nobody waits for is told to the next.
             self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return printed or await asyncio.shield(self._asking)
+        if printed:
+            return printed
+        return await asyncio.shield(self._asking)
 
     def read(self) -> str:
         """See `Password`."""
