@@ -236,6 +236,12 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
                         await pool.end_sessions()
         return connection
 
+    async def look_who_answers(self) -> None:
+        """Connects once, beside the sessions of the pool; raises `LedgerUnavailable`."""
+        with faults_named(), connecting():
+            connection = await self._open()
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
     def acquire(self, *, timeout: float | None = None) -> "Borrowed":
         """A connection, as a context."""
         return Borrowed(self, timeout)
