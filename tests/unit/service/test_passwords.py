@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,33 @@ async def test_a_file_without_a_password_is_one_line_that_names_the_setting(
     with pytest.raises(NoPassword) as caught:
         await PasswordFile("THE_SETTING", file).ask()
     assert str(caught.value) == f"THE_SETTING: {told}"
+
+
+async def test_a_file_that_nobody_writes_is_waited_for_by_one_thread_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 0.05)
+    os.mkfifo(tmp_path / "password")
+    password, threads = PasswordFile("THE_SETTING", tmp_path / "password"), threading.active_count()
+    for _ in range(3):
+        with pytest.raises(NoPassword, match=r"^THE_SETTING: the file is not read within 0\.05 s$"):
+            async with asyncio.timeout(10):
+                await password.ask()
+    assert threading.active_count() == threads + 1
+    monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 10.0)
+    (tmp_path / "password").write_text("at last")
+    assert await password.ask() == "at last"
+
+
+async def test_that_no_thread_can_be_started_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="no thread can be started"):
+        await PasswordFile("THE_SETTING", tmp_path / "password").ask()
 
 
 async def test_what_a_program_printed_is_used_until_it_is_old_or_refused(

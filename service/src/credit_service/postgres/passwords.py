@@ -1,6 +1,7 @@
 """Passwords that change while the service runs: from a file, or from a program that prints one."""
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ KEPT_SECONDS_MAX: Final = 60.0
 RENEWED_AFTER_SECONDS: Final = 40.0
 FAILURE_KEPT_SECONDS: Final = 1.0
 FILE_BYTES_MAX: Final = 64 * 1024
+# What is mounted from elsewhere may not answer; what is no file may have nobody who writes to it.
+FILE_SECONDS_MAX: Final = 5.0
 
 
 class Password(Protocol):
@@ -34,10 +37,17 @@ class PasswordFile:
     def __init__(self, variable: str, file: Path) -> None:
         self._variable = variable
         self._file = file
+        self._asking: asyncio.Task[str] | None = None
 
     async def ask(self, refused: str | None = None) -> str:  # noqa: ARG002 - it is read again anyway
-        """See `Password`."""
-        return await _in_a_thread(self.read)
+        """See `Password`. One that cannot be read to its end is waited for by one thread, whoever asks."""
+        if self._asking is None or self._asking.done():
+            self._asking = _asked(self.read)
+        try:
+            async with asyncio.timeout(FILE_SECONDS_MAX):
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise NoPassword(f"{self._variable}: the file is not read within {FILE_SECONDS_MAX:g} s") from None
 
     def read(self) -> str:
         """See `Password`."""
@@ -88,9 +98,7 @@ class PasswordCommand:
                 return printed
             raise NoPassword(*self._failed.args)
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(_in_a_thread(self.read))
-            # Whoever asked may have given up; an error that nobody waits for is told to the next.
-            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._asking = _asked(self.read)
         if printed:
             return printed
         return await asyncio.shield(self._asking)
@@ -104,6 +112,13 @@ class PasswordCommand:
             raise self._failed from None
         self._failed, self._printed, self._printed_at = None, printed, time.monotonic()
         return printed
+
+
+def _asked(read: Callable[[], str]) -> asyncio.Task[str]:
+    asking = asyncio.create_task(_in_a_thread(read))
+    # Whoever asked may have given up; an error that nobody waits for is told to the next.
+    asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return asking
 
 
 async def _in_a_thread(read: Callable[[], str]) -> str:
@@ -128,5 +143,9 @@ async def _in_a_thread(read: Callable[[], str]) -> str:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, password, failed)
 
-    threading.Thread(target=run, name="password", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="password", daemon=True).start()
+    except RuntimeError as error:
+        # As the system would say it of a process: another time there may be room.
+        raise OSError(errno.EAGAIN, "no thread can be started") from error
     return await found
