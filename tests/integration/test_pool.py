@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,6 +14,7 @@ import pytest
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.postgres import pool as pool_module
+from credit_service.postgres.address import Address
 from credit_service.postgres.pool import faults_named, open_pool
 
 if TYPE_CHECKING:
@@ -166,3 +169,42 @@ async def test_a_server_that_says_nothing_any_more_is_not_waited_for(database_ur
                 swallow()
             assert not before & await sessions_of(pool, 3)
         pool.terminate()
+
+
+async def test_what_is_known_of_a_session_goes_with_it(database_url: str) -> None:
+    async with open_pool(database_url, 1) as pool:
+        for _ in range(3):
+            await pool.execute("SELECT 1")
+            await pool.end_sessions()
+        gc.collect()
+        assert len(pool._reset._next) == 0
+
+
+@pytest.mark.parametrize("which", ["decides", "looks"])
+async def test_servers_that_take_turns_where_one_only_looks_are_no_fail_over(
+    database_url: str, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decides, looks = Address(database_url), Address(database_url)
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    real = pool_module.open_session
+
+    async def open_session(address: Address, *given: Any, **options: Any) -> Any:
+        nonlocal started
+        connection, server = await real(address, *given, **options)
+        if address is {"decides": decides, "looks": looks}[which]:
+            started += timedelta(days=1)
+            server = started
+        return connection, server
+
+    monkeypatch.setattr(pool_module, "open_session", open_session)
+    async with open_pool(decides, 1) as pool, open_pool(looks, 1, is_read_only=True, beside=pool) as reads:
+        before = await sessions_of(pool, 1)
+        for _ in range(3):
+            await sessions_of(reads, 1)
+            await reads.end_sessions()
+        assert await sessions_of(pool, 1) == before
+        assert pool.together.moved == 0
+
+        await pool.end_sessions()
+        await sessions_of(pool, 1)
+        assert pool.together.moved == (which == "decides")

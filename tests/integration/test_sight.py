@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from credit_service import bounds
 from credit_service.application.sights import Backlog
+from credit_service.postgres import backlog as sight_module
+from credit_service.postgres import pool as pool_module
+from credit_service.postgres.address import Address
 from credit_service.postgres.backlog import PostgresSight
-from credit_service.postgres.pool import open_pool
+from credit_service.postgres.pool import FailoverPool, open_pool
+from support.wait import eventually
 
 # Each as often as no other.
 WAITS = """
@@ -55,3 +63,62 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
         bounded = await sight.backlog()
         assert bounded == Backlog(1, bounded.outbox_oldest_seconds, 1, 1, 1, 1, 1, 1, 1, last_account_no=9)
         assert await sight.schema_problem() is None
+
+
+SESSION = "SELECT pg_backend_pid()"
+
+
+async def connected(sight: PostgresSight) -> bool:
+    return sight._connecting is not None and sight._connecting.done()
+
+
+async def test_that_nobody_new_is_let_in_is_no_fault_of_a_session_that_works(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_pool(database_url, 1) as pool:
+        sight, session = PostgresSight(pool), await pool.fetchval(SESSION)
+
+        async def refused(*_: Any, **__: Any) -> None:
+            raise asyncpg.TooManyConnectionsError("no more")
+
+        monkeypatch.setattr(pool_module, "open_session", refused)
+        with capture_logs() as lines:
+            for _ in range(3):
+                sight._connects_at = 0.0
+                assert await sight.schema_problem() is None
+                await eventually(lambda: connected(sight), what="a new connection was tried")
+        told = {"event": "the database lets nobody new in", "log_level": "warning"}
+        assert lines == [{"cause": "LedgerUnavailable: TooManyConnectionsError, SQLSTATE 53300", **told}]
+        assert await pool.fetchval(SESSION) == session
+
+
+async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sight_module, "CONNECTS_EVERY_SECONDS", 0.0)
+    where = Address(database_url)
+    async with open_pool(where, 1) as pool, open_pool(where, 1, beside=pool) as watched:
+        sight, session = PostgresSight(watched), await pool.fetchval(SESSION)
+
+        async def looked_at() -> bool:
+            await sight.schema_problem()
+            return await connected(sight)
+
+        await eventually(looked_at, what="the first look")
+        assert await pool.fetchval(SESSION) == session
+        monkeypatch.setattr(FailoverPool, "_open", another_server(FailoverPool._open))
+
+        async def is_left() -> bool:
+            await sight.schema_problem()
+            return bool(await pool.fetchval(SESSION) != session)
+
+        await eventually(is_left, what="the session is left")
+
+
+def another_server(real: Any) -> Any:
+    async def open_at_another(self: FailoverPool, **options: Any) -> Any:
+        self.together._servers.clear()
+        self.together._servers[self.address] = datetime(2026, 1, 1, tzinfo=UTC)
+        return await real(self, **options)
+
+    return open_at_another

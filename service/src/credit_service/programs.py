@@ -1,13 +1,14 @@
 """Programs that print a secret, a password or a token, for logins whose secrets end soon."""
 
 import os
+import selectors
 import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from threading import Event, Timer
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 PROGRAM_SECONDS_MAX: Final = 20.0
@@ -48,14 +49,18 @@ def printed_by(command: str, variables: Mapping[str, str] | None = None) -> str:
         )
     except OSError as error:
         raise ProgramFailed(f"{program} cannot be run: {error.strerror}") from None
-    late = Event()
-    with process, _ended_after(process, late, PROGRAM_SECONDS_MAX):
-        read = process.stdout.read(PRINTED_BYTES_MAX + 1) if process.stdout else b""
-        if len(read) > PRINTED_BYTES_MAX:
+    except ValueError:
+        raise ProgramFailed("it cannot be run: a NUL is in it, or in what it is to be told") from None
+    deadline = time.monotonic() + PROGRAM_SECONDS_MAX
+    with process:
+        read, has_ended = _read(process, deadline)
+        if has_ended:
+            has_ended = _ends_by(process, deadline)
+        if not has_ended:
             _end(process)
-        exit_code = process.wait()
-    if late.is_set():
+    if not has_ended:
         raise ProgramFailed(f"{program} has not ended within {PROGRAM_SECONDS_MAX:g} s")
+    exit_code = process.returncode
     if len(read) > PRINTED_BYTES_MAX:
         raise ProgramFailed(f"{program} prints more than {PRINTED_BYTES_MAX} bytes")
     if exit_code:
@@ -69,19 +74,33 @@ def printed_by(command: str, variables: Mapping[str, str] | None = None) -> str:
     return printed
 
 
-@contextmanager
-def _ended_after(process: "subprocess.Popen[bytes]", late: Event, seconds: float) -> Iterator[None]:
-    def end() -> None:
-        late.set()
-        _end(process)
+def _read(process: "subprocess.Popen[bytes]", deadline: float) -> tuple[bytes, bool]:
+    """What is printed, until that is closed or too much; and whether that was in time.
 
-    timer = Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    What the program has started may hold its output open beyond its own end, and outside of its group.
+    """
+    read = bytearray()
+    output = process.stdout
+    if output is None:
+        return b"", True
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while len(read) <= PRINTED_BYTES_MAX:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return bytes(read), False
+            if not (chunk := os.read(output.fileno(), PRINTED_BYTES_MAX + 1)):
+                return bytes(read), True
+            read += chunk
+    _end(process)
+    return bytes(read), True
+
+
+def _ends_by(process: "subprocess.Popen[bytes]", deadline: float) -> bool:
     try:
-        yield
-    finally:
-        timer.cancel()
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -47,9 +47,17 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 def _postgres_url(url: SecretStr) -> SecretStr:
     # Looked at here, because what reads it later would quote what it cannot read.
     text = url.get_secret_value()
-    if not _POSTGRES_URL.fullmatch(text) or _BROKEN_ESCAPE.search(text):
+    if not _POSTGRES_URL.fullmatch(text) or _BROKEN_ESCAPE.search(text) or "%00" in text or not _can_be_split(text):
         raise ValueError("must be postgresql://user:password@host:port/database, special characters as %XX")
     return url
+
+
+def _can_be_split(url: str) -> bool:
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return True
 
 
 def _has_password(url: str) -> bool:

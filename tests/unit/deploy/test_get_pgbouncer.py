@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,22 @@ def test_a_package_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (3, TOLD)
     assert not (tmp_path / "got" / "pgbouncer").exists()
     assert not list((tmp_path / "got").glob("new.*"))
+
+
+@pytest.mark.parametrize("missing", ["apt-get", "dpkg-deb", "ldd", "flock"])
+def test_a_tool_that_is_not_there_is_said(missing: str, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "mkdir"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    for tool in {"apt-get", "dpkg-deb", "ldd", "flock"} - {missing}:
+        (tools / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tools / tool).chmod(0o755)
+    done = subprocess.run(
+        [GET, tmp_path / "got"], env={"PATH": str(tools)}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (done.returncode, done.stdout) == (3, "skipped: needs apt-get, dpkg-deb, ldd and flock\n")
 
 
 @pytest.mark.parametrize(("required", "ends"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from credit_service.postgres.address import Address, Addresses, variables_of
 from credit_service.postgres.migrate import migrate
 from credit_service.postgres.passwords import PasswordCommand, PasswordFile
 from credit_service.settings import Settings, SettingsError, load_settings
+from support.wait import eventually
 
 SECRET = "hunter2-of-the-database"  # noqa: S105 - what must not be told
 URL = "postgresql://service@db.internal/ledger"
@@ -58,6 +61,33 @@ async def test_a_file_without_a_password_is_one_line_that_names_the_setting(
     assert str(caught.value) == f"THE_SETTING: {told}"
 
 
+async def test_a_file_that_nobody_writes_is_waited_for_by_one_thread_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 0.05)
+    os.mkfifo(tmp_path / "password")
+    password, threads = PasswordFile("THE_SETTING", tmp_path / "password"), threading.active_count()
+    for _ in range(3):
+        with pytest.raises(NoPassword, match=r"^THE_SETTING: the file is not read within 0\.05 s$"):
+            async with asyncio.timeout(10):
+                await password.ask()
+    assert threading.active_count() == threads + 1
+    monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 10.0)
+    (tmp_path / "password").write_text("at last")
+    assert await password.ask() == "at last"
+
+
+async def test_that_no_thread_can_be_started_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="no thread can be started"):
+        await PasswordFile("THE_SETTING", tmp_path / "password").ask()
+
+
 async def test_what_a_program_printed_is_used_until_it_is_old_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +97,57 @@ async def test_what_a_program_printed_is_used_until_it_is_old_or_refused(
     assert await password.ask() == "secret 2"
     monkeypatch.setattr(passwords, "KEPT_SECONDS_MAX", 0.0)
     assert await password.ask() == "secret 3"
+
+
+async def test_nobody_waits_for_the_program_while_what_it_printed_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = tmp_path / "go-on"
+    password, runs = command(tmp_path, f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.01)")
+    go_on.touch()
+    assert await password.ask() == "secret 1"
+    go_on.unlink()
+    monkeypatch.setattr(passwords, "RENEWED_AFTER_SECONDS", 0.0)
+    assert [await password.ask() for _ in range(3)] == ["secret 1"] * 3
+    go_on.touch()
+
+    async def is_renewed() -> bool:
+        return await password.ask() != "secret 1"
+
+    await eventually(is_renewed, what="the next password")
+    monkeypatch.setattr(passwords, "RENEWED_AFTER_SECONDS", 3600.0)
+    await eventually(lambda: ran(password), what="the end of the last run")
+    assert await password.ask() == f"secret {len(runs.read_text())}"
+
+
+async def ran(password: PasswordCommand) -> bool:
+    return password._asking is None or password._asking.done()
+
+
+async def test_a_program_that_fails_takes_nothing_away_that_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = tmp_path / "fails"
+    password, _ = command(tmp_path, f"import os, sys\nif os.path.exists({str(fails)!r}): sys.exit(3)")
+    assert await password.ask() == "secret 1"
+    fails.touch()
+    monkeypatch.setattr(passwords, "RENEWED_AFTER_SECONDS", 0.0)
+    assert await password.ask() == "secret 1"
+    await eventually(lambda: ran(password), what="the end of the run")
+    assert await password.ask() == "secret 1"
+    with pytest.raises(NoPassword, match="ends with exit code 3"):
+        await password.ask(refused="secret 1")
+
+
+async def test_a_program_is_not_run_for_each_connection_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "FAILURE_KEPT_SECONDS", 3600.0)
+    password, runs = command(tmp_path)
+    for _ in range(5):
+        refused = await password.ask()
+        await password.ask(refused=refused)
+    assert runs.read_text() == ".."
 
 
 async def test_all_who_ask_at_the_same_time_are_answered_by_one_run(tmp_path: Path) -> None:

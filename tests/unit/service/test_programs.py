@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 
 import pytest
 
@@ -54,6 +55,22 @@ def test_one_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(programs, "PROGRAM_SECONDS_MAX", 0.2)
     with pytest.raises(ProgramFailed, match=r"has not ended within 0\.2 s"):
         printed_by(python("import time; time.sleep(600)"))
+
+
+def test_what_it_left_behind_in_a_group_of_its_own_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "PROGRAM_SECONDS_MAX", 0.5)
+    left = "import os, time; time.sleep(20)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}], start_new_session=True)"
+    began = time.monotonic()
+    with pytest.raises(ProgramFailed, match=r"has not ended within 0\.5 s"):
+        printed_by(python(f"{code}; print('{SECRET}')"))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("command", "told"), [("true a\0b", "a"), ("true", "a\0b")])
+def test_one_that_no_system_could_run_is_told(command: str, told: str) -> None:
+    with pytest.raises(ProgramFailed, match="a NUL is in it"):
+        printed_by(command, {"PGUSER": told})
 
 
 def test_one_that_has_gone_since_is_told() -> None:

@@ -26,6 +26,9 @@ MALFORMED = (
     f"postgresql://u:{SECRET}@db:port/credits",
     f"postgresql://u:{SECRET}%@db/credits",
     f"postgresql://u:{SECRET}/more@db/credits",
+    # One character that stands for several, of which one parts a URL.
+    f"postgresql://u:{SECRET}\N{ACCOUNT OF}@db/credits",
+    f"postgresql://u%00:{SECRET}@db/credits",
     f"mysql://u:{SECRET}@db/credits",
     f"user:{SECRET}@kafka:9092",
     f'[{{"name": "{email("name")}", "sha256": "{SECRET}", "scopes": ["{SECRET}"]}}]',

@@ -1,9 +1,13 @@
 """What the watch asks of the database."""
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from credit_service import bounds
+from credit_service.application.faults import LedgerUnavailable
 from credit_service.application.sights import Backlog
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.schema import schema_problem
@@ -12,6 +16,8 @@ from credit_service.postgres.statements import sql
 if TYPE_CHECKING:
     from credit_service.postgres.pool import FailoverPool
 
+log = structlog.get_logger(__name__)
+
 CONNECTS_EVERY_SECONDS = 15.0
 
 
@@ -19,12 +25,15 @@ class PostgresSight:
     """The application's `LedgerSight`; `pool` is its own, so that it never waits behind those who decide.
 
     It connects anew now and then: only so it is seen that the address leads to another server, where that of before
-    answers those who are connected to it as if it still decided.
+    answers those who are connected to it as if it still decided. Beside its session, and not waited for: that nobody
+    new is let in, or not soon, is no fault of sessions that work.
     """
 
     def __init__(self, pool: "FailoverPool") -> None:
         self._pool = pool
         self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
+        self._connecting: asyncio.Task[None] | None = None
+        self._refusal = ""
 
     async def backlog(self) -> Backlog:
         """See `application.sights.LedgerSight`."""
@@ -35,7 +44,19 @@ class PostgresSight:
 
     async def schema_problem(self) -> str | None:
         """See `application.sights.LedgerSight`."""
-        if time.monotonic() >= self._connects_at:
+        if time.monotonic() >= self._connects_at and (self._connecting is None or self._connecting.done()):
             self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
-            await self._pool.end_sessions()
+            self._connecting = asyncio.create_task(self._connect_anew())
         return await schema_problem(self._pool)
+
+    async def _connect_anew(self) -> None:
+        refusal = ""
+        try:
+            await self._pool.look_who_answers()
+        except LedgerUnavailable as error:
+            refusal = f"{type(error).__name__}: {error}"
+        except Exception:  # a defect, which nobody else would hear of
+            log.exception("no new connection could be tried")
+        if refusal and refusal != self._refusal:
+            log.warning("the database lets nobody new in", cause=refusal)
+        self._refusal = refusal

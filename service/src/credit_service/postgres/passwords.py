@@ -1,6 +1,7 @@
 """Passwords that change while the service runs: from a file, or from a program that prints one."""
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,8 +13,12 @@ from credit_service.application.faults import NoPassword
 from credit_service.programs import ProgramFailed, printed_by
 
 KEPT_SECONDS_MAX: Final = 60.0
+# Programs of clouds take longer than the watch waits for an answer, and the watch connects every fifteen seconds.
+RENEWED_AFTER_SECONDS: Final = 40.0
 FAILURE_KEPT_SECONDS: Final = 1.0
 FILE_BYTES_MAX: Final = 64 * 1024
+# What is mounted from elsewhere may not answer; what is no file may have nobody who writes to it.
+FILE_SECONDS_MAX: Final = 5.0
 
 
 class Password(Protocol):
@@ -32,10 +37,17 @@ class PasswordFile:
     def __init__(self, variable: str, file: Path) -> None:
         self._variable = variable
         self._file = file
+        self._asking: asyncio.Task[str] | None = None
 
     async def ask(self, refused: str | None = None) -> str:  # noqa: ARG002 - it is read again anyway
-        """See `Password`."""
-        return await _in_a_thread(self.read)
+        """See `Password`. One that cannot be read to its end is waited for by one thread, whoever asks."""
+        if self._asking is None or self._asking.done():
+            self._asking = _asked(self.read)
+        try:
+            async with asyncio.timeout(FILE_SECONDS_MAX):
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise NoPassword(f"{self._variable}: the file is not read within {FILE_SECONDS_MAX:g} s") from None
 
     def read(self) -> str:
         """See `Password`."""
@@ -57,7 +69,9 @@ class PasswordFile:
 class PasswordCommand:
     """What a program prints. It is used for a minute, or until the server refuses it.
 
-    `variables` tell the program for whom: PGHOST, PGPORT, PGUSER, PGDATABASE.
+    Who asks late in that minute is not kept waiting: the program runs for those who ask next. However many connections
+    are refused, or fail for want of a password, it runs once a second. `variables` tell the program for whom: PGHOST,
+    PGPORT, PGUSER, PGDATABASE.
     """
 
     def __init__(self, variable: str, command: str, variables: Mapping[str, str]) -> None:
@@ -65,34 +79,46 @@ class PasswordCommand:
         self._command = command
         self._variables = variables
         self._printed: str | None = None
+        self._printed_at = self._failed_at = self._refused_at = float("-inf")
         self._failed: NoPassword | None = None
-        self._at = 0.0
         self._asking: asyncio.Task[str] | None = None
 
     async def ask(self, refused: str | None = None) -> str:
         """See `Password`. All who ask at the same time are answered by one run of the program."""
-        age_seconds = time.monotonic() - self._at
-        if self._failed and age_seconds < FAILURE_KEPT_SECONDS:
+        now = time.monotonic()
+        printed = self._printed if now - self._printed_at < KEPT_SECONDS_MAX else None
+        if printed and printed == refused:
+            if now - self._refused_at < FAILURE_KEPT_SECONDS:
+                return printed
+            self._refused_at, printed = now, None
+        elif printed and now - self._printed_at < RENEWED_AFTER_SECONDS:
+            return printed
+        if self._failed and now - self._failed_at < FAILURE_KEPT_SECONDS:
+            if printed:
+                return printed
             raise NoPassword(*self._failed.args)
-        if self._printed and age_seconds < KEPT_SECONDS_MAX and self._printed != refused:
-            return self._printed
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(_in_a_thread(self.read))
-            # Whoever asked may have given up; an error that nobody waits for is told to the next.
-            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._asking = _asked(self.read)
+        if printed:
+            return printed
         return await asyncio.shield(self._asking)
 
     def read(self) -> str:
         """See `Password`."""
-        self._printed, self._failed = None, None
         try:
-            self._printed = printed_by(self._command, self._variables)
+            printed = printed_by(self._command, self._variables)
         except ProgramFailed as error:
-            self._failed = NoPassword(f"{self._variable}: {error}")
+            self._failed, self._failed_at = NoPassword(f"{self._variable}: {error}"), time.monotonic()
             raise self._failed from None
-        finally:
-            self._at = time.monotonic()
-        return self._printed
+        self._failed, self._printed, self._printed_at = None, printed, time.monotonic()
+        return printed
+
+
+def _asked(read: Callable[[], str]) -> asyncio.Task[str]:
+    asking = asyncio.create_task(_in_a_thread(read))
+    # Whoever asked may have given up; an error that nobody waits for is told to the next.
+    asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return asking
 
 
 async def _in_a_thread(read: Callable[[], str]) -> str:
@@ -117,5 +143,9 @@ async def _in_a_thread(read: Callable[[], str]) -> str:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(tell, password, failed)
 
-    threading.Thread(target=run, name="password", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="password", daemon=True).start()
+    except RuntimeError as error:
+        # As the system would say it of a process: another time there may be room.
+        raise OSError(errno.EAGAIN, "no thread can be started") from error
     return await found

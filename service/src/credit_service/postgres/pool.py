@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
@@ -135,8 +136,11 @@ async def _is_shared(connection: "asyncpg.Connection[asyncpg.Record]", address: 
     other = await _log_in(address)
     try:
         seen = set[tuple[int, int]]()
-        for _ in range(LOOKS_AT_SESSIONS):
-            seen.add((await connection.fetchval(BACKEND), await other.fetchval(BACKEND)))
+        for number in range(LOOKS_AT_SESSIONS):
+            # In turns: a pooler that goes round its sessions would else give each of the two the same one each time.
+            first, second = (connection, other) if number % 2 else (other, connection)
+            backends = {one: await one.fetchval(BACKEND) for one in (first, second)}
+            seen.add((backends[connection], backends[other]))
     except ANOTHER_SESSION:
         return True
     finally:
@@ -184,7 +188,8 @@ def open_pool(
 class Together:
     """Pools that replace their sessions together, and which server answered last at each of their addresses.
 
-    `moved` counts how often another one did than before.
+    `moved` counts how often another one did than before at the address of the first pool, which decides. Elsewhere
+    there may be several servers for good, behind one name for all that only looks.
     """
 
     def __init__(self) -> None:
@@ -196,8 +201,12 @@ class Together:
         """Whether the address leads to another server now."""
         is_another = self._servers.setdefault(address, server) != server
         self._servers[address] = server
-        self.moved += is_another
+        self.moved += is_another and self.decides_at(address)
         return is_another
+
+    def decides_at(self, address: Address) -> bool:
+        """Whether that is the address of the first pool."""
+        return self.pools[0].address is address
 
 
 class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no types
@@ -213,14 +222,25 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
         self.together = Together()
         self.together.pools.append(self)
         self.replaced = 0
-        self._address = address
+        self.address = address
         self._session = session
 
     async def _open(self, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-        connection, server = await open_session(self._address, self._session, **options)
-        if self.together.meets_another(self._address, server):
-            await self.replace_sessions()
+        connection, server = await open_session(self.address, self._session, **options)
+        if self.together.meets_another(self.address, server):
+            if self.together.decides_at(self.address):
+                await self.replace_sessions()
+            else:
+                for pool in self.together.pools:
+                    if pool.address is self.address:
+                        await pool.end_sessions()
         return connection
+
+    async def look_who_answers(self) -> None:
+        """Connects once, beside the sessions of the pool; raises `LedgerUnavailable`."""
+        with faults_named(), connecting():
+            connection = await self._open()
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
     def acquire(self, *, timeout: float | None = None) -> "Borrowed":
         """A connection, as a context."""
@@ -286,13 +306,14 @@ class Reset:
     """
 
     def __init__(self) -> None:
-        self._next: dict[int, float] = {}
+        # By the connection itself: a number may come again, and nobody says when a session has ended.
+        self._next = WeakKeyDictionary["Connection", float]()
 
     async def __call__(self, connection: "Connection") -> None:
         """Called by the pool."""
-        session, now = connection.get_server_pid(), time.monotonic()
-        if now >= self._next.setdefault(session, now + PLANS_KEPT_SECONDS):
-            self._next[session] = now + PLANS_KEPT_SECONDS
+        now = time.monotonic()
+        if now >= self._next.setdefault(connection, now + PLANS_KEPT_SECONDS):
+            self._next[connection] = now + PLANS_KEPT_SECONDS
             await connection.execute("DISCARD PLANS")
 
 
