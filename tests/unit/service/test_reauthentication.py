@@ -252,6 +252,30 @@ async def test_a_client_says_why_it_is_not_let_in() -> None:
         await admin.close()
 
 
+async def test_an_answer_that_the_login_cannot_take_ends_nobody_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asserts(_: object) -> None:
+        raise AssertionError
+
+    async with session_broker() as broker:
+        admin = made(AIOKafkaAdminClient, deployment_of(broker))
+        await admin.start()
+        kafka = admin._client
+        monkeypatch.setattr(Connection, "_do_sasl_handshake", asserts)
+        assert not await asyncio.wait_for(kafka.force_metadata_update(), 10)
+        assert not kafka._sync_task.done()
+        with pytest.raises(BrokerUnavailable, match=f"^AssertionError at 127.0.0.1:{broker.port}$"):
+            await connected(broker)
+        await admin.close()
+
+
+@pytest.mark.parametrize("host", ["kafka..example", "k" * 64 + ".example"])
+async def test_a_host_that_no_name_can_be_is_a_broker_that_is_not_there(host: str) -> None:
+    deployment = Deployment(f"{host}:9092", "group")
+    SHOWN[deployment.bootstrap_servers] = "any"
+    with pytest.raises(BrokerUnavailable, match="^UnicodeError at "):
+        await connect(deployment, host, 9092, REQUEST_MS_MAX)
+
+
 async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_the_settings() -> None:
     async with session_broker() as before, session_broker() as door:
         door.address = ("127.0.0.1", before.port)

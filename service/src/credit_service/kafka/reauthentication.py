@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from aiokafka.util import wait_for
 
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import at_the_door
+from credit_service.kafka.refusal import BrokerUnavailable, at_the_door
 from credit_service.kafka.tokens import TellingConnection
 
 log = structlog.get_logger(__name__)
@@ -219,5 +219,10 @@ async def connect(
 ) -> Connection:
     """A connection that is logged in; raises what kept it, as `at_the_door` takes it."""
     connection = Connection(host, port, deployment, request_timeout_ms, **options)
-    await connection.connect()
+    try:
+        await connection.connect()
+    except (KafkaError, OSError, EOFError):
+        raise
+    except Exception as error:  # no host's name, or an answer that aiokafka's logins assert, would end who waits
+        raise BrokerUnavailable(f"{type(error).__name__} at {host}:{port}") from None
     return connection
