@@ -167,6 +167,45 @@ async def test_who_waits_too_long_is_told_and_the_token_still_comes(monkeypatch:
     assert maker.made == 1
 
 
+async def test_who_has_one_that_lives_does_not_wait_long_for_the_next(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "WAIT_SECONDS_MAX", 3600.0)
+    monkeypatch.setattr(tokens, "RENEWED_SECONDS_MAX", 0.05, raising=False)
+    maker = Maker()
+    provider = Tokens(maker, "HERE")
+    await provider.token()
+    maker.may_answer.clear()
+    clock.now += 81
+    assert await asyncio.wait_for(provider.token(), patience(5)) == "token-1"
+    assert maker.made == 2
+    maker.may_answer.set()
+
+    async def is_renewed() -> bool:
+        return await provider.token() == "token-2"
+
+    await eventually(is_renewed, what="the next")
+
+
+async def test_one_that_was_to_be_made_when_the_service_ended_is_not_told_as_there(clock: Clock) -> None:
+    maker = Maker()
+    maker.fault = NoToken("away")
+    provider = Tokens(maker, "HERE")
+    with pytest.raises(NoToken):
+        await provider.token()
+    clock.now += 2
+    maker.may_answer.clear()
+    asked = asyncio.create_task(provider.token())
+    await eventually(lambda: maker.made == 2, what="asked for")
+    making = provider._making
+    assert making is not None
+    with structlog.testing.capture_logs() as said:
+        making.cancel()
+        with pytest.raises(NoToken, match="away"):
+            await asked
+    assert said == []
+
+
 async def test_a_defect_is_told_by_its_type_and_does_not_end_who_asks() -> None:
     maker = Maker()
     maker.fault = ValueError(SECRET)

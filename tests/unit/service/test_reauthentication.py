@@ -272,7 +272,7 @@ async def test_an_answer_that_the_login_cannot_take_ends_nobody_who_waits(monkey
 async def test_a_host_that_no_name_can_be_is_a_broker_that_is_not_there(host: str) -> None:
     deployment = Deployment(f"{host}:9092", "group")
     SHOWN[deployment.bootstrap_servers] = "any"
-    with pytest.raises(BrokerUnavailable, match="^UnicodeError at "):
+    with pytest.raises(BrokerUnavailable, match=r"^UnicodeError at "):
         await connect(deployment, host, 9092, REQUEST_MS_MAX)
 
 

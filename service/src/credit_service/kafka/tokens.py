@@ -23,6 +23,8 @@ COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
 USED_OF_LIFE: Final = 0.8
 WAIT_SECONDS_MAX: Final = 12.0
 """Longer than a token endpoint is given, and shorter than those who look for brokers are patient."""
+RENEWED_SECONDS_MAX: Final = 2.0
+"""So long who has a token that still lives waits for the next: an endpoint that is silent would hold up each login."""
 AGAIN_SECONDS: Final = 1.0
 LIFE_SECONDS_MAX: Final = 366 * 24 * 3600
 # As RFC 6750 has a bearer token. Anything else could end the login's message, and begin another.
@@ -94,7 +96,8 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             # A task of its own: it goes on for the others when one who asked gives up.
             self._making = asyncio.create_task(self._renew())
         if self._making is not None:
-            await asyncio.wait({self._making}, timeout=WAIT_SECONDS_MAX)
+            lives = held is not None and monotonic() < held.ends_at
+            await asyncio.wait({self._making}, timeout=RENEWED_SECONDS_MAX if lives else WAIT_SECONDS_MAX)
         if (held := self._held) and monotonic() < held.ends_at:
             return held.token.text
         raise self._failure or NoToken(f"no token for Kafka: {self.told_of} has not given one yet")
@@ -120,9 +123,9 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             failure = NoToken(f"no token for Kafka: {type(error).__name__}")
         finally:
             self._making = None
-            self._not_before = monotonic() + AGAIN_SECONDS if failure else 0.0
-            self._tell(failure)
-            self._failure = failure
+        self._not_before = monotonic() + AGAIN_SECONDS if failure else 0.0
+        self._tell(failure)
+        self._failure = failure
 
     def _tell(self, failure: NoToken | None) -> None:
         if failure is not None and str(failure) != str(self._failure):
