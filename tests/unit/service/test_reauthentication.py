@@ -44,12 +44,13 @@ class Deployment(KafkaConnection):
         return {
             "security_protocol": "SASL_PLAINTEXT",
             "sasl_mechanism": "PLAIN",
-            "sasl_plain_username": "service",
+            "sasl_plain_username": USERS.get(self.bootstrap_servers, "service"),
             "sasl_plain_password": SHOWN[self.bootstrap_servers],
         }
 
 
 SHOWN: dict[str, str] = {}
+USERS: dict[str, str] = {}
 SECURITY = KafkaSecurity("SASL_PLAINTEXT")
 
 
@@ -58,6 +59,7 @@ def _in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", 0.0)
     monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 0.0)
     SHOWN.clear()
+    USERS.clear()
 
 
 def deployment_of(broker: SessionBroker, shows: str = "first") -> Deployment:
@@ -165,6 +167,20 @@ async def test_one_that_is_refused_closes_the_connection_and_says_why_without_th
         assert "first" not in str(logs)
         assert not connection.connected()
         assert connection._again is None
+
+
+async def test_another_user_connects_anew_and_is_no_fault() -> None:
+    """Brokers refuse whoever is another than the one that the connection was opened by."""
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        with capture_logs() as logs:
+            USERS[f"127.0.0.1:{broker.port}"] = "another"
+            broker.takes = "nobody becomes another"
+            await eventually(lambda: logs, what="it is told")
+        assert [(line["log_level"], line["event"]) for line in logs] == [
+            ("info", "another user logs in to Kafka, connecting anew")
+        ]
+        assert not connection.connected()
 
 
 async def test_a_connection_that_ends_takes_its_login_with_it() -> None:
