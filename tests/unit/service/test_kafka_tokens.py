@@ -140,11 +140,22 @@ async def test_a_failure_is_told_once_and_so_is_its_end(clock: Clock) -> None:
 
 async def test_one_that_a_broker_has_refused_is_not_shown_again(clock: Clock) -> None:
     provider = Tokens(Maker(), "HERE")
-    await provider.token()
-    provider.forget()
+    provider.forget(await provider.token())
     with pytest.raises(NoToken, match="a broker has refused that of HERE"):
         await provider.token()
     clock.now += 1.1
+    assert await provider.token() == "token-2"
+
+
+async def test_a_refusal_that_comes_late_does_not_take_away_the_token_that_was_made_meanwhile(clock: Clock) -> None:
+    provider = Tokens(Maker(), "HERE")
+    slow, fast = (AskingAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
+    await slow.step(None)
+    await fast.step(None)
+    provider.forget(fast.shown)
+    clock.now += 1.1
+    assert await provider.token() == "token-2"
+    provider.forget(slow.shown)
     assert await provider.token() == "token-2"
 
 

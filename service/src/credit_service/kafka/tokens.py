@@ -102,9 +102,12 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             return held.token.text
         raise self._failure or NoToken(f"no token for Kafka: {self.told_of} has not given one yet")
 
-    def forget(self) -> None:
-        """A broker has refused the token: the next who asks gets another, but not more often than every second."""
-        if self._held is not None:
+    def forget(self, token: str) -> None:
+        """A broker has refused this token: the next who asks gets another, but not more often than every second.
+
+        Who is told late, on another connection, does not take from all others the one that was made meanwhile.
+        """
+        if self._held is not None and self._held.token.text == token:
             self._held = None
             self._not_before = max(self._not_before, monotonic() + AGAIN_SECONDS)
             self._failure = NoToken(f"no token for Kafka: a broker has refused that of {self.told_of}")
@@ -140,23 +143,33 @@ class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
     aiokafka takes the broker's answer for a success, whatever it says: the connection then ends without a reason.
     """
 
+    _asking: "AskingAuthenticator | None" = None
+
     def authenticator_oauth(self) -> OAuthAuthenticator:
         """See aiokafka."""
-        return AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+        self._asking = AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+        return self._asking
 
     async def _do_sasl_handshake(self) -> None:
         try:
             await super()._do_sasl_handshake()
         except SaslAuthenticationFailed:
-            if isinstance(self._sasl_oauth_token_provider, Tokens):
-                self._sasl_oauth_token_provider.forget()
+            if isinstance(self._sasl_oauth_token_provider, Tokens) and self._asking is not None:
+                self._sasl_oauth_token_provider.forget(self._asking.shown)
             raise
+        finally:
+            self._asking = None
 
 
 class AskingAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
     """Goes on as RFC 7628 wants when the broker answers with a fault, which is then told as a refusal."""
 
     _has_asked = False
+    shown = ""
+
+    def _build_oauth_client_request(self, token: str, token_extensions: str) -> str:
+        self.shown = token
+        return str(super()._build_oauth_client_request(token, token_extensions))
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
         """See aiokafka."""
