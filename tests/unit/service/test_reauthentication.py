@@ -22,6 +22,7 @@ from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.reauthentication import Connection, connect
 from credit_service.kafka.refusal import BrokerUnavailable, Refused
+from support.patience import patience
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
 from support.wait import eventually
 
@@ -313,6 +314,38 @@ async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_t
         (line,) = logs
         assert line["brokers"] == f"127.0.0.1:{after.port}"
         await admin.close()
+
+
+async def test_a_broker_that_falls_silent_is_left_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "METADATA_SECONDS_MAX", 0.2, raising=False)
+    async with session_broker() as silent, session_broker() as door, session_broker() as after:
+        door.address = ("127.0.0.1", silent.port)
+        admin = made(AIOKafkaAdminClient, deployment_of(door), request_timeout_ms=3_600_000)
+        await admin.start()
+        kafka = admin._client
+        kafka._sync_task.cancel()
+        assert await kafka.ready(1)
+        connection = kafka._conns[1, 0]
+        # As behind a network that swallows what is sent: nobody ends the connection.
+        silent.holds[METADATA] = asyncio.Event()
+        door.address = ("127.0.0.1", after.port)
+        async with asyncio.timeout(patience(10)):
+            assert await kafka._metadata_update(kafka.cluster, [])
+        assert not connection.connected()
+        assert kafka._conns[1, 0].port == after.port
+        await admin.close()
+
+
+async def test_one_that_falls_silent_at_a_login_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "METADATA_SECONDS_MAX", 0.2, raising=False)
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        broker.holds[AUTHENTICATE] = asyncio.Event()
+        await eventually(lambda: logins(broker) == 2, what="logs in again")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(patience(5)):
+                await connection.send(MetadataRequest([]))
+        assert not connection.connected()
 
 
 async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

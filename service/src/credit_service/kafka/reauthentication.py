@@ -15,6 +15,7 @@ import structlog
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import wait_for
 
 from credit_service.kafka.connection import KafkaConnection
@@ -30,6 +31,9 @@ STEP_SECONDS_MAX = 10.0
 """From an address to a connection, and from a request of the login to its answer: where nobody is any more, nobody says
 so.
 """
+
+METADATA_SECONDS_MAX = 10.0
+"""So long a broker may take to tell of the others. To one that has gone without a word no connection is kept."""
 
 SECONDS_BETWEEN_MIN = 1.0
 """Brokers take no second login within a second."""
@@ -73,13 +77,17 @@ class Connection(TellingConnection):
         return streams
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:
-        """As aiokafka's; held while the connection logs in again."""
+        """As aiokafka's; held while the connection logs in again, and bounded where it asks for the brokers."""
         if self._loop.time() >= self._due_at:
             # After a loop that stood, the timer may come behind this.
             self._begin()
+        answer: Awaitable[Any]
         if self._held is not None and not isinstance(request, _OF_LOGIN):
-            return self._hold(request, expect_response)
-        answer: Awaitable[Any] = super().send(request, expect_response)
+            answer = self._hold(request, expect_response)
+        else:
+            answer = super().send(request, expect_response)
+        if isinstance(request, MetadataRequest):
+            return self._soon(answer)
         return self._noted(answer) if isinstance(request, SaslAuthenticateRequest) else answer
 
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:
@@ -98,6 +106,15 @@ class Connection(TellingConnection):
                 error.__cause__ = exc
                 future.set_exception(error)
         return closed
+
+    async def _soon(self, answer: Awaitable[Any]) -> Any:
+        """aiokafka would wait for as long as for any request, and keep the connection for the next time."""
+        try:
+            async with asyncio.timeout(METADATA_SECONDS_MAX):
+                return await answer
+        except TimeoutError as error:
+            self.close(reason=CloseReason.CONNECTION_TIMEOUT, exc=error)
+            raise
 
     async def _noted(self, answer: Awaitable[Any]) -> Any:
         """The last of the answers to a login has how long the session lasts, those before have 0."""
