@@ -86,6 +86,32 @@ async def test_a_session_is_made_anew_before_it_ends_and_again() -> None:
         await connection.close()
 
 
+async def test_a_short_session_is_made_anew_before_it_ends_and_not_more_often_than_brokers_let_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pause_seconds = 0.6
+    monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", pause_seconds)
+    logged_in_at: list[float] = []
+    as_ever = Connection._do_sasl_handshake
+
+    async def noted(self: Connection) -> None:
+        logged_in_at.append(asyncio.get_running_loop().time())
+        await as_ever(self)
+
+    monkeypatch.setattr(Connection, "_do_sasl_handshake", noted)
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        assert connection._due_at < connection._ends_at
+        await eventually(lambda: logins(broker) == 2, what="logged in again")
+        await eventually(lambda: connection._held is not None and connection._again is not None, what="the next is due")
+        # The session may end before the next login: what is sent meanwhile goes out behind that.
+        assert (await connection.send(MetadataRequest([]))).brokers
+        assert broker.asked[-3:] == [HANDSHAKE, AUTHENTICATE, METADATA]
+        assert len(logged_in_at) == 3
+        assert logged_in_at[2] - logged_in_at[1] >= pause_seconds
+        await connection.close()
+
+
 async def test_without_an_end_of_sessions_nothing_is_scheduled() -> None:
     async with session_broker() as broker:
         connection = await connected(broker)

@@ -36,7 +36,7 @@ METADATA_SECONDS_MAX = 10.0
 """So long a broker may take to tell of the others. To one that has gone without a word no connection is kept."""
 
 SECONDS_BETWEEN_MIN = 1.0
-"""Brokers take no second login within a second."""
+"""Brokers let a connection log in again at any time, and then not within a second of when it last began to."""
 
 TOKEN_AGAIN_SECONDS_MIN = 5.0
 """What is left of a session at least for another try to get a token."""
@@ -59,6 +59,7 @@ class Connection(TellingConnection):
         self._held: deque[tuple[Any, bool, asyncio.Future[Any]]] | None = None
         self._session_seconds = 0.0
         self._ends_at = self._due_at = float("inf")
+        self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._again: asyncio.Task[None] | None = None
         self._is_logging_in_again = False
@@ -127,7 +128,7 @@ class Connection(TellingConnection):
             return
         self._ends_at = self._loop.time() + self._session_seconds
         share = random.uniform(*SHARE_OF_SESSION)  # noqa: S311 - nothing secret
-        self._log_in_again_in(max(self._session_seconds * share, SECONDS_BETWEEN_MIN))
+        self._log_in_again_in(self._session_seconds * share)
 
     def _log_in_again_in(self, seconds: float) -> None:
         self._stop_timer()
@@ -166,9 +167,13 @@ class Connection(TellingConnection):
                 self._held = deque()
             if before := [future for _, _, future in self._requests if not future.done()]:
                 await asyncio.wait(before)
+            if (early_seconds := self._not_before - self._loop.time()) > 0:
+                await asyncio.sleep(early_seconds)
             self._is_logging_in_again = True
             async with asyncio.timeout(self._request_timeout):
                 await self._do_sasl_handshake()
+            # From its end on: the broker counts from when it has heard of its beginning.
+            self._not_before = self._loop.time() + SECONDS_BETWEEN_MIN
         except Exception as error:  # whatever it is, nothing that is held may wait for ever
             self._give_up(error, is_another=self._sasl_plain_username != was)
         else:
