@@ -15,7 +15,15 @@ import structlog
 
 from credit_service.kafka import token_endpoint, tokens
 from credit_service.kafka.token_endpoint import Client, from_endpoint
-from credit_service.kafka.tokens import AskingAuthenticator, NoToken, Token, Tokens, from_command, read_printed
+from credit_service.kafka.tokens import (
+    AskingAuthenticator,
+    NoToken,
+    TellingConnection,
+    Token,
+    Tokens,
+    from_command,
+    read_printed,
+)
 from support.patience import patience
 from support.tokens_of_kafka import Endpoint, Signer, giving_tokens, printed, prints, the_signer
 from support.wait import eventually
@@ -263,6 +271,28 @@ async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> No
     await bad.step(None)
     assert await bad.step(b'{"status":"invalid_token"}') == (b"\x01", True)
     assert await bad.step(b"") is None
+
+
+@pytest.mark.parametrize(("protocol", "is_told"), [("SASL_PLAINTEXT", True), ("SASL_SSL", False)])
+async def test_tokens_that_are_sent_in_the_clear_are_told_of_once(
+    protocol: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TellingConnection, "has_warned", False, raising=False)
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            TellingConnection(
+                "127.0.0.1",
+                9092,
+                security_protocol=protocol,
+                sasl_mechanism="OAUTHBEARER",
+                sasl_oauth_token_provider=Tokens(Maker(), "HERE"),
+            ).authenticator_oauth()
+    warning = {
+        "event": "tokens are sent to Kafka in the clear",
+        "setting": "CREDITS_KAFKA_SECURITY_PROTOCOL",
+        "log_level": "warning",
+    }
+    assert said == ([warning] if is_told else [])
 
 
 # --- programs

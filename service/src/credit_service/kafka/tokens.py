@@ -151,9 +151,13 @@ class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
     """
 
     _asking: "AskingAuthenticator | None" = None
+    has_warned = False
 
     def authenticator_oauth(self) -> OAuthAuthenticator:
-        """See aiokafka."""
+        """See aiokafka, which warns of a password that is sent so, and not of a token."""
+        if self._security_protocol == "SASL_PLAINTEXT" and not TellingConnection.has_warned:
+            TellingConnection.has_warned = True
+            log.warning("tokens are sent to Kafka in the clear", setting="CREDITS_KAFKA_SECURITY_PROTOCOL")
         self._asking = AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
         return self._asking
 
