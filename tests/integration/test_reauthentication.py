@@ -11,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from aiokafka.conn import create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 
 from credit_contracts import PlanChanged
@@ -41,6 +42,10 @@ KafkaConnection.login = property(
 REFUSED_AGAIN = "could not log in to Kafka again, connecting anew"
 SESSION_SECONDS = 5
 SESSIONS = 7
+ATTEMPTS = 3
+WATCHED_EVERY_SECONDS = 0.05
+STOOD_SECONDS_MAX = 0.2
+"""A login takes three answers of the broker: a third of what is left for it, less what else it takes."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,37 @@ def complaints(service: ServiceProcess) -> list[str]:
     return [line for line in lines if any(f'"level": "{level}"' in line for level in ("warning", "error", "critical"))]
 
 
+class Stood:
+    """How long the broker, or this machine, stood at most: what a connection of its own saw of it."""
+
+    seconds = 0.0
+
+    async def watch(self, broker: SecuredBroker) -> None:
+        host, _, port = broker.for_anything.rpartition(":")
+        connection = await create_conn(host, int(port), request_timeout_ms=100_000)
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                asked_at = loop.time()
+                await connection.send(ApiVersionRequest())
+                await asyncio.sleep(WATCHED_EVERY_SECONDS)
+                self.seconds = max(self.seconds, loop.time() - asked_at - WATCHED_EVERY_SECONDS)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def watched(broker: SecuredBroker) -> AsyncIterator[Stood]:
+    stood = Stood()
+    watching = asyncio.create_task(stood.watch(broker))
+    try:
+        yield stood
+        assert not watching.done(), "nobody watched"
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_under_load_no_session_ends_a_connection(
     database_url: str, broker: SecuredBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -74,20 +110,29 @@ async def test_under_load_no_session_ends_a_connection(
             begun = datetime.now(UTC) - timedelta(hours=1)
             await upstream.send([event(PlanChanged(account_id=ACCOUNT, plan_id="p", monthly_credits=10**6), begun)])
             await published(service, 1)
-            lasting = connections(service, broker)
-            loop = asyncio.get_running_loop()
-            ends_at, number = loop.time() + SESSIONS * SESSION_SECONDS, 0
-            while loop.time() < ends_at:
-                number += 1
-                await upstream.send([generated(number)])
-                if number == 50:
-                    # Without those of the looks at rights, which are short.
-                    lasting &= connections(service, broker)
-            assert len(lasting) >= 4, lasting
-        await published(service, 1 + number)
-        assert lasting <= connections(service, broker)
-        assert complaints(service) == []
-        assert len(service.logged("partitions opened")) == 1
+            loop, number, complained, opened = asyncio.get_running_loop(), 0, 0, 1
+            for attempt in range(1, ATTEMPTS + 1):
+                lasting, first = connections(service, broker), number
+                async with watched(broker) as stood:
+                    ends_at = loop.time() + SESSIONS * SESSION_SECONDS
+                    while loop.time() < ends_at:
+                        number += 1
+                        await upstream.send([generated(number)])
+                        if number == first + 50:
+                            # Without those of the looks at rights, which are short.
+                            lasting &= connections(service, broker)
+                await published(service, 1 + number)
+                ended, told = lasting - connections(service, broker), complaints(service)[complained:]
+                opened_again = len(service.logged("partitions opened")) - opened
+                # Of a session of 5 s, 0.75 s are left for the login. A machine that stands takes them away from it, and
+                # the broker is right to end the connection: that proves nothing, and is tried again.
+                if attempt < ATTEMPTS and stood.seconds > STOOD_SECONDS_MAX and (ended or told or opened_again):
+                    await service.ready()
+                    complained, opened = len(complaints(service)), len(service.logged("partitions opened"))
+                    continue
+                assert (ended, told, opened_again) == (set(), [], 0), f"the machine stood for {stood.seconds:.2f} s"
+                assert len(lasting) >= 4, lasting
+                break
         assert await service.terminate() == 0
 
 

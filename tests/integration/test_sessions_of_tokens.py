@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from credit_service.kafka.rights import rights
 from integration.test_kafka_logins import plan
+from support.patience import patience
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import connection_of, generated, published, secured_deployment
 from support.tokens_of_kafka import Endpoint, giving_tokens
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 TOKENS_MIN = 5
 
-pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.xdist_group("secured-kafka"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(600),
+]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -35,18 +40,31 @@ async def secured(
         yield deployment
 
 
-async def test_tokens_of_ten_seconds_end_nothing(secured: Deployment, secured_broker: SecuredBroker) -> None:
-    with giving_tokens(Endpoint(secured_broker.files.signer, "client", "secret", SERVICE, seconds=10)) as endpoint:
+async def test_tokens_that_end_while_the_service_runs_end_nothing(
+    secured: Deployment, secured_broker: SecuredBroker
+) -> None:
+    # A session ends with its token. One is opened by a token of up to 80 % of what is told of its life: told half, a
+    # session has more than half of the token's life before it.
+    token_seconds = patience(20)
+    endpoint = Endpoint(
+        secured_broker.files.signer,
+        "client",
+        "secret",
+        SERVICE,
+        seconds=token_seconds,
+        told_seconds=token_seconds / 2,
+    )
+    with giving_tokens(endpoint):
         secured.settings = secured_broker.token_settings(**endpoint.settings())
         service = await (await secured.start()).ready()
         async with secured.upstream() as upstream:
             await upstream.send([plan()])
             sent = 1
-            while len(endpoint.given) < TOKENS_MIN:
-                await upstream.send([generated(sent)])
-                sent += 1
-                await asyncio.sleep(0.5)
-        await published(service, sent)
+            async with asyncio.timeout(TOKENS_MIN * token_seconds):
+                while len(endpoint.given) < TOKENS_MIN:
+                    await upstream.send([generated(sent)])
+                    sent += 1
+                    await published(service, sent)
         assert await service.problems() == {}
         assert await service.terminate() == 0
     bad = [line for line in service.said().splitlines() if '"level": "warning"' in line or '"level": "error"' in line]

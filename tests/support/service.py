@@ -53,10 +53,13 @@ class ServiceProcess:
         return self.log.read_text(errors="replace")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """The lines that say `event`; the last may be half written."""
+        """The lines that say `event`."""
+        return [line for line in self.lines() if line["event"] == event]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of its log; the last may be half written."""
         whole = self.said().split("\n")[:-1]
-        lines = [json.loads(line) for line in whole if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
+        return [json.loads(line) for line in whole if line.startswith("{")]
 
     async def problems(self) -> dict[str, str]:
         """What `/readyz` says is missing; nothing when ready."""

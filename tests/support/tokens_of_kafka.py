@@ -62,7 +62,10 @@ def vars_of(numbers: rsa.RSAPublicNumbers) -> dict[str, int]:
 
 @dataclass
 class Endpoint:
-    """Gives tokens to one client; `answer` is an answer that it gives in place of any, `hangs` keeps it from giving."""
+    """Gives tokens to one client; `answer` is an answer that it gives in place of any, `may_answer` lets it give.
+
+    A token lives for `seconds`; where `told_seconds` is set, it is said to live so long.
+    """
 
     signer: Signer
     client_id: str
@@ -72,6 +75,7 @@ class Endpoint:
     scope: str | None = None
     url: str = ""
     audience: str = AUDIENCE
+    told_seconds: float | None = None
     answer: tuple[int, bytes] | None = None
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
@@ -101,7 +105,7 @@ class Endpoint:
             return 400, b'{"error": "invalid_scope"}'
         token = self.signer.token(self.subject, self.seconds, audience=self.audience)
         self.given.append(token)
-        lives = max(int(self.seconds), 3600 if self.seconds < 0 else 1)
+        lives = self.told_seconds or max(int(self.seconds), 3600 if self.seconds < 0 else 1)
         return 200, json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": lives}).encode()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, create_conn
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.admin import SaslAuthenticateResponse_v1
 
 import credit_service
@@ -88,6 +89,8 @@ KNOWN: dict[Any, str] = {
     create_conn: "673276cbddb4dc7c",
     OAuthAuthenticator: "2f9c85babb3f131e",
     AIOKafkaClient: "e5e5f42395367a92",
+    GroupCoordinator.close: "f30d831089456312",
+    GroupCoordinator._maybe_leave_group: "016cd88a16e6c4b5",
     SaslAuthenticateResponse_v1: "d6a32650a3cb6fb1",
 }
 

@@ -15,7 +15,15 @@ import structlog
 
 from credit_service.kafka import token_endpoint, tokens
 from credit_service.kafka.token_endpoint import Client, from_endpoint
-from credit_service.kafka.tokens import AskingAuthenticator, NoToken, Token, Tokens, from_command, read_printed
+from credit_service.kafka.tokens import (
+    AskingAuthenticator,
+    NoToken,
+    TellingConnection,
+    Token,
+    Tokens,
+    from_command,
+    read_printed,
+)
 from support.patience import patience
 from support.tokens_of_kafka import Endpoint, Signer, giving_tokens, printed, prints, the_signer
 from support.wait import eventually
@@ -105,22 +113,50 @@ async def test_the_old_one_goes_on_while_no_other_can_be_had_and_no_longer_than_
     with pytest.raises(NoToken, match=r"^no token for Kafka: HERE is away$"):
         await provider.token()
     maker.fault = None
-    clock.now += 1.5
+    clock.now += 2.1
     assert await provider.token() == "token-4"
 
 
-async def test_after_a_failure_it_is_tried_again_and_not_more_often_than_each_second(clock: Clock) -> None:
+async def test_after_each_failure_it_is_tried_again_half_as_soon_and_as_soon_as_ever_after_a_success(
+    clock: Clock,
+) -> None:
     maker = Maker()
     maker.fault = NoToken("away")
     provider = Tokens(maker, "HERE")
-    for _ in range(20):
-        with pytest.raises(NoToken, match="away"):
-            await provider.token()
-    assert maker.made == 1
+
+    async def is_not_there() -> None:
+        for _ in range(20):
+            with pytest.raises(NoToken, match="away"):
+                await provider.token()
+
+    for tries, pause in enumerate((1, 2, 4, 8, 16, 30, 30), start=1):
+        await is_not_there()
+        clock.now += pause - 0.1
+        await is_not_there()
+        assert maker.made == tries
+        clock.now += 0.2
+    maker.fault = None
+    assert await provider.token() == "token-8"
+    maker.fault = NoToken("away")
+    clock.now += 101
+    await is_not_there()
     clock.now += 1.1
-    with pytest.raises(NoToken, match="away"):
-        await provider.token()
-    assert maker.made == 2
+    await is_not_there()
+    assert maker.made == 10
+
+
+async def test_a_token_that_lives_is_given_however_long_the_pause_is(clock: Clock) -> None:
+    maker = Maker()
+    provider = Tokens(maker, "HERE")
+    await provider.token()
+    maker.fault = NoToken("away")
+    for seconds in (80.5, 1.1, 2.1, 4.1, 8.1):
+        clock.now += seconds
+        assert await provider.token() == "token-1"
+    assert maker.made == 6
+    clock.now += 3
+    assert await provider.token() == "token-1"
+    assert maker.made == 6
 
 
 async def test_a_failure_is_told_once_and_so_is_its_end(clock: Clock) -> None:
@@ -131,7 +167,7 @@ async def test_a_failure_is_told_once_and_so_is_its_end(clock: Clock) -> None:
         for _ in range(3):
             with pytest.raises(NoToken):
                 await provider.token()
-            clock.now += 2
+            clock.now += 10
         maker.fault = None
         await provider.token()
     assert [line["event"] for line in said] == ["no token for Kafka", "there is a token for Kafka again"]
@@ -235,6 +271,28 @@ async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> No
     await bad.step(None)
     assert await bad.step(b'{"status":"invalid_token"}') == (b"\x01", True)
     assert await bad.step(b"") is None
+
+
+@pytest.mark.parametrize(("protocol", "is_told"), [("SASL_PLAINTEXT", True), ("SASL_SSL", False)])
+async def test_tokens_that_are_sent_in_the_clear_are_told_of_once(
+    protocol: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TellingConnection, "has_warned", False, raising=False)
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            TellingConnection(
+                "127.0.0.1",
+                9092,
+                security_protocol=protocol,
+                sasl_mechanism="OAUTHBEARER",
+                sasl_oauth_token_provider=Tokens(Maker(), "HERE"),
+            ).authenticator_oauth()
+    warning = {
+        "event": "tokens are sent to Kafka in the clear",
+        "setting": "CREDITS_KAFKA_SECURITY_PROTOCOL",
+        "log_level": "warning",
+    }
+    assert said == ([warning] if is_told else [])
 
 
 # --- programs

@@ -83,11 +83,14 @@ async def test_nobody_is_thrown_out_when_it_joins_again(coordinator: Coordinator
     async with predecessors.replaced():
         coordinator.members.add(NEW)
         await eventually(lambda: coordinator.left == ["old"], what="the predecessor leaves")
+    leaving = predecessors._leaving
+    assert leaving is not None
+    await eventually(leaving.done, what="it looks no more")
     coordinator.members.add(OLD)
     looks = coordinator.looks
     async with predecessors.replaced():
         coordinator.members.add(("newer", "credits-pod-1"))
-        await asyncio.sleep(0.05)  # long enough for some looks
+    assert predecessors._leaving is leaving, "another one looks"
     assert (coordinator.left, coordinator.looks) == (["old"], looks)
 
 

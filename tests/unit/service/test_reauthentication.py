@@ -22,6 +22,7 @@ from credit_service.kafka.client import made
 from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.reauthentication import Connection, connect
 from credit_service.kafka.refusal import BrokerUnavailable, Refused
+from support.patience import patience
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
 from support.wait import eventually
 
@@ -82,6 +83,32 @@ async def test_a_session_is_made_anew_before_it_ends_and_again() -> None:
         await eventually(lambda: logins(broker) >= 4, what="logged in again, and again")
         assert broker.connections == 1
         assert (await connection.send(MetadataRequest([]))).brokers
+        await connection.close()
+
+
+async def test_a_short_session_is_made_anew_before_it_ends_and_not_more_often_than_brokers_let_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pause_seconds = 0.6
+    monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", pause_seconds)
+    logged_in_at: list[float] = []
+    as_ever = Connection._do_sasl_handshake
+
+    async def noted(self: Connection) -> None:
+        logged_in_at.append(asyncio.get_running_loop().time())
+        await as_ever(self)
+
+    monkeypatch.setattr(Connection, "_do_sasl_handshake", noted)
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        assert connection._due_at < connection._ends_at
+        await eventually(lambda: logins(broker) == 2, what="logged in again")
+        await eventually(lambda: connection._held is not None and connection._again is not None, what="the next is due")
+        # The session may end before the next login: what is sent meanwhile goes out behind that.
+        assert (await connection.send(MetadataRequest([]))).brokers
+        assert broker.asked[-3:] == [HANDSHAKE, AUTHENTICATE, METADATA]
+        assert len(logged_in_at) == 3
+        assert logged_in_at[2] - logged_in_at[1] >= pause_seconds
         await connection.close()
 
 
@@ -313,6 +340,38 @@ async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_t
         (line,) = logs
         assert line["brokers"] == f"127.0.0.1:{after.port}"
         await admin.close()
+
+
+async def test_a_broker_that_falls_silent_is_left_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "METADATA_SECONDS_MAX", 0.2, raising=False)
+    async with session_broker() as silent, session_broker() as door, session_broker() as after:
+        door.address = ("127.0.0.1", silent.port)
+        admin = made(AIOKafkaAdminClient, deployment_of(door), request_timeout_ms=3_600_000)
+        await admin.start()
+        kafka = admin._client
+        kafka._sync_task.cancel()
+        assert await kafka.ready(1)
+        connection = kafka._conns[1, 0]
+        # As behind a network that swallows what is sent: nobody ends the connection.
+        silent.holds[METADATA] = asyncio.Event()
+        door.address = ("127.0.0.1", after.port)
+        async with asyncio.timeout(patience(10)):
+            assert await kafka._metadata_update(kafka.cluster, [])
+        assert not connection.connected()
+        assert kafka._conns[1, 0].port == after.port
+        await admin.close()
+
+
+async def test_one_that_falls_silent_at_a_login_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reauthentication, "METADATA_SECONDS_MAX", 0.2, raising=False)
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        broker.holds[AUTHENTICATE] = asyncio.Event()
+        await eventually(lambda: logins(broker) == 2, what="logs in again")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(patience(5)):
+                await connection.send(MetadataRequest([]))
+        assert not connection.connected()
 
 
 async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

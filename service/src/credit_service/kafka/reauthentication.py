@@ -15,6 +15,7 @@ import structlog
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import wait_for
 
 from credit_service.kafka.connection import KafkaConnection
@@ -31,8 +32,11 @@ STEP_SECONDS_MAX = 10.0
 so.
 """
 
+METADATA_SECONDS_MAX = 10.0
+"""So long a broker may take to tell of the others. To one that has gone without a word no connection is kept."""
+
 SECONDS_BETWEEN_MIN = 1.0
-"""Brokers take no second login within a second."""
+"""Brokers let a connection log in again at any time, and then not within a second of when it last began to."""
 
 TOKEN_AGAIN_SECONDS_MIN = 5.0
 """What is left of a session at least for another try to get a token."""
@@ -55,6 +59,7 @@ class Connection(TellingConnection):
         self._held: deque[tuple[Any, bool, asyncio.Future[Any]]] | None = None
         self._session_seconds = 0.0
         self._ends_at = self._due_at = float("inf")
+        self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._again: asyncio.Task[None] | None = None
         self._is_logging_in_again = False
@@ -73,13 +78,17 @@ class Connection(TellingConnection):
         return streams
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:
-        """As aiokafka's; held while the connection logs in again."""
+        """As aiokafka's; held while the connection logs in again, and bounded where it asks for the brokers."""
         if self._loop.time() >= self._due_at:
             # After a loop that stood, the timer may come behind this.
             self._begin()
+        answer: Awaitable[Any]
         if self._held is not None and not isinstance(request, _OF_LOGIN):
-            return self._hold(request, expect_response)
-        answer: Awaitable[Any] = super().send(request, expect_response)
+            answer = self._hold(request, expect_response)
+        else:
+            answer = super().send(request, expect_response)
+        if isinstance(request, MetadataRequest):
+            return self._soon(answer)
         return self._noted(answer) if isinstance(request, SaslAuthenticateRequest) else answer
 
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:
@@ -99,6 +108,15 @@ class Connection(TellingConnection):
                 future.set_exception(error)
         return closed
 
+    async def _soon(self, answer: Awaitable[Any]) -> Any:
+        """aiokafka would wait for as long as for any request, and keep the connection for the next time."""
+        try:
+            async with asyncio.timeout(METADATA_SECONDS_MAX):
+                return await answer
+        except TimeoutError as error:
+            self.close(reason=CloseReason.CONNECTION_TIMEOUT, exc=error)
+            raise
+
     async def _noted(self, answer: Awaitable[Any]) -> Any:
         """The last of the answers to a login has how long the session lasts, those before have 0."""
         response = await answer
@@ -110,7 +128,7 @@ class Connection(TellingConnection):
             return
         self._ends_at = self._loop.time() + self._session_seconds
         share = random.uniform(*SHARE_OF_SESSION)  # noqa: S311 - nothing secret
-        self._log_in_again_in(max(self._session_seconds * share, SECONDS_BETWEEN_MIN))
+        self._log_in_again_in(self._session_seconds * share)
 
     def _log_in_again_in(self, seconds: float) -> None:
         self._stop_timer()
@@ -149,9 +167,13 @@ class Connection(TellingConnection):
                 self._held = deque()
             if before := [future for _, _, future in self._requests if not future.done()]:
                 await asyncio.wait(before)
+            if (early_seconds := self._not_before - self._loop.time()) > 0:
+                await asyncio.sleep(early_seconds)
             self._is_logging_in_again = True
             async with asyncio.timeout(self._request_timeout):
                 await self._do_sasl_handshake()
+            # From its end on: the broker counts from when it has heard of its beginning.
+            self._not_before = self._loop.time() + SECONDS_BETWEEN_MIN
         except Exception as error:  # whatever it is, nothing that is held may wait for ever
             self._give_up(error, is_another=self._sasl_plain_username != was)
         else:

@@ -26,6 +26,8 @@ WAIT_SECONDS_MAX: Final = 12.0
 RENEWED_SECONDS_MAX: Final = 2.0
 """So long who has a token that still lives waits for the next: an endpoint that is silent would hold up each login."""
 AGAIN_SECONDS: Final = 1.0
+AGAIN_SECONDS_MAX: Final = 30.0
+"""What the pause after failures grows to, twofold each time: an endpoint that counts requests may lock out who asks."""
 LIFE_SECONDS_MAX: Final = 366 * 24 * 3600
 # As RFC 6750 has a bearer token. Anything else could end the login's message, and begin another.
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]{1,60000}=*", re.ASCII)
@@ -80,6 +82,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
         self._making: asyncio.Task[None] | None = None
         self._failure: NoToken | None = None
         self._not_before = 0.0
+        self._again_seconds = AGAIN_SECONDS
 
     def extensions(self) -> dict[str, str]:
         """What is sent beside the token."""
@@ -126,7 +129,11 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             failure = NoToken(f"no token for Kafka: {type(error).__name__}")
         finally:
             self._making = None
-        self._not_before = monotonic() + AGAIN_SECONDS if failure else 0.0
+        if failure is not None:
+            self._not_before = monotonic() + self._again_seconds
+            self._again_seconds = min(self._again_seconds * 2, AGAIN_SECONDS_MAX)
+        else:
+            self._not_before, self._again_seconds = 0.0, AGAIN_SECONDS
         self._tell(failure)
         self._failure = failure
 
@@ -144,9 +151,13 @@ class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
     """
 
     _asking: "AskingAuthenticator | None" = None
+    has_warned = False
 
     def authenticator_oauth(self) -> OAuthAuthenticator:
-        """See aiokafka."""
+        """See aiokafka, which warns of a password that is sent so, and not of a token."""
+        if self._security_protocol == "SASL_PLAINTEXT" and not TellingConnection.has_warned:
+            TellingConnection.has_warned = True
+            log.warning("tokens are sent to Kafka in the clear", setting="CREDITS_KAFKA_SECURITY_PROTOCOL")
         self._asking = AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
         return self._asking
 
