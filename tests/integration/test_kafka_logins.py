@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from credit_contracts import Event, IncomingData, PlanChanged
 from credit_service.kafka.rights import rights
 from support.credits import run_credits
 from support.patience import patience
 from support.plain_http import http_client
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
-from support.secured_service import ACCOUNT, connection_of, generated, published, says, secured_deployment
+from support.secured_service import connection_of, generated, plan, published, says, secured_deployment
 from support.tokens_of_kafka import Endpoint, giving_tokens, printed, prints
-from support.traffic import event
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -93,11 +90,6 @@ async def test_the_service_and_its_commands_run_by_each_login(
     assert warnings == []
     said = service.said() + shown + created.stdout + created.stderr + doctor.stdout + doctor.stderr
     assert [secret for secret in (SERVICE_PASSWORD, CLIENT_SECRET, "eyJ") if secret in said] == []
-
-
-def plan() -> Event[IncomingData]:
-    begun = datetime.now(UTC) - timedelta(hours=1)
-    return event(PlanChanged(account_id=ACCOUNT, plan_id="pro", monthly_credits=100), begun)
 
 
 async def pages(service: ServiceProcess) -> str:

@@ -9,10 +9,9 @@ import pytest
 import pytest_asyncio
 
 from credit_service.kafka.rights import rights
-from integration.test_kafka_logins import plan
 from support.patience import patience
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
-from support.secured_service import connection_of, generated, published, secured_deployment
+from support.secured_service import connection_of, generated, plan, published, secured_deployment
 from support.tokens_of_kafka import Endpoint, giving_tokens
 
 if TYPE_CHECKING:

@@ -59,6 +59,11 @@ async def published(service: ServiceProcess, events: int) -> None:
     await eventually(is_published, within_seconds=40, what=f"{events} events published")
 
 
+def plan() -> Event[IncomingData]:
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    return event(PlanChanged(account_id=ACCOUNT, plan_id="pro", monthly_credits=100), begun)
+
+
 def generated(number: int) -> Event[IncomingData]:
     return event(ProspectGenerated(account_id=ACCOUNT, prospect_id=f"p-{number}"), datetime.now(UTC))
 
@@ -68,8 +73,7 @@ async def each_is_told_and_taken_up_again(
 ) -> None:
     """Takes each right away and gives it back, while events come; each is decided and published, once."""
     async with deployment.upstream() as upstream:
-        begun = datetime.now(UTC) - timedelta(hours=1)
-        await upstream.send([event(PlanChanged(account_id=ACCOUNT, plan_id="pro", monthly_credits=100), begun)])
+        await upstream.send([plan()])
         await upstream.send_raw("email-bounced", b"not json")
         await published(service, 2)
         for number, right in enumerate(missing, start=1):
