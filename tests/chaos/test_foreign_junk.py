@@ -19,6 +19,7 @@ from chaos.junk import FAULTS, TOO_LARGE, WHY, FlippedUntilSkipped, Mix, assert_
 from chaos.plan import Strike, chances, new_seed
 from chaos.scene import Scene
 from chaos.workload import Order, give
+from support.foreign import kafka_python
 from support.reconciled import reconcile
 
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "2000"))
@@ -60,6 +61,7 @@ async def test_only_junk_is_a_dead_letter_whatever_is_killed(own_scene: Scene, t
         await assert_ended(scene, mix, flipped, within_seconds=120 + EVENTS / 100)
         await harness.end()
     harness.report.assert_all_over(len(strikes))
+    kafka_python.collect_sockets()
 
 
 async def assert_ended(scene: Scene, mix: Mix, flipped: FlippedUntilSkipped, within_seconds: float) -> None:

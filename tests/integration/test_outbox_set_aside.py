@@ -331,6 +331,7 @@ async def test_a_claim_counts_keys_headers_values_and_traces(rows: Rows, deploym
         claim = await session.claim(10, bytes_max)
         assert claim is not None
         await session.not_published(claim)
+        assert claim.is_cut == (len(claim.rows) < await connection.fetchval("SELECT count(*) FROM credits.outbox"))
         return len(claim.rows)
 
     assert [await claimed(bytes_max) for bytes_max in (200, 400, 600, 10_000)] == [1, 2, 3, 4]

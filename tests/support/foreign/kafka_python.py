@@ -32,12 +32,10 @@ def send(kafka: str, codec: str, records: Iterable[Sent]) -> None:
             future.get(_SECONDS_MAX)
     finally:
         producer.close()
-        del producer
-        _collect_sockets()
 
 
-def _collect_sockets() -> None:
-    """It closes no socket whose connection a broker that is away has refused: no test is to blame for that."""
+def collect_sockets() -> None:
+    """Frees those that it left open when a broker that was away refused them: no later test is to blame for that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

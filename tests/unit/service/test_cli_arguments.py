@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from credit_contracts import INCOMING, INCOMING_TOPICS, IncomingData
 from credit_service.cli.main import main
@@ -62,8 +63,9 @@ def run_credits(
         return Done(exit_code, *capsys.readouterr())
 
     yield run
-    # A command that connects has its libraries say nothing.
+    # A command that connects has its libraries, and parts of the service, say nothing.
     logging.disable(logging.NOTSET)
+    structlog.reset_defaults()
 
 
 def assert_one_line(done: Done, exit_code: int, *words: str) -> None:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from credit_service.application.ports import Claim, WaitingEvent
 from credit_service.bootstrap import _end
 from credit_service.kafka import relay
@@ -16,8 +18,6 @@ from support.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
 
 BUDGET_SECONDS = patience(400.0)
 """So much that a part which waits for its share of it is not done within the time of this test."""
@@ -42,11 +42,12 @@ async def test_the_group_is_left_while_the_relay_has_something_to_publish() -> N
 
 
 class Endless:
-    """An outbox into which others put something all the time; `full` claims have no room for more."""
+    """An outbox into which others put something all the time; `full` claims have no room for more rows, or bytes."""
 
-    def __init__(self, *, full: int = 0) -> None:
+    def __init__(self, *, full: int = 0, is_cut: bool = False) -> None:
         self.claims = 0
         self.full = full
+        self.is_cut = is_cut
 
     @asynccontextmanager
     async def lead(self, _rung: Any) -> AsyncIterator[Endless]:
@@ -58,8 +59,10 @@ class Endless:
     async def claim(self, rows_max: int, _bytes_max: int, _but: Any) -> Claim:
         self.claims += 1
         await asyncio.sleep(0)
-        rows = rows_max if self.claims <= self.full else 1
-        return Claim(str(self.claims), [cast("WaitingEvent", SimpleNamespace(topic="t"))] * rows, list(range(rows)))
+        is_full = self.claims <= self.full
+        rows = rows_max if is_full and not self.is_cut else 1
+        waiting = [cast("WaitingEvent", SimpleNamespace(topic="t"))] * rows
+        return Claim(str(self.claims), waiting, list(range(rows)), is_full and self.is_cut)
 
 
 def relay_of(outbox: Endless, monkeypatch: pytest.MonkeyPatch) -> Relay:
@@ -88,9 +91,10 @@ async def test_a_relay_that_is_to_end_lets_another_lead_though_there_is_ever_mor
     await asyncio.wait_for(task, patience(WITHIN_SECONDS))
 
 
-async def test_it_publishes_first_all_that_had_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_cut", [False, True], ids=["by-rows", "by-bytes"])
+async def test_it_publishes_first_all_that_had_waited(monkeypatch: pytest.MonkeyPatch, is_cut: bool) -> None:
     monkeypatch.setattr(relay, "HAND_OVER_SECONDS", -1.0)
-    outbox = Endless(full=5)
+    outbox = Endless(full=5, is_cut=is_cut)
     publishing = relay_of(outbox, monkeypatch)
     task = asyncio.create_task(publishing.run())
     while not outbox.claims:  # noqa: ASYNC110 - it works all the time

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, create_conn
 from aiokafka.protocol.admin import SaslAuthenticateResponse_v1
 
 import credit_service
@@ -86,6 +86,7 @@ def test_one_that_forgets_it_is_found() -> None:
 KNOWN: dict[Any, str] = {
     AIOKafkaConnection: "ac26ab36fe7cd5b4",
     create_conn: "673276cbddb4dc7c",
+    OAuthAuthenticator: "2f9c85babb3f131e",
     AIOKafkaClient: "e5e5f42395367a92",
     SaslAuthenticateResponse_v1: "d6a32650a3cb6fb1",
 }

@@ -140,11 +140,22 @@ async def test_a_failure_is_told_once_and_so_is_its_end(clock: Clock) -> None:
 
 async def test_one_that_a_broker_has_refused_is_not_shown_again(clock: Clock) -> None:
     provider = Tokens(Maker(), "HERE")
-    await provider.token()
-    provider.forget()
+    provider.forget(await provider.token())
     with pytest.raises(NoToken, match="a broker has refused that of HERE"):
         await provider.token()
     clock.now += 1.1
+    assert await provider.token() == "token-2"
+
+
+async def test_a_refusal_that_comes_late_does_not_take_away_the_token_that_was_made_meanwhile(clock: Clock) -> None:
+    provider = Tokens(Maker(), "HERE")
+    slow, fast = (AskingAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
+    await slow.step(None)
+    await fast.step(None)
+    provider.forget(fast.shown)
+    clock.now += 1.1
+    assert await provider.token() == "token-2"
+    provider.forget(slow.shown)
     assert await provider.token() == "token-2"
 
 
@@ -165,6 +176,45 @@ async def test_who_waits_too_long_is_told_and_the_token_still_comes(monkeypatch:
 
     await eventually(is_there, what="the token")
     assert maker.made == 1
+
+
+async def test_who_has_one_that_lives_does_not_wait_long_for_the_next(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "WAIT_SECONDS_MAX", 3600.0)
+    monkeypatch.setattr(tokens, "RENEWED_SECONDS_MAX", 0.05, raising=False)
+    maker = Maker()
+    provider = Tokens(maker, "HERE")
+    await provider.token()
+    maker.may_answer.clear()
+    clock.now += 81
+    assert await asyncio.wait_for(provider.token(), patience(5)) == "token-1"
+    assert maker.made == 2
+    maker.may_answer.set()
+
+    async def is_renewed() -> bool:
+        return await provider.token() == "token-2"
+
+    await eventually(is_renewed, what="the next")
+
+
+async def test_one_that_was_to_be_made_when_the_service_ended_is_not_told_as_there(clock: Clock) -> None:
+    maker = Maker()
+    maker.fault = NoToken("away")
+    provider = Tokens(maker, "HERE")
+    with pytest.raises(NoToken):
+        await provider.token()
+    clock.now += 2
+    maker.may_answer.clear()
+    asked = asyncio.create_task(provider.token())
+    await eventually(lambda: maker.made == 2, what="asked for")
+    making = provider._making
+    assert making is not None
+    with structlog.testing.capture_logs() as said:
+        making.cancel()
+        with pytest.raises(NoToken, match="away"):
+            await asked
+    assert said == []
 
 
 async def test_a_defect_is_told_by_its_type_and_does_not_end_who_asks() -> None:

@@ -44,12 +44,13 @@ class Deployment(KafkaConnection):
         return {
             "security_protocol": "SASL_PLAINTEXT",
             "sasl_mechanism": "PLAIN",
-            "sasl_plain_username": "service",
+            "sasl_plain_username": USERS.get(self.bootstrap_servers, "service"),
             "sasl_plain_password": SHOWN[self.bootstrap_servers],
         }
 
 
 SHOWN: dict[str, str] = {}
+USERS: dict[str, str] = {}
 SECURITY = KafkaSecurity("SASL_PLAINTEXT")
 
 
@@ -58,6 +59,7 @@ def _in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", 0.0)
     monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 0.0)
     SHOWN.clear()
+    USERS.clear()
 
 
 def deployment_of(broker: SessionBroker, shows: str = "first") -> Deployment:
@@ -167,6 +169,20 @@ async def test_one_that_is_refused_closes_the_connection_and_says_why_without_th
         assert connection._again is None
 
 
+async def test_another_user_connects_anew_and_is_no_fault() -> None:
+    """Brokers refuse whoever is another than the one that the connection was opened by."""
+    async with session_broker(SESSION_MS) as broker:
+        connection = await connected(broker)
+        with capture_logs() as logs:
+            USERS[f"127.0.0.1:{broker.port}"] = "another"
+            broker.takes = "nobody becomes another"
+            await eventually(lambda: logs, what="it is told")
+        assert [(line["log_level"], line["event"]) for line in logs] == [
+            ("info", "another user logs in to Kafka, connecting anew")
+        ]
+        assert not connection.connected()
+
+
 async def test_a_connection_that_ends_takes_its_login_with_it() -> None:
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
@@ -250,6 +266,30 @@ async def test_a_client_says_why_it_is_not_let_in() -> None:
         with pytest.raises(Refused, match="refuses the login of service by "):
             await admin.start()
         await admin.close()
+
+
+async def test_an_answer_that_the_login_cannot_take_ends_nobody_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asserts(_: object) -> None:
+        raise AssertionError
+
+    async with session_broker() as broker:
+        admin = made(AIOKafkaAdminClient, deployment_of(broker))
+        await admin.start()
+        kafka = admin._client
+        monkeypatch.setattr(Connection, "_do_sasl_handshake", asserts)
+        assert not await asyncio.wait_for(kafka.force_metadata_update(), 10)
+        assert not kafka._sync_task.done()
+        with pytest.raises(BrokerUnavailable, match=f"^AssertionError at 127.0.0.1:{broker.port}$"):
+            await connected(broker)
+        await admin.close()
+
+
+@pytest.mark.parametrize("host", ["kafka..example", "k" * 64 + ".example"])
+async def test_a_host_that_no_name_can_be_is_a_broker_that_is_not_there(host: str) -> None:
+    deployment = Deployment(f"{host}:9092", "group")
+    SHOWN[deployment.bootstrap_servers] = "any"
+    with pytest.raises(BrokerUnavailable, match=r"^UnicodeError at "):
+        await connect(deployment, host, 9092, REQUEST_MS_MAX)
 
 
 async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_the_settings() -> None:

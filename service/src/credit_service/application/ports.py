@@ -211,6 +211,8 @@ class Claim:
     rows: Sequence[WaitingEvent | WaitingDeadLetter]
     ids: Sequence[int]
     """The numbers of the rows, in the same order."""
+    is_cut: bool = False
+    """Whether there was more than it could take, though it has fewer rows than it might."""
 
 
 @dataclass(frozen=True, slots=True)

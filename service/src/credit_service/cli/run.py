@@ -27,8 +27,12 @@ def settings_or_exit() -> "Settings":
 
 def kafka_of(settings: "Settings") -> "KafkaConnection":
     """Where Kafka is, and what the topics are called there."""
+    import structlog
+
     from credit_service.kafka.connection import KafkaConnection
 
+    # As the libraries: only parts that know Kafka have something to say in a command.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return KafkaConnection.of(settings)
 
 
@@ -69,14 +73,11 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    import structlog
-
     from credit_service.application.faults import SessionsShared
     from credit_service.loop import run_in_loop
 
-    # The line that ends the command says it; the libraries, and parts of the service, would say it once more.
+    # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         return run_in_loop(work)
     except (Failed, WrongUse):

@@ -17,7 +17,7 @@ from credit_service.kafka.reauthentication import connect
 from credit_service.kafka.refusal import BrokerUnavailable, Refused, at_the_door, not_allowed
 from credit_service.kafka.rights import Operation, Right
 from credit_service.kafka.strangers import Group, group_of
-from credit_service.kafka.transactions import SOON, not_coordinated, unknown_to
+from credit_service.kafka.transactions import is_passing, not_coordinated, unknown_to
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
@@ -120,7 +120,7 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Righ
             seen.groups[right.name] = group_of(connection, state, members)
     if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
         seen.refused.append(right)
-    elif error_code and kind == TRANSACTION and for_code(error_code) not in SOON:
+    elif error_code and kind == TRANSACTION and not is_passing(for_code(error_code)):
         seen.lacking = not_coordinated(for_code(error_code), f"Kafka at {broker.host}:{broker.port}")
     elif error_code:
         # A broker that has just started has no coordinator yet, or one that still loads.

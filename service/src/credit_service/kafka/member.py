@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, KafkaError
 
 from credit_service.application import ports
 from credit_service.application.chain import ChainBroken, join
@@ -77,6 +77,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._feed = feed
         self._access = access
         self._predecessors = Predecessors(connection)
+        self._has_longer_sessions = False
         self._subscriber: Subscriber | None = None
         self._is_broken = False
         self._left_alone: set[TopicPartition] = set()
@@ -112,12 +113,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         """Joins the group; raises aiokafka's KafkaError if no broker answers, or it is not let in."""
         self._status.set("partitions", "no partitions are assigned yet")
         self._is_broken = False
-        self._subscriber = Subscriber(self._connection, self._feed, self, self)
+        self._subscriber = Subscriber(
+            self._connection, self._feed, self, self, has_longer_sessions=self._has_longer_sessions
+        )
         try:
             async with self._predecessors.replaced():
                 await self._subscriber.start()
-        except BaseException:
+        except BaseException as error:
             await self._drop()
+            if isinstance(error, InvalidSessionTimeoutError) and not self._has_longer_sessions:
+                log.warning("brokers take no session as short, joining with a longer one", cause=told(error))
+                self._has_longer_sessions = True
             raise
 
     async def leave(self) -> None:

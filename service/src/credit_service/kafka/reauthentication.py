@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from aiokafka.util import wait_for
 
 from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import at_the_door
+from credit_service.kafka.refusal import BrokerUnavailable, at_the_door
 from credit_service.kafka.tokens import TellingConnection
 
 log = structlog.get_logger(__name__)
@@ -137,9 +137,10 @@ class Connection(TellingConnection):
         return bool(self._sasl_mechanism == "OAUTHBEARER")
 
     async def _log_in_again(self) -> None:
+        was = self._sasl_plain_username
         try:
             login = self._deployment.login
-            self._sasl_plain_username = login.get("sasl_plain_username")
+            self._sasl_plain_username: Any = login.get("sasl_plain_username")
             self._sasl_plain_password = login.get("sasl_plain_password")
             self._sasl_oauth_token_provider: Any = login.get("sasl_oauth_token_provider")
             if self._has_token_provider and not await self._has_token():
@@ -152,7 +153,7 @@ class Connection(TellingConnection):
             async with asyncio.timeout(self._request_timeout):
                 await self._do_sasl_handshake()
         except Exception as error:  # whatever it is, nothing that is held may wait for ever
-            self._give_up(error)
+            self._give_up(error, is_another=self._sasl_plain_username != was)
         else:
             self._note_session()
             self._let_go()
@@ -197,12 +198,16 @@ class Connection(TellingConnection):
             else:
                 future.set_result(None)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: Exception, *, is_another: bool) -> None:
         if isinstance(error, KafkaConnectionError):
             self._tell_that_it_ended()
             return
-        problem = str(at_the_door(error, self._deployment, self._host, self._port))
-        log.warning("could not log in to Kafka again, connecting anew", problem=problem)
+        if is_another and isinstance(error, SaslAuthenticationFailed):
+            # Brokers let nobody become another on a connection. Whether the login is a good one, the next one tells.
+            log.info("another user logs in to Kafka, connecting anew", broker=f"{self._host}:{self._port}")
+        else:
+            problem = str(at_the_door(error, self._deployment, self._host, self._port))
+            log.warning("could not log in to Kafka again, connecting anew", problem=problem)
         self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
 
     def _tell_that_it_ended(self) -> None:
@@ -219,5 +224,10 @@ async def connect(
 ) -> Connection:
     """A connection that is logged in; raises what kept it, as `at_the_door` takes it."""
     connection = Connection(host, port, deployment, request_timeout_ms, **options)
-    await connection.connect()
+    try:
+        await connection.connect()
+    except (KafkaError, OSError, EOFError):
+        raise
+    except Exception as error:  # no host's name, or an answer that aiokafka's logins assert, would end who waits
+        raise BrokerUnavailable(f"{type(error).__name__} at {host}:{port}") from None
     return connection

@@ -107,6 +107,8 @@ def told(error: BaseException) -> str:
             return f"Kafka does not allow: write transactional-id {about}".rstrip()
         case errors.ClusterAuthorizationFailedError():
             return "Kafka does not allow this on the cluster"
+        case errors.InvalidSessionTimeoutError():
+            return "Kafka takes no session of this length: see group.min.session.timeout.ms of the brokers"
         case _:
             return type(error).__name__
 

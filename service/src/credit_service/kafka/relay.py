@@ -209,7 +209,7 @@ class Relay:
                     await self._rung.wait()
             return True
         # One that had room for more took all that waited: what comes after it, others have decided.
-        has_all = len(claim.rows) < refused.rows_max
+        has_all = len(claim.rows) < refused.rows_max and not claim.is_cut
         with self._tracing.publication(claim.rows):
             try:
                 async with asyncio.timeout(PUBLISH_SECONDS_MAX):

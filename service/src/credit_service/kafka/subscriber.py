@@ -32,6 +32,8 @@ FETCH_WAIT_MS_MAX = 50
 # of a core. Whoever is late all the same joins again; that nothing is decided twice meanwhile is not up to the
 # session.
 SESSION_TIMEOUT_MS = 6_000
+# For brokers that have been told otherwise.
+LONGER_SESSION_TIMEOUT_MS = 10_000
 # By its heartbeat alone a member hears that partitions are shared out anew, and all others wait for it.
 HEARTBEAT_MS = 500
 # So soon partitions that were added, or a topic that was made anew, are noticed.
@@ -56,6 +58,8 @@ class Subscriber:
         feed: Feed,
         listener: ConsumerRebalanceListener,
         faults: Faults,
+        *,
+        has_longer_sessions: bool = False,
     ) -> None:
         self._faults = faults
         self._connection = connection
@@ -84,7 +88,7 @@ class Subscriber:
             fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
             fetch_max_bytes=bounds.FETCH_BYTES_MAX,
             max_partition_fetch_bytes=bounds.FETCH_BYTES_MAX_PER_PARTITION,
-            session_timeout_ms=SESSION_TIMEOUT_MS,
+            session_timeout_ms=LONGER_SESSION_TIMEOUT_MS if has_longer_sessions else SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=POLL_INTERVAL_MS_MAX,

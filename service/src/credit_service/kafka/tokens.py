@@ -23,6 +23,8 @@ COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
 USED_OF_LIFE: Final = 0.8
 WAIT_SECONDS_MAX: Final = 12.0
 """Longer than a token endpoint is given, and shorter than those who look for brokers are patient."""
+RENEWED_SECONDS_MAX: Final = 2.0
+"""So long who has a token that still lives waits for the next: an endpoint that is silent would hold up each login."""
 AGAIN_SECONDS: Final = 1.0
 LIFE_SECONDS_MAX: Final = 366 * 24 * 3600
 # As RFC 6750 has a bearer token. Anything else could end the login's message, and begin another.
@@ -94,14 +96,18 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             # A task of its own: it goes on for the others when one who asked gives up.
             self._making = asyncio.create_task(self._renew())
         if self._making is not None:
-            await asyncio.wait({self._making}, timeout=WAIT_SECONDS_MAX)
+            lives = held is not None and monotonic() < held.ends_at
+            await asyncio.wait({self._making}, timeout=RENEWED_SECONDS_MAX if lives else WAIT_SECONDS_MAX)
         if (held := self._held) and monotonic() < held.ends_at:
             return held.token.text
         raise self._failure or NoToken(f"no token for Kafka: {self.told_of} has not given one yet")
 
-    def forget(self) -> None:
-        """A broker has refused the token: the next who asks gets another, but not more often than every second."""
-        if self._held is not None:
+    def forget(self, token: str) -> None:
+        """A broker has refused this token: the next who asks gets another, but not more often than every second.
+
+        Who is told late, on another connection, does not take from all others the one that was made meanwhile.
+        """
+        if self._held is not None and self._held.token.text == token:
             self._held = None
             self._not_before = max(self._not_before, monotonic() + AGAIN_SECONDS)
             self._failure = NoToken(f"no token for Kafka: a broker has refused that of {self.told_of}")
@@ -120,9 +126,9 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             failure = NoToken(f"no token for Kafka: {type(error).__name__}")
         finally:
             self._making = None
-            self._not_before = monotonic() + AGAIN_SECONDS if failure else 0.0
-            self._tell(failure)
-            self._failure = failure
+        self._not_before = monotonic() + AGAIN_SECONDS if failure else 0.0
+        self._tell(failure)
+        self._failure = failure
 
     def _tell(self, failure: NoToken | None) -> None:
         if failure is not None and str(failure) != str(self._failure):
@@ -137,23 +143,33 @@ class TellingConnection(AIOKafkaConnection):  # type: ignore[misc]
     aiokafka takes the broker's answer for a success, whatever it says: the connection then ends without a reason.
     """
 
+    _asking: "AskingAuthenticator | None" = None
+
     def authenticator_oauth(self) -> OAuthAuthenticator:
         """See aiokafka."""
-        return AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+        self._asking = AskingAuthenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+        return self._asking
 
     async def _do_sasl_handshake(self) -> None:
         try:
             await super()._do_sasl_handshake()
         except SaslAuthenticationFailed:
-            if isinstance(self._sasl_oauth_token_provider, Tokens):
-                self._sasl_oauth_token_provider.forget()
+            if isinstance(self._sasl_oauth_token_provider, Tokens) and self._asking is not None:
+                self._sasl_oauth_token_provider.forget(self._asking.shown)
             raise
+        finally:
+            self._asking = None
 
 
 class AskingAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
     """Goes on as RFC 7628 wants when the broker answers with a fault, which is then told as a refusal."""
 
     _has_asked = False
+    shown = ""
+
+    def _build_oauth_client_request(self, token: str, token_extensions: str) -> str:
+        self.shown = token
+        return str(super()._build_oauth_client_request(token, token_extensions))
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
         """See aiokafka."""

@@ -14,13 +14,8 @@ from credit_service.kafka.refusal import Refused
 
 NEEDED = (InitProducerIdRequest, AddOffsetsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest)
 
-SOON = (
-    errors.CoordinatorLoadInProgressError,
-    errors.CoordinatorNotAvailableError,
-    errors.NotCoordinatorError,
-    errors.UnknownError,
-)
-"""What a coordinator of transactions says that will be there soon, or may be."""
+SOON = (errors.UnknownError, errors.BrokerNotAvailableError)
+"""What is said, beside errors that are to be tried again, where a coordinator of transactions may be there soon."""
 
 REFUSED_FOR_GOOD = (
     errors.IncompatibleBrokerVersion,
@@ -36,6 +31,11 @@ def unknown_to(versions: Container[int], where: str) -> str | None:
     """What this broker does not know of transactions, in a line; None if it knows all that is needed."""
     unknown = [request.__name__.removesuffix("Request") for request in NEEDED if request.API_KEY not in versions]
     return f"{_none_at(where)}: it does not know {', '.join(unknown)}" if unknown else None
+
+
+def is_passing(error: type[errors.KafkaError]) -> bool:
+    """Whether who asked for the coordinator of transactions, and was told this, may be told another time."""
+    return bool(error.retriable) or issubclass(error, SOON)
 
 
 def not_coordinated(error: type[BaseException], where: str) -> str:

@@ -92,7 +92,7 @@ class PostgresOutboxSession:
                 # So that no later claim has to go past them.
                 had_to_wait = len(claimed) < len(rows) and await self._have_wait(*left_out)
             if claimed:
-                return _claim(str(claim_id), claimed)
+                return _claim(str(claim_id), claimed, is_cut=rows[0]["is_cut"] or len(claimed) < len(rows))
             if not had_to_wait:
                 return None
 
@@ -125,8 +125,8 @@ def _published_max() -> tuple[int, int, int]:
     return PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, 6 * bounds.ORIGINAL_HEADERS_BYTES_MAX
 
 
-def _claim(claim_id: str, rows: "list[asyncpg.Record]") -> Claim:
-    return Claim(claim_id, [_waiting(row) for row in rows], [row["outbox_id"] for row in rows])
+def _claim(claim_id: str, rows: "list[asyncpg.Record]", *, is_cut: bool = False) -> Claim:
+    return Claim(claim_id, [_waiting(row) for row in rows], [row["outbox_id"] for row in rows], is_cut)
 
 
 def _waiting(row: "asyncpg.Record") -> WaitingEvent | WaitingDeadLetter:

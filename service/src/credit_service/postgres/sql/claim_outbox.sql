@@ -1,7 +1,8 @@
 -- Claims the oldest rows, up to $2 and about $3 bytes, under the new id $1, and returns them: values larger than $4
 -- bytes, keys larger than $5 and headers that are kept in more than $6 by size and hash. Headers that are compressed
 -- count a hundredfold: to know it would be to unpack those of all rows. Left out are the topics $7, the rows $8 and the
--- events of the keys $9. Events of accounts that have rows set aside are returned, and not claimed: they wait.
+-- events of the keys $9. Events of accounts that have rows set aside are returned, and not claimed: they wait. is_cut:
+-- the bytes left rows out.
 WITH oldest AS MATERIALIZED (
     SELECT
         o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace, o.dead_letter_id,
@@ -48,6 +49,7 @@ claim AS (
 )
 
 SELECT
+    (SELECT max(bytes_before) >= $3 FROM sized) AS is_cut,
     o.waits, o.outbox_id, o.topic, o.event_id, o.event_time, o.payload, o.trace,
     d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at,
     CASE WHEN octet_length(o.key) <= $5 THEN o.key END AS key,
