@@ -51,6 +51,53 @@ async def test_plans_are_made_anew_now_and_then(database_url: str, monkeypatch: 
     assert await last_statement_after_use(database_url) == "DISCARD PLANS"
 
 
+async def test_a_transaction_that_is_left_open_by_an_error_ends_with_its_session(database_url: str) -> None:
+    met: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: met.append(context["message"]))
+    began = asyncio.Event()
+
+    async def work(pool: Pool) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            began.set()
+            await connection.execute("SELECT pg_sleep(60)")
+
+    async with open_pool(database_url, 1) as pool:
+        task = asyncio.create_task(work(pool))
+        await began.wait()
+        for _ in range(2):  # while it works, and while it rolls back
+            await asyncio.sleep(0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await pool.fetchval("SELECT 1") == 1
+    gc.collect()
+    assert met == []
+
+
+async def test_a_session_that_is_ended_within_a_transaction_is_not_reset(database_url: str) -> None:
+    met: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: met.append(context["message"]))
+
+    async def ends_its_session() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def meets_its_end() -> None:
+        async with pool.acquire() as connection:
+            await connection.execute("BEGIN")
+            # As asyncpg says it between the server's last word and the end of the connection.
+            raise asyncpg.InternalClientError
+
+    async with open_pool(database_url, 1) as pool:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await ends_its_session()
+        with pytest.raises(asyncpg.InternalClientError):
+            await meets_its_end()
+        assert await pool.fetchval("SELECT 1") == 1
+    gc.collect()
+    assert met == []
+
+
 # --- sessions whose server is no longer the one that decides
 
 FAILS = "DO $$ BEGIN RAISE EXCEPTION 'as it happens' USING ERRCODE = '{}'; END $$"

@@ -278,9 +278,11 @@ class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncp
         """As asyncpg's, but for a session that is not to be used again."""
         if _met_lost_server(error):
             await self.pool.replace_sessions()
-        if self._replaced != self.pool.replaced:
-            # Raised where asyncpg itself has closed it.
-            with suppress(asyncpg.InterfaceError):
+        # Raised where asyncpg itself has closed it.
+        with suppress(asyncpg.InterfaceError):
+            # What could not even be rolled back is not asked to do so once more.
+            is_left_open = error is not None and self.connection.is_in_transaction()
+            if is_left_open or self._replaced != self.pool.replaced:
                 self.connection.terminate()
         await super().__aexit__(kind, error, traceback)
 
