@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.postgres import pool as pool_module
@@ -255,3 +256,38 @@ async def test_servers_that_take_turns_where_one_only_looks_are_no_fail_over(
         await pool.end_sessions()
         await sessions_of(pool, 1)
         assert pool.together.moved == (which == "decides")
+
+
+async def test_two_servers_that_take_turns_have_sessions_replaced_once_in_a_while(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decides, number = Address(database_url, variable="CREDITS_DATABASE_URL"), 0
+    real = pool_module.open_session
+
+    async def open_session(*given: Any, **options: Any) -> Any:
+        nonlocal number
+        number += 1
+        connection, _ = await real(*given, **options)
+        return connection, datetime(2026, 1, 1 + number % 2, tzinfo=UTC)
+
+    monkeypatch.setattr(pool_module, "open_session", open_session)
+    at = urlsplit(database_url)
+    line = {
+        "event": "another server answers, sessions are replaced",
+        "setting": "CREDITS_DATABASE_URL",
+        "at": f"{at.hostname}:{at.port}",
+        "log_level": "warning",
+    }
+    async with open_pool(decides, 2) as pool:
+        with capture_logs() as lines:
+            for _ in range(6):
+                await pool.look_who_answers()
+        assert (pool.replaced, pool.together.moved) == (1, 3)
+        assert lines == [line]
+
+        monkeypatch.setattr(pool_module, "REPLACED_EVERY_SECONDS", 0.0)
+        with capture_logs() as lines:
+            for _ in range(2):
+                await pool.look_who_answers()
+        assert pool.replaced == 3
+        assert lines == [line, line]
