@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
 NAMES = (
-    "settings tokens database durability schema clock kafka topics topic-settings replication access members "
+    "settings tokens logins database durability schema clock kafka topics topic-settings replication access members "
     "transactions lag offsets held paused gaps outbox set-aside claim parked openings timers accounts dead-letters "
     "refund-requests operations"
 ).split()
@@ -480,8 +481,21 @@ async def test_the_database_is_away(well: Deployment) -> None:
     assert (examined.exit_code, examined.unwell) == (1, {"database": "wrong"})
     assert (
         list(examined.checks)
-        == "settings tokens database kafka topics topic-settings replication access members transactions".split()
+        == "settings tokens logins database kafka topics topic-settings replication access members transactions".split()
     )
+    assert "hunter2" not in json.dumps(examined.checks)
+
+
+async def test_an_address_that_does_not_let_the_service_in_is_named_by_its_setting(well: Deployment) -> None:
+    at = urlsplit(well.database_url)
+    wrong = at._replace(netloc=f"{at.username}:hunter2@{at.hostname}:{at.port}").geturl()
+    examined = await doctor(well, database_url=wrong, read_database_url=well.database_url)
+    assert (examined.exit_code, examined.unwell) == (1, {"logins": "wrong"})
+    assert examined.told("logins") == "CREDITS_DATABASE_URL: the password is wrong, SQLSTATE 28P01"
+    relay = "postgresql://x:hunter2@127.0.0.1:1/x"
+    examined = await doctor(well, relay_database_url=relay)
+    assert examined.unwell == {"logins": "wrong"}
+    assert examined.told("logins").startswith("CREDITS_RELAY_DATABASE_URL: ")
     assert "hunter2" not in json.dumps(examined.checks)
 
 

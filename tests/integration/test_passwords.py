@@ -79,8 +79,13 @@ class Users:
         try:
             for role in FILES:
                 user, password = self._file(role).name, secret(secrets.token_hex(8))
-                await connection.execute(f"ALTER ROLE {user} PASSWORD '{password}'")
-                self._file(role).write_text(password)
+                beside = self.folder / f"{user}.new"
+                beside.write_text(password)
+                async with connection.transaction():
+                    # Who logs in meanwhile waits, so that nobody meets one of them changed and the other not.
+                    await connection.execute("LOCK TABLE pg_authid IN ACCESS EXCLUSIVE MODE")
+                    await connection.execute(f"ALTER ROLE {user} PASSWORD '{password}'")
+                    beside.replace(self._file(role))
             users = [self._file(role).name for role in FILES]
             ended = await connection.fetch(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", users

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from credit_service.application.faults import LedgerUnavailable
 from credit_service.postgres import pool as pool_module
@@ -49,6 +50,53 @@ async def test_plans_are_made_anew_now_and_then(database_url: str, monkeypatch: 
     monkeypatch.setattr(pool_module, "PLANS_KEPT_SECONDS", 0.0)
 
     assert await last_statement_after_use(database_url) == "DISCARD PLANS"
+
+
+async def test_a_transaction_that_is_left_open_by_an_error_ends_with_its_session(database_url: str) -> None:
+    met: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: met.append(context["message"]))
+    began = asyncio.Event()
+
+    async def work(pool: Pool) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            began.set()
+            await connection.execute("SELECT pg_sleep(60)")
+
+    async with open_pool(database_url, 1) as pool:
+        task = asyncio.create_task(work(pool))
+        await began.wait()
+        for _ in range(2):  # while it works, and while it rolls back
+            await asyncio.sleep(0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await pool.fetchval("SELECT 1") == 1
+    gc.collect()
+    assert met == []
+
+
+async def test_a_session_that_is_ended_within_a_transaction_is_not_reset(database_url: str) -> None:
+    met: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: met.append(context["message"]))
+
+    async def ends_its_session() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def meets_its_end() -> None:
+        async with pool.acquire() as connection:
+            await connection.execute("BEGIN")
+            # As asyncpg says it between the server's last word and the end of the connection.
+            raise asyncpg.InternalClientError
+
+    async with open_pool(database_url, 1) as pool:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await ends_its_session()
+        with pytest.raises(asyncpg.InternalClientError):
+            await meets_its_end()
+        assert await pool.fetchval("SELECT 1") == 1
+    gc.collect()
+    assert met == []
 
 
 # --- sessions whose server is no longer the one that decides
@@ -208,3 +256,38 @@ async def test_servers_that_take_turns_where_one_only_looks_are_no_fail_over(
         await pool.end_sessions()
         await sessions_of(pool, 1)
         assert pool.together.moved == (which == "decides")
+
+
+async def test_two_servers_that_take_turns_have_sessions_replaced_once_in_a_while(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decides, number = Address(database_url, variable="CREDITS_DATABASE_URL"), 0
+    real = pool_module.open_session
+
+    async def open_session(*given: Any, **options: Any) -> Any:
+        nonlocal number
+        number += 1
+        connection, _ = await real(*given, **options)
+        return connection, datetime(2026, 1, 1 + number % 2, tzinfo=UTC)
+
+    monkeypatch.setattr(pool_module, "open_session", open_session)
+    at = urlsplit(database_url)
+    line = {
+        "event": "another server answers, sessions are replaced",
+        "setting": "CREDITS_DATABASE_URL",
+        "at": f"{at.hostname}:{at.port}",
+        "log_level": "warning",
+    }
+    async with open_pool(decides, 2) as pool:
+        with capture_logs() as lines:
+            for _ in range(6):
+                await pool.look_who_answers()
+        assert (pool.replaced, pool.together.moved) == (1, 3)
+        assert lines == [line]
+
+        monkeypatch.setattr(pool_module, "REPLACED_EVERY_SECONDS", 0.0)
+        with capture_logs() as lines:
+            for _ in range(2):
+                await pool.look_who_answers()
+        assert pool.replaced == 3
+        assert lines == [line, line]

@@ -19,6 +19,7 @@ from credit_service.tracebacks import named, told
 
 log = structlog.get_logger(__name__)
 
+NEVER_RETRIEVED = "exception was never retrieved"
 LIBRARIES = ("aiokafka", "faststream", "uvicorn", "asyncio")
 
 
@@ -83,7 +84,14 @@ class Handler(logging.StreamHandler[TextIO]):
 def log_what_the_loop_meets(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """A loop's exception handler: the one that loops have shows what callbacks were called with."""
     message = str(context.get("message", "")).partition(" in callback ")[0]
-    log.error("error in the event loop", cause=message, exc_info=context.get("exception"))
+    error = context.get("exception")
+    tell = log.debug if message.endswith(NEVER_RETRIEVED) and _is_lost_connection(error) else log.error
+    tell("error in the event loop", cause=message, exc_info=error)
+
+
+def _is_lost_connection(error: BaseException | None) -> bool:
+    """Whether it is a connection to the database that says so: whoever waited for it has been told already."""
+    return type(error).__module__.startswith("asyncpg.") and str(getattr(error, "sqlstate", "")).startswith("08")
 
 
 def _rendering(to_people: bool) -> list[structlog.typing.Processor]:

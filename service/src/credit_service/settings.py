@@ -209,29 +209,35 @@ class Settings(HttpTokens):
         """What of them the rules of credit ask for."""
         return Rules(late_refund=self.late_refund, first_plan_age_months_max=self.first_plan_age_months_max)
 
-    def database(self, role: str) -> tuple[str, str, tuple[str, Path] | None]:
-        """The setting that has a role's URL, that URL, and its file of a password with the setting that names it.
+    def database(self, role: str) -> tuple[str, str, tuple[str, Path] | str | None]:
+        """The setting that has a role's URL, that URL, and what has the password for it where the URL has none.
 
-        `role` is what the names of its settings begin with: nothing, `relay_`, `read_`, or `migration_`.
+        That is a file, with the setting that names it, or a command. `role` is what the names of its settings begin
+        with: nothing, `relay_`, `read_`, or `migration_`.
         """
         own = f"{role}database_url"
         secret: SecretStr = getattr(self, own)
         url = secret.get_secret_value()
+        variable = _variables([own if own in self.model_fields_set else "database_url"])
+        if _has_password(url):
+            return variable, url, None
         named = next((name for name in _password_files(role) if getattr(self, name) is not None), None)
-        file = (_variables([named]), getattr(self, named)) if named and not _has_password(url) else None
-        return _variables([own if own in self.model_fields_set else "database_url"]), url, file
+        return variable, url, (_variables([named]), getattr(self, named)) if named else self.database_password_command
 
     @model_validator(mode="after")
     def _each_password_is_said_once(self) -> Self:
-        files = [name for role in ROLES for name in _password_files(role)[:1] if getattr(self, name) is not None]
-        command = ["database_password_command"] if self.database_password_command else []
-        if files and command:
-            raise ValueError(f"{_variables([*files, *command])} set, and only one of them can be")
+        for_all = self._set_of("database_password_file", "database_password_command")
+        if len(for_all) > 1:
+            raise ValueError(f"{_variables(for_all)} set, and only one of them can be")
+        used: list[object] = []
         for role in ROLES:
-            variable, url, _ = self.database(role)
-            also = [name for name in files if name == _password_files(role)[0]] + command
-            if also and _has_password(url):
-                raise ValueError(f"{_variables(also)} set, but {variable} has a password of its own")
+            variable, url, way = self.database(role)
+            own = f"{role}database_password_file"
+            if own not in for_all and getattr(self, own) is not None and _has_password(url):
+                raise ValueError(f"{_variables([own])} set, but {variable} has a password of its own")
+            used.append(way[0] if isinstance(way, tuple) else way and _variable("database_password_command"))
+        if for_all and _variables(for_all) not in used:
+            raise ValueError(f"{_variables(for_all)} set, but each URL has a password, or a file of one, of its own")
         return self
 
     @model_validator(mode="after")

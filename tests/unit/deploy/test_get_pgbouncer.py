@@ -60,11 +60,21 @@ def test_a_tool_that_is_not_there_is_said(missing: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (3, "skipped: needs apt-get, dpkg-deb, ldd and flock\n")
 
 
-@pytest.mark.parametrize(("required", "ends"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+@pytest.mark.parametrize(
+    ("required", "ci", "client", "ends"),
+    [
+        ("", "", "/usr/bin/apt-get", pytest.skip.Exception),
+        ("1", "", None, pytest.fail.Exception),
+        ("", "true", "/usr/bin/apt-get", pytest.fail.Exception),
+        ("", "true", None, pytest.skip.Exception),
+    ],
+)
 def test_a_person_sees_that_it_was_skipped_and_a_gate_fails(
-    required: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    required: str, ci: str, client: str | None, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(pgbouncer.REQUIRED, required)
+    monkeypatch.setenv(pgbouncer.CI, ci)
+    monkeypatch.setattr(pgbouncer, "which", lambda _: client)
     monkeypatch.setattr(
         subprocess, "run", lambda *arguments, **_: subprocess.CompletedProcess(arguments, 3, f"{TOLD}\n", "")
     )

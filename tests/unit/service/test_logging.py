@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from datetime import datetime, timedelta
 from textwrap import indent
 
+import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from credit_service.logging import log_what_the_loop_meets
 from support.patience import patience
 
 
@@ -218,3 +222,21 @@ for error in (OSError(28, "No space left on device", "/data"), asyncpg.UniqueVio
     text = logged("json", "info", code)
     assert "OSError (ENOSPC)" in text
     assert "asyncpg.exceptions.UniqueViolationError (23505)" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "level"),
+    [
+        (asyncpg.ConnectionDoesNotExistError, "Future exception was never retrieved", "debug"),
+        (asyncpg.ConnectionDoesNotExistError, "Task exception was never retrieved", "debug"),
+        (asyncpg.ConnectionDoesNotExistError, "Exception in callback f()", "error"),
+        (asyncpg.DiskFullError, "Future exception was never retrieved", "error"),
+        (ValueError, "Future exception was never retrieved", "error"),
+    ],
+)
+async def test_that_a_connection_is_lost_is_no_error_of_the_loop(
+    kind: type[Exception], message: str, level: str
+) -> None:
+    with capture_logs() as lines:
+        log_what_the_loop_meets(asyncio.get_running_loop(), {"message": message, "exception": kind()})
+    assert [line["log_level"] for line in lines] == [level]

@@ -48,6 +48,9 @@ class Surroundings:
         self.fetches: list[Any] = []
         self.suspicions = 0
         self.tries = 0
+        self.moved = 0
+        self.moves_while_asked = False
+        self.stored: dict[Any, int] = {}
 
     def forget(self, _: int) -> None: ...
     def close_partitions(self, _: Any) -> None: ...
@@ -87,6 +90,12 @@ class Surroundings:
 
     async def paused_topics(self) -> set[str]:
         return set()
+
+    async def load(self, _: Any) -> dict[Any, int]:
+        self.moved += self.moves_while_asked
+        if self.ledger_is_away:
+            raise LedgerUnavailable("gone")
+        return self.stored
 
     async def ask_for_topic_ids(self) -> dict[str, UUID]:
         return {}
@@ -253,3 +262,31 @@ async def test_who_is_cut_off_waits_while_partitions_are_shared_out_anew(member:
     assert member.is_cut_off
     member.is_rejoining = True
     assert not member.is_cut_off
+
+
+async def test_another_server_is_asked_at_once_what_it_has(
+    member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_service.kafka.member.STORED_READ_EVERY_SECONDS", 3600.0)
+    around.assigned = {ZERO}
+    await member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not member.opening)
+    lane = member._lanes.of(ZERO)
+    around.stored = {ZERO: 7}
+    assert await member.look_for_lost_commits(lane)
+    stands = member.grounds_of(lane)
+    around.stored = {ZERO: 5}
+    assert await member.look_for_lost_commits(lane), "the same one is asked now and then"
+    assert not member.opening
+
+    around.moved += 1
+    assert not stands()
+    around.ledger_is_away = True
+    assert not await member.look_for_lost_commits(lane), "it is not known what it has"
+    around.ledger_is_away, around.moves_while_asked = False, True
+    assert not await member.look_for_lost_commits(lane), "it may be another one that was asked"
+    await eventually(lambda: not member.opening)
+    around.moves_while_asked = False
+    assert await member.look_for_lost_commits(lane)
+    assert member.opening == {0}
+    assert member.grounds_of(lane)()

@@ -66,12 +66,12 @@ async def test_a_file_that_nobody_writes_is_waited_for_by_one_thread_and_not_for
 ) -> None:
     monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 0.05)
     os.mkfifo(tmp_path / "password")
-    password, threads = PasswordFile("THE_SETTING", tmp_path / "password"), threading.active_count()
+    password, threads = PasswordFile("THE_SETTING", tmp_path / "password"), set(threading.enumerate())
     for _ in range(3):
         with pytest.raises(NoPassword, match=r"^THE_SETTING: the file is not read within 0\.05 s$"):
             async with asyncio.timeout(10):
                 await password.ask()
-    assert threading.active_count() == threads + 1
+    assert len(set(threading.enumerate()) - threads) == 1
     monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 10.0)
     (tmp_path / "password").write_text("at last")
     assert await password.ask() == "at last"
@@ -248,12 +248,38 @@ def test_one_command_is_for_all_roles_each_with_its_user(monkeypatch: pytest.Mon
         assert address.password._variable == "CREDITS_DATABASE_PASSWORD_COMMAND"
 
 
+def test_a_command_is_for_the_urls_that_have_neither_a_password_nor_a_file_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = given(
+        monkeypatch,
+        database_password_command="true",  # noqa: S106 - a program
+        read_database_password_file="/f",  # noqa: S106 - a path
+        relay_database_url=WITH_PASSWORD,
+    )
+    addresses = Addresses.of(settings)
+    assert isinstance(addresses.service.password, PasswordCommand)
+    assert addresses.relay.password is None
+    assert files(addresses) == [None, None, ("CREDITS_READ_DATABASE_PASSWORD_FILE", "/f"), None]
+    assert addresses.service is addresses.migrations
+
+
+def test_one_file_may_be_for_another_url_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = given(
+        monkeypatch,
+        database_url=WITH_PASSWORD,
+        read_database_url=URL,
+        database_password_file="/f",  # noqa: S106 - a path
+    )
+    assert files(Addresses.of(settings)) == [None, None, ("CREDITS_DATABASE_PASSWORD_FILE", "/f"), None]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         (
             {"database_url": WITH_PASSWORD, "database_password_file": "/f"},
-            "CREDITS_DATABASE_PASSWORD_FILE set, but CREDITS_DATABASE_URL has a password of its own",
+            "CREDITS_DATABASE_PASSWORD_FILE set, but each URL has a password, or a file of one, of its own",
         ),
         (
             {"database_url": f"{URL}?password={SECRET}", "read_database_password_file": "/f"},
@@ -264,12 +290,12 @@ def test_one_command_is_for_all_roles_each_with_its_user(monkeypatch: pytest.Mon
             "CREDITS_RELAY_DATABASE_PASSWORD_FILE set, but CREDITS_RELAY_DATABASE_URL has a password of its own",
         ),
         (
-            {"migration_database_url": WITH_PASSWORD, "database_password_command": "true"},
-            "CREDITS_DATABASE_PASSWORD_COMMAND set, but CREDITS_MIGRATION_DATABASE_URL has a password of its own",
+            {"database_url": WITH_PASSWORD, "database_password_command": "true"},
+            "CREDITS_DATABASE_PASSWORD_COMMAND set, but each URL has a password, or a file of one, of its own",
         ),
         (
-            {"read_database_password_file": "/f", "database_password_command": "true"},
-            "CREDITS_READ_DATABASE_PASSWORD_FILE, CREDITS_DATABASE_PASSWORD_COMMAND set, and only one of them can be",
+            {"database_password_file": "/f", "database_password_command": "true"},
+            "CREDITS_DATABASE_PASSWORD_FILE, CREDITS_DATABASE_PASSWORD_COMMAND set, and only one of them can be",
         ),
         (
             {"database_password_command": f"/not/there {SECRET}"},

@@ -15,11 +15,11 @@ from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
 from credit_service.application import process
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.faults import LedgerUnavailable, OffsetsMoved
 from credit_service.application.process import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place
+from credit_service.domain.decision import Place, Wake
 from credit_service.testing.memory import MemoryLedger, MemoryTransaction
 
 if TYPE_CHECKING:
@@ -115,3 +115,40 @@ def test_a_ledger_that_is_away_is_waited_for_however_often(monkeypatch: pytest.M
     report = asyncio.run(processor.process(records, asyncio.Event()))
     assert (report.retries, processor.retries, report.events) == (4, 4, len(records))
     assert set(ledger.accounts) == set(ACCOUNTS)
+
+
+@dataclass
+class MovesOn(MemoryLedger):
+    """A ledger of which another server answers once it was away."""
+
+    moved: int = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        self.moved += 1
+        if self.moved == 1:
+            raise LedgerUnavailable("away")
+        async with super().transaction() as transaction:
+            yield transaction
+
+    def write(self, what: ToStore) -> None:
+        raise AssertionError(what)
+
+
+@pytest.mark.parametrize("kind", ["batch", "timers"])
+def test_what_waits_is_not_decided_on_a_server_of_which_it_is_not_known_what_it_has(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "BACKOFF_SECONDS_FIRST", 0.001)
+    ledger = MovesOn(BEGAN + timedelta(days=365))
+    processor = Processor(ledger, Rules(), moves_offsets=False)
+
+    async def work() -> None:
+        if kind == "batch":
+            await processor.process(history(), asyncio.Event(), stands=lambda: ledger.moved < 2)
+        else:
+            await processor.wake([Wake("a", BEGAN, 1)], asyncio.Event(), lambda: ledger.moved < 2)
+
+    with pytest.raises(OffsetsMoved):
+        asyncio.run(work())
+    assert ledger.moved == 2

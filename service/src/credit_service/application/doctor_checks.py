@@ -89,6 +89,14 @@ def tokens(held: Sequence[Token], now: datetime) -> Check:
 # --- the database
 
 
+def logins(others: int, failed: Mapping[str, str]) -> Check:
+    """Whether the addresses other than the reader's let the service in; `failed` by the setting that has the URL."""
+    if not failed:
+        return ok("logins", f"addresses that let the service in, beside the reader's: {others or 'there are none'}")
+    told = "; ".join(f"{variable}: {problem}" for variable, problem in failed.items())
+    return Check("logins", "wrong", told, "mend these settings, or what they name")
+
+
 def durability(server: ServerFacts) -> Check:
     """Whether what is committed stays so when the machine loses power, and whether it can be written at all."""
     if server.is_standby:

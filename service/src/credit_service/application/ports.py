@@ -138,6 +138,10 @@ class Ledger(Transactions, ReadSoFar, Protocol):
 class OffsetStore(Protocol):
     """Where the service goes on reading, kept beside the ledger. Raises the faults of `application.faults`."""
 
+    @property
+    def moved(self) -> int:
+        """How often another server has answered than before: it may lack what was committed last."""
+
     async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
         """The stored offsets; a partition that was never read has none."""
 

@@ -13,7 +13,14 @@ import structlog
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.chain import moved
-from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OutOfTime, RefusedByLedger
+from credit_service.application.faults import (
+    Abandoned,
+    AccessDenied,
+    LedgerUnavailable,
+    OffsetsMoved,
+    OutOfTime,
+    RefusedByLedger,
+)
 from credit_service.application.outgoing import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
@@ -67,6 +74,11 @@ STEPS = ("load", "decide", "store", "commit")
 
 FATE = attrgetter("type", "outcome")
 REASON = attrgetter("reason")
+
+
+def always() -> bool:
+    """What has nothing that it stands on."""
+    return True
 
 
 class Undecidable(Exception):  # noqa: N818 - reads as the condition that it reports
@@ -194,6 +206,7 @@ class _Work:
     letters: Sequence[DeadLetter] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     trace: BatchTrace = UNTRACED
+    stands: Callable[[], bool] = always
 
 
 class Processor:
@@ -233,26 +246,29 @@ class Processor:
         abandon: asyncio.Event,
         trace: BatchTrace = UNTRACED,
         has_come: Callable[[], None] = lambda: None,
+        stands: Callable[[], bool] = always,
     ) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
 
         Waits out a ledger that is away. What takes longer than a transaction may is halved, and so is what comes after
         it, for a while. What the ledger refuses is tried once more and then halved, until the one record at fault is a
         dead letter. `has_come` is called for each part that the ledger has. Raises `Abandoned` when `abandon` is set
-        meanwhile, and `OffsetsMoved` when the ledger is not where this member believes it to be, and `ChainBroken` when
-        records are missing before these.
+        meanwhile, and `OffsetsMoved` when the ledger is not where this member believes it to be, or it no longer
+        `stands` that it is, and `ChainBroken` when records are missing before these.
         """
         report = Report()
         while left := records[report.events :]:
-            done = await self._process_first(left[: self._records_at_once.of(len(left))], abandon, trace)
+            done = await self._process_first(left[: self._records_at_once.of(len(left))], abandon, trace, stands)
             if done.events:
                 has_come()
             report.add(done)
         return report
 
-    async def _process_first(self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace) -> Report:
+    async def _process_first(
+        self, records: Sequence[Record], abandon: asyncio.Event, trace: BatchTrace, stands: Callable[[], bool]
+    ) -> Report:
         """As `process`, of as many of `records` as the ledger takes together; the report says how many that are."""
-        work = self._work_of(records, trace)
+        work = self._work_of(records, trace, stands)
         for _ in range(2):
             try:
                 report = await self._until_stored(work, abandon, can_be_less=len(records) > 1)
@@ -265,19 +281,20 @@ class Processor:
         if len(records) == 1:
             reason = reason_of(refusal)
             letter = DeadLetter(records[0], reason["reason"], reason["detail"])
-            return await self._until_stored(_Work([], (), [letter], work.next_offsets, trace), abandon)
-        return await self.process(records[: len(records) // 2], abandon, trace)
+            return await self._until_stored(_Work([], (), [letter], work.next_offsets, trace, stands), abandon)
+        return await self.process(records[: len(records) // 2], abandon, trace, stands=stands)
 
-    async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
+    async def wake(self, wakes: Sequence[Wake], abandon: asyncio.Event, stands: Callable[[], bool] = always) -> Report:
         """Lets due timers happen, and has parked events of accounts with a plan decided.
 
         Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later. Those
         that take longer than a transaction may are halved, and one alone brings about fewer timers of its account.
+        Raises `Abandoned`, and `OffsetsMoved` when it no longer `stands` that the ledger has what was read before.
         """
         report = Report()
         while left := wakes[report.wakes :]:
             some = left[: self._wakes_at_once.of(len(left))]
-            done = await self._wake_first(some, abandon)
+            done = await self._wake_first(some, abandon, stands)
             if not done.failed:
                 _note(self._wakes_at_once, len(some), done)
             report.add(done)
@@ -288,29 +305,29 @@ class Processor:
         """So many events that waited one transaction lets in, of an account."""
         return self._unparked_at_once.of(self._rules.unparked_max)
 
-    async def _wake_first(self, wakes: Sequence[Wake], abandon: asyncio.Event) -> Report:
+    async def _wake_first(self, wakes: Sequence[Wake], abandon: asyncio.Event, stands: Callable[[], bool]) -> Report:
         """As `wake`, of all of them or, where they are too many for one transaction, of none."""
         try:
-            report = await self._until_stored(_Work(wakes), abandon, can_be_less=True)
+            report = await self._until_stored(_Work(wakes, stands=stands), abandon, can_be_less=True)
         except (RefusedByLedger, Undecidable) as error:
             log.exception("wake failed", accounts=len(wakes), **reason_of(error))
             if len(wakes) == 1:
                 return Report(wakes=1, failed={wakes[0].account_id})
             report = Report()
             for wake in wakes:
-                report.add(await self._wake_first([wake], abandon))
+                report.add(await self._wake_first([wake], abandon, stands))
             return report
         if not report.ran_out:
             report.wakes = len(wakes)
         elif len(wakes) == 1:
-            return await self._wake_less(wakes[0], abandon)
+            return await self._wake_less(wakes[0], abandon, stands)
         return report
 
-    async def _wake_less(self, wake: Wake, abandon: asyncio.Event) -> Report:
+    async def _wake_less(self, wake: Wake, abandon: asyncio.Event, stands: Callable[[], bool]) -> Report:
         if wake.timers_max > 1:
-            return await self._wake_first([replace(wake, timers_max=wake.timers_max // 2)], abandon)
+            return await self._wake_first([replace(wake, timers_max=wake.timers_max // 2)], abandon, stands)
         if self._unparked_max > 1:
-            return await self._wake_first([wake], abandon)
+            return await self._wake_first([wake], abandon, stands)
         log.error("wake failed", accounts=1, reason="out-of-time")
         return Report(wakes=1, failed={wake.account_id})
 
@@ -369,6 +386,8 @@ class Processor:
         self._reach("before-transaction")
         expected = {partition: self.positions[partition] for partition in work.next_offsets}
         async with self._ledger.transaction() as transaction:
+            if not work.stands():
+                raise OffsetsMoved
             await transaction.lock_offsets(expected)
             unparked_max = self._unparked_max
             rules = self._rules
@@ -405,9 +424,9 @@ class Processor:
             return work
         left = id(work.inputs[inputs])
         records = next(n for n, record in enumerate(work.records) if id(record.content) == left)
-        return self._work_of(work.records[:records], work.trace)
+        return self._work_of(work.records[:records], work.trace, work.stands)
 
-    def _work_of(self, records: Sequence[Record], trace: BatchTrace) -> _Work:
+    def _work_of(self, records: Sequence[Record], trace: BatchTrace, stands: Callable[[], bool]) -> _Work:
         inputs = [record.content for record in records if isinstance(record.content, Incoming)]
         letters = [
             DeadLetter(record, record.content.reason, record.content.detail)
@@ -415,7 +434,7 @@ class Processor:
             if isinstance(record.content, Unreadable)
         ]
         next_offsets = moved(records, self.positions) if self._moves_offsets else {}
-        return _Work(inputs, records, letters, next_offsets, trace)
+        return _Work(inputs, records, letters, next_offsets, trace, stands)
 
 
 class _StepClock:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
 from credit_service.application.expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
-from credit_service.application.process import Processor, Report
+from credit_service.application.process import Processor, Report, always
 from credit_service.application.setbacks import Setbacks
 from credit_service.domain.decision import Wake
 
@@ -53,11 +53,16 @@ class TimerSweep:
         return bool(self._lagging) or time.monotonic() >= self._next_sweep
 
     async def sweep(
-        self, numbers: Collection[int], at_their_ends: Collection[int], abandon: asyncio.Event
+        self,
+        numbers: Collection[int],
+        at_their_ends: Collection[int],
+        abandon: asyncio.Event,
+        stands: Callable[[], bool] = always,
     ) -> Report | None:
         """Wakes accounts of the partition `numbers` that have something due; None if there was nothing to do.
 
         Numbers that are read to their ends go by the database's clock, the others by what `note_reached` was told last.
+        Raises `OffsetsMoved` when it no longer `stands` that the ledger has what was read before.
         """
         now = time.monotonic()
         self._next_sweep = now + SWEEP_EVERY_SECONDS
@@ -79,7 +84,7 @@ class TimerSweep:
         parts = [[wake for wake in wakes if wake.account_id not in self._setbacks], again]
         whole = Report()
         for part in filter(None, parts):
-            report = await self._processor.wake(part, abandon)
+            report = await self._processor.wake(part, abandon, stands)
             self._note_woken({wake.account_id for wake in part}, report)
             whole.add(report)
         return whole

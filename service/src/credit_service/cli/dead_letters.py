@@ -11,7 +11,7 @@ from credit_service.cli.letters_shown import age, each_line, groups_table, lette
 from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
-from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit
+from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -275,7 +275,7 @@ def _do(
                             moved(len(answers))
         except LedgerUnavailable as error:
             told = f"{became.total():,} of {count:,} were told, and {SAFE}"
-            raise Failed(f"the database does not answer: {error}; {told}") from None
+            raise Failed(f"{told_of_ledger(error)}; {told}") from None
 
     try:
         run(done())

@@ -38,10 +38,10 @@ def doctor(output: Output = Format.TEXT) -> int:
 
 async def _checks(settings: "Settings") -> "list[Check]":
     from credit_service.application.doctor import Deployment, Doctor
-    from credit_service.application.doctor_checks import CONTRACTS, ok, tokens
+    from credit_service.application.doctor_checks import CONTRACTS, logins, ok, tokens
     from credit_service.kafka.doctor import KafkaExamination
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.doctor import PostgresFacts
+    from credit_service.postgres.doctor import PostgresFacts, failed_logins
     from credit_service.postgres.pool import open_pool
 
     kafka = kafka_of(settings)
@@ -50,7 +50,10 @@ async def _checks(settings: "Settings") -> "list[Check]":
     prefix = f"topics begin with {kafka.topic_prefix}" if kafka.topic_prefix else "topics have no prefix"
     checks = [ok("settings", f"read; group {kafka.group_id}, {prefix}")]
     checks.append(tokens(settings.http_tokens, datetime.now(UTC)))
-    async with open_pool(Addresses.of(settings).reader, is_read_only=True) as pool:
+    addresses = Addresses.of(settings)
+    others = [address for address in addresses.served if address is not addresses.reader]
+    checks.append(logins(len(others), await failed_logins(others)))
+    async with open_pool(addresses.reader, is_read_only=True) as pool:
         examined = Doctor(deployment, PostgresFacts(pool), KafkaExamination(kafka), lambda: datetime.now(UTC))
         checks += [check async for check in examined.checks()]
         pool.terminate()

@@ -16,7 +16,7 @@ import typer
 from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import AsItStands
-from credit_service.cli.run import ledger, run, settings_or_exit
+from credit_service.cli.run import ledger, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +224,7 @@ async def _bring_in(
         except NoTemporaryRoom as error:
             raise Failed(f"{error}; {_stopped_at(told)}") from None
         except LedgerUnavailable as error:
-            raise Failed(f"the database does not answer: {error}; {_stopped_at(told)}") from None
+            raise Failed(f"{told_of_ledger(error)}; {_stopped_at(told)}") from None
     told.sum_up()
     if source.is_ending:
         say(f"Interrupted; {_stopped_at(told)}.")

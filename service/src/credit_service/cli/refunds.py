@@ -12,7 +12,7 @@ from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.progress import progress
 from credit_service.cli.refunds_shown import request_shown, request_table
-from credit_service.cli.run import ledger, reads, run, settings_or_exit
+from credit_service.cli.run import ledger, reads, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,7 +208,7 @@ def _decide(
                             moved(1)
         except LedgerUnavailable as error:
             told_of = f"{became.total():,} of {count:,} were told, and {SAFE}"
-            raise Failed(f"the database does not answer: {error}; {told_of}") from None
+            raise Failed(f"{told_of_ledger(error)}; {told_of}") from None
 
     try:
         run(decide())

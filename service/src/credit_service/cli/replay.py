@@ -14,7 +14,7 @@ from credit_service.cli.faults import Failed, WrongUse
 from credit_service.cli.instants import range_of
 from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.person import Operator, Yes, hold_to
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -223,7 +223,7 @@ async def _replay(
     except (KafkaError, TimeoutError) as error:
         raise Failed(f"Kafka does not answer: {error or type(error).__name__}; {_stopped(replayed)}") from None
     except LedgerUnavailable as error:
-        raise Failed(f"the database does not answer: {error}; {_stopped(replayed)}") from None
+        raise Failed(f"{told_of_ledger(error)}; {_stopped(replayed)}") from None
 
 
 def _stopped(replayed: "Replayed") -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from credit_service.cli.faults import Failed, WrongUse
 
 if TYPE_CHECKING:
+    from credit_service.application.faults import LedgerUnavailable
     from credit_service.kafka.connection import KafkaConnection
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
@@ -90,6 +91,19 @@ def _run(work: Coroutine[None, None, T]) -> T:
         raise
 
 
+def told_of_ledger(error: "LedgerUnavailable") -> str:
+    """What is wrong with the database, as the beginning of a line."""
+    from credit_service.application.faults import AccessDenied, NoPassword, ReadOnly, SessionsShared
+
+    match error:
+        case ReadOnly() | NoPassword() | SessionsShared():
+            return str(error)
+        case AccessDenied():
+            return f"the database denies access: {error}"
+        case _:
+            return f"the database does not answer: {error}"
+
+
 def _problem(error: Exception) -> str | None:
     """What a server that fails did, as one line; None if it was no server's doing.
 
@@ -97,17 +111,13 @@ def _problem(error: Exception) -> str | None:
     """
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly, RefusedByLedger
+    from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
     from credit_service.kafka.refusal import Refused
     from credit_service.loop import run_in_loop
 
     match error:
-        case ReadOnly() | NoPassword():
-            return str(error)
-        case AccessDenied():
-            return f"the database denies access: {error}"
         case LedgerUnavailable():
-            return f"the database does not answer: {error}"
+            return told_of_ledger(error)
         case RefusedByLedger():
             return f"the database refuses this: SQLSTATE {error.sqlstate}"
         case Refused():

@@ -211,7 +211,8 @@ class Intake:
             if not self._member.is_in:
                 return False
             await self._member.read_pauses(lane)
-            await self._member.look_for_lost_commits(lane)
+            if not await self._member.look_for_lost_commits(lane):
+                return False
             # What was counted before a topic was paused, by whichever member, says nothing of it any more.
             self._floods.forget(self._member.left_alone_topics)
             self._member.look_for_brokers()
@@ -237,7 +238,9 @@ class Intake:
     async def _decide(self, lane: Lane, records: list[Record], trace: BatchTrace) -> None:
         partitions = {TopicPartition(*partition) for partition in {r.place[:2] for r in records}}
         try:
-            report = await self._processor.process(records, self._abandon, trace, lane.note_decided)
+            report = await self._processor.process(
+                records, self._abandon, trace, lane.note_decided, self._member.grounds_of(lane)
+            )
         except Abandoned:
             self._member.open_again(partitions)
             return
@@ -272,12 +275,12 @@ class Intake:
         try:
             await self._note_read(lane, earliest)
             at_their_ends = {number for number, at in earliest.items() if at is None}
-            report = await lane.timers.sweep(numbers, at_their_ends, self._abandon)
+            report = await lane.timers.sweep(numbers, at_their_ends, self._abandon, self._member.grounds_of(lane))
         except AccessDenied as error:
             if self._status.set(f"timers of {lane.name}", f"they wait: {error}"):
                 log.warning("timers wait, access is denied", cause=str(error))
             return False
-        except (Abandoned, LedgerUnavailable):
+        except (Abandoned, LedgerUnavailable, OffsetsMoved):
             return False
         self._status.set(f"timers of {lane.name}", None)
         if report is not None:

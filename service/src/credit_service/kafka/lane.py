@@ -26,7 +26,8 @@ IDLE_WAIT_SECONDS = 0.5
 class Lane:
     """The buffers and the timers of some partition numbers; `in_hand` is held while a batch of theirs is decided.
 
-    `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was.
+    `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was. `moved` is the count of
+    servers that the ledger has moved to when it was last asked for what is stored.
     """
 
     def __init__(self, name: str, timers: TimerSweep, bytes_max: int, clock: LedgerClock) -> None:
@@ -37,6 +38,7 @@ class Lane:
         self.taken: Sequence[Record] = ()
         self.decided_at = time.monotonic()
         self.next_pauses = self.next_noted = self.next_stored = 0.0
+        self.moved = 0
         self._arrived = asyncio.Event()
 
     def ring(self) -> None:

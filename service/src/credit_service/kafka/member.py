@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from typing import TYPE_CHECKING
 
 import structlog
@@ -527,25 +527,34 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         names = ", ".join(sorted(paused))
         self._status.degrade("topics", f"paused until `credits resume TOPIC`: {names}" if paused else None)
 
-    async def look_for_lost_commits(self, lane: Lane) -> None:
+    async def look_for_lost_commits(self, lane: Lane) -> bool:
         """Opens again what stands behind in the ledger: a server has taken over that lacks what was committed last.
 
-        A batch would find it, but to a partition that is read to its end none may come.
+        A batch would find it, but to a partition that is read to its end none may come. False while it is not known of
+        the server that answers: nothing is to be decided on what it has.
         """
-        now = time.monotonic()
-        if now < lane.next_stored:
-            return
+        now, moved = time.monotonic(), self._offsets.moved
+        if now < lane.next_stored and lane.moved == moved:
+            return True
         lane.next_stored = now + STORED_READ_EVERY_SECONDS
         # All of it was committed before the ledger is asked.
         known = {p: self._positions[p] for p in self.read_by(lane) if p in self._positions}
         try:
             stored = await self._offsets.load(known)
         except LedgerUnavailable:
-            return
+            return lane.moved == self._offsets.moved
+        lane.moved = moved
         behind = {p for p, offset in known.items() if stored.get(p, -1) < offset == self._positions.get(p)}
         if behind:
             log.warning("stored offsets moved back, reading again from there", partitions=len(behind))
             self.open_again(behind)
+        # Else it may be another one that was asked.
+        return moved == self._offsets.moved
+
+    def grounds_of(self, lane: Lane) -> Callable[[], bool]:
+        """Whether the server that answers is still the one of which it is known what is stored."""
+        moved = lane.moved
+        return lambda: self._offsets.moved == moved
 
     def _leave_alone(self, partitions: Set[TopicPartition]) -> None:
         self._forget(partitions)

@@ -47,10 +47,10 @@ class Addresses:
         made: dict[object, Address] = {}
 
         def address(role: str) -> Address:
-            variable, url, file = settings.database(role)
-            if (url, file) not in made:
-                made[url, file] = Address(url, _password(settings, url, file), variable)
-            return made[url, file]
+            variable, url, way = settings.database(role)
+            if (url, way) not in made:
+                made[url, way] = Address(url, _password(url, way), variable)
+            return made[url, way]
 
         return cls(address(""), address("relay_"), address("read_"), address("migration_"))
 
@@ -84,9 +84,7 @@ def _host_and_port(text: str) -> tuple[str, str]:
     return unquote(host), port or PORT
 
 
-def _password(settings: "Settings", url: str, file: tuple[str, Path] | None) -> Password | None:
-    if file is not None:
-        return PasswordFile(*file)
-    if settings.database_password_command is not None:
-        return PasswordCommand(PASSWORD_COMMAND, settings.database_password_command, variables_of(url))
-    return None
+def _password(url: str, way: tuple[str, Path] | str | None) -> Password | None:
+    if isinstance(way, tuple):
+        return PasswordFile(*way)
+    return PasswordCommand(PASSWORD_COMMAND, way, variables_of(url)) if way else None

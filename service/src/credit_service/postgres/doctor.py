@@ -1,12 +1,14 @@
 """What the doctor asks of the database."""
 
-from collections.abc import Collection, Iterator, Mapping
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from credit_service import bounds
+from credit_service.application.doctor import CHECK_SECONDS_MAX
 from credit_service.application.doctor_facts import (
     Backlog,
     BeingOpened,
@@ -23,8 +25,9 @@ from credit_service.application.doctor_facts import (
 from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, SessionsShared
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.domain.room import FILLING
+from credit_service.postgres.address import Address
 from credit_service.postgres.offsets import PostgresOffsetStore
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
 
@@ -132,6 +135,26 @@ class PostgresFacts:
 
     async def _row(self, statement: str, *arguments: object) -> "asyncpg.Record":
         return (await self._rows(statement, *arguments))[0]
+
+
+async def failed_logins(addresses: Iterable[Address]) -> dict[str, str]:
+    """By one connection to each: why there is none, by the setting that has the URL."""
+
+    async def problem(address: Address) -> str | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS_MAX):
+                (await connect(address)).terminate()
+        except SessionsShared:
+            raise
+        except LedgerUnavailable as error:
+            return str(error)
+        except TimeoutError:
+            return f"no answer within {CHECK_SECONDS_MAX:.0f} s"
+        return None
+
+    tried = list(addresses)
+    problems = await asyncio.gather(*map(problem, tried))
+    return {address.variable: told for address, told in zip(tried, problems, strict=True) if told}
 
 
 @contextmanager

@@ -10,14 +10,19 @@ from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
-    from credit_service.postgres.pool import Pool
+    from credit_service.postgres.pool import FailoverPool
 
 
 class PostgresOffsetStore:
     """The application's `OffsetStore` in Postgres."""
 
-    def __init__(self, pool: "Pool") -> None:
+    def __init__(self, pool: "FailoverPool") -> None:
         self._pool = pool
+
+    @property
+    def moved(self) -> int:
+        """See `application.ports.OffsetStore`."""
+        return self._pool.together.moved
 
     async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
         """See `application.ports.OffsetStore`."""

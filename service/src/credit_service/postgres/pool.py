@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import asyncpg
+import structlog
 
 from credit_service import bounds
 from credit_service.application.faults import (
@@ -22,14 +23,17 @@ from credit_service.application.faults import (
     RefusedByLedger,
     SessionsShared,
 )
-from credit_service.postgres.address import Address
+from credit_service.postgres.address import Address, variables_of
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
+log = structlog.get_logger(__name__)
+
 CONNECT_TIMEOUT_SECONDS = 5
+REPLACED_EVERY_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 30
 IDLE_SECONDS_MAX = 300.0
 PLANS_KEPT_SECONDS = 10.0
@@ -189,20 +193,32 @@ class Together:
     """Pools that replace their sessions together, and which server answered last at each of their addresses.
 
     `moved` counts how often another one did than before at the address of the first pool, which decides. Elsewhere
-    there may be several servers for good, behind one name for all that only looks.
+    there may be several servers for good, behind one name for all that only looks. Where two that decide take turns,
+    each new connection may meet the other one: sessions are replaced for that once in a while, not each time.
     """
 
     def __init__(self) -> None:
         self.pools: list[FailoverPool] = []
         self.moved = 0
         self._servers: dict[Address, datetime] = {}
+        self._replaced_at = float("-inf")
 
     def meets_another(self, address: Address, server: datetime) -> bool:
-        """Whether the address leads to another server now."""
-        is_another = self._servers.setdefault(address, server) != server
+        """Whether the address leads to another server now, for which sessions are to be replaced."""
+        if self._servers.setdefault(address, server) == server:
+            return False
+        if self.decides_at(address):
+            self.moved += 1
+            now = time.monotonic()
+            if now < self._replaced_at + REPLACED_EVERY_SECONDS:
+                # It is met again by a later connection, since the one before stays known.
+                return False
+            self._replaced_at = now
+            at = variables_of(address.url)
+            place = f"{at.get('PGHOST', '')}:{at['PGPORT']}"
+            log.warning("another server answers, sessions are replaced", setting=address.variable, at=place)
         self._servers[address] = server
-        self.moved += is_another and self.decides_at(address)
-        return is_another
+        return True
 
     def decides_at(self, address: Address) -> bool:
         """Whether that is the address of the first pool."""
@@ -278,9 +294,11 @@ class Borrowed(asyncpg.pool.PoolAcquireContext):  # type: ignore[misc]  # asyncp
         """As asyncpg's, but for a session that is not to be used again."""
         if _met_lost_server(error):
             await self.pool.replace_sessions()
-        if self._replaced != self.pool.replaced:
-            # Raised where asyncpg itself has closed it.
-            with suppress(asyncpg.InterfaceError):
+        # Raised where asyncpg itself has closed it.
+        with suppress(asyncpg.InterfaceError):
+            # What could not even be rolled back is not asked to do so once more.
+            is_left_open = error is not None and self.connection.is_in_transaction()
+            if is_left_open or self._replaced != self.pool.replaced:
                 self.connection.terminate()
         await super().__aexit__(kind, error, traceback)
 
