@@ -239,7 +239,7 @@ async def test_who_can_commit_no_more_joins_again_if_the_group_is_well_without_i
 ) -> None:
     monkeypatch.setattr("credit_service.kafka.member.CUT_OFF_SECONDS", 0.05)
     monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr("credit_service.kafka.member.Subscriber", lambda *_: around)
+    monkeypatch.setattr("credit_service.kafka.member.Subscriber", lambda *_, **__: around)
     await member.on_partitions_assigned(around.assigned)
     await eventually(lambda: not member.opening)
     around.takes_offsets, around.is_coordinated = False, is_well
