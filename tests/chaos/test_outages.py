@@ -38,7 +38,7 @@ async def survives(scene: Scene, tell: Callable[[str], None], faults: Sequence[F
 async def test_postgres_and_the_broker_killed_under_load(own_scene: Scene, tell: Callable[[str], None]) -> None:
     harness = await survives(own_scene, tell, [KillPostgres(), KillBroker()])
     (service,) = harness.scene.members
-    assert sum(batch["retries"] for batch in service.logged("batch")) > 0
+    assert service.logged("ledger unavailable, batch waits")
 
 
 @pytest.mark.local_stack

