@@ -57,7 +57,7 @@ test: $(READY) ## Run the tests, on a local stack of their own
 .PHONY: properties
 properties: $(READY) ## Run the property tests with all their examples; EXAMPLES=20: with twenty times as many
 	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 --timeout=3600 tests/property \
-	  tests/contract/test_compatibility.py tests/integration/test_model_on_the_stack.py
+	  tests/contract/test_compatibility.py tests/integration/ledger/test_model_on_the_stack.py
 
 .PHONY: footprint
 footprint: $(READY) ## Run the tests that measure memory and bytes
@@ -69,7 +69,7 @@ image: $(READY) ## Run the steps of the image on this machine, and what they mak
 
 .PHONY: local-stack
 local-stack: $(READY) ## Run the tests that start, end and kill the local stack itself
-	$(BIN)/python -m pytest tests/integration/test_local_stack.py -m stack
+	$(BIN)/python -m pytest tests/integration/local_stack/test_local_stack.py -m stack
 
 .PHONY: chaos
 chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does; CHAOS_EVENTS=20000: with more junk

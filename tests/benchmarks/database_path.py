@@ -22,15 +22,15 @@ from benchmarks.floor import Rows, copy
 from benchmarks.mix import Mix
 from benchmarks.yardstick import deployment
 from credit_contracts.topics import INCOMING_TOPICS, PARTITIONS, partition_for
-from credit_service.application.process import Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.application.record import read_record
 from credit_service.bootstrap import collect_seldom
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.kafka.intake import IntakeBounds
-from credit_service.loop import run_in_loop
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.kafka.consume.intake import IntakeBounds
+from credit_service.runtime.loop import run_in_loop
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import SESSION, open_pool
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from credit_contracts.topics import PARTITIONS, partition_for
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from credit_service.postgres.migrate import migrate
 

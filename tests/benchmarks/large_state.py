@@ -22,7 +22,7 @@ from credit_contracts.topics import PARTITIONS
 from credit_service.domain.idempotency import CONTENT_VERSION, content_of, key_of
 from credit_service.domain.period import Calendar
 from credit_service.postgres.ids import packed
-from credit_service.postgres.load import partition_hash
+from credit_service.postgres.ledger.load import partition_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,7 +30,7 @@ from benchmarks.mix import Mix
 from benchmarks.watch import TooSlow
 from credit_contracts.topics import PARTITIONS, partition_for
 from credit_local_stack import Stack
-from credit_service.loop import run_in_loop
+from credit_service.runtime.loop import run_in_loop
 
 if TYPE_CHECKING:
     import subprocess

@@ -21,7 +21,7 @@ from benchmarks.sizes import SIZES
 from benchmarks.table import table
 from benchmarks.watch import TooSlow
 from credit_local_stack import Addresses
-from credit_service.loop import run_in_loop
+from credit_service.runtime.loop import run_in_loop
 
 
 async def bench(mode: str, out: Path) -> None:

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from benchmarks.contenders import OPENED
 from benchmarks.deployment import Deployment
 from credit_contracts.topics import INCOMING_TOPICS, PARTITIONS
-from credit_service.loop import run_in_loop
+from credit_service.runtime.loop import run_in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

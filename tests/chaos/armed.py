@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from credit_service import bootstrap
-from credit_service.failpoints import failpoint
+from credit_service.runtime.failpoints import failpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

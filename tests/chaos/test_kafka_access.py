@@ -10,7 +10,7 @@ from chaos.access_faults import LoginRevoked
 from chaos.harness import Harness
 from chaos.plan import new_seed
 from chaos.scene import Scene
-from credit_service.kafka.rights import rights
+from credit_service.kafka.connect.acls import rights
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (
     connection_of,

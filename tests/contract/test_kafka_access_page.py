@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.rights import USES, rights
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.acls import USES, rights
 
 PAGE = (Path(__file__).parents[2] / "deploy" / "KAFKA_ACCESS.md").read_text()
 GROUPS = {"all incoming": INCOMING_TOPICS, "all outgoing": OUTGOING_TOPICS}
@@ -32,7 +32,7 @@ def test_the_table_is_the_code() -> None:
 
 
 def test_the_intervals_are_the_code() -> None:
-    from credit_service.kafka.watch import ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS_MAX, ASK_EVERY_SECONDS
+    from credit_service.kafka.access.monitor import ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS_MAX, ASK_EVERY_SECONDS
 
     assert (ASK_EVERY_SECONDS, ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS_MAX) == (10, 1, 10)
     assert re.search(r"every ten seconds, and when something was refused;", PAGE)

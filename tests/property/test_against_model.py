@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from credit_contracts.incoming import IncomingData
 from credit_service import bounds
-from credit_service.application.timers import NO_TIMERS
+from credit_service.application.processing.timer_sweep import NO_TIMERS
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.command import Command, CommandData
 from credit_service.domain.decide import Rules

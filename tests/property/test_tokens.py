@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credit_service.application.tokens import Scope, Token, authorise, sha256_of
+from credit_service.application.auth.tokens import Scope, Token, authorise, sha256_of
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SECRETS = ["credits_" + letter * 43 for letter in "abcd"]

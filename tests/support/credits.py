@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from credit_contracts import encode
-from credit_service.application.process import Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.application.record import read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
 from support.forked import Forked
 

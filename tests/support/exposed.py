@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.sights import Backlog
+from credit_service.application.health_ports import Backlog
 from credit_service.http.app import create_api
 from credit_service.metrics.labels import POOLS
 from credit_service.metrics.registry import Metrics
@@ -13,7 +13,7 @@ from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from support.tokens import ACCESS
 
 if TYPE_CHECKING:
-    from credit_service.application.read import Reads
+    from credit_service.application.queries import Reads
 
 KNOWN = Standing(
     is_ready=True,

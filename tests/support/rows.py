@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
-from credit_service.domain.asked import whose_plans_matter, whose_waiting_matter
+from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenAccount, OpenPurchase
 from credit_service.domain.decision import Adjustment, Change, Decided, Decision, Incoming, RefundRequest, Wake
-from credit_service.postgres.story import columns_of, from_columns, told_by
+from credit_service.postgres.ledger.prospect_row import columns_of, from_columns, told_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from credit_service.domain.grant import Grant
     from credit_service.domain.plan import Plan
     from credit_service.domain.prospect import Prospect
-    from credit_service.postgres.story import Columns
+    from credit_service.postgres.ledger.prospect_row import Columns
 
 _COLUMNS = (
     "balance unlimited sequence position last_grant_id plan_position calendar period granted_in_period "

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from credit_local_stack import KafkaSecurity, Stack
-from credit_service.kafka.access import BITS
+from credit_service.kafka.access.probe import BITS
 from support.patience import patience
 from support.stack import in_memory
 from support.tokens_of_kafka import Signer, the_signer
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from credit_service.kafka.rights import Right
+    from credit_service.kafka.connect.acls import Right
 
 KINDS = {"topic": 2, "group": 3, "transactional-id": 5}
 LITERAL, ALLOW = 3, 3

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.settings import Settings
 from support.secured import SERVICE, SecuredBroker
 from support.service import Deployment
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from credit_service.kafka.rights import Right
+    from credit_service.kafka.connect.acls import Right
     from support.service import ServiceProcess
 
 ACCOUNT = "acme"

@@ -28,7 +28,7 @@ _READY_SECONDS_MAX = 60
 _END_SECONDS_MAX = 40
 _LOG_BYTES_SHOWN = 6_000
 # The oracle waits for Kafka's offsets, which otherwise follow once a second, in each of some two hundred tests.
-_COMMITS_SOON = "from credit_service.kafka import group_offsets; group_offsets.COMMIT_EVERY_SECONDS = 0.1\n"
+_COMMITS_SOON = "from credit_service.kafka.consume import group_offsets; group_offsets.COMMIT_EVERY_SECONDS = 0.1\n"
 
 
 class ServiceProcess:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from credit_service.application.tokens import Scope, Token, new_token, sha256_of
+from credit_service.application.auth.tokens import Scope, Token, new_token, sha256_of
 from credit_service.http.access import Access
 
 SECRET = new_token()

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from credit_service.application.process import Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.domain.decide import Rules
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.ranges import Range
-from credit_service.kafka.relay import Relay
-from credit_service.kafka.replay_source import open_records, replay_ranges
-from credit_service.kafka.status import Status
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.ranges.ranges import Range
+from credit_service.kafka.publish.relay import Relay
+from credit_service.kafka.ranges.replay_source import open_records, replay_ranges
+from credit_service.application.readiness import Status
 from credit_service.kafka.topics import partition_counts
-from credit_service.kafka.watch import AccessWatch
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.offsets import PostgresOffsetStore
-from credit_service.postgres.outbox import PostgresOutbox
+from credit_service.kafka.access.monitor import AccessWatch
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
+from credit_service.postgres.ledger.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from support.observed import Progress
 from support.wait import eventually

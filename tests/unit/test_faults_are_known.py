@@ -55,6 +55,6 @@ def test_all_that_is_set_in_a_service_is_there() -> None:
 
 
 def test_a_name_that_has_moved_is_found() -> None:
-    moved = "from credit_service.application import replay; replay.REPLAY_BATCH_MAX, x = 1, 2"
+    moved = "from credit_service.application.replay import replay; replay.REPLAY_BATCH_MAX, x = 1, 2"
 
     assert list(unknown(ast.parse(moved))) == ["replay.REPLAY_BATCH_MAX"]

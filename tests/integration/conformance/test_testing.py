@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from credit_contracts.sequence_guard import Place
 from credit_contracts.topics import DEAD_LETTER_TOPIC, OUTGOING_TOPICS
-from credit_service.application.adjust import AdjustmentDesk
-from credit_service.application.expiry import ParkedExpiry
-from credit_service.application.refund_desk import Asked, RefundDesk, RefundRound
+from credit_service.application.adjustments import AdjustmentDesk
+from credit_service.application.processing.parked_expiry import ParkedExpiry
+from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
 from credit_service.domain.command import Adjust, DecideRefund
 from credit_service.domain.decide import Rules
-from credit_service.postgres.adjustments import PostgresAdjustments
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.operations import PostgresOperationLog
+from credit_service.postgres.operator.adjustments import PostgresAdjustments
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
-from credit_service.postgres.read import PostgresReads
-from credit_service.postgres.refunds import PostgresRefundRequests
+from credit_service.postgres.reads.queries import PostgresReads
+from credit_service.postgres.operator.refunds import PostgresRefundRequests
 from credit_service.testing import CreditService
 from support.clock import GRACE, Clock
 from support.in_memory import play

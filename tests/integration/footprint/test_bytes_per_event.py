@@ -11,13 +11,13 @@ from benchmarks.mix import Message, Mix
 from credit_contracts import INCOMING_TOPICS
 from credit_contracts.topics import PARTITIONS, partition_for
 from credit_local_stack import Stack
-from credit_service.application.process import Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.migrate import migrate
-from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
 from support.stack import in_memory
 

@@ -19,11 +19,11 @@ from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
 from credit_service import bounds
 from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
-from credit_service.http.guard import ANSWER_HEADERS, Guard
+from credit_service.http.request_limits import ANSWER_HEADERS, Guard
 from credit_service.http.server import CannotListen, HttpServer, serving
-from credit_service.kafka.status import Status
+from credit_service.application.readiness import Status
 from credit_service.postgres.pool import open_pool
-from credit_service.postgres.read import PostgresReads
+from credit_service.postgres.reads.queries import PostgresReads
 from support.credits import decide_events
 from support.patience import patience
 from support.plain_http import http_client

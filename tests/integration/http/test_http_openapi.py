@@ -17,7 +17,7 @@ from credit_service.http.app import create_api
 from credit_service.http.openapi import document
 from credit_service.http.server import HttpServer
 from credit_service.postgres.pool import open_pool
-from credit_service.postgres.read import PostgresReads
+from credit_service.postgres.reads.queries import PostgresReads
 from support.credits import decide_events
 from support.patience import patience
 from support.stack import fresh_database

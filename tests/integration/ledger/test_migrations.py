@@ -22,12 +22,12 @@ from credit_contracts import (
 )
 from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
-from credit_service.application.obey import obey
+from credit_service.application.commands.execute import obey
 from credit_service.domain.command import Command, DecideRefund, OpenProspect
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 from credit_service.postgres import migrate as migrate_module
-from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.migrate import MigrationFailed, migrate
 from credit_service.postgres.pool import open_pool
 from support.credits import decide_events

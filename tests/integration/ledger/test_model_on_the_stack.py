@@ -17,13 +17,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
 from credit_contracts.naming import topic_name
-from credit_service.application.obey import obey
-from credit_service.application.refund_desk import RefundDesk
+from credit_service.application.commands.execute import obey
+from credit_service.application.refunds.desk import RefundDesk
 from credit_service.domain.command import CommandData, DecideRefund
 from credit_service.domain.decide import Rules
 from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
-from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State
 from support.clock import GRACE, Clock

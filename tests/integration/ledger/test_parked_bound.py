@@ -9,12 +9,12 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.process import Processor, Report
+from credit_service.application.processing.processor import Processor, Report
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place, Wake
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from credit_local_stack import Addresses
-from credit_service.application.faults import AccessDenied
+from credit_service.application.errors import AccessDenied
 from credit_service.postgres.address import Address
 from credit_service.postgres.passwords import PasswordFile
 from credit_service.postgres.pool import connect, faults_named

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from credit_service.application.faults import SessionsShared
+from credit_service.application.errors import SessionsShared
 from credit_service.postgres.address import Address
 from credit_service.postgres.pool import READ_ONLY, SESSION, connect, open_pool
 from support.credits import run_credits

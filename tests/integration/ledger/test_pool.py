@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.errors import LedgerUnavailable
 from credit_service.postgres import pool as pool_module
 from credit_service.postgres.address import Address
 from credit_service.postgres.pool import faults_named, open_pool

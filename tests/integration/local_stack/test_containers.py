@@ -29,7 +29,7 @@ def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> None:
     ours = ("CREDITS_", "TEST_RUN_", "PYTEST_")
     of_its_own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    tests = ["tests/integration/test_ids.py", "tests/chaos/test_outages.py", "tests/unit/test_wait.py"]
+    tests = ["tests/integration/ledger/test_ids.py", "tests/chaos/test_outages.py", "tests/unit/test_wait.py"]
 
     chosen = ("-n", "1", "--dist", "loadgroup", "-v", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "")
     done = subprocess.run(

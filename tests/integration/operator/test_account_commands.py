@@ -210,7 +210,7 @@ def test_nothing_found_is_a_header_and_no_fault(looks: Commands) -> None:
 
 @OF_FOUR
 def test_wrong_use_is_one_line_and_exit_code_2(looks: Commands) -> None:
-    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
+    """What is seen before the database is asked is tried in `tests/unit/cli/test_cli_arguments.py`."""
     for arguments, words in (
         (["entries", "nobody"], "there is no account 'nobody'"),
         (["entries", "--from", "2026-02-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"], "the range is empty"),

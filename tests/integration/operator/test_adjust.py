@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 
 from credit_contracts import Event, PlanChanged, ProspectGenerated
-from credit_service.application.adjust import AdjustmentAnswer, AdjustmentDesk
+from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentDesk
 from credit_service.domain.decide import Rules
-from credit_service.postgres.adjustments import PostgresAdjustments
-from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.operator.adjustments import PostgresAdjustments
+from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
-from credit_service.postgres.read import PostgresReads
+from credit_service.postgres.reads.queries import PostgresReads
 from support.credits import decide_events, run_credits
 from support.promises import violations
 from support.traffic import event
@@ -171,7 +171,7 @@ async def test_an_account_without_a_plan_is_not_open(commands: Commands) -> None
 
 
 async def test_wrong_use_is_one_line_and_changes_nothing(commands: Commands, connection: Connection) -> None:
-    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
+    """What is seen before the database is asked is tried in `tests/unit/cli/test_cli_arguments.py`."""
     await with_an_account(commands.database_url)
     before = await everything(connection)
     for arguments, word in (

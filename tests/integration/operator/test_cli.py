@@ -32,7 +32,7 @@ from credit_contracts import (
     partition_for,
 )
 from credit_contracts.topics import INCOMING_TOPICS, TOPICS
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics, partition_counts
 from credit_service.postgres.migrate import newest_version
 from support.credits import CREDITS, decide_events, environment, run_credits

@@ -18,21 +18,21 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.dead_letters import DeadLetterDesk
-from credit_service.application.expiry import ParkedExpiry
-from credit_service.application.letters import LetterAnswer, Letters
-from credit_service.application.outgoing_record import outgoing_record
-from credit_service.application.process import Processor
-from credit_service.application.reading import Reading
+from credit_service.application.dead_letters.desk import DeadLetterDesk
+from credit_service.application.processing.parked_expiry import ParkedExpiry
+from credit_service.application.dead_letters.model import LetterAnswer, Letters
+from credit_service.application.processing.outgoing_record import outgoing_record
+from credit_service.application.processing.processor import Processor
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place
-from credit_service.kafka.unpack import BatchInFile
-from credit_service.postgres.dead_letters import PostgresDeadLetters
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.operations import PostgresOperationLog
-from credit_service.postgres.outbox import PostgresOutbox
+from credit_service.kafka.ranges.unpack import BatchInFile
+from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.operations import PostgresOperationLog
+from credit_service.postgres.ledger.outbox import PostgresOutbox
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock
 from support.credits import CREDITS, environment, run_credits
@@ -208,7 +208,7 @@ async def test_a_letter_is_resolved_with_its_effect_by_whom_and_why(at: Desk) ->
 async def test_a_letter_stays_as_it_is_while_events_of_its_account_wait_to_be_read(
     at: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.application.reading.WAIT_SECONDS_MAX", 0)
+    monkeypatch.setattr("credit_service.application.commands.read_progress.WAIT_SECONDS_MAX", 0)
     await at.take(record_of(plan()))
     await at.letters(generated("ann"))
     reach = "INSERT INTO credits.partitions_read VALUES (0, 1, $1, $1)"
@@ -354,7 +354,7 @@ async def test_what_the_rules_fail_on_fails_alone(at: Desk, monkeypatch: pytest.
             raise ZeroDivisionError
         return decide(accounts, inputs, *more)
 
-    monkeypatch.setattr("credit_service.application.waited.decide", failing)
+    monkeypatch.setattr("credit_service.application.processing.parked_decision.decide", failing)
 
     assert await at.became() == dict.fromkeys(range(1, 6), "charged") | {4: "undecidable"}
 
@@ -762,7 +762,7 @@ async def test_a_retry_tells_each_and_says_by_its_exit_code_whether_all_ended(at
 
 
 async def test_wrong_use_is_one_line_and_changes_nothing(at: Desk) -> None:
-    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
+    """What is seen before the database is asked is tried in `tests/unit/cli/test_cli_arguments.py`."""
     await at.take(unreadable())
     before = await at.everything()
     for arguments, word in (

@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_contracts.topics import INCOMING_TOPICS, TOPICS
 from credit_service import bounds
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.topics import create_topics
 from support.clock import Clock
 from support.credits import run_credits

@@ -29,11 +29,11 @@ from credit_contracts import (
     ProspectStageChanged,
 )
 from credit_contracts.incoming import WRONG_EMAIL
-from credit_service.application.explain import Elided, Explanation, When
+from credit_service.application.explain.model import Elided, Explanation, When
 from credit_service.domain.command import Adjust, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.decision import Wake
-from credit_service.postgres.explain import PostgresExplains
-from credit_service.postgres.export import long_reads
+from credit_service.postgres.explain.explain import PostgresExplains
+from credit_service.postgres.reads.export import long_reads
 from support.credits import run_credits
 from support.explained import Ledger, LedgerInMemory, Stood, Watched, incoming, ledger_of, records_of
 from support.traffic import event, month_of_traffic, random_traffic

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from credit_service.postgres.repair import only_repair
+from credit_service.postgres.reconcile.repair import only_repair
 from support.credits import CREDITS, environment
 from support.filled import copy_of, filled_deployment
 from support.forked import Forked

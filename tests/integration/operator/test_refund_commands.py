@@ -16,12 +16,12 @@ from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from credit_contracts.incoming import EmailBounced
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.refund_desk import Asked, RefundDesk, RefundRound
+from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
 from credit_service.domain.decide import Rules
-from credit_service.postgres.ledger import PostgresLedger
-from credit_service.postgres.operations import PostgresOperationLog
+from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
-from credit_service.postgres.refunds import PostgresRefundRequests
+from credit_service.postgres.operator.refunds import PostgresRefundRequests
 from support.credits import decide_events, run_credits
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ async def test_a_round_about_an_unknown_account_opens_none(refunds: Refunds) -> 
 
 
 async def test_wrong_use_is_one_line_and_opens_no_account(refunds: Refunds) -> None:
-    """What is seen before the database is asked is tried in `tests/unit/service/test_cli_arguments.py`."""
+    """What is seen before the database is asked is tried in `tests/unit/cli/test_cli_arguments.py`."""
     await refunds.take(*asked("acme", "ann"))
     before = await refunds.everything()
     for arguments, word in (

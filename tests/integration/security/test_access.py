@@ -18,8 +18,8 @@ import asyncpg
 import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
-from credit_service.application.faults import AccessDenied
-from credit_service.postgres.export import long_reads
+from credit_service.application.errors import AccessDenied
+from credit_service.postgres.reads.export import long_reads
 from credit_service.postgres.pool import connect, faults_named, open_pool
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql

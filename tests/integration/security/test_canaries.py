@@ -21,7 +21,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from credit_contracts.envelope import Headers
-from credit_service.application.tokens import Scope, sha256_of
+from credit_service.application.auth.tokens import Scope, sha256_of
 from support.canaries import BIRD, email, flown, secret, tables
 from support.collector import Collector, collecting
 from support.credits import run_credits
@@ -44,9 +44,10 @@ Message = tuple[str, bytes | None, Headers]
 # Loaded by the service's Python as it starts: each of its parts fails once, in words that it must not repeat.
 FAULTS = """
 import asyncio
-from credit_service.application import waited
-from credit_service.kafka import intake, relay
-from credit_service.postgres import read
+from credit_service.application.processing import parked_decision as waited
+from credit_service.kafka.consume import intake
+from credit_service.kafka.publish import relay
+from credit_service.postgres.reads import queries as read
 from credit_service.tracing import export
 
 # The collector is a thread of the test, which may have to wait for its turn.

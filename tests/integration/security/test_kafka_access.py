@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.access import hold, look
-from credit_service.kafka.refusal import Refused
-from credit_service.kafka.rights import USES, Right, Use, named, rights
+from credit_service.kafka.access.probe import hold, look
+from credit_service.kafka.connect.errors import Refused
+from credit_service.kafka.connect.acls import USES, Right, Use, named, rights
 from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.kafka.connect.connection import KafkaConnection
     from support.service import Deployment, ServiceProcess
 
 # One loop: aiokafka does not wait for the end of connections that were refused.
 pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
 
 # After a refusal it waits for another's word that the right is there, which this test gives at once.
-PUBLISHES_SOON = "from credit_service.kafka import relay; relay.DENIED_RETRY_SECONDS = 0.5"
+PUBLISHES_SOON = "from credit_service.kafka.publish import relay; relay.DENIED_RETRY_SECONDS = 0.5"
 
 COMMANDS: tuple[tuple[Use, str, str], ...] = (
     ("topics-create", "topics create", "describe"),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.kafka import access
-from credit_service.kafka.access import look
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable, Refused
+from credit_service.kafka.access import probe as access
+from credit_service.kafka.access.probe import look
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
 from credit_service.settings import Settings
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.tokens_of_kafka import Signer, printed, prints

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.rights import rights
+from credit_service.kafka.connect.acls import rights
 from support.credits import run_credits
 from support.patience import patience
 from support.plain_http import http_client
@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop
 
 CLIENT_SECRET, NEW_SECRET = "client-hunter2", "client-hunter3"
 # Brokers are asked ten times a second in place of every ten seconds: each time by a new connection.
-LOOKS_OFTEN = "from credit_service.kafka import watch; watch.ASK_EVERY_SECONDS = watch.ASK_AGAIN_SECONDS_MAX = 0.1"
+LOOKS_OFTEN = "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = watch.ASK_AGAIN_SECONDS_MAX = 0.1"
 # After a second or two in place of four fifths of an hour.
-TOKENS_ARE_USED_SHORTLY = "from credit_service.kafka import tokens; tokens.USED_OF_LIFE = 0.0004"
+TOKENS_ARE_USED_SHORTLY = "from credit_service.kafka.connect import tokens; tokens.USED_OF_LIFE = 0.0004"
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -15,7 +15,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 
 from credit_contracts import PlanChanged
-from credit_service.kafka.rights import rights
+from credit_service.kafka.connect.acls import rights
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker, make_files, secured_stack
 from support.secured_service import ACCOUNT, connection_of, generated, published, secured_deployment
 from support.traffic import event
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.xdist_group("short-sessions"), pytest.mark.timeout(600
 # A stand-in for a login that follows its file.
 READS_ANEW = """
 from pathlib import Path
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 as_at_the_start = KafkaConnection.login.fget
 KafkaConnection.login = property(
     lambda self: as_at_the_start(self) | {{"sasl_plain_password": Path({0!r}).read_text()}}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.rights import rights
+from credit_service.kafka.connect.acls import rights
 from support.patience import patience
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import connection_of, generated, plan, published, secured_deployment

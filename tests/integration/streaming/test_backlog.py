@@ -19,9 +19,9 @@ from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData, PlanChanged
 from credit_contracts.topics import partition_for
 from credit_local_stack import Addresses
-from credit_service.application.refund_desk import RefundDesk
+from credit_service.application.refunds.desk import RefundDesk
 from credit_service.domain.decide import Rules
-from credit_service.postgres.ledger import PostgresLedger
+from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.clock import GRACE, Clock
 from support.credits import decide_events
@@ -38,8 +38,8 @@ END = MONTH_BEGAN + timedelta(days=MONTH_DAYS, hours=1)
 SETTINGS = {"parked_hours_max": "8784", "batch_records_max": "150"}
 # Live, every step of the clock waits for a sweep of what is due.
 SWEEPS_OFTEN = """
-from credit_service.application import timers
-from credit_service.kafka import lane
+from credit_service.application.processing import timer_sweep as timers
+from credit_service.application.processing import lane
 timers.SWEEP_EVERY_SECONDS = lane.IDLE_WAIT_SECONDS = 0.1
 """
 OF_RECORDING = ("decided_at", "recorded_at", "offset", "partition")

@@ -19,7 +19,10 @@ AT = datetime.now(UTC) - timedelta(minutes=2)
 UNHEARD = """
 import asyncio
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from credit_service.kafka import group_offsets, member, subscriber, watch
+from credit_service.kafka.consume import group_offsets
+from credit_service.kafka.consume import member
+from credit_service.kafka.consume import subscriber
+from credit_service.kafka.access import monitor as watch
 
 limits = member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX
 member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX = 2, 0.5

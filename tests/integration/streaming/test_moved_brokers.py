@@ -12,7 +12,7 @@ import pytest
 
 from credit_contracts import PlanChanged
 from credit_local_stack import Stack
-from credit_service.log_repeats import SECONDS_BETWEEN
+from credit_service.runtime.log_repeats import SECONDS_BETWEEN
 from support.kafka_proxy import kafka_proxy
 from support.secured_service import ACCOUNT, generated, published
 from support.service import Deployment

@@ -14,7 +14,7 @@ import pytest
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service import bounds
-from credit_service.postgres.outbox import PostgresOutboxSession
+from credit_service.postgres.ledger.outbox import PostgresOutboxSession
 from credit_service.postgres.pool import connect
 from credit_service.postgres.statements import sql
 from support.credits import run_credits
@@ -265,7 +265,7 @@ async def test_the_next_leader_goes_on_with_what_is_set_aside(rows: Rows, deploy
 async def test_a_row_that_the_client_cannot_build_is_set_aside(rows: Rows, deployment: Deployment) -> None:
     await rows.put(*mixed(5, set()))
     faults = (
-        "from credit_service.kafka import relay; made = relay.outgoing_record\n"
+        "from credit_service.kafka.publish import relay; made = relay.outgoing_record\n"
         "def outgoing_record(waiting, partitions):\n"
         "    if waiting.event_id == 'a3:1': raise UnicodeError('it says what it likes')\n"
         "    return made(waiting, partitions)\n"

@@ -28,12 +28,12 @@ NOT_TAKEN_OUT = "a predecessor could not be taken out of the group, it may stay 
 # Kafka's own default; the stack of the tests does not wait.
 REBALANCE_DELAY_MS = 3_000
 SESSION_SECONDS = 900
-LOOKS_OFTEN = "from credit_service.kafka import watch; watch.ASK_EVERY_SECONDS = 0.3\n"
+LOOKS_OFTEN = "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = 0.3\n"
 # Far longer than any wait of a test: who has partitions before has them in another way.
-LONG_SESSIONS = f"from credit_service.kafka import subscriber; subscriber.SESSION_TIMEOUT_MS = {SESSION_SECONDS}_000\n"
+LONG_SESSIONS = f"from credit_service.kafka.consume import subscriber; subscriber.SESSION_TIMEOUT_MS = {SESSION_SECONDS}_000\n"
 WITHIN_SECONDS = 60
 GONE_BY_ITSELF = """
-from credit_service.kafka.predecessor import Predecessors
+from credit_service.kafka.consume.predecessor import Predecessors
 leave = Predecessors._leave
 async def left_before(self, coordinator, member_id):
     await leave(self, coordinator, member_id)
@@ -42,7 +42,7 @@ Predecessors._leave = left_before
 """
 # A broker takes nobody out of a group without a name, and says so.
 REFUSED = """
-from credit_service.kafka import predecessor
+from credit_service.kafka.consume import predecessor
 request = predecessor.LeaveGroupRequest
 predecessor.LeaveGroupRequest = lambda group, member_id: request("", member_id)
 """

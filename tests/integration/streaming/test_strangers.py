@@ -28,7 +28,7 @@ AT = datetime.now(UTC) - timedelta(hours=1)
 PARTITIONS = 3
 ACCOUNTS = 40
 LOOKS_OFTEN = (
-    "from credit_service.kafka import watch; watch.ASK_EVERY_SECONDS = 0.3\n"
+    "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = 0.3\n"
     "from credit_service.watch import watch as looks; looks.LOOK_SECONDS_MAX = 0.3"
 )
 

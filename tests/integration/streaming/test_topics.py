@@ -7,8 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from credit_contracts.topics import INCOMING_TOPICS, TOPICS
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable
 from credit_service.kafka.topics import (
     TopicsRefused,
     create_topics,

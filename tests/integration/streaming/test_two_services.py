@@ -28,8 +28,9 @@ PARTITIONS = 27
 TRIES_MAX = 2_000
 TAKEN_OVER_SECONDS_MAX = 75
 SHORTER = """
-from credit_service.kafka import relay
-from credit_service.postgres import outbox, pool
+from credit_service.kafka.publish import relay
+from credit_service.postgres import pool
+from credit_service.postgres.ledger import outbox
 relay.PUBLISH_SECONDS_MAX, relay.TRANSACTION_TIMEOUT_MS = 7.0, 8_000
 outbox.LEADER_IDLE_TIMEOUT = pool.SESSION["idle_in_transaction_session_timeout"] = "10s"
 """

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
-from credit_service.application.arrival import Arrivals, LedgerClock
+from credit_service.application.processing.arrival import Arrivals, LedgerClock
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decision import EARLIEST, Incoming, Place
 

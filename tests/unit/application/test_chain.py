@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credit_service.application.chain import ChainBroken, join, moved
+from credit_service.application.processing.chain import ChainBroken, join, moved
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decision import Place
 

@@ -6,7 +6,7 @@ import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode, encode_structured
 from credit_contracts.envelope import Encoded
-from credit_service.application.explain_letters import names_prospect, read_letter
+from credit_service.application.explain.letters import names_prospect, read_letter
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 EVENT = Event("/s", "e-1", "prospect-generated", AT, ProspectGenerated(account_id="acme", prospect_id="änn"))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from credit_service.application.explain_position import BatchChange, BatchDecision, last_sequence
+from credit_service.application.explain.position import BatchChange, BatchDecision, last_sequence
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 GENERATED, BOUNCED, DELETED, PLAN = "prospect-generated", "email-bounced", "prospect-deleted", "plan-changed"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.application.opening_rows import (
+from credit_service.application.opening.rows import (
     COLUMNS,
     LINE_BYTES_MAX,
     RefusedRow,
@@ -24,7 +24,7 @@ from credit_service.application.opening_rows import (
 from credit_service.domain.command import OpenAccount, OpenProspect, OpenPurchase
 
 if TYPE_CHECKING:
-    from credit_service.application.opening_rows import RowsFormat
+    from credit_service.application.opening.rows import RowsFormat
 
 README = Path(__file__).parents[3] / "README.md"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

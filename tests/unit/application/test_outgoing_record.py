@@ -9,8 +9,8 @@ from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VAL
 from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
 from credit_service import bounds
-from credit_service.application.kept import Headers
-from credit_service.application.outgoing_record import (
+from credit_service.application.kept_record import Headers
+from credit_service.application.processing.outgoing_record import (
     HEADER_LENGTHS_BYTES,
     OutgoingRecord,
     outgoing_record,

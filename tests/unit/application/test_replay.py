@@ -11,11 +11,11 @@ import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service import bounds
-from credit_service.application import replay as module
-from credit_service.application.fate import KnownKey, KnownLetter
-from credit_service.application.faults import Abandoned, LedgerUnavailable
+from credit_service.application.replay import replay as module
+from credit_service.application.processing.known_events import KnownKey, KnownLetter
+from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.record import Record, read_record
-from credit_service.application.replay import Pace, Replay, Replayed, Wanted
+from credit_service.application.replay.replay import Pace, Replay, Replayed, Wanted
 from credit_service.domain.decision import Place
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
-from credit_service.application import obey as obeying
-from credit_service.application import process
-from credit_service.application.faults import LedgerUnavailable, OutOfTime
-from credit_service.application.opening import Opening
-from credit_service.application.opening_rows import Row
-from credit_service.application.process import Processor
+from credit_service.application.commands import execute as obeying
+from credit_service.application.processing import processor as process
+from credit_service.application.errors import LedgerUnavailable, OutOfTime
+from credit_service.application.opening.opening import Opening
+from credit_service.application.opening.rows import Row
+from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
-from credit_service.application.share import CAME_THROUGH_TO_GROW, Share
+from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
 from credit_service.domain.command import OpenAccount
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Place, Wake

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
-from credit_service.application.opening_trial import TrialMemory
+from credit_service.application.opening.trial import TrialMemory
 from credit_service.application.record import Record, read_record
-from credit_service.application.replay_memory import ReplayMemory
-from credit_service.application.temporary import NoTemporaryRoom, temporary_room
+from credit_service.application.replay.memory import ReplayMemory
+from credit_service.application.temporary_files import NoTemporaryRoom, temporary_room
 from credit_service.domain.command import Command, OpenProspect
 from credit_service.domain.decision import Place
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from credit_service.application.tokens import (
+from credit_service.application.auth.tokens import (
     TOKENS_MAX,
     Access,
     Scope,

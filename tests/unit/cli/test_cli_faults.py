@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from credit_service import cli
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly
+from credit_service.application.errors import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly
 from credit_service.cli.run import told_of_ledger
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.application.tokens import sha256_of
+from credit_service.application.auth.tokens import sha256_of
 from credit_service.cli.main import main
 from credit_service.settings import load_http_tokens
 

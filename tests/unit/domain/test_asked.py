@@ -9,7 +9,7 @@ import pytest
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged, ProspectGenerated
 from credit_service.domain.account import Account
-from credit_service.domain.asked import whose_plans_matter, whose_waiting_matter
+from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Adjust, Command, OpenProspect
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Incoming, Wake

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from credit_service.application.asyncapi import Deployed, asyncapi
+from credit_service.asyncapi.document import Deployed, asyncapi
 from credit_service.http.access import Access
 from credit_service.http.app import create_api
 from credit_service.http.server import HttpServer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from credit_service.application.tokens import Scope, Token, new_token, sha256_of
+from credit_service.application.auth.tokens import Scope, Token, new_token, sha256_of
 from credit_service.http import access as module
 from credit_service.http.access import Access, kept_current
 from credit_service.settings import SettingsError

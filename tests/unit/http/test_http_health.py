@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.errors import LedgerUnavailable
 from credit_service.http.app import create_health_app
 from support.patience import patience
 

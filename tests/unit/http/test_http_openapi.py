@@ -10,9 +10,9 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from credit_service.application.tokens import Scope
+from credit_service.application.auth.tokens import Scope
 from credit_service.http.accounts import OPERATIONS, account_routes
-from credit_service.http.counted import OTHER, STATUSES
+from credit_service.http.request_metrics import OTHER, STATUSES
 from credit_service.http.openapi import PROBLEMS, document, rendered
 from credit_service.http.problems import TITLES
 

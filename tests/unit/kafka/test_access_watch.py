@@ -12,15 +12,15 @@ from uuid import UUID
 
 import pytest
 
-from credit_service.application.faults import LedgerUnavailable
-from credit_service.kafka.access import NOT_TOLD, Seen, _topics, look
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.protocol import NO_ID, TopicsRequest, TopicsWithIdsResponse
-from credit_service.kafka.refusal import BrokerUnavailable, Refused
-from credit_service.kafka.relay import Relay
-from credit_service.kafka.rights import on_topics
-from credit_service.kafka.status import Status
-from credit_service.kafka.watch import AccessWatch
+from credit_service.application.errors import LedgerUnavailable
+from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, look
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.publish.relay import Relay
+from credit_service.kafka.connect.acls import on_topics
+from credit_service.application.readiness import Status
+from credit_service.kafka.access.monitor import AccessWatch
 from support.patience import patience
 from support.wait import eventually
 
@@ -46,7 +46,7 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
             raise answer
         return answer
 
-    monkeypatch.setattr("credit_service.kafka.watch.look", asked)
+    monkeypatch.setattr("credit_service.kafka.access.monitor.look", asked)
     watch = AccessWatch(CONNECTION, Status({}))
     seen = []
     for _ in range(6):
@@ -99,7 +99,7 @@ async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
 
 
 async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credit_service.kafka.access.ONE_OF_SEVERAL_SECONDS_MAX", 1)
+    monkeypatch.setattr("credit_service.kafka.access.probe.ONE_OF_SEVERAL_SECONDS_MAX", 1)
     # Their connections are made by the kernel, and nobody answers.
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         servers = ",".join(f"127.0.0.1:{silent.getsockname()[1]}" for silent in (first, second))
@@ -116,7 +116,7 @@ async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pyt
 async def test_while_the_ledger_is_away_the_relay_does_not_suspect_kafka(
     fault: Exception, is_kafkas: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.kafka.relay.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.publish.relay.RETRY_SECONDS", 0.01)
     suspicions = []
 
     class Outbox:

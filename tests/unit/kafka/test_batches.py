@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credit_service.kafka.batches import BatchRecord, UnpacksToTooMuch, records_of, unpacked
+from credit_service.kafka.fetch.batches import BatchRecord, UnpacksToTooMuch, records_of, unpacked
 from support.foreign.batches import CODECS, LOG_APPEND_TIME, RawRecord, batch_of, bomb
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from credit_service.kafka.compacted import CompactedTopics
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.status import Status
+from credit_service.kafka.access.compacted_topics import CompactedTopics
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.application.readiness import Status
 
 REFUSED = 29
 Resource = tuple[int, str, int, str, list[tuple[Any, ...]]]
@@ -54,8 +54,8 @@ async def seen(monkeypatch: pytest.MonkeyPatch, *answers: list[Resource] | Excep
             raise Enough
 
     Admin.answers = list(answers)
-    monkeypatch.setattr("credit_service.kafka.compacted.made", lambda *_, **__: Admin())
-    monkeypatch.setattr("credit_service.kafka.compacted.asyncio.sleep", sleep)
+    monkeypatch.setattr("credit_service.kafka.access.compacted_topics.made", lambda *_, **__: Admin())
+    monkeypatch.setattr("credit_service.kafka.access.compacted_topics.asyncio.sleep", sleep)
     with pytest.raises(Enough):
         await CompactedTopics(KafkaConnection("h:1", "g"), status).keep_looking()
     return found

@@ -15,11 +15,11 @@ from aiokafka.errors import (
     NoOffsetForPartitionError,
 )
 
-from credit_service.kafka import consumer as consumer_module
-from credit_service.kafka.batches import BatchRecord
-from credit_service.kafka.consumer import HandOverConsumer, PortionConsumer
-from credit_service.kafka.fetcher import Fault, OutOfRange, Portion
-from credit_service.kafka.pinned import Ends
+from credit_service.kafka.consume import consumer as consumer_module
+from credit_service.kafka.fetch.batches import BatchRecord
+from credit_service.kafka.consume.consumer import HandOverConsumer, PortionConsumer
+from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
+from credit_service.kafka.consume.open_transactions import Ends
 
 if TYPE_CHECKING:
     from collections.abc import Set

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_service import bounds
-from credit_service.kafka.fetcher import (
+from credit_service.kafka.fetch.fetcher import (
     CHECKSUM,
     LEADERS_ASKED_EVERY_SECONDS,
     Fault,
@@ -175,7 +175,7 @@ def test_aiokafkas_own_is_what_this_was_written_for(known: Any) -> None:
 def test_leaders_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found: while no broker was there, a thousand times a second, which took half of a core."""
     now = 100.0
-    monkeypatch.setattr("credit_service.kafka.fetcher.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("credit_service.kafka.fetch.fetcher.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(Fetcher, "_get_actions_per_node", lambda *_: ([], {}, 30.0, True, []))
     fetcher: Any = object.__new__(PartitionFetcher)
     fetcher._leaders_asked = 0.0

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from credit_service.kafka.group_offsets import GroupOffsets
+from credit_service.kafka.consume.group_offsets import GroupOffsets
 from support.wait import eventually
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -40,9 +40,9 @@ def positions() -> dict[Any, int]:
 
 @pytest.fixture
 def offsets(positions: dict[Any, int], monkeypatch: pytest.MonkeyPatch) -> GroupOffsets:
-    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_EVERY_SECONDS", 0.01)
-    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_SECONDS_MAX", 60)
+    monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_SECONDS_MAX", 60)
     return GroupOffsets(positions)
 
 
@@ -89,7 +89,7 @@ async def test_one_that_failed_is_tried_again_with_what_is_due_then(
 async def test_one_that_does_not_end_is_given_up_and_tried_again(
     offsets: GroupOffsets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_SECONDS_MAX", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_SECONDS_MAX", 0.01)
     consumer = Consumer()
     consumer.lets.clear()
     offsets.note_moved([ZERO])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
-from credit_service.kafka import held as held_module
-from credit_service.kafka.fetcher import Fault
-from credit_service.kafka.held import HeldPartitions
-from credit_service.kafka.status import Status
+from credit_service.kafka.consume import held_partitions as held_module
+from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.consume.held_partitions import HeldPartitions
+from credit_service.application.readiness import Status
 
 
 def partition(number: int) -> TopicPartition:
@@ -45,7 +45,7 @@ def test_of_many_some_are_named() -> None:
 
 def test_one_is_tried_again_after_a_while_once_it_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_000.0]
-    monkeypatch.setattr("credit_service.kafka.held.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("credit_service.kafka.consume.held_partitions.time.monotonic", lambda: now[0])
     held = HeldPartitions(Status({}))
     held.note(partition(0), fault())
     ((_, one),) = held.items()

@@ -10,8 +10,8 @@ import pytest
 import structlog
 import trustme
 
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.tokens import Tokens
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.tokens import Tokens
 from credit_service.settings import load_settings, secret_file_of
 from support.secured import make_files
 from support.tokens_of_kafka import Endpoint, giving_tokens, the_signer

@@ -8,9 +8,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from credit_service.application.faults import LedgerUnavailable
-from credit_service.kafka.lag import Lag, LagMeter
-from credit_service.kafka.pinned import Hidden
+from credit_service.application.errors import LedgerUnavailable
+from credit_service.kafka.consume.lag import Lag, LagMeter
+from credit_service.kafka.consume.open_transactions import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,8 +79,8 @@ class Measured:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time by both clocks."""
     now = [NOW]
-    monkeypatch.setattr("credit_service.kafka.lag.time.time", lambda: now[0])
-    monkeypatch.setattr("credit_service.kafka.lag.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("credit_service.kafka.consume.lag.time.time", lambda: now[0])
+    monkeypatch.setattr("credit_service.kafka.consume.lag.time.monotonic", lambda: now[0])
     return now
 
 

@@ -10,13 +10,13 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from credit_service.application.arrival import LedgerClock
-from credit_service.application.faults import LedgerUnavailable
-from credit_service.kafka.access import Seen
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.lane import Lanes
-from credit_service.kafka.member import Member
-from credit_service.kafka.status import Status
+from credit_service.application.processing.arrival import LedgerClock
+from credit_service.application.errors import LedgerUnavailable
+from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.application.processing.lane import Lanes
+from credit_service.kafka.consume.member import Member
+from credit_service.application.readiness import Status
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class Surroundings:
 @pytest.fixture
 def around(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     around = Surroundings()
-    monkeypatch.setattr("credit_service.kafka.member.opening_positions", around.opening_positions)
-    monkeypatch.setattr("credit_service.kafka.member.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.member.opening_positions", around.opening_positions)
+    monkeypatch.setattr("credit_service.kafka.consume.member.RETRY_SECONDS", 0.01)
     return around
 
 
@@ -229,7 +229,7 @@ async def test_a_partition_that_nobody_leads_is_an_excuse(
     async def look(*_: object) -> Seen:
         return Seen(leaderless=leaderless)
 
-    monkeypatch.setattr("credit_service.kafka.member.look", look)
+    monkeypatch.setattr("credit_service.kafka.consume.member.look", look)
     assert await member.excuse(is_told_of_all=is_told_of_all) == excuse
 
 
@@ -237,9 +237,9 @@ async def test_a_partition_that_nobody_leads_is_an_excuse(
 async def test_who_can_commit_no_more_joins_again_if_the_group_is_well_without_it(
     is_well: bool, member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.kafka.member.CUT_OFF_SECONDS", 0.05)
-    monkeypatch.setattr("credit_service.kafka.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr("credit_service.kafka.member.Subscriber", lambda *_, **__: around)
+    monkeypatch.setattr("credit_service.kafka.consume.member.CUT_OFF_SECONDS", 0.05)
+    monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.member.Subscriber", lambda *_, **__: around)
     await member.on_partitions_assigned(around.assigned)
     await eventually(lambda: not member.opening)
     around.takes_offsets, around.is_coordinated = False, is_well
@@ -267,7 +267,7 @@ async def test_who_is_cut_off_waits_while_partitions_are_shared_out_anew(member:
 async def test_another_server_is_asked_at_once_what_it_has(
     member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.kafka.member.STORED_READ_EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr("credit_service.kafka.consume.member.STORED_READ_EVERY_SECONDS", 3600.0)
     around.assigned = {ZERO}
     await member.on_partitions_assigned(around.assigned)
     await eventually(lambda: not member.opening)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
-from credit_service.kafka import pinned as pinned_module
-from credit_service.kafka.pinned import Ends, Hidden, OpenTransactions
-from credit_service.kafka.status import Status
+from credit_service.kafka.consume import open_transactions as pinned_module
+from credit_service.kafka.consume.open_transactions import Ends, Hidden, OpenTransactions
+from credit_service.application.readiness import Status
 
 A, B = (TopicPartition("email-bounced", number) for number in range(2))
 
@@ -15,7 +15,7 @@ A, B = (TopicPartition("email-bounced", number) for number in range(2))
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1_000.0]
-    monkeypatch.setattr("credit_service.kafka.pinned.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("credit_service.kafka.consume.open_transactions.time.monotonic", lambda: now[0])
     return now
 
 

@@ -11,9 +11,9 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from credit_service.kafka import predecessor
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.predecessor import Predecessors
+from credit_service.kafka.consume import predecessor
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume.predecessor import Predecessors
 from support.patience import patience
 from support.wait import eventually
 

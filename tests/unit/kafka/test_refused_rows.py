@@ -8,7 +8,7 @@ from aiokafka import errors
 
 from credit_service import bounds
 from credit_service.application.ports import Claim, WaitingEvent
-from credit_service.kafka.refused_rows import (
+from credit_service.kafka.publish.refused_rows import (
     REFUSED_FOR_GOOD,
     TRIED_MAX,
     TRY_AGAIN_SECONDS,

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from aiokafka import errors
 
-from credit_service.kafka import access
-from credit_service.kafka.access import Seen
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.relay import Relay
-from credit_service.kafka.rights import Right
-from credit_service.kafka.status import Status
-from credit_service.kafka.transactions import no_producer, unknown_to
-from credit_service.kafka.watch import AccessWatch
+from credit_service.kafka.access import probe as access
+from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.publish.relay import Relay
+from credit_service.kafka.connect.acls import Right
+from credit_service.application.readiness import Status
+from credit_service.kafka.access.transactions import no_producer, unknown_to
+from credit_service.kafka.access.monitor import AccessWatch
 
 CONNECTION = KafkaConnection("127.0.0.1:1", "group")
 OURS = Right("transactional-id", "group-relay", "write")
@@ -85,7 +85,7 @@ async def test_a_producer_that_is_refused_for_good_is_told_by_the_relay(
         said.append(problem)
         relay.stop()
 
-    monkeypatch.setattr("credit_service.kafka.relay.made", lambda *_, **__: Producer())
+    monkeypatch.setattr("credit_service.kafka.publish.relay.made", lambda *_, **__: Producer())
     outbox: Any = SimpleNamespace(lead=lambda _: Lock())
     relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), tell=tell)
     await relay.run()
@@ -102,7 +102,7 @@ async def test_without_them_publishing_is_refused_and_reading_is_not(monkeypatch
     async def asked(*_: object) -> Seen:
         return Seen(lacking="no transactions")
 
-    monkeypatch.setattr("credit_service.kafka.watch.look", asked)
+    monkeypatch.setattr("credit_service.kafka.access.monitor.look", asked)
     status = Status({})
     watch = AccessWatch(CONNECTION, status)
     await watch.ask()

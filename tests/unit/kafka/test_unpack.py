@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.application.letters import CannotTakeApart, PassedOver
+from credit_service.application.dead_letters.model import CannotTakeApart, PassedOver
 from credit_service.application.record import Record, batch_of, is_batch, read_record
 from credit_service.domain.decision import Place
-from credit_service.kafka import unpack
-from credit_service.kafka.unpack import BatchInFile
+from credit_service.kafka.ranges import unpack
+from credit_service.kafka.ranges.unpack import BatchInFile
 from support.foreign import batches
 from support.foreign.batches import RawRecord, bomb, flipped
 from support.small_bounds import small_bounds

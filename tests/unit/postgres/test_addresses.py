@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from credit_service.kafka import access
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.reauthentication import connect
-from credit_service.kafka.token_endpoint import Client, from_endpoint
-from credit_service.loop import Loop, run_in_loop
+from credit_service.kafka.access import probe as access
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.reauthentication import connect
+from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
+from credit_service.runtime.loop import Loop, run_in_loop
 from support.patience import patience
 from support.session_broker import session_broker
 from support.tokens_of_kafka import Endpoint, giving_tokens, the_signer

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from credit_service.application.faults import NoPassword
+from credit_service.application.errors import NoPassword
 from credit_service.postgres import passwords
 from credit_service.postgres.address import Address, Addresses, variables_of
 from credit_service.postgres.migrate import migrate

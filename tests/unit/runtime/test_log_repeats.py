@@ -10,7 +10,7 @@ import pytest
 from aiokafka.conn import AIOKafkaConnection
 
 from credit_service import bounds
-from credit_service.log_repeats import OF_SETTINGS, SECONDS_BETWEEN, Repeats
+from credit_service.runtime.log_repeats import OF_SETTINGS, SECONDS_BETWEEN, Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_a_librarys_call_that_is_wrong_is_no_error_in_the_library(words: object,
 
 
 def test_the_services_own_are_all_written(repeats: Repeats) -> None:
-    assert all(repeats.filter(line("credit_service.kafka.intake")) for _ in range(3))
+    assert all(repeats.filter(line("credit_service.kafka.consume.intake")) for _ in range(3))
     assert repeats.filter(line("credit_services"))
     assert not repeats.filter(line("credit_services"))
 

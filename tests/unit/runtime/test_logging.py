@@ -13,15 +13,15 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from credit_service.logging import log_what_the_loop_meets
+from credit_service.runtime.logging import log_what_the_loop_meets
 from support.patience import patience
 
 
 def logged(log_format: str, level: str, code: str) -> str:
     program = f"""
 import logging, structlog
-from credit_service.logging import configure_logging
-log = structlog.get_logger("credit_service.kafka.intake")  # made before, as modules do
+from credit_service.runtime.logging import configure_logging
+log = structlog.get_logger("credit_service.kafka.consume.intake")  # made before, as modules do
 configure_logging({log_format!r}, {level!r})
 {code}
 """
@@ -35,7 +35,7 @@ configure_logging({log_format!r}, {level!r})
 def test_off_a_terminal_a_line_is_json_with_a_time_in_utc() -> None:
     line = json.loads(logged("auto", "info", "log.info('batch', events=3)"))
     assert (line["event"], line["events"], line["level"]) == ("batch", 3, "info")
-    assert line["logger"] == "credit_service.kafka.intake"
+    assert line["logger"] == "credit_service.kafka.consume.intake"
     assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
 
 
@@ -69,7 +69,7 @@ for name in ("aiokafka.consumer", "faststream", "uvicorn.error", "somebody.else"
 
 def test_what_a_library_says_again_and_again_is_a_line_and_then_a_number() -> None:
     code = """
-from credit_service import log_repeats
+from credit_service.runtime import log_repeats
 def said():
     logging.getLogger("aiokafka").warning("no node %s", 1)
     log.warning("not ready")
@@ -171,8 +171,8 @@ def test_what_an_exception_says_is_not_logged_only_its_type_and_where(log_format
     faults = "".join(f"\ndef fault_{n}():\n{indent(code, '    ')}" for n, code in enumerate(FAULTS.values()))
     code = f"""
 import asyncio
-from credit_service.logging import log_what_the_loop_meets
-from credit_service.loop import run_in_loop
+from credit_service.runtime.logging import log_what_the_loop_meets
+from credit_service.runtime.loop import run_in_loop
 CANARY, RUN = "canary@" + "example.com", run_in_loop
 {faults}
 import sys

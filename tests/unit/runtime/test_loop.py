@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from credit_service.loop import TLS_END_SECONDS_MAX, run_in_loop
-from credit_service.tls import client_context
+from credit_service.runtime.loop import TLS_END_SECONDS_MAX, run_in_loop
+from credit_service.runtime.tls import client_context
 from support.patience import patience
 from support.secured import make_files
 

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.process import Report
+from credit_service.application.processing.processor import Report
 from credit_service.metrics.labels import OUTCOMES, REASONS
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import Standing

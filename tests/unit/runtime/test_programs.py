@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from credit_service import programs
-from credit_service.programs import ProgramFailed, held_to_be_a_program, printed_by
+from credit_service.runtime import programs
+from credit_service.runtime.programs import ProgramFailed, held_to_be_a_program, printed_by
 
 PYTHON = shlex.quote(sys.executable)
 SECRET = "hunter2-of-the-program"  # noqa: S105 - what must not be told

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from pydantic import SecretStr
 
-from credit_service.application.tokens import Scope, sha256_of
+from credit_service.application.auth.tokens import Scope, sha256_of
 from credit_service.settings import ROLES, Settings, SettingsError, load_settings
 from support.canaries import BIRD, email, flown, secret
 

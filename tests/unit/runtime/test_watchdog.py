@@ -11,9 +11,9 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
-from credit_service.application.sights import Backlog, LaneSight
-from credit_service.kafka.status import Status
+from credit_service.application.errors import AccessDenied, LedgerUnavailable
+from credit_service.application.health_ports import Backlog, LaneSight
+from credit_service.application.readiness import Status
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
 from credit_service.watch.watchdog import Look, Watchdog

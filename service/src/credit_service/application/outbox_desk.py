@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from credit_contracts.times import Instant
 from credit_service.application.operations import Json, OperationLog, recorded
-from credit_service.application.read import Answer
+from credit_service.application.queries import Answer
 
 ROWS_MAX = 1_000
 """So many rows a person may name at a time."""
@@ -34,7 +34,7 @@ class RowAnswer(Answer):
 
 
 class SetAsideRows(Protocol):
-    """Where they are kept. Raises the faults of `application.faults`."""
+    """Where they are kept. Raises the faults of `application.errors`."""
 
     async def rows(self, ids: Sequence[int] | None, limit: int) -> list[SetAsideRow]:
         """These rows, or all, the oldest first."""

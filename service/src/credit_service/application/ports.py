@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from credit_service.application.kept import Headers
+from credit_service.application.kept_record import Headers
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
@@ -103,14 +103,14 @@ class LedgerTransaction(Protocol):
 
 
 class Transactions(Protocol):
-    """Where transactions on the ledger are to be had. Raises the faults of `application.faults`."""
+    """Where transactions on the ledger are to be had. Raises the faults of `application.errors`."""
 
     def transaction(self) -> AbstractAsyncContextManager[LedgerTransaction]:
         """Opens a transaction on a connection of its own."""
 
 
 class ReadSoFar(Protocol):
-    """How far the events of accounts are read. Raises the faults of `application.faults`."""
+    """How far the events of accounts are read. Raises the faults of `application.errors`."""
 
     async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
         """Of these accounts, those whose events are not read up to `fresh` ago, with the instant up to which they are.
@@ -120,7 +120,7 @@ class ReadSoFar(Protocol):
 
 
 class Ledger(Transactions, ReadSoFar, Protocol):
-    """The ledger in the database. Its methods raise the faults of `application.faults`."""
+    """The ledger in the database. Its methods raise the faults of `application.errors`."""
 
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
@@ -136,7 +136,7 @@ class Ledger(Transactions, ReadSoFar, Protocol):
 
 
 class OffsetStore(Protocol):
-    """Where the service goes on reading, kept beside the ledger. Raises the faults of `application.faults`."""
+    """Where the service goes on reading, kept beside the ledger. Raises the faults of `application.errors`."""
 
     @property
     def moved(self) -> int:
@@ -254,7 +254,7 @@ class OutboxSession(Protocol):
 
 
 class Outbox(Protocol):
-    """What waits to be published. Raises the faults of `application.faults`."""
+    """What waits to be published. Raises the faults of `application.errors`."""
 
     def lead(self, rung: Callable[[], None]) -> AbstractAsyncContextManager[OutboxSession | None]:
         """Tries to become the one leader; None if another one is. `rung` is called when another process has news."""

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Final, Protocol
 
 from credit_contracts.topics import TOPICS, TopicContract
-from credit_service.application.asyncapi_messages import BINDING, Json, messages_of, ref, schemas_of
+from credit_service.asyncapi.messages import BINDING, Json, messages_of, ref, schemas_of
 
 ASYNCAPI: Final = "3.0.0"
 GROUP_ID_DEFAULT: Final = "credit-service"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from credit_service.application.export import WhichAccounts, WhichEntries
-    from credit_service.application.read import AccountSnapshot
+    from credit_service.application.queries import AccountSnapshot
     from credit_service.settings import Settings
 
 
@@ -68,7 +68,7 @@ def list_accounts(
 
 async def _list(settings: "Settings", which: "WhichAccounts", output: RowsFormat) -> None:
     from credit_service.application.export import AccountRow
-    from credit_service.postgres.export import PostgresExports
+    from credit_service.postgres.reads.export import PostgresExports
 
     async with long_reads(settings) as connection, aclosing(PostgresExports(connection).accounts(which)) as blocks:
         await print_rows(AccountRow._fields, blocks, output)
@@ -103,7 +103,7 @@ def entries(
 
 async def _entries(settings: "Settings", which: "WhichEntries", output: RowsFormat) -> None:
     from credit_service.application.export import EntryRow, UnknownAccount
-    from credit_service.postgres.export import PostgresExports
+    from credit_service.postgres.reads.export import PostgresExports
 
     async with long_reads(settings) as connection, aclosing(PostgresExports(connection).entries(which)) as blocks:
         try:
@@ -124,7 +124,7 @@ def show(
     settings = settings_or_exit()
 
     async def read() -> "AccountSnapshot | None":
-        from credit_service.postgres.read import PostgresReads
+        from credit_service.postgres.reads.queries import PostgresReads
 
         async with reads(settings) as pool:
             return await PostgresReads(pool).account(account_id)

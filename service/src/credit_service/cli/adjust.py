@@ -13,8 +13,8 @@ from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
 from credit_service.cli.run import ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
-    from credit_service.application.adjust import AdjustmentAnswer, AdjustmentChange
-    from credit_service.application.read import AccountSnapshot
+    from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentChange
+    from credit_service.application.queries import AccountSnapshot
 
 # Without a sign, nobody knows whether it is meant to be given or to be what there is afterwards.
 AMOUNT = re.compile(r"[+-][0-9]{1,12}")
@@ -55,17 +55,17 @@ def adjust(
     name = command_id or secrets.token_hex(8)
 
     async def look() -> "AccountSnapshot | None":
-        from credit_service.postgres.read import PostgresReads
+        from credit_service.postgres.reads.queries import PostgresReads
 
         async with ledger(settings) as pool:
             return await PostgresReads(pool).account(account_id)
 
     async def do() -> "AdjustmentAnswer":
-        from credit_service.application.adjust import AdjustmentDesk
-        from credit_service.application.reading import Reading
-        from credit_service.postgres.adjustments import PostgresAdjustments
-        from credit_service.postgres.ledger import PostgresLedger
-        from credit_service.postgres.read import PostgresReads
+        from credit_service.application.adjustments import AdjustmentDesk
+        from credit_service.application.commands.read_progress import Reading
+        from credit_service.postgres.operator.adjustments import PostgresAdjustments
+        from credit_service.postgres.ledger.ledger import PostgresLedger
+        from credit_service.postgres.reads.queries import PostgresReads
 
         rules = settings.rules
         async with ledger(settings) as pool:
@@ -109,7 +109,7 @@ def _credits(number: int | None) -> str:
 
 
 def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
-    from credit_service.application.reading import told_behind
+    from credit_service.application.commands.read_progress import told_behind
 
     if answer.read_until is not None:
         return told_behind(answer.read_until)

@@ -19,7 +19,7 @@ def asyncapi(
 
     Example: [cyan]credits asyncapi[/]
     """
-    from credit_service.application import asyncapi as document
+    from credit_service.asyncapi import document
 
     deployed = document.Deployed() if default else document.Deployed.of(settings_or_exit())
     put(document.rendered(document.asyncapi(deployed)).removesuffix("\n"))

@@ -16,9 +16,9 @@ from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exi
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from credit_service.application.dead_letters import DeadLetterDesk
-    from credit_service.application.letters import LetterAnswer, LetterGroup, Letters
-    from credit_service.postgres.dead_letters import PostgresDeadLetters
+    from credit_service.application.dead_letters.desk import DeadLetterDesk
+    from credit_service.application.dead_letters.model import LetterAnswer, LetterGroup, Letters
+    from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
 
@@ -197,8 +197,8 @@ def _which(
     settings: "Settings", ids: "Sequence[int] | None", topic: str | None, because: str | None, *, everything: bool
 ) -> "Letters":
     """Letters by their numbers, or one group; anything else is wrong use."""
-    from credit_service.application.dead_letters import IDS_MAX
-    from credit_service.application.letters import Letters
+    from credit_service.application.dead_letters.desk import IDS_MAX
+    from credit_service.application.dead_letters.model import Letters
 
     ways = [bool(ids), topic is not None or because is not None, everything]
     if sum(ways) != 1:
@@ -211,8 +211,8 @@ def _which(
 def _group(settings: "Settings", topic: str | None, because: str | None) -> "Letters":
     from credit_contracts.envelope import UNREADABLE_REASONS
     from credit_contracts.topics import INCOMING_TOPICS
-    from credit_service.application.letters import Letters
-    from credit_service.application.process import REASONS_OF_FAULTS, REFUSALS
+    from credit_service.application.dead_letters.model import Letters
+    from credit_service.application.processing.processor import REASONS_OF_FAULTS, REFUSALS
 
     name = None if topic is None else kafka_of(settings).event_type(topic)
     if name is not None and name not in INCOMING_TOPICS:
@@ -262,7 +262,7 @@ def _do(
     became = Counter[str]()
 
     async def done() -> None:
-        from credit_service.application.faults import LedgerUnavailable
+        from credit_service.application.errors import LedgerUnavailable
 
         try:
             async with ledger(settings) as pool:
@@ -289,13 +289,13 @@ def _do(
 
 
 def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLetterDesk":
-    from credit_service.application.dead_letters import DeadLetterDesk
-    from credit_service.application.reading import Reading
-    from credit_service.failpoints import failpoint
-    from credit_service.kafka.originals import KafkaOriginals
-    from credit_service.kafka.unpack import BatchInFile
-    from credit_service.postgres.ledger import PostgresLedger
-    from credit_service.postgres.operations import PostgresOperationLog
+    from credit_service.application.dead_letters.desk import DeadLetterDesk
+    from credit_service.application.commands.read_progress import Reading
+    from credit_service.runtime.failpoints import failpoint
+    from credit_service.kafka.ranges.originals import KafkaOriginals
+    from credit_service.kafka.ranges.unpack import BatchInFile
+    from credit_service.postgres.ledger.ledger import PostgresLedger
+    from credit_service.postgres.operator.operations import PostgresOperationLog
 
     kafka, rules = kafka_of(settings), settings.rules
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)
@@ -306,7 +306,7 @@ def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLet
 
 def _letters(settings: "Settings", pool: "Pool") -> "PostgresDeadLetters":
     from credit_service.domain.decide import Rules
-    from credit_service.postgres.dead_letters import PostgresDeadLetters
+    from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 
     return PostgresDeadLetters(pool, unparked_max=Rules().unparked_max, topic_prefix=settings.topic_prefix)
 

@@ -15,7 +15,7 @@ from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.run import run, settings_or_exit
 
 if TYPE_CHECKING:
-    from credit_service.application.explain import Explanation, Fate, Story, Unexplained, When
+    from credit_service.application.explain.model import Explanation, Fate, Story, Unexplained, When
     from credit_service.cli.explain_tree import Line
     from credit_service.settings import Settings
 
@@ -68,7 +68,7 @@ def _hold_to_utf8(text: str | None) -> None:
 async def _account(settings: "Settings", account_id: str, when: "When", output: Format, *, is_full: bool) -> int:
     from credit_service.cli.explain_json import document
     from credit_service.cli.explain_tree import lines_of_account
-    from credit_service.postgres.explain import PostgresExplains
+    from credit_service.postgres.explain.explain import PostgresExplains
 
     is_full |= output is Format.JSON
     async with long_reads(settings) as connection:
@@ -106,7 +106,7 @@ def _adds_up(found: "Explanation") -> int:
 
 async def _story(settings: "Settings", account_id: str, prospect_id: str, output: Format) -> int:
     from credit_service.cli.explain_tree import lines_of_story
-    from credit_service.postgres.explain import PostgresExplains
+    from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:
         story = await PostgresExplains(connection, settings.topic_prefix).story(account_id, prospect_id)
@@ -118,7 +118,7 @@ async def _story(settings: "Settings", account_id: str, prospect_id: str, output
 
 async def _fate(settings: "Settings", account_id: str, source: str, event_id: str, output: Format) -> int:
     from credit_service.cli.explain_tree import lines_of_fate
-    from credit_service.postgres.explain import PostgresExplains
+    from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:
         fate = await PostgresExplains(connection, settings.topic_prefix).fate(account_id, source, event_id)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from credit_service.application.explain import Elided, Entry, Explanation
+    from credit_service.application.explain.model import Elided, Entry, Explanation
 
 
 async def document(explanation: "Explanation") -> AsyncIterator[str]:

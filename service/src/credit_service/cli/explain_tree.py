@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from credit_contracts.outgoing import SERVICE_SOURCE
 
 if TYPE_CHECKING:
-    from credit_service.application.explain import (
+    from credit_service.application.explain.model import (
         Caused,
         Decision,
         Elided,
@@ -138,7 +138,7 @@ def _grant(grant: "Grant") -> str:
 
 
 def _entry(depth: int, entry: "Entry | Elided") -> Iterator[Line]:
-    from credit_service.application.explain import Elided
+    from credit_service.application.explain.model import Elided
 
     if isinstance(entry, Elided):
         yield Line(depth, f"{entry.amount:+,}  in {entry.entries:,} entries between, which --full shows")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from credit_service.application.letters import Bytes, LetterAnswer, LetterGroup, LetterLine, ShownLetter
+    from credit_service.application.dead_letters.model import Bytes, LetterAnswer, LetterGroup, LetterLine, ShownLetter
 
 LEFT_OUT = "not kept: too large, or too many that day; a retry reads them from Kafka, if they are there"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))

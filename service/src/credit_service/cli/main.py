@@ -25,7 +25,7 @@ from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 from credit_service.cli.replay import replay
 from credit_service.cli.skip import skip
-from credit_service.tracebacks import told
+from credit_service.runtime.tracebacks import told
 
 EXIT_DEFECT = 1
 EXIT_INTERRUPTED = 130

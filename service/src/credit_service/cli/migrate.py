@@ -11,7 +11,7 @@ def migrate() -> None:
     Example: [cyan]credits migrate[/]
     """
     settings = settings_or_exit()
-    from credit_service.application.faults import NoPassword
+    from credit_service.application.errors import NoPassword
     from credit_service.postgres.address import Addresses
     from credit_service.postgres.migrate import MigrationFailed, hold_to_access, newest_version
     from credit_service.postgres.migrate import migrate as run_migrations

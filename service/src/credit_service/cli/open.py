@@ -21,8 +21,8 @@ from credit_service.cli.run import ledger, run, settings_or_exit, told_of_ledger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credit_service.application.opening import BatchOpened, Opening
-    from credit_service.application.opening_rows import Line, ReadFields, RefusedRow
+    from credit_service.application.opening.opening import BatchOpened, Opening
+    from credit_service.application.opening.rows import Line, ReadFields, RefusedRow
     from credit_service.settings import Settings
 
 STDIN = "-"
@@ -59,7 +59,7 @@ def open_customers(
     Example: [cyan]credits open customers.csv --dry-run[/]
     """
     settings = settings_or_exit()
-    from credit_service.application.opening_rows import WrongFile, begin_rows, lines_of
+    from credit_service.application.opening.rows import WrongFile, begin_rows, lines_of
 
     written = rows_format or FORMAT_OF.get(Path(file).suffix.lower())
     if written is None:
@@ -199,13 +199,13 @@ async def _bring_in(
     *,
     as_it_stands: bool,
 ) -> int:
-    from credit_service.application.faults import LedgerUnavailable
-    from credit_service.application.opening import Opening
-    from credit_service.application.opening_rows import read_rows
-    from credit_service.application.opening_trial import TrialMemory
-    from credit_service.application.reading import Reading
-    from credit_service.application.temporary import NoTemporaryRoom
-    from credit_service.postgres.ledger import PostgresLedger
+    from credit_service.application.errors import LedgerUnavailable
+    from credit_service.application.opening.opening import Opening
+    from credit_service.application.opening.rows import read_rows
+    from credit_service.application.opening.trial import TrialMemory
+    from credit_service.application.commands.read_progress import Reading
+    from credit_service.application.temporary_files import NoTemporaryRoom
+    from credit_service.postgres.ledger.ledger import PostgresLedger
 
     rules = settings.rules
     with closing(TrialMemory()) if told.is_trial else nullcontext() as trial, _progress(source) as moved:

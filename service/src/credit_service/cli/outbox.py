@@ -13,7 +13,7 @@ from credit_service.cli.run import ledger, reads, run, settings_or_exit
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from credit_service.application.set_aside import OutboxDesk, RowAnswer, SetAsideRow
+    from credit_service.application.outbox_desk import OutboxDesk, RowAnswer, SetAsideRow
     from credit_service.settings import Settings
 
 LINES_DEFAULT = 100
@@ -42,7 +42,7 @@ def list_rows(
     settings = settings_or_exit()
 
     async def read() -> "list[SetAsideRow]":
-        from credit_service.postgres.set_aside import PostgresSetAsideRows
+        from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
         async with reads(settings) as pool:
             return await PostgresSetAsideRows(pool).rows(None, limit)
@@ -103,13 +103,13 @@ def _once(ids: "Sequence[int]") -> list[int]:
 
 
 def _rows(settings: "Settings", ids: "Sequence[int]") -> "list[SetAsideRow]":
-    from credit_service.application.set_aside import ROWS_MAX
+    from credit_service.application.outbox_desk import ROWS_MAX
 
     if len(ids) > ROWS_MAX:
         raise WrongUse(f"at most {ROWS_MAX:,} numbers at a time")
 
     async def read() -> "list[SetAsideRow]":
-        from credit_service.postgres.set_aside import PostgresSetAsideRows
+        from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
         async with ledger(settings) as pool:
             return await PostgresSetAsideRows(pool).rows(_once(ids), ROWS_MAX)
@@ -133,9 +133,9 @@ def _nothing_done(settings: "Settings", ids: "Sequence[int]") -> int:
 
 def _do(settings: "Settings", work: "Callable[[OutboxDesk], Awaitable[list[RowAnswer]]]", output: Format) -> int:
     async def done() -> "list[RowAnswer]":
-        from credit_service.application.set_aside import OutboxDesk
-        from credit_service.postgres.operations import PostgresOperationLog
-        from credit_service.postgres.set_aside import PostgresSetAsideRows
+        from credit_service.application.outbox_desk import OutboxDesk
+        from credit_service.postgres.operator.operations import PostgresOperationLog
+        from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
         async with ledger(settings) as pool:
             return await work(OutboxDesk(PostgresSetAsideRows(pool), PostgresOperationLog(pool)))

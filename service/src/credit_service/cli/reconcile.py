@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from datetime import datetime
 
-    from credit_service.application.findings import Finding, Findings
-    from credit_service.application.reconcile import Compared
-    from credit_service.application.repair import Repaired
+    from credit_service.application.reconcile.findings import Finding, Findings
+    from credit_service.application.reconcile.reconcile import Compared
+    from credit_service.application.reconcile.repair import Repaired
     from credit_service.settings import Settings
 
 EXIT_DIFFERENCES = 1
@@ -169,7 +169,7 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
 async def _alone(settings: "Settings", work: "Callable[[], Coroutine[None, None, int]]") -> int:
     """Does the work unless another repair runs."""
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.repair import only_repair
+    from credit_service.postgres.reconcile.repair import only_repair
 
     async with only_repair(Addresses.of(settings).service) as is_alone:
         if not is_alone:
@@ -187,18 +187,18 @@ async def _reconcile(
 ) -> int:
     from datetime import datetime
 
-    from credit_service.application.findings import Findings
-    from credit_service.application.reconcile import Reconciliation
+    from credit_service.application.reconcile.findings import Findings
+    from credit_service.application.reconcile.reconcile import Reconciliation
     from credit_service.bootstrap import collect_seldom
-    from credit_service.kafka.audit_topics import open_topics
-    from credit_service.kafka.ranges import RangeStalled, TopicsUnknown
-    from credit_service.kafka.topic_ids import of_topics_gone
+    from credit_service.kafka.ranges.audit_topics import open_topics
+    from credit_service.kafka.ranges.ranges import RangeStalled, TopicsUnknown
+    from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
-    from credit_service.kafka.unpack import BatchInFile
+    from credit_service.kafka.ranges.unpack import BatchInFile
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.audit import open_audit
-    from credit_service.postgres.offsets import PostgresOffsetStore
-    from credit_service.postgres.read import PostgresReads
+    from credit_service.postgres.reconcile.audit import open_audit
+    from credit_service.postgres.ledger.offsets import PostgresOffsetStore
+    from credit_service.postgres.reads.queries import PostgresReads
 
     collect_seldom()
     kafka = kafka_of(settings)
@@ -265,11 +265,11 @@ def _all_mended(repaired: "Repaired", findings: "Findings") -> bool:
 
 
 async def _repair(settings: "Settings", findings: "Findings", operator: str, reason: str, yes: bool) -> "Repaired":
-    from credit_service.application.process import Processor
-    from credit_service.application.repair import Repair
-    from credit_service.postgres.ledger import PostgresLedger
-    from credit_service.postgres.operations import PostgresOperationLog
-    from credit_service.postgres.repair import PostgresMender
+    from credit_service.application.processing.processor import Processor
+    from credit_service.application.reconcile.repair import Repair
+    from credit_service.postgres.ledger.ledger import PostgresLedger
+    from credit_service.postgres.operator.operations import PostgresOperationLog
+    from credit_service.postgres.reconcile.repair import PostgresMender
 
     counts = Counter(finding.mend for finding in findings.to_mend)
     say("To be repaired:")

@@ -17,8 +17,8 @@ from credit_service.cli.run import ledger, reads, run, settings_or_exit, told_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from credit_service.application.refund_desk import Asked, DecidedRefund, RefundRound
-    from credit_service.application.refund_requests import RequestLine
+    from credit_service.application.refunds.desk import Asked, DecidedRefund, RefundRound
+    from credit_service.application.refunds.queries import RequestLine
     from credit_service.domain.decision import RequestStatus
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
@@ -75,7 +75,7 @@ def list_requests(
     settings = settings_or_exit()
 
     async def tell() -> None:
-        from credit_service.postgres.refunds import PostgresRefundRequests
+        from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
         wanted = None if status is Status.ALL else cast("RequestStatus", status.value)
         async with reads(settings) as pool:
@@ -106,7 +106,7 @@ def show(
     settings = settings_or_exit()
 
     async def read() -> str:
-        from credit_service.postgres.refunds import PostgresRefundRequests
+        from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
         async with reads(settings) as pool:
             requests = PostgresRefundRequests(pool)
@@ -191,7 +191,7 @@ def _decide(
     is_well = True
 
     async def decide() -> None:
-        from credit_service.application.faults import LedgerUnavailable
+        from credit_service.application.errors import LedgerUnavailable
 
         nonlocal is_well
         try:
@@ -223,8 +223,8 @@ async def _asked(
     settings: "Settings", account_id: str | None, charges: list[int] | None, all_waiting: bool, account: str | None
 ) -> "tuple[Asked, int]":
     """Which requests are meant, and how many; they are shown on stderr, or the first of them."""
-    from credit_service.application.refund_desk import Asked
-    from credit_service.postgres.refunds import PostgresRefundRequests
+    from credit_service.application.refunds.desk import Asked
+    from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
     if all_waiting == bool(charges) or (all_waiting and account_id is not None) or (charges and account is not None):
         raise WrongUse("say which: either ACCOUNT and CHARGE, or --all-waiting, maybe with --account")
@@ -269,7 +269,7 @@ def _put(block: "Sequence[RequestLine]", output: Format, *, is_first: bool) -> N
 
 
 def _line(told: "DecidedRefund") -> str:
-    from credit_service.application.reading import told_behind
+    from credit_service.application.commands.read_progress import told_behind
 
     if told.read_until is not None:
         return f"{told.account_id} {told.charge_sequence}: {told.outcome}, {told_behind(told.read_until)}"
@@ -278,11 +278,11 @@ def _line(told: "DecidedRefund") -> str:
 
 
 def _round(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "RefundRound":
-    from credit_service.application.reading import Reading
-    from credit_service.application.refund_desk import RefundDesk, RefundRound
-    from credit_service.postgres.ledger import PostgresLedger
-    from credit_service.postgres.operations import PostgresOperationLog
-    from credit_service.postgres.refunds import PostgresRefundRequests
+    from credit_service.application.commands.read_progress import Reading
+    from credit_service.application.refunds.desk import RefundDesk, RefundRound
+    from credit_service.postgres.ledger.ledger import PostgresLedger
+    from credit_service.postgres.operator.operations import PostgresOperationLog
+    from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
     rules = settings.rules
     into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)

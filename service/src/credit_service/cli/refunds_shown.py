@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from credit_service.application.refund_requests import RequestCause, RequestLine, ShownRequest
+    from credit_service.application.refunds.queries import RequestCause, RequestLine, ShownRequest
 
 
 def request_table(lines: "Sequence[RequestLine]", *, with_head: bool = True) -> "Table":

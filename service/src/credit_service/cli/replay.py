@@ -19,12 +19,12 @@ from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit, told
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from credit_service.application.fate import Fate
+    from credit_service.application.processing.known_events import Fate
     from credit_service.application.operations import Json
     from credit_service.application.record import Record
-    from credit_service.application.replay import Replayed, Wanted
-    from credit_service.kafka.connection import KafkaConnection
-    from credit_service.kafka.ranges import Bound, Range
+    from credit_service.application.replay.replay import Replayed, Wanted
+    from credit_service.kafka.connect.connection import KafkaConnection
+    from credit_service.kafka.ranges.ranges import Bound, Range
     from credit_service.settings import Settings
 
 EXIT_INTERRUPTED = 130
@@ -78,7 +78,7 @@ def replay(
     _show(kafka, ranges, begin, until, account_id)
     if not dry_run:
         hold_to("Replay this?", yes=yes)
-    from credit_service.application.replay import Replayed, Wanted
+    from credit_service.application.replay.replay import Replayed, Wanted
 
     replayed = Replayed()
     arguments: dict[str, Json] = {
@@ -106,7 +106,7 @@ def replay(
 
 def _hold_to_bounds(operator: str, reason: str | None) -> None:
     """What is kept has to be there, and short enough to be kept."""
-    from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+    from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 
     if reason is None:
         raise WrongUse("--reason: needed, and kept; only a --dry-run goes without")
@@ -128,11 +128,11 @@ def _topics(kafka: "KafkaConnection", given: list[str] | None) -> list[str]:
 
 
 async def _ranges(settings: "Settings", topics: list[str], begin: "Bound", until: "Bound") -> "list[Range]":
-    from credit_service.kafka.ranges import TopicsUnknown
-    from credit_service.kafka.replay_source import replay_ranges
-    from credit_service.kafka.topic_ids import of_topics_gone
+    from credit_service.kafka.ranges.ranges import TopicsUnknown
+    from credit_service.kafka.ranges.replay_source import replay_ranges
+    from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
-    from credit_service.postgres.offsets import PostgresOffsetStore
+    from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 
     kafka = kafka_of(settings)
     async with ledger(settings) as pool:
@@ -171,7 +171,7 @@ def _bound(bound: "Bound") -> str:
 
 
 async def _is_known(settings: "Settings", account_id: str) -> bool:
-    from credit_service.postgres.read import PostgresReads
+    from credit_service.postgres.reads.queries import PostgresReads
 
     async with ledger(settings) as pool:
         return await PostgresReads(pool).account(account_id) is not None
@@ -188,18 +188,18 @@ async def _replay(
 ) -> None:
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import LedgerUnavailable
-    from credit_service.application.process import Processor
-    from credit_service.application.replay import Replay
-    from credit_service.application.temporary import NoTemporaryRoom
+    from credit_service.application.errors import LedgerUnavailable
+    from credit_service.application.processing.processor import Processor
+    from credit_service.application.replay.replay import Replay
+    from credit_service.application.temporary_files import NoTemporaryRoom
     from credit_service.bootstrap import collect_seldom
-    from credit_service.failpoints import failpoint
-    from credit_service.kafka.ranges import RangeStalled
-    from credit_service.kafka.replay_source import open_records
-    from credit_service.logging import configure_logging
-    from credit_service.postgres.ledger import PostgresLedger
-    from credit_service.postgres.lookup import PostgresLookup
-    from credit_service.postgres.operations import PostgresOperationLog
+    from credit_service.runtime.failpoints import failpoint
+    from credit_service.kafka.ranges.ranges import RangeStalled
+    from credit_service.kafka.ranges.replay_source import open_records
+    from credit_service.runtime.logging import configure_logging
+    from credit_service.postgres.ledger.ledger import PostgresLedger
+    from credit_service.postgres.reads.lookup import PostgresLookup
+    from credit_service.postgres.operator.operations import PostgresOperationLog
 
     # What is retried or refused is counted; its log lines would come between the data.
     configure_logging(settings.log_format, "error")

@@ -29,7 +29,7 @@ def resume(
         raise WrongUse(f"{topic} is no incoming topic: one of {', '.join(INCOMING_TOPICS)}")
 
     async def go_on() -> bool:
-        from credit_service.postgres.offsets import PostgresOffsetStore
+        from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 
         async with ledger(settings) as pool:
             return await PostgresOffsetStore(pool).resume_topic(connection.topic(name))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from credit_service.cli.faults import Failed, WrongUse
 
 if TYPE_CHECKING:
-    from credit_service.application.faults import LedgerUnavailable
-    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.application.errors import LedgerUnavailable
+    from credit_service.kafka.connect.connection import KafkaConnection
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
 
@@ -30,7 +30,7 @@ def kafka_of(settings: "Settings") -> "KafkaConnection":
     """Where Kafka is, and what the topics are called there."""
     import structlog
 
-    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.kafka.connect.connection import KafkaConnection
 
     # As the libraries: only parts that know Kafka have something to say in a command.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -74,8 +74,8 @@ def run(work: Coroutine[None, None, T]) -> T:
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    from credit_service.application.faults import SessionsShared
-    from credit_service.loop import run_in_loop
+    from credit_service.application.errors import SessionsShared
+    from credit_service.runtime.loop import run_in_loop
 
     # The line that ends the command says it; the libraries would say it once more.
     logging.disable()
@@ -93,7 +93,7 @@ def _run(work: Coroutine[None, None, T]) -> T:
 
 def told_of_ledger(error: "LedgerUnavailable") -> str:
     """What is wrong with the database, as the beginning of a line."""
-    from credit_service.application.faults import AccessDenied, NoPassword, ReadOnly, SessionsShared
+    from credit_service.application.errors import AccessDenied, NoPassword, ReadOnly, SessionsShared
 
     match error:
         case ReadOnly() | NoPassword() | SessionsShared():
@@ -111,9 +111,9 @@ def _problem(error: Exception) -> str | None:
     """
     from aiokafka.errors import KafkaError
 
-    from credit_service.application.faults import LedgerUnavailable, RefusedByLedger
-    from credit_service.kafka.refusal import Refused
-    from credit_service.loop import run_in_loop
+    from credit_service.application.errors import LedgerUnavailable, RefusedByLedger
+    from credit_service.kafka.connect.errors import Refused
+    from credit_service.runtime.loop import run_in_loop
 
     match error:
         case LedgerUnavailable():
@@ -130,8 +130,8 @@ def _problem(error: Exception) -> str | None:
 
 async def _why(error: Exception) -> str:
     """What a client of Kafka's met, as one line; where it only says that it could not connect, a look tells more."""
-    from credit_service.kafka.access import look
-    from credit_service.kafka.refusal import REFUSALS, BrokerUnavailable, Refused, told
+    from credit_service.kafka.access.probe import look
+    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, Refused, told
 
     if isinstance(error, REFUSALS):
         return told(error)

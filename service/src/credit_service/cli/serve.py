@@ -12,11 +12,11 @@ def serve() -> int:
     settings = settings_or_exit()
     import structlog
 
-    from credit_service.application.faults import SessionsShared
+    from credit_service.application.errors import SessionsShared
     from credit_service.bootstrap import serve as run_service
     from credit_service.http.server import CannotListen
-    from credit_service.logging import configure_logging
-    from credit_service.loop import run_in_loop
+    from credit_service.runtime.logging import configure_logging
+    from credit_service.runtime.loop import run_in_loop
 
     configure_logging(settings.log_format, settings.log_level)
     try:

@@ -12,7 +12,7 @@ from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition
-    from credit_service.kafka.ranges import Lies
+    from credit_service.kafka.ranges.ranges import Lies
     from credit_service.settings import Settings
 
 
@@ -66,9 +66,9 @@ async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[i
     """Where the partition stands, where its log ends, and what lies there."""
     from aiokafka import TopicPartition
 
-    from credit_service.kafka.ranges import Range, range_reader
+    from credit_service.kafka.ranges.ranges import Range, range_reader
     from credit_service.kafka.topics import partition_counts
-    from credit_service.postgres.offsets import PostgresOffsetStore
+    from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 
     kafka = kafka_of(settings)
     topic, partition = at
@@ -91,8 +91,8 @@ async def _skip(
     settings: "Settings", at: "TopicPartition", begin: int, to: int, log_end: int, operator: str, reason: str
 ) -> bool:
     from credit_service.application.operations import Json, recorded
-    from credit_service.postgres.offsets import PostgresOffsetStore
-    from credit_service.postgres.operations import PostgresOperationLog
+    from credit_service.postgres.ledger.offsets import PostgresOffsetStore
+    from credit_service.postgres.operator.operations import PostgresOperationLog
 
     arguments: dict[str, Json] = {"topic": at[0], "partition": at[1], "from": begin, "to": to}
     async with ledger(settings) as pool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from credit_contracts import BalanceChanged, Event, InsufficientCredits, OutgoingData
-    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.kafka.connect.connection import KafkaConnection
 
 START_SECONDS_MAX = 15
 POLL_MS = 500
@@ -58,9 +58,9 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
     from credit_service import bounds
-    from credit_service.kafka.client import made
-    from credit_service.kafka.consumer import PortionConsumer
-    from credit_service.kafka.fetcher import Fault, OutOfRange
+    from credit_service.kafka.connect.client import made
+    from credit_service.kafka.consume.consumer import PortionConsumer
+    from credit_service.kafka.fetch.fetcher import Fault, OutOfRange
     from credit_service.kafka.topics import partition_counts
 
     topics = [connection.topic(name) for name in OUTGOING_TOPICS]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.application.scopes import Scope
+from credit_service.application.auth.scopes import Scope
 from credit_service.cli.env_file import read_variable, write_variable
 from credit_service.cli.faults import WrongUse
 from credit_service.cli.instants import instant_of
@@ -17,7 +17,7 @@ from credit_service.cli.output import Format, Output, put, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from credit_service.application.tokens import Token
+    from credit_service.application.auth.tokens import Token
 
 VARIABLE = "CREDITS_HTTP_TOKENS"
 
@@ -46,7 +46,7 @@ def new(
 
     Example: [cyan]credits tokens new --name dashboard --scope accounts:read --account acme[/]
     """
-    from credit_service.application.tokens import new_token, read_tokens, sha256_of
+    from credit_service.application.auth.tokens import new_token, read_tokens, sha256_of
 
     secret = new_token()
     given = {"name": name, "sha256": sha256_of(secret), "scopes": scope}
@@ -72,7 +72,7 @@ def new(
 
 
 def _put_in_force(made: "Token", env_file: Path) -> None:
-    from credit_service.application.tokens import read_tokens
+    from credit_service.application.auth.tokens import read_tokens
 
     try:
         held = read_variable(env_file, VARIABLE)

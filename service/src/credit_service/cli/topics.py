@@ -56,7 +56,7 @@ def acls(
     Example: [cyan]credits topics acls --principal User:credit-service --for serve[/]
     """
     settings = settings_or_exit()
-    from credit_service.kafka.rights import USES, rights
+    from credit_service.kafka.connect.acls import USES, rights
 
     connection = kafka_of(settings)
     chosen = uses or ["serve"]

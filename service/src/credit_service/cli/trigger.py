@@ -14,7 +14,7 @@ from credit_service.cli.run import kafka_of, run, settings_or_exit
 
 if TYPE_CHECKING:
     from credit_contracts import Encoded, Event, IncomingData
-    from credit_service.kafka.connection import KafkaConnection
+    from credit_service.kafka.connect.connection import KafkaConnection
 
 SEND_SECONDS_MAX = 15
 UNLIMITED = "unlimited"
@@ -152,7 +152,7 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for
-    from credit_service.kafka.client import made
+    from credit_service.kafka.connect.client import made
     from credit_service.kafka.topics import partition_counts
 
     topic = connection.topic(event_type)

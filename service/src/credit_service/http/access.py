@@ -11,7 +11,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from credit_service.application.tokens import Scope, Token, authorise
+from credit_service.application.auth.tokens import Scope, Token, authorise
 from credit_service.settings import SettingsError
 
 log = structlog.get_logger(__name__)

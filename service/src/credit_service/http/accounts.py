@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_contracts.ids import AccountId, EventId, EventSource
-from credit_service.application.read import (
+from credit_service.application.queries import (
     ENTRIES_LIMIT_MAX,
     AccountSnapshot,
     DecidedEvent,
@@ -21,9 +21,9 @@ from credit_service.application.read import (
     ParkedEvent,
     Reads,
 )
-from credit_service.application.tokens import Scope
+from credit_service.application.auth.tokens import Scope
 from credit_service.http.access import Access
-from credit_service.http.questions import Questions
+from credit_service.http.concurrency import Questions
 from credit_service.http.routes import get
 
 ENTRIES_LIMIT_DEFAULT = 100

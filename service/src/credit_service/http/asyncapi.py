@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_service.application.asyncapi import Deployed, asyncapi, rendered
+from credit_service.asyncapi.document import Deployed, asyncapi, rendered
 from credit_service.http.pieces import LongAnswers
 from credit_service.http.routes import get
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from credit_contracts.outgoing import Cause
-from credit_service.application.read import (
+from credit_service.application.queries import (
     AccountSnapshot,
     CurrentPeriod,
     DecidedEvent,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.http.routes import get
 
 PING_SECONDS_MAX = 1.0

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_service.application.read import AccountSnapshot, DecidedEvent, EntriesPage, ParkedEvent
+from credit_service.application.queries import AccountSnapshot, DecidedEvent, EntriesPage, ParkedEvent
 from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, Operation
 from credit_service.http.examples import ANSWERS, PARAMETERS
 from credit_service.http.problems import ProblemResponse

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from credit_service.application.faults import AccessDenied
+from credit_service.application.errors import AccessDenied
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from credit_service import bounds
-from credit_service.http.guard import ANSWER_HEADERS
+from credit_service.http.request_limits import ANSWER_HEADERS
 from credit_service.http.problems import ProblemResponse
 
 END_SECONDS_MAX = 3.0

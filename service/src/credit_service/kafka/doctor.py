@@ -13,7 +13,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 
 from credit_contracts.topics import TOPICS
 from credit_service.application import ports
-from credit_service.application.doctor_facts import (
+from credit_service.application.doctor.facts import (
     Bounds,
     ClusterFacts,
     Denied,
@@ -24,14 +24,14 @@ from credit_service.application.doctor_facts import (
     Unread,
 )
 from credit_service.application.ports import Positions
-from credit_service.kafka.access import hold, look
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.ranges import range_reader
-from credit_service.kafka.refusal import REFUSALS, told
-from credit_service.kafka.rights import named, rights
-from credit_service.kafka.strangers import group_of
-from credit_service.kafka.topic_ids import topic_ids
+from credit_service.kafka.access.probe import hold, look
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.ranges.ranges import range_reader
+from credit_service.kafka.connect.errors import REFUSALS, told
+from credit_service.kafka.connect.acls import named, rights
+from credit_service.kafka.access.strangers import group_of
+from credit_service.kafka.access.topic_ids import topic_ids
 
 ALLOW = (
     "see the login (CREDITS_KAFKA_SASL_…, CREDITS_KAFKA_OAUTH_…), and what it needs: `credits topics acls --for doctor`"
@@ -49,7 +49,7 @@ class KafkaExamination:
         self._connection = connection
 
     async def cluster(self) -> ClusterFacts:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         known = [*(self._connection.topic(contract.name) for contract in TOPICS), self._connection.cursor_topic]
         with _unreachable():
             await hold(self._connection, rights(self._connection, "doctor"))
@@ -71,13 +71,13 @@ class KafkaExamination:
         return ClusterFacts(len(brokers), topics)
 
     async def missed_by_service(self) -> Missed:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         with _unreachable():
             seen = await look(self._connection, rights(self._connection, "serve"))
         return Missed(named(seen.refused) if seen.refused else None, seen.lacking)
 
     async def members(self) -> list[MemberFacts]:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         async with self._admin() as admin:
             coordinator = await self._coordinator(admin)
             (answer,) = await admin.describe_consumer_groups([self._connection.group_id], coordinator)
@@ -86,19 +86,19 @@ class KafkaExamination:
         return [MemberFacts(one.client_id, one.host, len(one.partitions), one.is_ours) for one in found]
 
     async def topic_ids(self) -> Mapping[str, UUID]:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         with _unreachable():
             return await topic_ids(self._connection, self._connection.incoming_topics)
 
     async def committed(self) -> Positions:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         async with self._admin() as admin:
             coordinator = await self._coordinator(admin)
             found = await admin.list_consumer_group_offsets(self._connection.group_id, coordinator)
         return {(at.topic, at.partition): committed.offset for at, committed in found.items() if committed.offset >= 0}
 
     async def bounds(self, partitions: Collection[ports.TopicPartition]) -> Mapping[ports.TopicPartition, Bounds]:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         asked = [TopicPartition(*partition) for partition in partitions]
         with _unreachable():
             async with (
@@ -110,7 +110,7 @@ class KafkaExamination:
         return {(at.topic, at.partition): Bounds(first[at], end[at], written[at]) for at in asked}
 
     async def unreadable(self, positions: Positions) -> Mapping[ports.TopicPartition, Unread]:
-        """See `application.doctor_facts.KafkaFacts`."""
+        """See `application.doctor.facts.KafkaFacts`."""
         with _unreachable():
             async with range_reader(self._connection) as reader:
                 faults = await reader.faults_at(positions)

@@ -9,11 +9,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from credit_contracts.topics import TOPICS
-from credit_service.kafka.access import hold, look
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable, not_allowed, told
-from credit_service.kafka.rights import Operation, on_topics, rights
+from credit_service.kafka.access.probe import hold, look
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, not_allowed, told
+from credit_service.kafka.connect.acls import Operation, on_topics, rights
 
 ANSWER_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 10

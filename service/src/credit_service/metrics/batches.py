@@ -5,7 +5,7 @@ from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from credit_service.application.process import Report
+from credit_service.application.processing.processor import Report
 from credit_service.metrics.labels import DEAD_LETTER, OUTCOMES, READ, REASONS, STEP
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

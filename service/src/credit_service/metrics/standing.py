@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from credit_service.application.sights import Backlog
+from credit_service.application.health_ports import Backlog
 from credit_service.domain.room import ACCOUNTS_MAX
 from credit_service.metrics.labels import DEGRADED, PUBLISHED
 

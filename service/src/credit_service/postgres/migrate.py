@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
+from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.postgres.address import Address
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named, open_session
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from credit_service.application.faults import NoPassword
-from credit_service.programs import ProgramFailed, printed_by
+from credit_service.application.errors import NoPassword
+from credit_service.runtime.programs import ProgramFailed, printed_by
 
 KEPT_SECONDS_MAX: Final = 60.0
 # Programs of clouds take longer than the watch waits for an answer, and the watch connects every fifteen seconds.

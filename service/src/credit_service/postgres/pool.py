@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import asyncpg
 
 from credit_service import bounds
-from credit_service.application.faults import (
+from credit_service.application.errors import (
     AccessDenied,
     LedgerUnavailable,
     OutOfTime,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from credit_service import bounds
-from credit_service.tracebacks import OUR_OWN, origin
+from credit_service.runtime.tracebacks import OUR_OWN, origin
 
 SECONDS_BETWEEN = 10.0
 

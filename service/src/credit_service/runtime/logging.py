@@ -14,8 +14,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from credit_service.log_repeats import Repeats
-from credit_service.tracebacks import named, told
+from credit_service.runtime.log_repeats import Repeats
+from credit_service.runtime.tracebacks import named, told
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """The credit service in memory, for other teams' tests: the same rules and the same bytes, without any server."""
 
-from credit_service.application.read import AccountSnapshot, DecidedEvent, ParkedEvent
+from credit_service.application.queries import AccountSnapshot, DecidedEvent, ParkedEvent
 from credit_service.domain.command import Adjust, DecideRefund
 from credit_service.domain.refund import LateRefund
 from credit_service.testing.message import Message

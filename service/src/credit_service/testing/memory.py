@@ -8,11 +8,11 @@ from hashlib import sha256
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service.application.kept import headers_as_json
-from credit_service.application.outgoing_record import published_headers
-from credit_service.application.partitions import account_partition
+from credit_service.application.kept_record import headers_as_json
+from credit_service.application.processing.outgoing_record import published_headers
+from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import DeadLetter, TopicPartition, ToStore, WaitingDeadLetter, WaitingEvent
-from credit_service.application.timers import TIMER_GRACE
+from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command, DecideRefund
 from credit_service.domain.decision import Decided, Decision, Incoming, Place, RefundRequest, Wake

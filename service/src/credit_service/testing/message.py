@@ -7,7 +7,7 @@ from credit_contracts.envelope import Event, Unreadable, decode_outgoing
 from credit_contracts.outgoing import OUTGOING, OutgoingData
 from credit_contracts.sequence_guard import Place
 from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service.application.kept import Headers
+from credit_service.application.kept_record import Headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What can be asked of the ledger in memory, in the answers of the read API."""
 
-from credit_service.application.read import (
+from credit_service.application.queries import (
     AccountSnapshot,
     CurrentPeriod,
     DecidedEvent,
@@ -17,7 +17,7 @@ from credit_service.testing.memory import MemoryLedger, Parked
 
 
 def account_shown(ledger: MemoryLedger, account_id: str) -> AccountSnapshot | None:
-    """See `application.read.Reads.account`."""
+    """See `application.queries.Reads.account`."""
     kept = ledger.accounts.get(account_id)
     if kept is None:
         return None
@@ -36,7 +36,7 @@ def account_shown(ledger: MemoryLedger, account_id: str) -> AccountSnapshot | No
 
 
 def event_shown(ledger: MemoryLedger, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
-    """See `application.read.Reads.event`."""
+    """See `application.queries.Reads.event`."""
     kept, key = ledger.accounts.get(account_id), key_of(source, event_id)
     if kept is None:
         return None

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from credit_service import bounds
-from credit_service.application.kept import Headers
+from credit_service.application.kept_record import Headers
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Record
 from credit_service.application.tracing import TRACEPARENT, BatchTrace, Step

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import structlog
 
-from credit_service.application.faults import AccessDenied, LedgerUnavailable
-from credit_service.application.sights import Backlog, IntakeSight, LedgerSight, ReadsSight
+from credit_service.application.errors import AccessDenied, LedgerUnavailable
+from credit_service.application.health_ports import Backlog, IntakeSight, LedgerSight, ReadsSight
 from credit_service.watch.watchdog import Look, Watchdog
 
 log = structlog.get_logger(__name__)

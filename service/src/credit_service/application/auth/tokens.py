@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from credit_contracts.ids import AccountId
 from credit_contracts.times import Instant
-from credit_service.application.scopes import Scope as Scope
+from credit_service.application.auth.scopes import Scope as Scope
 
 TOKENS_MAX: Final = 100
 # The prefix is for those who search for secrets where none should be.

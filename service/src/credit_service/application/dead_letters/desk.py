@@ -9,9 +9,9 @@ from typing import ParamSpec, TypeVar
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.faults import LedgerUnavailable, OutOfTime, RefusedByLedger
-from credit_service.application.left_out import LeftOut, NoOriginals, NotRead, Originals
-from credit_service.application.letters import (
+from credit_service.application.errors import LedgerUnavailable, OutOfTime, RefusedByLedger
+from credit_service.application.dead_letters.left_out import LeftOut, NoOriginals, NotRead, Originals
+from credit_service.application.dead_letters.model import (
     TAKEN_APART,
     Became,
     CannotTakeApart,
@@ -25,14 +25,14 @@ from credit_service.application.letters import (
     TakesApart,
     portions_of,
 )
-from credit_service.application.obey import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
+from credit_service.application.commands.execute import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
 from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.ports import Reach, no_failpoints
-from credit_service.application.process import Processor, Undecidable, detail_of, fold, reason_of
-from credit_service.application.reading import Reading, told_behind
+from credit_service.application.processing.processor import Processor, Undecidable, detail_of, fold, reason_of
+from credit_service.application.commands.read_progress import Reading, told_behind
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
-from credit_service.application.share import Share
-from credit_service.application.words import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+from credit_service.application.processing.batch_share import Share
+from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decided, Incoming, Order, Place
 

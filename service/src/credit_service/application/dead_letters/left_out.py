@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from credit_service.application.kept import content_sha256
+from credit_service.application.kept_record import content_sha256
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 

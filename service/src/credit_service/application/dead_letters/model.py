@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 from credit_contracts.times import Instant
 from credit_service import bounds
-from credit_service.application.left_out import LeftOut
+from credit_service.application.dead_letters.left_out import LeftOut
 from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
-from credit_service.application.read import Answer, ReadPlace
+from credit_service.application.queries import Answer, ReadPlace
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
 
@@ -82,7 +82,7 @@ class LetterTransaction(LedgerTransaction, Protocol):
 
 
 class LetterStore(Protocol):
-    """Dead letters in the database. Raises the faults of `application.faults`."""
+    """Dead letters in the database. Raises the faults of `application.errors`."""
 
     def transaction(self) -> AbstractAsyncContextManager[LetterTransaction]:
         """Opens a transaction on a connection of its own."""

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from credit_contracts.outgoing import Reason
 from credit_contracts.times import Instant
-from credit_service.application.read import Answer, ReadPlace
+from credit_service.application.queries import Answer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 from credit_service.domain.prospect import ProspectOrigin

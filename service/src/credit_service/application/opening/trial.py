@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from credit_service.application.temporary import temporary_room
+from credit_service.application.temporary_files import temporary_room
 from credit_service.domain.command import Command
 
 

@@ -23,8 +23,8 @@ from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.times import format_time
 from credit_contracts.topics import partition_for
 from credit_service import bounds
-from credit_service.application.kept import Headers
-from credit_service.application.partitions import account_partition
+from credit_service.application.kept_record import Headers
+from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import shown, stands_for_batch
 from credit_service.application.tracing import TRACEPARENT

@@ -7,11 +7,11 @@ from datetime import timedelta
 import structlog
 
 from credit_service import bounds
-from credit_service.application.faults import OutOfTime
+from credit_service.application.errors import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
-from credit_service.application.process import REFUSALS, Report
-from credit_service.application.share import Share
-from credit_service.application.waited import encoded_anew
+from credit_service.application.processing.processor import REFUSALS, Report
+from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.parked_decision import encoded_anew
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ class ParkedExpiry:
         self._at_once = Share()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
-        """One transaction's worth; the dead letters that it made. Raises the faults of `application.faults`.
+        """One transaction's worth; the dead letters that it made. Raises the faults of `application.errors`.
 
         `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
         in the backlog.

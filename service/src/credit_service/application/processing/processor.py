@@ -12,8 +12,8 @@ from operator import attrgetter
 import structlog
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.chain import moved
-from credit_service.application.faults import (
+from credit_service.application.processing.chain import moved
+from credit_service.application.errors import (
     Abandoned,
     AccessDenied,
     LedgerUnavailable,
@@ -21,7 +21,7 @@ from credit_service.application.faults import (
     OutOfTime,
     RefusedByLedger,
 )
-from credit_service.application.outgoing import outbox_rows, trace
+from credit_service.application.processing.outbox_events import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
     LedgerTransaction,
@@ -35,9 +35,9 @@ from credit_service.application.ports import (
     tell_nobody,
 )
 from credit_service.application.record import Record
-from credit_service.application.share import Share
+from credit_service.application.processing.batch_share import Share
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
-from credit_service.application.waited import RulesFailed, all_of_them, weigh
+from credit_service.application.processing.parked_decision import RulesFailed, all_of_them, weigh
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Incoming, Place, Refused, Wake

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
-from credit_service.application.expiry import ParkedExpiry
+from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
-from credit_service.application.process import Processor, Report, always
-from credit_service.application.setbacks import Setbacks
+from credit_service.application.processing.processor import Processor, Report, always
+from credit_service.application.processing.timer_backoff import Setbacks
 from credit_service.domain.decision import Wake
 
 TIMER_GRACE = timedelta(seconds=10)

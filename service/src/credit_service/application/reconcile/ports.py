@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from credit_service.application.fate import Lookup
+from credit_service.application.processing.known_events import Lookup
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Place
-from credit_service.domain.recompute import History, Standing
+from credit_service.domain.audit.recompute import History, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PublishedRecord:
 
 
 class Audit(Protocol):
-    """One snapshot of the ledger, from its first question on. Raises the faults of `application.faults`."""
+    """One snapshot of the ledger, from its first question on. Raises the faults of `application.errors`."""
 
     @property
     def lookup(self) -> Lookup:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from credit_service import bounds
-from credit_service.application.faults import RefusedByLedger
-from credit_service.application.findings import Finding, Mend
+from credit_service.application.errors import RefusedByLedger
+from credit_service.application.reconcile.findings import Finding, Mend
 from credit_service.application.operations import Json, OperationLog, recorded
-from credit_service.application.outgoing import waiting
+from credit_service.application.processing.outbox_events import waiting
 from credit_service.application.ports import WaitingEvent
-from credit_service.application.process import Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.domain.decision import Decision
 
 
 class Mender(Protocol):
-    """What can be written into the ledger beside the way of the events. Raises the faults of `application.faults`."""
+    """What can be written into the ledger beside the way of the events. Raises the faults of `application.errors`."""
 
     async def publish(self, event: WaitingEvent) -> bool:
         """Has the event wait to be published, unless it does already; False then."""

@@ -8,13 +8,13 @@ from typing import Literal, cast
 
 from credit_contracts.times import Instant
 from credit_service import bounds
-from credit_service.application.obey import obey
+from credit_service.application.commands.execute import obey
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
-from credit_service.application.read import Answer as Told
-from credit_service.application.reading import Reading
-from credit_service.application.refund_requests import RefundRequests
-from credit_service.application.words import (
+from credit_service.application.queries import Answer as Told
+from credit_service.application.commands.read_progress import Reading
+from credit_service.application.refunds.queries import RefundRequests
+from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,

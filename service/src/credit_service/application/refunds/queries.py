@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from credit_contracts.times import Instant
-from credit_service.application.read import Answer, ReadPlace
+from credit_service.application.queries import Answer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 

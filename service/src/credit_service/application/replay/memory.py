@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from credit_service.application.fate import Fate
+from credit_service.application.processing.known_events import Fate
 from credit_service.application.record import Record
-from credit_service.application.temporary import temporary_room
+from credit_service.application.temporary_files import temporary_room
 from credit_service.domain.decision import Incoming
 
 

@@ -14,13 +14,13 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.text import Text
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.errors import LedgerUnavailable
 from credit_service.cli.demo import check, show, story
 from credit_service.cli.demo.inbox import Inbox, open_inbox
 from credit_service.cli.demo.play import Player, upstream_producer
 from credit_service.cli.demo.service import ServiceProcess, Stopped, running_service
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable
 from credit_service.kafka.topics import TopicsRefused, create_topics
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.migrate import MigrationFailed, migrate

@@ -18,8 +18,8 @@ from credit_contracts import (
 )
 from credit_contracts.dead_letters import REASON_HEADER
 from credit_service.cli.demo.service import Stopped
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.topics import partition_counts
 
 START_SECONDS_MAX = 20

@@ -12,8 +12,8 @@ from credit_contracts import Event, IncomingData, encode
 from credit_service.cli.demo.inbox import Inbox
 from credit_service.cli.demo.service import POLL_SECONDS, ServiceProcess, Stopped
 from credit_service.cli.demo.story import Sent, Step, Story
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
 
 ANSWERED_SECONDS_MAX = 60
 START_SECONDS_MAX = 60

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from credit_service.application.tokens import Scope, Token, new_token, sha256_of
+from credit_service.application.auth.tokens import Scope, Token, new_token, sha256_of
 
 READY_SECONDS_MAX = 60
 ANSWER_SECONDS_MAX = 30

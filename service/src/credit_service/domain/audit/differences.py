@@ -6,7 +6,7 @@ from typing import Literal
 
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Change, Decision, Incoming
-from credit_service.domain.recompute import History, Recomputed, has_same_effect, recompute, sums
+from credit_service.domain.audit.recompute import History, Recomputed, has_same_effect, recompute, sums
 
 DifferenceKind = Literal[
     "decision-missing",

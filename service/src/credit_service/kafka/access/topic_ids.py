@@ -6,9 +6,9 @@ from uuid import UUID
 
 from credit_service.application import ports
 from credit_service.application.ports import OffsetStore
-from credit_service.kafka.access import look
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.rights import on_topics
+from credit_service.kafka.access.probe import look
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.acls import on_topics
 
 
 def as_kafka_shows(topic_id: UUID) -> str:

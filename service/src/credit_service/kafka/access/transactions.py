@@ -10,7 +10,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from credit_service.kafka.refusal import Refused
+from credit_service.kafka.connect.errors import Refused
 
 NEEDED = (InitProducerIdRequest, AddOffsetsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple, get_args
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC, OUTGOING_TOPICS
-from credit_service.kafka.connection import KafkaConnection
+from credit_service.kafka.connect.connection import KafkaConnection
 
 Kind = Literal["topic", "group", "transactional-id"]
 Operation = Literal["read", "write", "create", "describe", "describe-configs"]

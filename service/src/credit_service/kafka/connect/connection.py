@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.kafka.credentials import Credentials
+from credit_service.kafka.connect.credentials import Credentials
 
 if TYPE_CHECKING:
     from credit_service.settings import Settings

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiokafka import errors
 
-from credit_service.kafka.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.rights import Right, named
-from credit_service.kafka.token_endpoint import TOKEN_URL
-from credit_service.kafka.tokens import NoToken
+from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
+from credit_service.kafka.connect.acls import Right, named
+from credit_service.kafka.connect.token_endpoint import TOKEN_URL
+from credit_service.kafka.connect.tokens import NoToken
 
 PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
 # OpenSSL's reasons for not trusting a certificate.

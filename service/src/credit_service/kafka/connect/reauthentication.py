@@ -18,9 +18,9 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeReques
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import wait_for
 
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.refusal import BrokerUnavailable, at_the_door
-from credit_service.kafka.tokens import TellingConnection
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, at_the_door
+from credit_service.kafka.connect.tokens import TellingConnection
 
 log = structlog.get_logger(__name__)
 

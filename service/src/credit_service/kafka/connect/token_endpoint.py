@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import h11
 
-from credit_service.kafka.tokens import NoToken, Token
+from credit_service.kafka.connect.tokens import NoToken, Token
 
 TOKEN_URL: Final = "CREDITS_KAFKA_OAUTH_TOKEN_URL"  # noqa: S105 - the name of a setting
 CLIENT: Final = "CREDITS_KAFKA_OAUTH_CLIENT_ID and CREDITS_KAFKA_OAUTH_CLIENT_SECRET"

@@ -15,7 +15,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
-from credit_service.programs import ProgramFailed, printed_by
+from credit_service.runtime.programs import ProgramFailed, printed_by
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError
 
 from credit_service import bounds
-from credit_service.kafka.fetcher import Fault, OutOfRange, PartitionFetcher, Portion
-from credit_service.kafka.pinned import Ends
+from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, PartitionFetcher, Portion
+from credit_service.kafka.consume.open_transactions import Ends
 
 
 class Faults(Protocol):

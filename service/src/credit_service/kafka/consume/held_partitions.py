@@ -9,8 +9,8 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application import ports
-from credit_service.kafka.fetcher import Fault
-from credit_service.kafka.status import Status
+from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.application.readiness import Status
 
 log = structlog.get_logger(__name__)
 

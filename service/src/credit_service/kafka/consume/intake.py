@@ -12,27 +12,27 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service import bounds
-from credit_service.application.arrival import LedgerClock
-from credit_service.application.chain import ChainBroken
-from credit_service.application.faults import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
-from credit_service.application.partitions import account_partition
+from credit_service.application.processing.arrival import LedgerClock
+from credit_service.application.processing.chain import ChainBroken
+from credit_service.application.errors import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
+from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import OffsetStore
-from credit_service.application.process import Processor, Report
+from credit_service.application.processing.processor import Processor, Report
 from credit_service.application.record import Record
-from credit_service.application.sights import LaneSight
-from credit_service.application.timers import TIMER_GRACE, TimerSweep
+from credit_service.application.health_ports import LaneSight
+from credit_service.application.processing.timer_sweep import TIMER_GRACE, TimerSweep
 from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
 from credit_service.domain.decision import Incoming
-from credit_service.kafka.compacted import CompactedTopics
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.fetcher import Portion
-from credit_service.kafka.floods import Floods
-from credit_service.kafka.items import read_item
-from credit_service.kafka.lag import Lag, LagMeter
-from credit_service.kafka.lane import Lane, Lanes
-from credit_service.kafka.member import Member
-from credit_service.kafka.status import Status
-from credit_service.kafka.watch import AccessWatch
+from credit_service.kafka.access.compacted_topics import CompactedTopics
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.fetch.fetcher import Portion
+from credit_service.application.processing.poison_guard import Floods
+from credit_service.kafka.fetch.records import read_item
+from credit_service.kafka.consume.lag import Lag, LagMeter
+from credit_service.application.processing.lane import Lane, Lanes
+from credit_service.kafka.consume.member import Member
+from credit_service.application.readiness import Status
+from credit_service.kafka.access.monitor import AccessWatch
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,7 @@ class Intake:
     # --- how it looks from outside
 
     async def measure_lag(self) -> None:
-        """See `application.sights.IntakeSight`."""
+        """See `application.health_ports.IntakeSight`."""
         oldest_ms = {p: at for lane in self._lanes for p, at in lane.oldest_ms().items()}
         if self._member.is_in:
             await self._lag.measure(self._member.consumer, oldest_ms, self._member.held_by_strangers())
@@ -123,7 +123,7 @@ class Intake:
         return {self._connection.event_type(topic): lag for topic, lag in of_topics.items() if lag is not None}
 
     def lanes(self) -> dict[str, LaneSight]:
-        """See `application.sights.IntakeSight`."""
+        """See `application.health_ports.IntakeSight`."""
         return {
             lane.name: LaneSight(
                 self._member.is_rejoining or self._lag.is_behind(self._member.read_by(lane)), lane.decided_at
@@ -132,7 +132,7 @@ class Intake:
         }
 
     async def excuse(self) -> str | None:
-        """See `application.sights.IntakeSight`."""
+        """See `application.health_ports.IntakeSight`."""
         return await self._member.excuse(is_told_of_all=not self._lag.untold)
 
     # --- the life of it

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from credit_service.application.ports import TopicPartition
-from credit_service.kafka.status import Status
+from credit_service.application.readiness import Status
 
 log = structlog.get_logger(__name__)
 

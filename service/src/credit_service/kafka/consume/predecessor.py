@@ -9,10 +9,10 @@ import structlog
 from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from credit_service.kafka.access import group_coordinator
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.protocol import GroupsRequest
-from credit_service.kafka.refusal import BrokerUnavailable
+from credit_service.kafka.access.probe import group_coordinator
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.access.requests import GroupsRequest
+from credit_service.kafka.connect.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -14,10 +14,10 @@ from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from credit_service import bounds
-from credit_service.kafka.client import adopted
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.consumer import Faults, HandOverConsumer
-from credit_service.kafka.fetcher import Portion
+from credit_service.kafka.connect.client import adopted
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume.consumer import Faults, HandOverConsumer
+from credit_service.kafka.fetch.fetcher import Portion
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber

@@ -26,7 +26,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from credit_service import bounds
-from credit_service.kafka.batches import (
+from credit_service.kafka.fetch.batches import (
     FORMAT,
     FORMAT_AT,
     BatchRecord,

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 
-from credit_service.application.faults import LedgerUnavailable
+from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.ports import Outbox
-from credit_service.kafka.relay import Relay
+from credit_service.kafka.publish.relay import Relay
 
 BETWEEN_NOTICES_SECONDS = 0.02
 

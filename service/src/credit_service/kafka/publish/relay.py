@@ -17,17 +17,17 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from credit_service import bounds
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, RefusedByLedger
-from credit_service.application.outgoing_record import OutgoingRecord, outgoing_record
+from credit_service.application.errors import AccessDenied, LedgerUnavailable, RefusedByLedger
+from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim, Outbox, OutboxSession, Reach, Tell, no_failpoints, tell_nobody
 from credit_service.application.tracing import UNTRACED, Tracing
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.cursor import was_published
-from credit_service.kafka.refusal import REFUSALS, told
-from credit_service.kafka.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
-from credit_service.kafka.transactions import no_producer
-from credit_service.kafka.watch import AccessWatch
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.publish.claim_recovery import was_published
+from credit_service.kafka.connect.errors import REFUSALS, told
+from credit_service.kafka.publish.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
+from credit_service.kafka.access.transactions import no_producer
+from credit_service.kafka.access.monitor import AccessWatch
 
 log = structlog.get_logger(__name__)
 

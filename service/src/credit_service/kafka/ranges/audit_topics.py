@@ -6,13 +6,13 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.audit import PublishedRecord, Span
+from credit_service.application.reconcile.ports import PublishedRecord, Span
 from credit_service.application.ports import Skipped, TopicPartition
 from credit_service.application.record import Record
 from credit_service.domain.decision import Place
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.items import read_item
-from credit_service.kafka.ranges import Bound, Range, RangeReader, range_reader
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.fetch.records import read_item
+from credit_service.kafka.ranges.ranges import Bound, Range, RangeReader, range_reader
 
 PUBLISHED_TOPICS = ("balance-changed", "insufficient-credits")
 ID_HEADER = "ce_id"
@@ -71,22 +71,22 @@ class KafkaTopics:
         return sum(len(one) for ranges in self._ranges.values() for one in ranges)
 
     def spans(self, number: int) -> Sequence[Span]:
-        """See `application.audit.Topics`."""
+        """See `application.reconcile.ports.Topics`."""
         return [_span(one) for one in self._ranges[number]]
 
     async def incoming(self, number: int) -> AsyncGenerator[list[Record]]:
-        """See `application.audit.Topics`."""
+        """See `application.reconcile.ports.Topics`."""
         async with aclosing(self._incoming.read(self._ranges[number])) as portions:
             async for one, records in portions:
                 event_type = self._connection.event_type(one.topic)
                 yield [read_item(one.partition, event_type, item) for item in records]
 
     async def published_spans(self, number: int) -> Sequence[Span]:
-        """See `application.audit.Topics`."""
+        """See `application.reconcile.ports.Topics`."""
         return [_span(one) for one in await self._published_of(number)]
 
     async def published(self, number: int) -> AsyncGenerator[list[PublishedRecord]]:
-        """See `application.audit.Topics`."""
+        """See `application.reconcile.ports.Topics`."""
         async with aclosing(self._published.read(await self._published_of(number))) as portions:
             async for one, records in portions:
                 yield [

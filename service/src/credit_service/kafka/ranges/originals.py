@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from credit_service.application.left_out import LeftOut, NotRead, checked
+from credit_service.application.dead_letters.left_out import LeftOut, NotRead, checked
 from credit_service.application.record import Record
 from credit_service.domain.decision import Incoming, Place
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.items import read_item
-from credit_service.kafka.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.fetch.records import read_item
+from credit_service.kafka.ranges.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition as Partition
@@ -32,7 +32,7 @@ class KafkaOriginals:
         self._connection = connection
 
     async def read(self, wanted: Mapping[Place, LeftOut]) -> Mapping[Place, Record | NotRead]:
-        """See `application.left_out.Originals`."""
+        """See `application.dead_letters.left_out.Originals`."""
         found: dict[Place, Record | NotRead] = {}
         try:
             async with range_reader(self._connection) as reader:

@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application import ports
-from credit_service.kafka.client import made
-from credit_service.kafka.connection import KafkaConnection
-from credit_service.kafka.consumer import PortionConsumer
-from credit_service.kafka.fetcher import Fault, Item, OutOfRange, Portion
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume.consumer import PortionConsumer
+from credit_service.kafka.fetch.fetcher import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30

@@ -12,10 +12,10 @@ from typing import TypeAlias
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from credit_service import bounds
-from credit_service.application.letters import CannotTakeApart, PassedOver
+from credit_service.application.dead_letters.model import CannotTakeApart, PassedOver
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decision import Place
-from credit_service.kafka.batches import (
+from credit_service.kafka.fetch.batches import (
     FORMAT,
     FORMAT_AT,
     HEAD,
@@ -41,7 +41,7 @@ class BatchInFile:
 
     @asynccontextmanager
     async def __call__(self, kept: Record) -> AsyncIterator[Iterator[Record | PassedOver]]:
-        """See `application.letters.TakesApart`."""
+        """See `application.dead_letters.model.TakesApart`."""
         batch = _batch_in(kept.value or b"")
         yield self._records(await asyncio.to_thread(_unpacked, batch), kept.place)
 

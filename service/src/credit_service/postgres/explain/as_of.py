@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from credit_service.application.explain import Unexplained, When
-from credit_service.application.explain_position import last_sequence
-from credit_service.postgres.explain_rows import batch_change, batch_decision
+from credit_service.application.explain.model import Unexplained, When
+from credit_service.application.explain.position import last_sequence
+from credit_service.postgres.explain.rows import batch_change, batch_decision
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from credit_service.postgres.explain_asked import Asked
+    from credit_service.postgres.explain.snapshot import Asked
 
 TICK = timedelta(microseconds=1)
 """Times are kept to this."""

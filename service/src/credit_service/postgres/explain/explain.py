@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from credit_service.application.explain import (
+from credit_service.application.explain.model import (
     Decision,
     Elided,
     Entry,
@@ -22,11 +22,11 @@ from credit_service.application.explain import (
     When,
     WithoutGrant,
 )
-from credit_service.postgres.explain_asked import Asked
-from credit_service.postgres.explain_fates import Fates
-from credit_service.postgres.explain_point import Point, point_of
-from credit_service.postgres.explain_rows import RowReader
-from credit_service.postgres.export import blocks, snapshot
+from credit_service.postgres.explain.snapshot import Asked
+from credit_service.postgres.explain.outcomes import Fates
+from credit_service.postgres.explain.as_of import Point, point_of
+from credit_service.postgres.explain.rows import RowReader
+from credit_service.postgres.reads.export import blocks, snapshot
 from credit_service.postgres.instants import with_zone
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PostgresExplains:
 
     @asynccontextmanager
     async def account(self, account_id: str, when: When, *, is_full: bool) -> AsyncIterator[Explanation | Unexplained]:
-        """See `application.explain.Explains`."""
+        """See `application.explain.model.Explains`."""
         async with snapshot(self._asked.connection):
             account = await self._asked.one("explain_account", account_id)
             if account is None:
@@ -67,12 +67,12 @@ class PostgresExplains:
                 yield Explanation(summary, entries, declines, parked)
 
     async def story(self, account_id: str, prospect_id: str) -> Story | None:
-        """See `application.explain.Explains`."""
+        """See `application.explain.model.Explains`."""
         async with snapshot(self._asked.connection):
             return await Fates(self._asked, self._rows).story(account_id, prospect_id)
 
     async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
-        """See `application.explain.Explains`."""
+        """See `application.explain.model.Explains`."""
         async with snapshot(self._asked.connection):
             return await Fates(self._asked, self._rows).fate(account_id, source, event_id)
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.explain import (
+from credit_service.application.explain.model import (
     Caused,
     Charge,
     Decision,
@@ -17,20 +17,20 @@ from credit_service.application.explain import (
     Standing,
     Story,
 )
-from credit_service.application.explain_letters import names_prospect
+from credit_service.application.explain.letters import names_prospect
 from credit_service.domain.idempotency import key_of
-from credit_service.postgres.explain_point import TICK
-from credit_service.postgres.explain_rows import RowReader, letter_of, request_of
-from credit_service.postgres.export import blocks
+from credit_service.postgres.explain.as_of import TICK
+from credit_service.postgres.explain.rows import RowReader, letter_of, request_of
+from credit_service.postgres.reads.export import blocks
 from credit_service.postgres.ids import packed, unpacked
-from credit_service.postgres.story import from_columns, told_by
+from credit_service.postgres.ledger.prospect_row import from_columns, told_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import asyncpg
 
-    from credit_service.postgres.explain_asked import Asked
+    from credit_service.postgres.explain.snapshot import Asked
 
 
 class Fates:
@@ -41,7 +41,7 @@ class Fates:
         self._rows = rows
 
     async def story(self, account_id: str, prospect_id: str) -> Story | None:
-        """See `application.explain.Explains`."""
+        """See `application.explain.model.Explains`."""
         account = await self._asked.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda row, _: names_prospect(row["value"], prospect_id))
         if account is None:
@@ -75,7 +75,7 @@ class Fates:
         )
 
     async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
-        """See `application.explain.Explains`."""
+        """See `application.explain.model.Explains`."""
         account = await self._asked.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda _, letter: (letter.source, letter.id) == (source, event_id))
         key = key_of(source, event_id)

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from credit_service.application.explain import (
+from credit_service.application.explain.model import (
     Beside,
     Decision,
     Entry,
@@ -12,10 +12,10 @@ from credit_service.application.explain import (
     Person,
     RefundRequest,
 )
-from credit_service.application.explain_letters import read_letter
-from credit_service.application.explain_position import BatchChange, BatchDecision
-from credit_service.application.kept import headers_from_json
-from credit_service.application.read import ReadPlace
+from credit_service.application.explain.letters import read_letter
+from credit_service.application.explain.position import BatchChange, BatchDecision
+from credit_service.application.kept_record import headers_from_json
+from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time
 from credit_service.postgres.ids import unpacked
 

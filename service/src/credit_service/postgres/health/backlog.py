@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from credit_service import bounds
-from credit_service.application.faults import LedgerUnavailable
-from credit_service.application.sights import Backlog
+from credit_service.application.errors import LedgerUnavailable
+from credit_service.application.health_ports import Backlog
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
@@ -36,14 +36,14 @@ class PostgresSight:
         self._refusal = ""
 
     async def backlog(self) -> Backlog:
-        """See `application.sights.LedgerSight`."""
+        """See `application.health_ports.LedgerSight`."""
         with faults_named():
             return Backlog(
                 *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))[0]
             )
 
     async def schema_problem(self) -> str | None:
-        """See `application.sights.LedgerSight`."""
+        """See `application.health_ports.LedgerSight`."""
         if time.monotonic() >= self._connects_at and (self._connecting is None or self._connecting.done()):
             self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
             self._connecting = asyncio.create_task(self._connect_anew())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from credit_service import bounds
-from credit_service.application.doctor import CHECK_SECONDS_MAX
-from credit_service.application.doctor_facts import (
+from credit_service.application.doctor.doctor import CHECK_SECONDS_MAX
+from credit_service.application.doctor.facts import (
     Backlog,
     BeingOpened,
     Denied,
@@ -22,11 +22,11 @@ from credit_service.application.doctor_facts import (
     Unreachable,
     WaitingLetters,
 )
-from credit_service.application.faults import AccessDenied, LedgerUnavailable, NoPassword, SessionsShared
+from credit_service.application.errors import AccessDenied, LedgerUnavailable, NoPassword, SessionsShared
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.domain.room import FILLING
 from credit_service.postgres.address import Address
-from credit_service.postgres.offsets import PostgresOffsetStore
+from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
@@ -46,57 +46,57 @@ class PostgresFacts:
         self._pool = pool
 
     async def server(self) -> ServerFacts:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return ServerFacts(*await self._row("doctor_server"))
 
     async def schema_problem(self) -> str | None:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         with _unreachable():
             return await schema_problem(self._pool)
 
     async def now(self) -> datetime:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         now: datetime = (await self._row("now"))[0]
         return now
 
     async def stored(self, partitions: Collection[TopicPartition]) -> Positions:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         with _unreachable():
             return await PostgresOffsetStore(self._pool).load(partitions)
 
     async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         with _unreachable():
             return await PostgresOffsetStore(self._pool).topic_ids(partitions)
 
     async def outbox(self) -> Backlog:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return Backlog(*await self._row("doctor_outbox", bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))
 
     async def set_aside(self) -> list[SetAside]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         rows = await self._rows("read_set_aside", None, bounds.DOCTOR_ROWS_MAX, bounds.COUNTED_MAX)
         return [SetAside(*(row[name] for name in SetAside._fields)) for row in rows]
 
     async def claim_seconds(self) -> float | None:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         rows = await self._rows("doctor_claim")
         return rows[0][0] if rows else None
 
     async def parked(self) -> Parked:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return Parked(*await self._row("doctor_parked"))
 
     async def openings(self) -> list[BeingOpened]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return [BeingOpened(*row) for row in await self._rows("doctor_openings", bounds.DOCTOR_ROWS_MAX)]
 
     async def timers(self) -> Backlog:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return Backlog(*await self._row("doctor_timers", bounds.COUNTED_MAX))
 
     async def filling(self) -> list[Filling]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
         return [
             Filling(*row)
@@ -104,28 +104,28 @@ class PostgresFacts:
         ]
 
     async def last_account_no(self) -> int:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         last: int = (await self._row("doctor_accounts"))[0]
         return last
 
     async def letters(self) -> list[WaitingLetters]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", bounds.COUNTED_MAX)]
 
     async def refund_requests(self) -> Backlog:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return Backlog(*await self._row("doctor_refund_requests", bounds.COUNTED_MAX))
 
     async def paused(self) -> list[tuple[str, str]]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return [(row["topic"], row["reason"]) for row in await self._rows("paused_topics")]
 
     async def gaps(self) -> list[Gap]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return [Gap(*row) for row in await self._rows("doctor_gaps", bounds.DOCTOR_ROWS_MAX)]
 
     async def open_operations(self) -> list[OpenOperation]:
-        """See `application.doctor_facts.DatabaseFacts`."""
+        """See `application.doctor.facts.DatabaseFacts`."""
         return [OpenOperation(*row) for row in await self._rows("doctor_operations", bounds.DOCTOR_ROWS_MAX)]
 
     async def _rows(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_service import bounds
-from credit_service.application.faults import LedgerUnavailable
-from credit_service.application.kept import Headers, headers_from_json
-from credit_service.application.outgoing_record import published_headers
+from credit_service.application.errors import LedgerUnavailable
+from credit_service.application.kept_record import Headers, headers_from_json
+from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.application.ports import (
     NOTHING_LEFT_OUT,
     Claim,

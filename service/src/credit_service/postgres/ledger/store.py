@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service import bounds
-from credit_service.application.kept import hashes_of, headers_as_json
+from credit_service.application.kept_record import hashes_of, headers_as_json
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
@@ -14,11 +14,11 @@ from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
 from credit_service.domain.room import is_filling
-from credit_service.postgres.accounts import MOVES, STAYS, Row, to_row
+from credit_service.postgres.ledger.account_row import MOVES, STAYS, Row, to_row
 from credit_service.postgres.ids import packed
-from credit_service.postgres.load import Loaded
+from credit_service.postgres.ledger.load import Loaded
 from credit_service.postgres.statements import sql
-from credit_service.postgres.story import columns_of
+from credit_service.postgres.ledger.prospect_row import columns_of
 
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from credit_service.application.adjust import AdjustmentChange
+from credit_service.application.adjustments import AdjustmentChange
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
@@ -18,7 +18,7 @@ class PostgresAdjustments:
         self._pool = pool
 
     async def change_of(self, account_id: str, key: bytes) -> AdjustmentChange | None:
-        """See `application.adjust.Adjustments`."""
+        """See `application.adjustments.Adjustments`."""
         with faults_named():
             row = await self._pool.fetchrow(sql("read_adjustment"), account_id, key)
         if row is None:

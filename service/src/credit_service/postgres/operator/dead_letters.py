@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
 from credit_service import bounds
-from credit_service.application.kept import headers_from_json
-from credit_service.application.left_out import LeftOut
-from credit_service.application.letters import (
+from credit_service.application.kept_record import headers_from_json
+from credit_service.application.dead_letters.left_out import LeftOut
+from credit_service.application.dead_letters.model import (
     LetterGroup,
     LetterHeader,
     LetterLine,
@@ -18,10 +18,10 @@ from credit_service.application.letters import (
     Standing,
     bytes_shown,
 )
-from credit_service.application.read import ReadPlace
+from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
 from credit_service.domain.decision import Place
-from credit_service.postgres.ledger import PostgresTransaction, Repeats
+from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
 
@@ -41,31 +41,31 @@ class PostgresDeadLetters:
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresLetterTransaction]":
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresLetterTransaction(connection, self._unparked_max, self._topic_prefix)
 
     async def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         arguments = (up_to, self._topic(which), which.reason, _listed(which.ids), MAX_VALUE_BYTES)
         async for rows in self._blocks("read_waiting_dead_letters", arguments, bounds.LETTER_BLOCK_ROWS):
             yield [_letter(row, self._topic_prefix) for row in rows]
 
     async def last_id(self) -> int:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             number: int = await self._pool.fetchval(sql("last_dead_letter"))
         return number
 
     async def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(sql("read_dead_letter_standings"), list(ids))
         return {row[0]: Standing(*row[1:]) for row in rows}
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(
                 sql("read_waiting_dead_letter_ids"), after, up_to, self._topic(which), which.reason, limit
@@ -73,19 +73,19 @@ class PostgresDeadLetters:
         return [row[0] for row in rows]
 
     async def discard(self, ids: Sequence[int], operator: str, comment: str) -> list[int]:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(sql("discard_dead_letters"), list(ids), operator, comment)
         return [row[0] for row in rows]
 
     async def erase(self, ids: Sequence[int], operator: str) -> list[int]:
-        """See `application.letters.LetterStore`."""
+        """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(sql("erase_dead_letters"), list(ids), operator)
         return [row[0] for row in rows]
 
     async def groups(self, which: Letters, *, waiting_only: bool) -> list[LetterGroup]:
-        """See `application.letters.LetterReads`."""
+        """See `application.dead_letters.model.LetterReads`."""
         with faults_named():
             rows = await self._pool.fetch(
                 sql("read_dead_letter_groups"), self._topic(which), which.reason, waiting_only
@@ -93,13 +93,13 @@ class PostgresDeadLetters:
         return [LetterGroup(**dict(row) | {"topic": self._named(row["topic"])}) for row in rows]
 
     async def lines(self, which: Letters, *, waiting_only: bool, limit: int) -> AsyncGenerator[list[LetterLine]]:
-        """See `application.letters.LetterReads`."""
+        """See `application.dead_letters.model.LetterReads`."""
         arguments = (self._topic(which), which.reason, waiting_only, limit)
         async for rows in self._blocks("read_dead_letters", arguments, bounds.LETTER_LINES_BLOCK_ROWS):
             yield [LetterLine(**row, place=self._place(row)) for row in rows]
 
     async def letter(self, dead_letter_id: int) -> ShownLetter | None:
-        """See `application.letters.LetterReads`."""
+        """See `application.dead_letters.model.LetterReads`."""
         with faults_named():
             row = await self._pool.fetchrow(sql("read_dead_letter"), dead_letter_id)
         if row is None:
@@ -147,19 +147,19 @@ class PostgresLetterTransaction(PostgresTransaction):
         super().__init__(connection, unparked_max, topic_prefix, Repeats())
 
     async def lock_letters(self, ids: Sequence[int]) -> list[LetterRecord]:
-        """See `application.letters.LetterTransaction`."""
+        """See `application.dead_letters.model.LetterTransaction`."""
         rows = await self._connection.fetch(sql("lock_dead_letters"), list(ids))
         return [_letter(row, self._topic_prefix) for row in rows]
 
     async def resolve_letters(self, outcomes: Sequence[tuple[int, str]], operator: str, comment: str) -> None:
-        """See `application.letters.LetterTransaction`."""
+        """See `application.dead_letters.model.LetterTransaction`."""
         if outcomes:
             await self._connection.execute(
                 sql("resolve_dead_letters"), *map(list, zip(*outcomes, strict=True)), operator, comment
             )
 
     async def fail_letters(self, failures: Sequence[tuple[int, str, str]]) -> None:
-        """See `application.letters.LetterTransaction`."""
+        """See `application.dead_letters.model.LetterTransaction`."""
         if failures:
             ids, reasons, details = zip(*failures, strict=True)
             bounded = [detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX] for detail in details]

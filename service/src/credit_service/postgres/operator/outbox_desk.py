@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.set_aside import SetAsideRow
-from credit_service.postgres.outbox import SET_ASIDE_LOCK
+from credit_service.application.outbox_desk import SetAsideRow
+from credit_service.postgres.ledger.outbox import SET_ASIDE_LOCK
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
@@ -21,7 +21,7 @@ class PostgresSetAsideRows:
         self._pool = pool
 
     async def rows(self, ids: Sequence[int] | None, limit: int) -> list[SetAsideRow]:
-        """See `application.set_aside.SetAsideRows`."""
+        """See `application.outbox_desk.SetAsideRows`."""
         with faults_named():
             found = await self._pool.fetch(
                 sql("read_set_aside"), None if ids is None else list(ids), limit, bounds.COUNTED_MAX
@@ -29,13 +29,13 @@ class PostgresSetAsideRows:
         return [SetAsideRow(**(dict(row) | {"age_seconds": max(0, int(row["age_seconds"]))})) for row in found]
 
     async def retry(self, ids: Sequence[int]) -> set[int]:
-        """See `application.set_aside.SetAsideRows`."""
+        """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
             await connection.execute(sql("let_go"), list(found), _accounts(found))
         return set(found)
 
     async def drop(self, ids: Sequence[int], operator: str, reason: str) -> set[int]:
-        """See `application.set_aside.SetAsideRows`."""
+        """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
             await connection.execute(sql("keep_dropped"), list(found), operator, reason)
             await connection.execute(sql("let_go"), [], _accounts(found))

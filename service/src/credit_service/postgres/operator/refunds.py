@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.read import ReadPlace
-from credit_service.application.refund_requests import (
+from credit_service.application.queries import ReadPlace
+from credit_service.application.refunds.queries import (
     After,
     ChargeEntry,
     Page,
@@ -40,18 +40,18 @@ class PostgresRefundRequests:
         self._pool = pool
 
     async def knows(self, account_id: str) -> bool:
-        """See `application.refund_requests.RefundRequests`."""
+        """See `application.refunds.queries.RefundRequests`."""
         return await self._number(account_id) != NO_ACCOUNT
 
     async def waiting(self, account_id: str | None) -> Waiting:
-        """See `application.refund_requests.RefundRequests`."""
+        """See `application.refunds.queries.RefundRequests`."""
         number = await self._number(account_id)
         with faults_named():
             (row,) = await self._pool.fetch(sql("count_waiting_refund_requests"), number)
         return Waiting(*row)
 
     async def page(self, account_id: str | None, up_to: datetime, after: After | None, limit: int) -> Page:
-        """See `application.refund_requests.RefundRequests`."""
+        """See `application.refunds.queries.RefundRequests`."""
         number = await self._number(account_id)
         with faults_named():
             rows = await self._pool.fetch(sql("read_waiting_refund_requests"), number, up_to, *(after or FIRST), limit)
@@ -62,7 +62,7 @@ class PostgresRefundRequests:
     async def lines(
         self, status: RequestStatus | None, account_id: str | None, limit: int
     ) -> AsyncGenerator[Sequence[RequestLine]]:
-        """See `application.refund_requests.RefundRequests`."""
+        """See `application.refunds.queries.RefundRequests`."""
         number = await self._number(account_id)
         async with self._snapshot() as connection:
             if status == "waiting":
@@ -74,7 +74,7 @@ class PostgresRefundRequests:
                 yield [_line(row) for row in rows]
 
     async def request(self, account_id: str, charge_sequence: int) -> ShownRequest | None:
-        """See `application.refund_requests.RefundRequests`."""
+        """See `application.refunds.queries.RefundRequests`."""
         async with self._snapshot() as connection:
             row = await connection.fetchrow(sql("read_refund_request"), account_id, charge_sequence)
             if row is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.fate import KnownKey, KnownLetter
+from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.domain.decision import Incoming, Place
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
@@ -21,7 +21,7 @@ class PostgresLookup:
         self._topic_prefix = topic_prefix
 
     async def keys(self, events: Sequence[Incoming]) -> list[KnownKey | None]:
-        """See `application.fate.Lookup`."""
+        """See `application.processing.known_events.Lookup`."""
         known: list[KnownKey | None] = [None] * len(events)
         with faults_named():
             rows = await self._connection.fetch(
@@ -33,7 +33,7 @@ class PostgresLookup:
         return known
 
     async def letters(self, places: Sequence[Place]) -> dict[Place, KnownLetter]:
-        """See `application.fate.Lookup`."""
+        """See `application.processing.known_events.Lookup`."""
         with faults_named():
             asked = map(list, zip(*places, strict=True))
             rows = await self._connection.fetch(sql("look_up_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from credit_contracts.outgoing import Cause
-from credit_service.application.read import (
+from credit_service.application.queries import (
     AccountSnapshot,
     CurrentPeriod,
     DecidedEvent,
@@ -40,7 +40,7 @@ class PostgresReads:
             await self._pool.fetchval(sql("now"))
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
-        """See `application.read.Reads`."""
+        """See `application.queries.Reads`."""
         async with self._snapshot() as connection:
             row = await connection.fetchrow(sql("read_account"), account_id)
             if row is None:
@@ -58,7 +58,7 @@ class PostgresReads:
         )
 
     async def entries(self, account_id: str, *, after: int, limit: int) -> EntriesPage | None:
-        """See `application.read.Reads`."""
+        """See `application.queries.Reads`."""
         async with self._snapshot() as connection:
             account = await connection.fetchrow(sql("read_sequence"), account_id)
             if account is None:
@@ -71,7 +71,7 @@ class PostgresReads:
         )
 
     async def event(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
-        """See `application.read.Reads`."""
+        """See `application.queries.Reads`."""
         async with self._snapshot() as connection:
             row = await connection.fetchrow(sql("read_event"), account_id, key_of(source, event_id))
         if row is None:

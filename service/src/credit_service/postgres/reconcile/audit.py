@@ -10,7 +10,7 @@ from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
 from credit_contracts.times import format_time
 from credit_service import bounds
-from credit_service.application.audit import AuditedAccount, Pending, Span
+from credit_service.application.reconcile.ports import AuditedAccount, Pending, Span
 from credit_service.application.ports import TopicPartition
 from credit_service.domain.account import Account
 from credit_service.domain.decision import (
@@ -22,13 +22,13 @@ from credit_service.domain.decision import (
     Place,
 )
 from credit_service.domain.grant import Grant
-from credit_service.domain.recompute import History, PlanRow, Standing
+from credit_service.domain.audit.recompute import History, PlanRow, Standing
 from credit_service.postgres.address import Address
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.lookup import PostgresLookup
+from credit_service.postgres.reads.lookup import PostgresLookup
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
-from credit_service.postgres.story import columns_of
+from credit_service.postgres.ledger.prospect_row import columns_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -74,7 +74,7 @@ class PostgresAudit:
     async def accounts(
         self, number: int, partitions: int, account_id: str | None
     ) -> AsyncGenerator[list[AuditedAccount]]:
-        """See `application.audit.Audit`; at most so many that their decisions fit into memory."""
+        """See `application.reconcile.ports.Audit`; at most so many that their decisions fit into memory."""
         after = 0
         while True:
             rows = await self._fetch("audit_accounts", after, number, partitions, account_id, bounds.ACCOUNTS_READ_MAX)
@@ -93,7 +93,7 @@ class PostgresAudit:
             yield block
 
     async def histories(self, accounts: Sequence[AuditedAccount]) -> list[History]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         found = {account.number: History(account.account_id, account.standing) for account in accounts}
         numbers = list(found)
         for row in await self._fetch("audit_decisions", numbers):
@@ -140,7 +140,7 @@ class PostgresAudit:
         )
 
     async def differing_prospects(self, made: Mapping[int, Account]) -> list[tuple[str, str, str]]:
-        """See `application.audit.Audit`. A row of which nothing is known is as good as none."""
+        """See `application.reconcile.ports.Audit`. A row of which nothing is known is as good as none."""
         kept: dict[int, dict[str, tuple[Any, ...]]] = defaultdict(dict)
         for number, prospect_id, *columns in await self._fetch("audit_prospects", list(made)):
             kept[number][prospect_id] = tuple(columns)
@@ -156,7 +156,7 @@ class PostgresAudit:
     async def touched(
         self, spans: Sequence[Span], start: datetime | None, end: datetime | None
     ) -> Collection[int] | None:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         touched: set[int] = set()
         topics = [span.partition[0].removeprefix(self._topic_prefix) for span in spans]
         numbers = [span.partition[1] for span in spans]
@@ -166,7 +166,7 @@ class PostgresAudit:
         return touched
 
     async def pending(self) -> dict[str, Pending]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         found: dict[str, Pending] = {}
         async for topic, event_id in self._stream("audit_outbox"):
             name, _, number = event_id.rpartition(":")
@@ -180,7 +180,7 @@ class PostgresAudit:
         return found
 
     async def waiting_letters(self, spans: Sequence[Span]) -> AsyncGenerator[tuple[int, Place, str, str | None]]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         topics, numbers = [span.partition[0] for span in spans], [span.partition[1] for span in spans]
         firsts, pasts = [span.first for span in spans], [span.end for span in spans]
         rows = self._stream("audit_letters", topics, numbers, firsts, pasts)
@@ -188,22 +188,22 @@ class PostgresAudit:
             yield letter_id, Place(topic, partition, offset), reason, account_id
 
     async def shared_keys(self) -> AsyncGenerator[tuple[str, str, list[str]]]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         async for source, event_id, accounts in self._stream("audit_shared_keys", SERVICE_SOURCE):
             yield source, event_id, accounts
 
     async def dropped_events(self) -> dict[str, str]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         rows = await self._fetch("audit_dropped")
         return {event_id: f"{operator} dropped it at {format_time(at)}: {why}" for event_id, operator, at, why in rows}
 
     async def made_anew(self) -> dict[TopicPartition, datetime]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         rows = await self._fetch("audit_topics_made_anew")
         return {(row["topic"], row["partition"]): row["noticed_at"] for row in rows}
 
     async def repaired_events(self) -> set[str]:
-        """See `application.audit.Audit`."""
+        """See `application.reconcile.ports.Audit`."""
         return {row[0] for row in await self._fetch("audit_repaired")}
 
     async def _fetch(self, name: str, *arguments: object) -> "list[asyncpg.Record]":

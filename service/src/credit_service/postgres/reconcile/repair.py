@@ -8,7 +8,7 @@ from credit_service.domain.decision import Decision
 from credit_service.postgres.address import Address
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
-from credit_service.postgres.store import restore_decision
+from credit_service.postgres.ledger.store import restore_decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,19 +41,19 @@ class PostgresMender:
         self._pool = pool
 
     async def publish(self, event: WaitingEvent) -> bool:
-        """See `application.repair.Mender`."""
+        """See `application.reconcile.repair.Mender`."""
         async with self._locked(event.key.decode()) as (connection, _):
             row = (event.topic, event.key, event.event_id, event.event_time, event.payload)
             return await connection.fetchval(sql("repair_publish"), *row) is not None
 
     async def recount(self, account_id: str) -> None:
-        """See `application.repair.Mender`."""
+        """See `application.reconcile.repair.Mender`."""
         async with self._locked(account_id) as (connection, number):
             await connection.execute(sql("repair_grants"), number)
             await connection.execute(sql("repair_balance"), number)
 
     async def restore(self, decision: Decision) -> None:
-        """See `application.repair.Mender`."""
+        """See `application.reconcile.repair.Mender`."""
         async with self._locked(decision.account_id) as (connection, number):
             await restore_decision(connection, number, decision)
 

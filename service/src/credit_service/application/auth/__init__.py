@@ -1,0 +1,4 @@
+"""Tokens of the read API: what each opens.
+
+Tokens are kept and compared as hashes only.
+"""

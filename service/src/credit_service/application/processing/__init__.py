@@ -1,0 +1,5 @@
+"""The way of every event: merged in order, loaded, decided by `domain`, stored, in one transaction.
+
+It reads no topic and writes no table itself: `kafka` and `postgres` do, behind the ports of `application`. No person's
+order begins here; see `application.commands`.
+"""
