@@ -26,12 +26,12 @@ from credit_service.application.processing.processor import Processor
 from credit_service.application.record import read_record
 from credit_service.bootstrap import collect_seldom
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.kafka.consume.intake import IntakeBounds
-from credit_service.runtime.loop import run_in_loop
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import SESSION, open_pool
+from credit_service.runtime.loop import run_in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,7 +13,7 @@ from credit_service.runtime.failpoints import failpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from credit_service.application.ports import Reach
+    from credit_service.runtime.failpoints import Reach
 
 
 POINTS_OF_THE_LEDGER = ("before-transaction", "inside-transaction", "after-commit")

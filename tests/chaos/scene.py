@@ -29,7 +29,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PROBED = "probed"
 """The account of the traffic that faults bring in themselves."""
 
-_TRIED_AGAIN_SOON = "from credit_service.kafka.consume import held_partitions as held; held.RETRY_SECONDS = 1.0"
+_TRIED_AGAIN_SOON = "from credit_service.kafka.consume import held_partitions; held_partitions.RETRY_SECONDS = 1.0"
 _TAKEN_IN = "SELECT coalesce(sum(next_offset), 0)::bigint FROM credits.partition_offsets"
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.acls import USES, rights
+from credit_service.kafka.connect.connection import KafkaConnection
 
 PAGE = (Path(__file__).parents[2] / "deploy" / "KAFKA_ACCESS.md").read_text()
 GROUPS = {"all incoming": INCOMING_TOPICS, "all outgoing": OUTGOING_TOPICS}

@@ -28,10 +28,10 @@ from credit_service.domain.command import (
     OpenAccount,
     OpenProspect,
     OpenPurchase,
+    command_of,
 )
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.refund import LateRefund
 from support.domain import NOW, event
 

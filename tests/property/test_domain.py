@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from credit_contracts.incoming import PlanChanged
 from credit_service.domain.catch_up import TurnBounds, next_portion
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.published import balance_changed, insufficient_credits
 from property.histories import (
     START,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_service import bounds
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import Cause
 from credit_service.domain.prospect import DELETED, ORIGIN_OF, Prospect
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import settle

@@ -16,9 +16,8 @@ from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import BalanceChanged
 from credit_service.application.commands.execute import obey
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
-from credit_service.domain.command import Adjust, CommandData, DecideRefund
+from credit_service.domain.command import Adjust, CommandData, DecideRefund, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.idempotency import command_of
 from credit_service.domain.refund import LateRefund
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
@@ -112,7 +111,13 @@ TestServiceInMemoryAgainstModel.settings = settings(max_examples=examples(40), s
 
 
 def bounds_in_memory() -> list[str]:
-    names = read_by("domain", "testing", "application/processing/processor.py", "application/processing/parked_expiry.py", "application/commands/execute.py")
+    names = read_by(
+        "domain",
+        "testing",
+        "application/processing/processor.py",
+        "application/processing/parked_expiry.py",
+        "application/commands/execute.py",
+    )
     return sorted(names - OF_COLUMNS)
 
 

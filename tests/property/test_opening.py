@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import EmailBounced, IncomingData, PlanChanged, ProspectDeleted, ProspectGenerated
-from credit_service.domain.command import CommandData, OpenAccount, OpenProspect, OpenPurchase
+from credit_service.domain.command import CommandData, OpenAccount, OpenProspect, OpenPurchase, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Incoming, Wake
 from support.domain import ACCOUNT, Story, event
 from support.examples import examples
 

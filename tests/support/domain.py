@@ -29,10 +29,13 @@ from credit_service.domain.command import (
     OpenAccount,
     OpenProspect,
     OpenPurchase,
+    command_of,
 )
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import Change, Decided, Decision, Incoming, Place, Refused, Wake
-from credit_service.domain.idempotency import command_of, content_of, key_of
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Change, Decision, Refused
+from credit_service.domain.event import Incoming, Place, Wake
+from credit_service.domain.idempotency import content_of, key_of
 from credit_service.domain.period import Period
 from support.rows import Rows
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect
 
 if TYPE_CHECKING:

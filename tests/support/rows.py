@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged
 from credit_service.domain.account import Account
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenAccount, OpenPurchase
-from credit_service.domain.decision import Adjustment, Change, Decided, Decision, Incoming, RefundRequest, Wake
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Adjustment, Change, Decision, RefundRequest
+from credit_service.domain.event import Incoming, Wake
+from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.postgres.ledger.prospect_row import columns_of, from_columns, told_by
 
 if TYPE_CHECKING:

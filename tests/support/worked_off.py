@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from credit_service.application.processing.processor import Processor
-from credit_service.domain.decide import Rules
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.ranges.ranges import Range
-from credit_service.kafka.publish.relay import Relay
-from credit_service.kafka.ranges.replay_source import open_records, replay_ranges
 from credit_service.application.readiness import Status
-from credit_service.kafka.topics import partition_counts
+from credit_service.domain.decide import Rules
 from credit_service.kafka.access.monitor import AccessWatch
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.publish.relay import Relay
+from credit_service.kafka.ranges.ranges import Range
+from credit_service.kafka.ranges.replay_source import open_records, replay_ranges
+from credit_service.kafka.topics import partition_counts
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox

@@ -14,36 +14,36 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from credit_service import bounds
-from credit_service.asyncapi.document import Deployed
-from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, SessionsShared
+from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor, Report
 from credit_service.application.processing.timer_sweep import TimerSweep
+from credit_service.application.readiness import Status
 from credit_service.application.tracing import UNTRACED, Tracing
-from credit_service.runtime.failpoints import failpoint
+from credit_service.asyncapi.document import Deployed
 from credit_service.http.access import Access, kept_current
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import HttpServer, serving
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.publish.outbox_notifier import Doorbell
-from credit_service.kafka.consume.intake import Intake, IntakeBounds
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, told
-from credit_service.kafka.publish.relay import Relay
-from credit_service.application.readiness import Status
-from credit_service.kafka.topics import missing_or_uneven
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.runtime.logging import log_what_the_loop_meets
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, told
+from credit_service.kafka.consume.intake import Intake, IntakeBounds
+from credit_service.kafka.publish.outbox_notifier import Doorbell
+from credit_service.kafka.publish.relay import Relay
+from credit_service.kafka.topics import missing_or_uneven
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.health.backlog import PostgresSight
 from credit_service.postgres.ledger.ledger import PostgresLedger
-from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox
+from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.pool import connect, open_pool
 from credit_service.postgres.reads.queries import PostgresReads
 from credit_service.postgres.schema import schema_problem
+from credit_service.runtime.failpoints import failpoint
+from credit_service.runtime.logging import log_what_the_loop_meets
 from credit_service.settings import load_http_tokens
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch

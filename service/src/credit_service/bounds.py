@@ -240,7 +240,7 @@ HTTP_CONNECTIONS_MAX = 500
 """Connections that the HTTP server keeps open: each is a file of the process, whether or not anything is asked."""
 
 HTTP_HEAD_BYTES_MAX = 32 * 1024
-"""Bytes of a request's head in memory: more than `http.request_limits` allows, so that it is the guard who refuses, in words."""
+"""Bytes of a request's head in memory: more than `http.request_limits` allows, so that a refusal has words."""
 
 QUESTIONS_UNDER_WAY_MAX = 100
 """Questions that the read API asks the ledger at the same time; one more is told to come again."""

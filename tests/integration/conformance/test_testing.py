@@ -13,12 +13,12 @@ from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
 from credit_service.domain.command import Adjust, DecideRefund
 from credit_service.domain.decide import Rules
-from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.operator.operations import PostgresOperationLog
+from credit_service.postgres.operator.refunds import PostgresRefundRequests
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
-from credit_service.postgres.operator.refunds import PostgresRefundRequests
 from credit_service.testing import CreditService
 from support.clock import GRACE, Clock
 from support.in_memory import play

@@ -17,11 +17,11 @@ from starlette.responses import Response
 
 from credit_contracts import EmailBounced, Event, PlanChanged, ProspectGenerated
 from credit_service import bounds
+from credit_service.application.readiness import Status
 from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.request_limits import ANSWER_HEADERS, Guard
 from credit_service.http.server import CannotListen, HttpServer, serving
-from credit_service.application.readiness import Status
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
 from support.credits import decide_events

@@ -12,21 +12,20 @@ import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_service import bounds
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.dead_letters.desk import DeadLetterDesk
 from credit_service.application.dead_letters.model import Letters
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
-from credit_service.application.commands.read_progress import Reading
 from credit_service.application.record import read_record
-from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase
+from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Place, Wake
 from credit_service.kafka.ranges.unpack import BatchInFile
 from credit_service.postgres.health.backlog import PostgresSight
-from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.health.doctor import PostgresFacts
 from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
 from support.credits import run_credits

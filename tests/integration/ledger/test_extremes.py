@@ -38,23 +38,23 @@ from credit_service.application.explain.model import Fate, Story
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import _MODELS as ROW_MODELS
 from credit_service.application.opening.rows import RefusedRow, Row, begin_rows, lines_of, read_rows
-from credit_service.application.processing.outgoing_record import outgoing_record
 from credit_service.application.ports import WaitingEvent
+from credit_service.application.processing.outgoing_record import outgoing_record
 from credit_service.application.record import Record, read_record
 from credit_service.cli.explain_json import document
 from credit_service.cli.explain_tree import lines_of_account, lines_of_fate, lines_of_story
-from credit_service.domain.command import Adjust
-from credit_service.domain.decide import AHEAD_MAX, Rules
-from credit_service.domain.decision import EARLIEST, Place, Wake
 from credit_service.domain.audit.differences import differences
 from credit_service.domain.audit.recompute import recompute
+from credit_service.domain.command import Adjust
+from credit_service.domain.decide import Rules
+from credit_service.domain.event import AHEAD_MAX, EARLIEST, Place, Wake
 from credit_service.http.app import create_api
-from credit_service.postgres.reconcile.audit import open_audit
 from credit_service.postgres.explain.explain import PostgresExplains
-from credit_service.postgres.reads.export import long_reads
-from credit_service.postgres.pool import open_pool
-from credit_service.postgres.reads.queries import PostgresReads
 from credit_service.postgres.operator.refunds import PostgresRefundRequests
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.reads.export import long_reads
+from credit_service.postgres.reads.queries import PostgresReads
+from credit_service.postgres.reconcile.audit import open_audit
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of
 from support.extremes import Extreme, extremes, of_field

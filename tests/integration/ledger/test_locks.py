@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from credit_service.application.errors import LedgerUnavailable
-from credit_service.domain.decision import Wake
+from credit_service.domain.event import Wake
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.locks import waiting_for_a_lock

@@ -11,23 +11,22 @@ import asyncpg
 import pytest
 
 from credit_contracts import Event, PlanChanged, encode
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.dead_letters.desk import DeadLetterDesk
-from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.dead_letters.model import Letters
+from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
 from credit_service.application.processing.processor import Processor
-from credit_service.application.commands.read_progress import Reading
 from credit_service.application.record import Record, read_record
-from credit_service.domain.command import OpenAccount
+from credit_service.domain.command import OpenAccount, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Place, Wake
 from credit_service.kafka.ranges.unpack import BatchInFile
 from credit_service.postgres import pool as pool_module
-from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
+from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.pool import faults_named, open_pool
 from support.patience import patience

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import AsyncIterator
-from importlib.resources import files
 
 import asyncpg
 import pytest
 
 from credit_service.postgres.pool import connect
-from credit_service.postgres.statements import sql
+from credit_service.postgres.statements import sql, statement_files
 from support.patience import patience
 
-STATEMENTS = sorted(f.name.removesuffix(".sql") for f in (files("credit_service.postgres") / "sql").iterdir())
+STATEMENTS = list(statement_files())
 
 # Run for every batch, or every second for ever.
 HOT = [

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from credit_local_stack import NoDockerError, servers
 from support.patience import patience
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOBODY = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
 CHOICE = {"CREDITS_STACK": "testcontainers"}
 REASON = "CREDITS_STACK=testcontainers needs a Docker daemon, and none answers"

@@ -15,8 +15,8 @@ import pytest
 from credit_contracts import Event, PlanChanged, ProspectGenerated
 from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentDesk
 from credit_service.domain.decide import Rules
-from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.ledger.ledger import PostgresLedger
+from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
 from support.credits import decide_events, run_credits

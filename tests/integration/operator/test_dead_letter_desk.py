@@ -18,21 +18,21 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.dead_letters.desk import DeadLetterDesk
-from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.dead_letters.model import LetterAnswer, Letters
 from credit_service.application.processing.outgoing_record import outgoing_record
+from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor
-from credit_service.application.commands.read_progress import Reading
 from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.kafka.ranges.unpack import BatchInFile
-from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.ledger.ledger import PostgresLedger
-from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.ledger.outbox import PostgresOutbox
+from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
+from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock
 from support.credits import CREDITS, environment, run_credits

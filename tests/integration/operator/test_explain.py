@@ -31,7 +31,7 @@ from credit_contracts import (
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_service.application.explain.model import Elided, Explanation, When
 from credit_service.domain.command import Adjust, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
-from credit_service.domain.decision import Wake
+from credit_service.domain.event import Wake
 from credit_service.postgres.explain.explain import PostgresExplains
 from credit_service.postgres.reads.export import long_reads
 from support.credits import run_credits

@@ -26,7 +26,7 @@ from credit_contracts import (
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import DecideRefund
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of, records_of
 from support.traffic import event

@@ -16,11 +16,11 @@ import pytest
 from credit_contracts import PlanChanged, ProspectGenerated, encode
 from credit_contracts.dead_letters import TOPIC_HEADER, VALUE_BYTES_HEADER, VALUE_SHA256_HEADER
 from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service.application.kept_record import content_sha256
 from credit_service.application.dead_letters.left_out import LeftOut, NotRead, checked
+from credit_service.application.kept_record import content_sha256
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.clock import Clock

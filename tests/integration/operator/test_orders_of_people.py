@@ -30,10 +30,13 @@ BECAUSE = ("--reason", "goodwill", "--operator", "lee", "--yes")
 ONE_LANE_THAT_NOTES_OFTEN = (
     as_faults(LANES=1)
     + "; from credit_service.kafka.consume import intake; intake.READ_NOTED_EVERY_SECONDS = 0"
-    + "; from credit_service.application.processing import timer_sweep as timers; timers.SWEEP_EVERY_SECONDS = 0"
+    + "; from credit_service.application.processing import timer_sweep; timer_sweep.SWEEP_EVERY_SECONDS = 0"
 )
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-PATIENT, IMPATIENT = "", "from credit_service.application.commands import read_progress as reading; reading.WAIT_SECONDS_MAX = 0.5"
+PATIENT, IMPATIENT = (
+    "",
+    "from credit_service.application.commands import read_progress; read_progress.WAIT_SECONDS_MAX = 0.5",
+)
 
 
 @cache

@@ -20,8 +20,8 @@ from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRou
 from credit_service.domain.decide import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.operations import PostgresOperationLog
-from credit_service.postgres.pool import open_pool
 from credit_service.postgres.operator.refunds import PostgresRefundRequests
+from credit_service.postgres.pool import open_pool
 from support.credits import decide_events, run_credits
 
 if TYPE_CHECKING:

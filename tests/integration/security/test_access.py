@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,10 +18,10 @@ import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_service.application.errors import AccessDenied
-from credit_service.postgres.reads.export import long_reads
 from credit_service.postgres.pool import connect, faults_named, open_pool
+from credit_service.postgres.reads.export import long_reads
 from credit_service.postgres.schema import schema_problem
-from credit_service.postgres.statements import sql
+from credit_service.postgres.statements import sql, statement_files
 from support.access import ROLES, Logins, database_of_its_own, expected, logins
 from support.credits import decide_events, run_credits
 from support.patience import patience
@@ -47,7 +46,7 @@ pytestmark = pytest.mark.xdist_group("access")
 
 DECIDED_SECONDS_MAX = 30
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
-STATEMENTS = sorted(f.name.removesuffix(".sql") for f in (files("credit_service.postgres") / "sql").iterdir())
+STATEMENTS = list(statement_files())
 TABLES, FUNCTIONS, OTHERS = expected("table"), expected("function"), expected("sequence or type")
 
 RELATION_PRIVILEGES = "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER MAINTAIN".split()

@@ -19,8 +19,8 @@ from credit_local_stack.postgres import Postgres, postgres_binaries
 from credit_local_stack.postgres import database_url as superuser_of
 from credit_local_stack.process import ServerProcess
 from credit_service.application.errors import AccessDenied
-from credit_service.postgres.migrate import MigrationFailed, hold_to_access, migrate
 from credit_service.postgres.ledger.outbox import PostgresOutbox
+from credit_service.postgres.migrate import MigrationFailed, hold_to_access, migrate
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.schema import schema_problem
 from support.credits import decide_events, run_credits

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from credit_service.kafka.access.probe import hold, look
-from credit_service.kafka.connect.errors import Refused
 from credit_service.kafka.connect.acls import USES, Right, Use, named, rights
+from credit_service.kafka.connect.errors import Refused
 from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (

@@ -30,7 +30,9 @@ pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop
 
 CLIENT_SECRET, NEW_SECRET = "client-hunter2", "client-hunter3"
 # Brokers are asked ten times a second in place of every ten seconds: each time by a new connection.
-LOOKS_OFTEN = "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = watch.ASK_AGAIN_SECONDS_MAX = 0.1"
+LOOKS_OFTEN = (
+    "from credit_service.kafka.access import monitor; monitor.ASK_EVERY_SECONDS = monitor.ASK_AGAIN_SECONDS_MAX = 0.1"
+)
 # After a second or two in place of four fifths of an hour.
 TOKENS_ARE_USED_SHORTLY = "from credit_service.kafka.connect import tokens; tokens.USED_OF_LIFE = 0.0004"
 

@@ -13,7 +13,7 @@ from support.wait import eventually
 if TYPE_CHECKING:
     from support.service import Deployment
 
-LOOKS_OFTEN = "from credit_service.kafka.access import compacted_topics as compacted; compacted.LOOK_EVERY_SECONDS = 0.3"
+LOOKS_OFTEN = "from credit_service.kafka.access import compacted_topics; compacted_topics.LOOK_EVERY_SECONDS = 0.3"
 
 
 async def set_policy(deployment: Deployment, name: str, policy: str) -> None:

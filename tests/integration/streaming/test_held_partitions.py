@@ -41,8 +41,8 @@ PARTITIONS = 3
 AT = datetime.now(UTC) - timedelta(hours=1)
 # Held ones are tried again soon, and expired events looked for often.
 FAULTS = (
-    "from credit_service.kafka.consume import held_partitions as held; held.RETRY_SECONDS = 1.0;"
-    " from credit_service.application.processing import timer_sweep as timers; timers.EXPIRE_EVERY_SECONDS = 0.1"
+    "from credit_service.kafka.consume import held_partitions; held_partitions.RETRY_SECONDS = 1.0;"
+    " from credit_service.application.processing import timer_sweep; timer_sweep.EXPIRE_EVERY_SECONDS = 0.1"
 )
 
 

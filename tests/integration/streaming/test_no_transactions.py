@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_service.kafka.access.probe import look
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.acls import publishing
+from credit_service.kafka.connect.connection import KafkaConnection
 from support.credits import run_credits
 from support.kafka_proxy import kafka_proxy
 from support.secured_service import says

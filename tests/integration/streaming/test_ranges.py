@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from credit_service.kafka.ranges import ranges as module
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.ranges import ranges as module
 from credit_service.kafka.ranges.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader
 from support.topics import delete_records, make_topic, remove_topics
 from support.wait import eventually

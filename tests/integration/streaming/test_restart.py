@@ -28,9 +28,11 @@ NOT_TAKEN_OUT = "a predecessor could not be taken out of the group, it may stay 
 # Kafka's own default; the stack of the tests does not wait.
 REBALANCE_DELAY_MS = 3_000
 SESSION_SECONDS = 900
-LOOKS_OFTEN = "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = 0.3\n"
+LOOKS_OFTEN = "from credit_service.kafka.access import monitor; monitor.ASK_EVERY_SECONDS = 0.3\n"
 # Far longer than any wait of a test: who has partitions before has them in another way.
-LONG_SESSIONS = f"from credit_service.kafka.consume import subscriber; subscriber.SESSION_TIMEOUT_MS = {SESSION_SECONDS}_000\n"
+LONG_SESSIONS = (
+    f"from credit_service.kafka.consume import subscriber; subscriber.SESSION_TIMEOUT_MS = {SESSION_SECONDS}_000\n"
+)
 WITHIN_SECONDS = 60
 GONE_BY_ITSELF = """
 from credit_service.kafka.consume.predecessor import Predecessors

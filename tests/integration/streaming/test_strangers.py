@@ -28,8 +28,8 @@ AT = datetime.now(UTC) - timedelta(hours=1)
 PARTITIONS = 3
 ACCOUNTS = 40
 LOOKS_OFTEN = (
-    "from credit_service.kafka.access import monitor as watch; watch.ASK_EVERY_SECONDS = 0.3\n"
-    "from credit_service.watch import watch as looks; looks.LOOK_SECONDS_MAX = 0.3"
+    "from credit_service.kafka.access import monitor; monitor.ASK_EVERY_SECONDS = 0.3\n"
+    "from credit_service.watch import watch; watch.LOOK_SECONDS_MAX = 0.3"
 )
 
 

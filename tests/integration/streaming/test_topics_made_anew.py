@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.access.topic_ids import topic_ids
+from credit_service.kafka.connect.connection import KafkaConnection
 from support.credits import run_credits
 from support.reconciled import reconcile
 from support.replays import WHY, replay, settings_of
@@ -31,7 +31,8 @@ AT = datetime.now(UTC) - timedelta(hours=1)
 PARTITIONS = 3
 OLD, SHORTER, LONGER = 20, 5, 50
 ASKS_OFTEN = (
-    "from credit_service.kafka.consume import subscriber; from credit_service.kafka.access import monitor as watch\nwatch.ASK_EVERY_SECONDS, subscriber.METADATA_MS_MAX = 0.3, 500"
+    "from credit_service.kafka.access import monitor; monitor.ASK_EVERY_SECONDS = 0.3\n"
+    "from credit_service.kafka.consume import subscriber; subscriber.METADATA_MS_MAX = 500"
 )
 ANEW = "the topic was made anew, reading it from its beginning, messages of the old one may be missing"
 

@@ -15,8 +15,8 @@ import httpx
 
 from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
-from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.ledger.outbox import LEADER_LOCK
+from credit_service.postgres.migrate import newest_version
 from support.clock import Clock
 from support.foreign.batches import NO_TIMESTAMP, RawRecord, batch_of
 from support.foreign.wire import append

@@ -9,7 +9,7 @@ import pytest
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service.application.processing.arrival import Arrivals, LedgerClock
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decision import EARLIEST, Incoming, Place
+from credit_service.domain.event import EARLIEST, Incoming, Place
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

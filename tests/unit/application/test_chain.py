@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from credit_service.application.processing.chain import ChainBroken, join, moved
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 A, B = ("topic-a", 0), ("topic-b", 3)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from credit_service.application.auth.tokens import Scope, Token, sha256_of
 from credit_service.application.doctor import checks
 from credit_service.application.doctor.facts import (
     Backlog,
@@ -21,7 +22,6 @@ from credit_service.application.doctor.facts import (
     TopicFacts,
     WaitingLetters,
 )
-from credit_service.application.auth.tokens import Scope, Token, sha256_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVER = ServerFacts("18.1", 180001, "on", "on", "on", is_standby=False)

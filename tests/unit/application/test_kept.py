@@ -14,7 +14,7 @@ from credit_contracts.envelope import encode
 from credit_contracts.incoming import ProspectGenerated
 from credit_service.application.kept_record import content_sha256, digest_of, headers_as_json
 from credit_service.application.record import read_record
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.event import Incoming, Place
 from support.small_bounds import small_bounds
 from support.traffic import event
 

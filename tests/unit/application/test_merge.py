@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.processing.arrival import LedgerClock
-from credit_service.application.record import Record, bytes_in_memory
-from credit_service.domain.decision import EARLIEST, Place
 from credit_service.application.processing.merge import Merge
+from credit_service.application.record import Record, bytes_in_memory
+from credit_service.domain.event import EARLIEST, Place
 
 GENERATED, BOUNCED = "prospect-generated", "email-bounced"
 UNBOUNDED = 1_000_000

@@ -10,14 +10,14 @@ from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
 from credit_service import bounds
 from credit_service.application.kept_record import Headers
+from credit_service.application.ports import WaitingDeadLetter
 from credit_service.application.processing.outgoing_record import (
     HEADER_LENGTHS_BYTES,
     OutgoingRecord,
     outgoing_record,
     published_headers,
 )
-from credit_service.application.ports import WaitingDeadLetter
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.domain.grant import NEVER
 
 ROOM = bounds.ORIGINAL_HEADERS_BYTES_MAX - HEADER_LENGTHS_BYTES

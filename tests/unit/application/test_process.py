@@ -14,12 +14,12 @@ import pytest
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.processing import processor as process
 from credit_service.application.errors import LedgerUnavailable, OffsetsMoved
+from credit_service.application.processing import processor as process
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place, Wake
+from credit_service.domain.event import Place, Wake
 from credit_service.testing.memory import MemoryLedger, MemoryTransaction
 
 if TYPE_CHECKING:

@@ -12,15 +12,14 @@ from credit_contracts import EmailBounced, Event, encode
 from credit_service import bounds
 from credit_service.application.commands import read_progress as reading
 from credit_service.application.commands.execute import obey
+from credit_service.application.commands.read_progress import FRESH, Reading
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import RecordKind, Row
 from credit_service.application.processing.processor import Processor
-from credit_service.application.commands.read_progress import FRESH, Reading
 from credit_service.application.record import read_record
-from credit_service.domain.command import Adjust, CommandData, OpenAccount, OpenProspect
+from credit_service.domain.command import Adjust, CommandData, OpenAccount, OpenProspect, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Place, Wake
 from credit_service.testing.memory import MemoryLedger
 
 if TYPE_CHECKING:

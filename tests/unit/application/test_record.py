@@ -4,7 +4,7 @@ import pytest
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.record import read_record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 0, 2**63 - 1])

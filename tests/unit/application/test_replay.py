@@ -11,15 +11,15 @@ import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service import bounds
-from credit_service.application.replay import replay as module
-from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.application.errors import Abandoned, LedgerUnavailable
+from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.application.record import Record, read_record
+from credit_service.application.replay import replay as module
 from credit_service.application.replay.replay import Pace, Replay, Replayed, Wanted
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
-    from credit_service.domain.decision import Incoming
+    from credit_service.domain.event import Incoming
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,17 +13,16 @@ import pytest
 
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_service.application.commands import execute as obeying
-from credit_service.application.processing import processor as process
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
+from credit_service.application.processing import processor as process
+from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
-from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
-from credit_service.domain.command import OpenAccount
+from credit_service.domain.command import OpenAccount, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Place, Wake
 from credit_service.testing.memory import MemoryLedger, MemoryTransaction
 
 if TYPE_CHECKING:

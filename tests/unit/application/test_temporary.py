@@ -16,7 +16,7 @@ from credit_service.application.record import Record, read_record
 from credit_service.application.replay.memory import ReplayMemory
 from credit_service.application.temporary_files import NoTemporaryRoom, temporary_room
 from credit_service.domain.command import Command, OpenProspect
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The service in memory, for other teams' tests. That it is as the real one: `integration/conformance/test_testing.py`."""
+"""The service in memory, for other teams' tests. `integration/conformance/test_testing.py` has the rest."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 
 from credit_contracts import Event, PlanChanged, encode
 from credit_service import bounds
+from credit_service.application.errors import RefusedByLedger
 from credit_service.application.processing import timer_sweep as timers
 from credit_service.application.processing.parked_expiry import ParkedExpiry
-from credit_service.application.errors import RefusedByLedger
 from credit_service.application.processing.processor import Processor, Report
-from credit_service.application.record import Record, read_record
 from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, Setbacks
 from credit_service.application.processing.timer_sweep import TimerSweep
+from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.testing.memory import MemoryLedger
 from support.small_bounds import small_bounds
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE, BalanceChanged
-from credit_service.domain.command import Adjust
+from credit_service.domain.command import Adjust, command_of
 from credit_service.domain.decision import Adjustment
-from credit_service.domain.idempotency import command_of
 from credit_service.domain.published import balance_changed
 from support.domain import ACCOUNT, Story, time
 from support.published import read_back

@@ -9,12 +9,11 @@ import pytest
 
 from credit_contracts.incoming import CreditsPurchased, PlanChanged, ProspectGenerated
 from credit_service.domain.account import Account
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
-from credit_service.domain.command import Adjust, Command, OpenProspect
+from credit_service.domain.command import Adjust, Command, OpenProspect, command_of
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import Incoming, Wake
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.period import Calendar
+from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from support.domain import ACCOUNT, NOW, Story, event, time
 
 if TYPE_CHECKING:

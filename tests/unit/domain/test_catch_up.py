@@ -5,7 +5,7 @@ from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service import bounds
 from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.event import Incoming, Wake
 from support.domain import ACCOUNT, NOW, Story, event, time
 
 

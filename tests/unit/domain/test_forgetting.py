@@ -9,7 +9,7 @@ import pytest
 from credit_contracts.incoming import ProspectDeleted, ProspectGenerated
 from credit_service import bounds
 from credit_service.bounds import TOLD_MAX
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.refund import LateRefund
 from support.domain import ACCOUNT, Story, event, time

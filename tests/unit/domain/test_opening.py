@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE, BalanceChanged
-from credit_service.domain.command import CommandData, OpenAccount, OpenProspect
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.command import CommandData, OpenAccount, OpenProspect, command_of
 from credit_service.domain.published import balance_changed
 from support.domain import ACCOUNT, Story, time
 from support.published import read_back

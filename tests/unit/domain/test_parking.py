@@ -20,7 +20,7 @@ from credit_contracts.incoming import (
 from credit_contracts.naming import topic_name
 from credit_service import bounds
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import TYPE_RANK, Incoming, Wake
+from credit_service.domain.event import TYPE_RANK, Incoming, Wake
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.parking import ParkedFailed
 from support.cursed import CURSED, curse

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from credit_service.bounds import TOLD_MAX
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Prospect, Stay, stays_of
 from support.domain import ACCOUNT, Story, time
 

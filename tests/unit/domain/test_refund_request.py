@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE
-from credit_service.domain.command import DecideRefund
+from credit_service.domain.command import DecideRefund, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.idempotency import command_of
 from credit_service.domain.published import balance_changed
 from credit_service.domain.refund import LateRefund
 from support.domain import ACCOUNT, Story, time

@@ -8,7 +8,7 @@ import pytest
 
 from credit_service import bounds
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Wake
+from credit_service.domain.event import Wake
 from credit_service.domain.room import FILLING, is_filling, is_full
 from support.domain import ACCOUNT, time
 from support.small_bounds import small_bounds

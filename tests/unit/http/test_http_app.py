@@ -12,13 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from credit_service import bounds
+from credit_service.application.auth.tokens import Scope, Token, new_token, sha256_of
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.queries import AccountSnapshot, CurrentPeriod, DecidedEvent, EntriesPage, ParkedEvent
-from credit_service.application.auth.tokens import Scope, Token, new_token, sha256_of
 from credit_service.http.access import Access
 from credit_service.http.app import create_api
-from credit_service.http.request_limits import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, Guard
 from credit_service.http.openapi import rendered
+from credit_service.http.request_limits import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, Guard
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
 

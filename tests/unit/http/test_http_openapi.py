@@ -12,9 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from credit_service.application.auth.tokens import Scope
 from credit_service.http.accounts import OPERATIONS, account_routes
-from credit_service.http.request_metrics import OTHER, STATUSES
 from credit_service.http.openapi import PROBLEMS, document, rendered
 from credit_service.http.problems import TITLES
+from credit_service.http.request_metrics import OTHER, STATUSES
 
 COMMITTED = Path(__file__).parents[3] / "service/openapi.json"
 DOCUMENT = document()

@@ -13,14 +13,14 @@ from uuid import UUID
 import pytest
 
 from credit_service.application.errors import LedgerUnavailable
-from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, look
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
-from credit_service.kafka.publish.relay import Relay
-from credit_service.kafka.connect.acls import on_topics
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.monitor import AccessWatch
+from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, look
+from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
+from credit_service.kafka.connect.acls import on_topics
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.publish.relay import Relay
 from support.patience import patience
 from support.wait import eventually
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from credit_service.application.readiness import Status
 from credit_service.kafka.access.compacted_topics import CompactedTopics
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.application.readiness import Status
 
 REFUSED = 29
 Resource = tuple[int, str, int, str, list[tuple[Any, ...]]]

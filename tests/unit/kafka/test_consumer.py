@@ -16,10 +16,11 @@ from aiokafka.errors import (
 )
 
 from credit_service.kafka.consume import consumer as consumer_module
-from credit_service.kafka.fetch.batches import BatchRecord
-from credit_service.kafka.consume.consumer import HandOverConsumer, PortionConsumer
-from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
+from credit_service.kafka.consume.consumer import HandOverConsumer
 from credit_service.kafka.consume.open_transactions import Ends
+from credit_service.kafka.fetch.batches import BatchRecord
+from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
+from credit_service.kafka.fetch.portion_consumer import PortionConsumer
 
 if TYPE_CHECKING:
     from collections.abc import Set

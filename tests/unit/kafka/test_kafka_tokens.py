@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from credit_service.kafka.connect import token_endpoint
-from credit_service.kafka.connect import tokens
+from credit_service.kafka.connect import token_endpoint, tokens
 from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
 from credit_service.kafka.connect.tokens import (
     AskingAuthenticator,

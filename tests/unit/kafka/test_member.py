@@ -10,13 +10,13 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.errors import LedgerUnavailable
+from credit_service.application.processing.arrival import LedgerClock
+from credit_service.application.processing.lane import Lanes
+from credit_service.application.readiness import Status
 from credit_service.kafka.access.probe import Seen
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.application.processing.lane import Lanes
 from credit_service.kafka.consume.member import Member
-from credit_service.application.readiness import Status
 from support.wait import eventually
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
+from credit_service.application.readiness import Status
 from credit_service.kafka.consume import open_transactions as pinned_module
 from credit_service.kafka.consume.open_transactions import Ends, Hidden, OpenTransactions
-from credit_service.application.readiness import Status
 
 A, B = (TopicPartition("email-bounced", number) for number in range(2))
 

@@ -11,8 +11,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from credit_service.kafka.consume import predecessor
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume import predecessor
 from credit_service.kafka.consume.predecessor import Predecessors
 from support.patience import patience
 from support.wait import eventually

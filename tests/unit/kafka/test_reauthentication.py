@@ -17,12 +17,11 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from structlog.testing import capture_logs
 
-from credit_service.kafka.connect import client
-from credit_service.kafka.connect import reauthentication
+from credit_service.kafka.connect import client, reauthentication
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.connect.reauthentication import Connection, connect
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.reauthentication import Connection, connect
 from support.patience import patience
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
 from support.wait import eventually

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from credit_service import bounds
-from credit_service.kafka.fetch.batches import BatchRecord
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.fetch.batches import BatchRecord
 from credit_service.kafka.ranges.ranges import Range, RangeStalled
 from credit_service.kafka.ranges.replay_source import KafkaRecords
 

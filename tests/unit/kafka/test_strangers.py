@@ -6,9 +6,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.strangers import Group, Strangers, group_of
+from credit_service.kafka.connect.connection import KafkaConnection
 
 CONNECTION = KafkaConnection("h:1", "credits", "p-")
 TOPICS = CONNECTION.incoming_topics

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from aiokafka import errors
 
+from credit_service.application.readiness import Status
 from credit_service.kafka.access import probe as access
+from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.access.transactions import no_producer, unknown_to
+from credit_service.kafka.connect.acls import Right
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish.relay import Relay
-from credit_service.kafka.connect.acls import Right
-from credit_service.application.readiness import Status
-from credit_service.kafka.access.transactions import no_producer, unknown_to
-from credit_service.kafka.access.monitor import AccessWatch
 
 CONNECTION = KafkaConnection("127.0.0.1:1", "group")
 OURS = Right("transactional-id", "group-relay", "write")

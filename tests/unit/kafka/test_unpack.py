@@ -10,7 +10,7 @@ import pytest
 
 from credit_service.application.dead_letters.model import CannotTakeApart, PassedOver
 from credit_service.application.record import Record, batch_of, is_batch, read_record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.kafka.ranges import unpack
 from credit_service.kafka.ranges.unpack import BatchInFile
 from support.foreign import batches

@@ -11,8 +11,8 @@ import pytest
 
 from credit_service.application.ports import Claim, WaitingEvent
 from credit_service.bootstrap import _end
-from credit_service.kafka.publish import relay
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.publish import relay
 from credit_service.kafka.publish.relay import Relay
 from support.patience import patience
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from credit_service.bootstrap import _until_well
 from credit_service.application.readiness import Status
+from credit_service.bootstrap import _until_well
 
 
 async def test_a_step_is_taken_again_until_it_has_no_complaint(monkeypatch: pytest.MonkeyPatch) -> None:

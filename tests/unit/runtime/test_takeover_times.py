@@ -1,7 +1,7 @@
 """What a frozen service holds, it loses in an order; the test of two services shortens the times, and keeps that."""
 
-from credit_service.kafka.publish.relay import PUBLISH_SECONDS_MAX, TRANSACTION_TIMEOUT_MS
 from credit_service.kafka.consume.subscriber import SESSION_TIMEOUT_MS
+from credit_service.kafka.publish.relay import PUBLISH_SECONDS_MAX, TRANSACTION_TIMEOUT_MS
 from credit_service.postgres.ledger.outbox import LEADER_IDLE_TIMEOUT
 from credit_service.postgres.pool import SESSION
 

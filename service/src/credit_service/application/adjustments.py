@@ -6,9 +6,9 @@ from typing import Literal, Protocol, cast
 
 from credit_contracts.times import Instant
 from credit_service.application.commands.execute import obey
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.ports import Ledger
 from credit_service.application.queries import Answer, Reads
-from credit_service.application.commands.read_progress import Reading
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
@@ -16,9 +16,8 @@ from credit_service.application.text_limits import (
     hold_to_bound,
 )
 from credit_service.domain.adjustment import CREDITS_MAX
-from credit_service.domain.command import Adjust, Command
+from credit_service.domain.command import Adjust, Command, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.idempotency import command_of
 
 AdjustmentRefusal = Literal[
     "unknown-account", "not-open", "being-opened", "below-zero", "expired", "conflict", "account-full", "behind"

@@ -12,21 +12,14 @@ from credit_service.application.kept_record import Headers
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decision import Decided, Incoming, Place, Wake
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import Incoming, Place, Wake
 
 TopicPartition = tuple[str, int]
 Positions = dict[TopicPartition, int]
 
 Skipped = Mapping[TopicPartition, Sequence[tuple[int, int]]]
 """Offsets that were not read, of each partition: from the first to the one behind the last."""
-
-Reach = Callable[[str], None]
-"""Called at the named points of the way of an event; tests end the process there."""
-
-
-def no_failpoints(_: str) -> None:
-    """The `Reach` of every real deployment."""
-
 
 Tell = Callable[[str | None], None]
 """Called with what is wrong, in plain words, and with None once it is not any more."""

@@ -7,7 +7,7 @@ from credit_contracts.dead_letters import UNTIL_HEADER
 from credit_contracts.envelope import Unreadable, decode
 from credit_service import bounds
 from credit_service.application.kept_record import Headers, Withheld
-from credit_service.domain.decision import EARLIEST, Incoming, Order, Place
+from credit_service.domain.event import EARLIEST, Incoming, Order, Place
 from credit_service.domain.idempotency import content_of, key_of
 
 BEFORE_ALL_TYPES = -1

@@ -63,8 +63,8 @@ def adjust(
     async def do() -> "AdjustmentAnswer":
         from credit_service.application.adjustments import AdjustmentDesk
         from credit_service.application.commands.read_progress import Reading
-        from credit_service.postgres.operator.adjustments import PostgresAdjustments
         from credit_service.postgres.ledger.ledger import PostgresLedger
+        from credit_service.postgres.operator.adjustments import PostgresAdjustments
         from credit_service.postgres.reads.queries import PostgresReads
 
         rules = settings.rules

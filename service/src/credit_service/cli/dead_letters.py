@@ -289,13 +289,13 @@ def _do(
 
 
 def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLetterDesk":
-    from credit_service.application.dead_letters.desk import DeadLetterDesk
     from credit_service.application.commands.read_progress import Reading
-    from credit_service.runtime.failpoints import failpoint
+    from credit_service.application.dead_letters.desk import DeadLetterDesk
     from credit_service.kafka.ranges.originals import KafkaOriginals
     from credit_service.kafka.ranges.unpack import BatchInFile
     from credit_service.postgres.ledger.ledger import PostgresLedger
     from credit_service.postgres.operator.operations import PostgresOperationLog
+    from credit_service.runtime.failpoints import failpoint
 
     kafka, rules = kafka_of(settings), settings.rules
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)

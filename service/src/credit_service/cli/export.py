@@ -50,8 +50,8 @@ async def long_reads(settings: "Settings") -> "AsyncIterator[asyncpg.Connection[
 
     What is raised within goes through as it is: a pipe that is closed is no fault of the database.
     """
-    from credit_service.postgres.reads import export
     from credit_service.postgres.address import Addresses
+    from credit_service.postgres.reads import export
     from credit_service.postgres.schema import schema_problem
 
     async with export.long_reads(Addresses.of(settings).reader) as connection:

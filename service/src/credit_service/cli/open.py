@@ -199,11 +199,11 @@ async def _bring_in(
     *,
     as_it_stands: bool,
 ) -> int:
+    from credit_service.application.commands.read_progress import Reading
     from credit_service.application.errors import LedgerUnavailable
     from credit_service.application.opening.opening import Opening
     from credit_service.application.opening.rows import read_rows
     from credit_service.application.opening.trial import TrialMemory
-    from credit_service.application.commands.read_progress import Reading
     from credit_service.application.temporary_files import NoTemporaryRoom
     from credit_service.postgres.ledger.ledger import PostgresLedger
 

@@ -190,15 +190,15 @@ async def _reconcile(
     from credit_service.application.reconcile.findings import Findings
     from credit_service.application.reconcile.reconcile import Reconciliation
     from credit_service.bootstrap import collect_seldom
+    from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.ranges.audit_topics import open_topics
     from credit_service.kafka.ranges.ranges import RangeStalled, TopicsUnknown
-    from credit_service.kafka.access.topic_ids import of_topics_gone
-    from credit_service.kafka.topics import partition_counts
     from credit_service.kafka.ranges.unpack import BatchInFile
+    from credit_service.kafka.topics import partition_counts
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.reconcile.audit import open_audit
     from credit_service.postgres.ledger.offsets import PostgresOffsetStore
     from credit_service.postgres.reads.queries import PostgresReads
+    from credit_service.postgres.reconcile.audit import open_audit
 
     collect_seldom()
     kafka = kafka_of(settings)

@@ -19,8 +19,8 @@ from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit, told
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from credit_service.application.processing.known_events import Fate
     from credit_service.application.operations import Json
+    from credit_service.application.processing.known_events import Fate
     from credit_service.application.record import Record
     from credit_service.application.replay.replay import Replayed, Wanted
     from credit_service.kafka.connect.connection import KafkaConnection
@@ -128,9 +128,9 @@ def _topics(kafka: "KafkaConnection", given: list[str] | None) -> list[str]:
 
 
 async def _ranges(settings: "Settings", topics: list[str], begin: "Bound", until: "Bound") -> "list[Range]":
+    from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.ranges.ranges import TopicsUnknown
     from credit_service.kafka.ranges.replay_source import replay_ranges
-    from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.topics import partition_counts
     from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 
@@ -193,13 +193,13 @@ async def _replay(
     from credit_service.application.replay.replay import Replay
     from credit_service.application.temporary_files import NoTemporaryRoom
     from credit_service.bootstrap import collect_seldom
-    from credit_service.runtime.failpoints import failpoint
     from credit_service.kafka.ranges.ranges import RangeStalled
     from credit_service.kafka.ranges.replay_source import open_records
-    from credit_service.runtime.logging import configure_logging
     from credit_service.postgres.ledger.ledger import PostgresLedger
-    from credit_service.postgres.reads.lookup import PostgresLookup
     from credit_service.postgres.operator.operations import PostgresOperationLog
+    from credit_service.postgres.reads.lookup import PostgresLookup
+    from credit_service.runtime.failpoints import failpoint
+    from credit_service.runtime.logging import configure_logging
 
     # What is retried or refused is counted; its log lines would come between the data.
     configure_logging(settings.log_format, "error")

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_contracts.outgoing import Reason
-from credit_service.domain.decision import Cause, Change, Decided, Incoming, Outcome, RefundRequest
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Change, Outcome, RefundRequest
+from credit_service.domain.event import Cause, Incoming
 from credit_service.domain.grant import Grant, Origin
 from credit_service.domain.period import Calendar, Period
 from credit_service.domain.plan import Plan

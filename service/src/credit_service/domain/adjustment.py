@@ -4,7 +4,9 @@ from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import Adjust, CommandRefusal
-from credit_service.domain.decision import Adjustment, Cause, Decided, Outcome
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Adjustment, Outcome
+from credit_service.domain.event import Cause
 from credit_service.domain.grant import first_to_burn
 
 CREDITS_MAX = 10**9

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decide import AHEAD_MAX, screen
-from credit_service.domain.decision import EARLIEST, PLAN_CHANGED, Incoming, Wake
+from credit_service.domain.decide import screen
+from credit_service.domain.event import AHEAD_MAX, EARLIEST, PLAN_CHANGED, Incoming, Wake
 from credit_service.domain.first_plan import AGE_MONTHS_MAX, begins_at
 
 Input: TypeAlias = Incoming | Wake | Command

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import Cause
 from credit_service.domain.grant import first_to_burn
 from credit_service.domain.prospect import Charge, Prospect
 

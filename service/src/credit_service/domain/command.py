@@ -1,10 +1,14 @@
 """What people order: to decide a refund request, to give or take credits, to bring a customer in. All values."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from hashlib import blake2b
+from typing import Literal, TypeAlias, assert_never
 
+from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.decision import Outcome
+from credit_service.domain.idempotency import key_of
 from credit_service.domain.prospect import ProspectOrigin
 
 
@@ -106,3 +110,25 @@ class Answer:
     outcome: Outcome | CommandRefusal
     is_new: bool
     read_until: datetime | None = None
+
+
+def command_of(account_id: str, data: CommandData, command_id: str = "") -> Command:
+    """The command to do `data`. Named by `command_id` is what a person decides; an opening by what it opens."""
+    command_type: CommandType = "opening"
+    match data:
+        case DecideRefund():
+            command_type = "refund-approved" if data.is_approved else "refund-rejected"
+            name = f"refund:{command_id}"
+        case Adjust():
+            command_type, name = "adjustment", f"adjustment:{command_id}"
+        case OpenAccount():
+            name = "opening"
+        case OpenPurchase():
+            name = f"opening:purchase:{data.purchase_id}"
+        case OpenProspect():
+            name = f"opening:prospect:{data.prospect_id}"
+        case unreachable:
+            assert_never(unreachable)
+    known = json.dumps(asdict(data), default=str)
+    content = blake2b(f"{command_type}\n{known}".encode(), digest_size=16).digest()
+    return Command(account_id, key_of(SERVICE_SOURCE, name), content, name, command_type, data)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, TypeAlias, assert_never
 
 from credit_contracts.incoming import (
@@ -31,19 +31,9 @@ from credit_service.domain.command import (
     OpenProspect,
     OpenPurchase,
 )
-from credit_service.domain.decision import (
-    EARLIEST,
-    PLAN_CHANGED,
-    Cause,
-    Decided,
-    Decision,
-    Incoming,
-    Outcome,
-    Place,
-    Refusal,
-    Refused,
-    Wake,
-)
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Decision, Outcome, Refusal, Refused
+from credit_service.domain.event import AHEAD_MAX, EARLIEST, PLAN_CHANGED, Cause, Incoming, Place, Wake
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.opening import (
     OPENING,
@@ -67,9 +57,6 @@ from credit_service.domain.refund import LateRefund
 from credit_service.domain.refund_request import decide_request, refuse_decision
 from credit_service.domain.room import is_full, let_rest
 from credit_service.domain.timers import bring_about, bring_about_before
-
-AHEAD_MAX = timedelta(minutes=5)
-"""How far an event's time may lie ahead of the database's clock, and of the instant at which its broker took it in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,12 @@
-"""What comes out of deciding: decisions, balance changes, parked and refused events. All values."""
+"""What comes of one event: a decision, balance changes, a request, a refusal. All values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
-from credit_contracts.incoming import IncomingData, PlanChanged
-from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import Reason
-
-if TYPE_CHECKING:
-    from credit_service.domain.command import Answer
-
-Order = tuple[datetime, int, str, str]
-"""Order of occurrence; ties go by the rank of the type, then source and id."""
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""Nothing that is reported may have occurred before."""
+from credit_service.domain.event import Cause, Incoming, Place
 
 Outcome = Literal[
     "charged",
@@ -51,80 +41,6 @@ Refusal = Literal[
     "parked-too-long",
     "undecidable",
 ]
-
-
-class Place(NamedTuple):
-    """Where a message lies in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-@dataclass(slots=True)
-class Incoming:
-    """One readable event, with its idempotency key and the hash of its content (16 bytes each).
-
-    `appended_at`: when its broker took it in; None where the broker does not say.
-    """
-
-    account_id: str
-    key: bytes
-    content: bytes
-    source: str
-    id: str
-    type: str
-    occurred_at: datetime
-    data: IncomingData
-    place: Place
-    appended_at: datetime | None = None
-
-    @property
-    def order(self) -> Order:
-        """Where it goes among the others of its account."""
-        return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
-
-
-PLAN_CHANGED = topic_name(PlanChanged)
-
-# At the same instant: plan, purchase, import, generate, export, transfer, stage, bounce, delete.
-TYPE_RANK = {
-    PLAN_CHANGED: 0,
-    "credits-purchased": 1,
-    "prospect-imported": 2,
-    "prospect-generated": 3,
-    "prospect-exported": 4,
-    "prospect-transferred": 5,
-    "prospect-stage-changed": 6,
-    "email-bounced": 7,
-    "prospect-deleted": 8,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Asks for the account's timers up to and including `up_to`, at most `timers_max` of them."""
-
-    account_id: str
-    up_to: datetime
-    timers_max: int
-
-
-@dataclass(slots=True)
-class Cause:
-    """The decided event that a balance change goes back to, or that was told of a prospect."""
-
-    position: int
-    source: str
-    id: str
-    type: str
-    occurred_at: datetime
-    prospect_id: str | None = None
-
-    @property
-    def order(self) -> Order:
-        """Where it goes among what other events told."""
-        return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
 
 
 @dataclass(slots=True)
@@ -223,20 +139,3 @@ class Refused:
     incoming: Incoming
     reason: Refusal
     detail: str | None = None
-
-
-@dataclass(slots=True)
-class Decided:
-    """All that one call of `decide` brought about, beside the accounts that it changed in place."""
-
-    decisions: list[Decision] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    parked: list[Incoming] = field(default_factory=list)
-    unparked: list[Incoming] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    duplicates: list[Incoming] = field(default_factory=list)
-    requests: list[RefundRequest] = field(default_factory=list)
-    requests_overtaken: list[tuple[str, int]] = field(default_factory=list)
-    decided_requests: list[DecidedRequest] = field(default_factory=list)
-    adjustments: list[Adjustment] = field(default_factory=list)
-    answers: "list[Answer]" = field(default_factory=list)

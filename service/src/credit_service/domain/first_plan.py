@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from credit_contracts.incoming import PlanChanged
-from credit_service.domain.decision import Incoming
+from credit_service.domain.event import Incoming
 from credit_service.domain.period import Calendar
 
 AGE_MONTHS_MAX = 24

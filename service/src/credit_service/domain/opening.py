@@ -4,7 +4,8 @@ from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
-from credit_service.domain.decision import EARLIEST, Cause, Decided
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import EARLIEST, Cause
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
 from credit_service.domain.prospect import Charge, Prospect

@@ -7,7 +7,7 @@ from credit_service.domain.account import Account
 from credit_service.domain.catch_up import Portion, TurnBounds, next_portion
 from credit_service.domain.command import Adjust, Command, DecideRefund
 from credit_service.domain.decide import refuse
-from credit_service.domain.decision import EARLIEST, Wake
+from credit_service.domain.event import EARLIEST, Wake
 from credit_service.domain.room import is_full
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 
 from credit_service import bounds
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Decided, Incoming, Refused
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Refused
+from credit_service.domain.event import Incoming
 
 
 class ParkedFailed(Exception):  # noqa: N818 - reads as the condition that it reports

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 
 
 @dataclass(frozen=True, slots=True)

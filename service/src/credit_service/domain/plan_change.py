@@ -4,7 +4,9 @@ from datetime import datetime
 
 from credit_contracts.incoming import PlanChanged
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided, Incoming, Outcome
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Outcome
+from credit_service.domain.event import Cause, Incoming
 from credit_service.domain.first_plan import begins_at, note_of
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from credit_service import bounds
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 
 ProspectOrigin = Literal["generated", "exported", "imported"]
 

@@ -4,7 +4,9 @@ from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.charge import take_credit
-from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Outcome
+from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Prospect
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import TOO_LATE, Settled, tell

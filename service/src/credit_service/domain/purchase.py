@@ -4,7 +4,9 @@ from datetime import datetime
 
 from credit_contracts.incoming import CreditsPurchased
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided, Outcome
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Outcome
+from credit_service.domain.event import Cause
 
 PURCHASE_KNOWN = "this purchase was counted before, under another id"
 

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import Cause
 from credit_service.domain.grant import Grant
 from credit_service.domain.prospect import Charge
 

@@ -5,15 +5,9 @@ from datetime import datetime
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import CommandRefusal, DecideRefund
-from credit_service.domain.decision import (
-    EARLIEST,
-    Cause,
-    Decided,
-    DecidedRequest,
-    Outcome,
-    RefundRequest,
-    RequestStatus,
-)
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import DecidedRequest, Outcome, RefundRequest, RequestStatus
+from credit_service.domain.event import EARLIEST, Cause
 from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.refund import LateRefund, give_back
 

@@ -5,7 +5,9 @@ from datetime import datetime
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Cause, Decided, Decision
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Decision
+from credit_service.domain.event import Cause
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.period import Period
 from credit_service.domain.plan import Plan

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_contracts.ids import AccountId, EventId, EventSource
+from credit_service.application.auth.tokens import Scope
 from credit_service.application.queries import (
     ENTRIES_LIMIT_MAX,
     AccountSnapshot,
@@ -21,7 +22,6 @@ from credit_service.application.queries import (
     ParkedEvent,
     Reads,
 )
-from credit_service.application.auth.tokens import Scope
 from credit_service.http.access import Access
 from credit_service.http.concurrency import Questions
 from credit_service.http.routes import get

@@ -7,17 +7,17 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from credit_service.asyncapi.document import Deployed
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.queries import Reads
+from credit_service.asyncapi.document import Deployed
 from credit_service.http.access import Access
 from credit_service.http.accounts import account_routes
 from credit_service.http.asyncapi import asyncapi_routes
-from credit_service.http.request_metrics import Counted
-from credit_service.http.request_limits import Guard
 from credit_service.http.health import Ping, ReportsProblems, health_routes
 from credit_service.http.openapi import openapi_route
 from credit_service.http.problems import database_away, defect, refused
+from credit_service.http.request_limits import Guard
+from credit_service.http.request_metrics import Counted
 
 
 def create_api(

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from credit_service import bounds
-from credit_service.http.request_limits import ANSWER_HEADERS
 from credit_service.http.problems import ProblemResponse
+from credit_service.http.request_limits import ANSWER_HEADERS
 
 END_SECONDS_MAX = 3.0
 # More than an answer may take: to send a request, to have it answered, and to read the answer.

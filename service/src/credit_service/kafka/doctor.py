@@ -25,13 +25,13 @@ from credit_service.application.doctor.facts import (
 )
 from credit_service.application.ports import Positions
 from credit_service.kafka.access.probe import hold, look
-from credit_service.kafka.connect.client import made
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.ranges.ranges import range_reader
-from credit_service.kafka.connect.errors import REFUSALS, told
-from credit_service.kafka.connect.acls import named, rights
 from credit_service.kafka.access.strangers import group_of
 from credit_service.kafka.access.topic_ids import topic_ids
+from credit_service.kafka.connect.acls import named, rights
+from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import REFUSALS, told
+from credit_service.kafka.ranges.ranges import range_reader
 
 ALLOW = (
     "see the login (CREDITS_KAFKA_SASL_…, CREDITS_KAFKA_OAUTH_…), and what it needs: `credits topics acls --for doctor`"

@@ -10,10 +10,10 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 
 from credit_contracts.topics import TOPICS
 from credit_service.kafka.access.probe import hold, look
+from credit_service.kafka.connect.acls import Operation, on_topics, rights
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, not_allowed, told
-from credit_service.kafka.connect.acls import Operation, on_topics, rights
 
 ANSWER_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 10

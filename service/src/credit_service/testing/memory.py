@@ -9,13 +9,15 @@ from hashlib import sha256
 from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX
 from credit_contracts.topics import DEAD_LETTER_TOPIC
 from credit_service.application.kept_record import headers_as_json
-from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import DeadLetter, TopicPartition, ToStore, WaitingDeadLetter, WaitingEvent
+from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command, DecideRefund
-from credit_service.domain.decision import Decided, Decision, Incoming, Place, RefundRequest, Wake
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Decision, RefundRequest
+from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.prospect import Prospect
 
 

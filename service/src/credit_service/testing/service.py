@@ -13,19 +13,20 @@ from credit_contracts.sequence_guard import Place as PublishedAt
 from credit_contracts.topics import PARTITIONS
 from credit_service import bounds
 from credit_service.application.adjustments import adjustment_command
-from credit_service.application.processing.arrival import Arrivals, LedgerClock
-from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.commands.execute import obey
-from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.partitioning import account_partition
+from credit_service.application.processing.arrival import Arrivals, LedgerClock
+from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
+from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.timer_sweep import NO_TIMERS
 from credit_service.application.queries import AccountSnapshot, DecidedEvent, ParkedEvent
 from credit_service.application.record import Record, read_record
 from credit_service.application.refunds.desk import refund_command
-from credit_service.application.processing.timer_sweep import NO_TIMERS
 from credit_service.domain.command import Adjust, CommandRefusal, DecideRefund
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Outcome, Place, Wake
+from credit_service.domain.decision import Outcome
+from credit_service.domain.event import Place, Wake
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.refund import LateRefund
 from credit_service.testing.memory import MemoryLedger

@@ -9,7 +9,8 @@ from credit_service.application.queries import (
     PlanInForce,
     ReadPlace,
 )
-from credit_service.domain.decision import Decision, Place
+from credit_service.domain.decision import Decision
+from credit_service.domain.event import Place
 from credit_service.domain.grant import Grant, burn_order
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.plan import Plan

@@ -26,7 +26,7 @@ from credit_service.application.kept_record import Headers
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Record
 from credit_service.application.tracing import TRACEPARENT, BatchTrace, Step
-from credit_service.domain.decision import Incoming
+from credit_service.domain.event import Incoming
 
 _w3c = TraceContextTextMapPropagator()
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from credit_service.application.errors import LedgerUnavailable, OutOfTime
-from credit_service.application.processing.outbox_events import outbox_rows
-from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.commands.read_progress import Reading
+from credit_service.application.errors import LedgerUnavailable, OutOfTime
+from credit_service.application.ports import Ledger, ToStore
+from credit_service.application.processing.outbox_events import outbox_rows
 from credit_service.application.processing.parked_decision import all_of_them, weigh
 from credit_service.domain.command import Answer, Command
 from credit_service.domain.decide import Rules

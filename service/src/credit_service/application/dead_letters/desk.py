@@ -9,7 +9,8 @@ from typing import ParamSpec, TypeVar
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.errors import LedgerUnavailable, OutOfTime, RefusedByLedger
+from credit_service.application.commands.execute import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
+from credit_service.application.commands.read_progress import Reading, told_behind
 from credit_service.application.dead_letters.left_out import LeftOut, NoOriginals, NotRead, Originals
 from credit_service.application.dead_letters.model import (
     TAKEN_APART,
@@ -25,16 +26,16 @@ from credit_service.application.dead_letters.model import (
     TakesApart,
     portions_of,
 )
-from credit_service.application.commands.execute import ATTEMPTS_MAX, BACKOFF_SECONDS_FIRST
+from credit_service.application.errors import LedgerUnavailable, OutOfTime, RefusedByLedger
 from credit_service.application.operations import Json, OperationLog, recorded
-from credit_service.application.ports import Reach, no_failpoints
-from credit_service.application.processing.processor import Processor, Undecidable, detail_of, fold, reason_of
-from credit_service.application.commands.read_progress import Reading, told_behind
-from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.processor import Processor, Undecidable, detail_of, fold, reason_of
+from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Decided, Incoming, Order, Place
+from credit_service.domain.decided import Decided
+from credit_service.domain.event import Incoming, Order, Place
+from credit_service.runtime.failpoints import Reach, no_failpoints
 
 BEHIND = "behind"
 """Why a letter waits on whose account's events are not read yet; what it was a dead letter for stays its reason."""

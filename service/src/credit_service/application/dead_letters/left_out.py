@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from credit_service.application.kept_record import content_sha256
 from credit_service.application.record import Record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 
 @dataclass(frozen=True, slots=True)

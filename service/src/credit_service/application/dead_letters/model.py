@@ -12,7 +12,7 @@ from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
 from credit_service.application.queries import Answer, ReadPlace
 from credit_service.application.record import Record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 TAKEN_APART = "taken-apart"
 """The outcome of a batch: its records have theirs."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from credit_contracts.topics import TOPICS, TopicContract
 from credit_service import bounds
+from credit_service.application.auth.tokens import Token
 from credit_service.application.doctor.facts import (
     Backlog,
     BeingOpened,
@@ -26,7 +27,6 @@ from credit_service.application.doctor.facts import (
     WaitingLetters,
 )
 from credit_service.application.ports import TopicPartition
-from credit_service.application.auth.tokens import Token
 from credit_service.domain.room import ACCOUNTS_MAX, FILLING
 
 State = Literal["ok", "warning", "wrong"]

@@ -8,11 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
-from credit_service.application.errors import OutOfTime, RefusedByLedger
 from credit_service.application.commands.execute import obey
+from credit_service.application.commands.read_progress import Reading, told_behind
+from credit_service.application.errors import OutOfTime, RefusedByLedger
 from credit_service.application.opening.rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
-from credit_service.application.commands.read_progress import Reading, told_behind
 from credit_service.application.processing.batch_share import Share
 from credit_service.domain.command import Answer, Command, OpenAccount
 from credit_service.domain.decide import Rules

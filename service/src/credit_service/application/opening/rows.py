@@ -15,9 +15,8 @@ from credit_contracts.envelope import DETAIL_CHARACTERS_MAX
 from credit_contracts.ids import AccountId, PlanId, ProspectId, PurchaseId
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, Amount, TimeZone
 from credit_contracts.times import Instant
-from credit_service.domain.command import Command, CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
-from credit_service.domain.decision import EARLIEST
-from credit_service.domain.idempotency import command_of
+from credit_service.domain.command import Command, CommandRefusal, OpenAccount, OpenProspect, OpenPurchase, command_of
+from credit_service.domain.event import EARLIEST
 from credit_service.domain.prospect import ProspectOrigin
 
 LINE_BYTES_MAX = 64 * 1024

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.record import Record, kafka_time
-from credit_service.domain.decide import AHEAD_MAX
-from credit_service.domain.decision import EARLIEST
+from credit_service.domain.event import AHEAD_MAX, EARLIEST
 
 LATEST = datetime.max.replace(tzinfo=UTC) - AHEAD_MAX
 """A producer may give any time; there is none 5 minutes behind the last one."""

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from credit_contracts.envelope import Unreadable
 from credit_service.application.record import Record
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.event import Incoming, Place
 
 Fate = Literal["new", "duplicate", "conflict", "unreadable", "parked", "dead-letter"]
 """`duplicate`: decided before. `parked`: waits for its account's first plan. `dead-letter`: readable and yet refused,

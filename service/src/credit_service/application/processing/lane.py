@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.ports import TopicPartition
-from credit_service.application.processing.timer_sweep import TimerSweep
+from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.processing.merge import Merge
+from credit_service.application.processing.timer_sweep import TimerSweep
 
 if TYPE_CHECKING:
     from credit_service.application.record import Record

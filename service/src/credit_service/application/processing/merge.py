@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heapreplace
 
-from credit_service.application.processing.arrival import Arrivals, LedgerClock
 from credit_service.application.ports import TopicPartition
+from credit_service.application.processing.arrival import Arrivals, LedgerClock
 from credit_service.application.record import Record
 
 IsReadToItsEnd = Callable[[TopicPartition], bool]

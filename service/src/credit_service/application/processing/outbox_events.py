@@ -6,7 +6,7 @@ from pydantic_core import to_json
 
 from credit_service.application.ports import WaitingEvent
 from credit_service.application.tracing import Traceparents
-from credit_service.domain.decision import Decided
+from credit_service.domain.decided import Decided
 from credit_service.domain.published import Published, balance_changed, insufficient_credits
 
 

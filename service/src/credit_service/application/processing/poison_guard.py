@@ -8,7 +8,7 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.processing.processor import REASONS_OF_ACCOUNTS, REASONS_OF_FAULTS, REASONS_OF_WAITING
 from credit_service.application.record import Record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 NOT_THE_TOPICS = frozenset({*REASONS_OF_FAULTS, *REASONS_OF_WAITING, *REASONS_OF_ACCOUNTS})
 """Reasons that say nothing of what a topic brings: this service or its database failed, or an account has no plan.

@@ -12,7 +12,6 @@ from operator import attrgetter
 import structlog
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.processing.chain import moved
 from credit_service.application.errors import (
     Abandoned,
     AccessDenied,
@@ -21,27 +20,28 @@ from credit_service.application.errors import (
     OutOfTime,
     RefusedByLedger,
 )
-from credit_service.application.processing.outbox_events import outbox_rows, trace
 from credit_service.application.ports import (
     DeadLetter,
     LedgerTransaction,
     Positions,
-    Reach,
     Tell,
     TopicPartition,
     ToStore,
     Transactions,
-    no_failpoints,
     tell_nobody,
 )
-from credit_service.application.record import Record
 from credit_service.application.processing.batch_share import Share
-from credit_service.application.tracing import UNTRACED, BatchTrace, Step
+from credit_service.application.processing.chain import moved
+from credit_service.application.processing.outbox_events import outbox_rows, trace
 from credit_service.application.processing.parked_decision import RulesFailed, all_of_them, weigh
+from credit_service.application.record import Record
+from credit_service.application.tracing import UNTRACED, BatchTrace, Step
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Incoming, Place, Refused, Wake
+from credit_service.domain.decision import Refused
+from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.room import is_full
+from credit_service.runtime.failpoints import Reach, no_failpoints
 
 log = structlog.get_logger(__name__)
 

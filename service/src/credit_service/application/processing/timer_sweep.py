@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from credit_service import bounds
-from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.ports import Ledger
+from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor, Report, always
 from credit_service.application.processing.timer_backoff import Setbacks
-from credit_service.domain.decision import Wake
+from credit_service.domain.event import Wake
 
 TIMER_GRACE = timedelta(seconds=10)
 """How long after its instant a timer waits for late messages, once the topics are read to their ends."""

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 
 from credit_service import bounds
 from credit_service.application.record import Record
-from credit_service.domain.decision import Decision, Place
 from credit_service.domain.audit.differences import DifferenceKind
+from credit_service.domain.decision import Decision
+from credit_service.domain.event import Place
 from credit_service.domain.published import Published
 
 FindingKind: TypeAlias = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 
 def hash_of_message(place: Place, key: bytes, content: bytes) -> int:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.reconcile.ports import Span
 from credit_service.application.processing.known_events import Lookup, fates_of
 from credit_service.application.reconcile.findings import Finding, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_message
+from credit_service.application.reconcile.ports import Span
 from credit_service.application.record import Record
-from credit_service.domain.decision import Incoming, Place
 from credit_service.domain.audit.recompute import History
+from credit_service.domain.event import Incoming, Place
 
 
 def hash_of_record(record: Record) -> int:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from credit_service.application.processing.known_events import Lookup
 from credit_service.application.ports import TopicPartition
+from credit_service.application.processing.known_events import Lookup
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
-from credit_service.domain.decision import Place
 from credit_service.domain.audit.recompute import History, Standing
+from credit_service.domain.event import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
-from credit_service.application.reconcile.ports import Pending, PublishedRecord
 from credit_service.application.reconcile.findings import Finding, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
-from credit_service.domain.published import Published, balance_changed, insufficient_credits
+from credit_service.application.reconcile.ports import Pending, PublishedRecord
 from credit_service.domain.audit.recompute import History
+from credit_service.domain.published import Published, balance_changed, insufficient_credits
 
 DECLINE_MARK = ":d:"
 

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.reconcile import messages as messages_audit
-from credit_service.application.reconcile import published as published_audit
-from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
-from credit_service.application.processing.known_events import KnownLetter, fates_of
-from credit_service.application.reconcile.findings import Finding, Findings, Mend, place_text
-from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
 from credit_service.application.dead_letters.model import TAKEN_APART, CannotTakeApart, TakesApart, portions_of
 from credit_service.application.ports import TopicPartition
+from credit_service.application.processing.known_events import KnownLetter, fates_of
+from credit_service.application.reconcile import messages as messages_audit
+from credit_service.application.reconcile import published as published_audit
+from credit_service.application.reconcile.findings import Finding, Findings, Mend, place_text
+from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
+from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
 from credit_service.application.reconcile.published import Heard, name_of
 from credit_service.application.record import Record, is_batch
-from credit_service.domain.decide import Rules
-from credit_service.domain.decision import Decision, Incoming, Place
 from credit_service.domain.audit.differences import Difference, compared
 from credit_service.domain.audit.recompute import History, Recomputed, is_time_known, positions_missing
+from credit_service.domain.decide import Rules
+from credit_service.domain.decision import Decision
+from credit_service.domain.event import Incoming, Place
 
 if TYPE_CHECKING:
     from credit_service.domain.account import Account

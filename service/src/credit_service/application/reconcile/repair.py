@@ -8,11 +8,11 @@ from typing import Protocol
 
 from credit_service import bounds
 from credit_service.application.errors import RefusedByLedger
-from credit_service.application.reconcile.findings import Finding, Mend
 from credit_service.application.operations import Json, OperationLog, recorded
-from credit_service.application.processing.outbox_events import waiting
 from credit_service.application.ports import WaitingEvent
+from credit_service.application.processing.outbox_events import waiting
 from credit_service.application.processing.processor import Processor
+from credit_service.application.reconcile.findings import Finding, Mend
 from credit_service.domain.decision import Decision
 
 

@@ -9,10 +9,10 @@ from typing import Literal, cast
 from credit_contracts.times import Instant
 from credit_service import bounds
 from credit_service.application.commands.execute import obey
+from credit_service.application.commands.read_progress import Reading
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
 from credit_service.application.queries import Answer as Told
-from credit_service.application.commands.read_progress import Reading
 from credit_service.application.refunds.queries import RefundRequests
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
@@ -20,9 +20,8 @@ from credit_service.application.text_limits import (
     REASON_CHARACTERS_MAX,
     hold_to_bound,
 )
-from credit_service.domain.command import Answer, Command, DecideRefund
+from credit_service.domain.command import Answer, Command, DecideRefund, command_of
 from credit_service.domain.decide import Rules
-from credit_service.domain.idempotency import command_of
 
 RequestFate = Literal[
     "refunded",

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from credit_service.application.processing.known_events import Fate
 from credit_service.application.record import Record
 from credit_service.application.temporary_files import temporary_room
-from credit_service.domain.decision import Incoming
+from credit_service.domain.event import Incoming
 
 
 class ReplayMemory:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, fates_of
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
+from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, fates_of
 from credit_service.application.processing.processor import BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX, Processor
 from credit_service.application.record import Record
 from credit_service.application.replay.memory import ReplayMemory
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -32,17 +32,9 @@ from credit_service.domain.command import (
     OpenPurchase,
 )
 from credit_service.domain.decide import Rules, decide
-from credit_service.domain.decision import (
-    PLAN_CHANGED,
-    Adjustment,
-    Change,
-    Decided,
-    DecidedRequest,
-    Decision,
-    Incoming,
-    Place,
-    Wake,
-)
+from credit_service.domain.decided import Decided
+from credit_service.domain.decision import Adjustment, Change, DecidedRequest, Decision
+from credit_service.domain.event import PLAN_CHANGED, Incoming, Place, Wake
 from credit_service.domain.first_plan import began_at, begins_at
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import content_of

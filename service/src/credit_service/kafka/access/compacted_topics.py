@@ -7,9 +7,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from credit_service.application.readiness import Status
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.application.readiness import Status
 
 log = structlog.get_logger(__name__)
 

@@ -6,14 +6,14 @@ from uuid import UUID
 
 import structlog
 
-from credit_service.kafka.access.probe import look
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
-from credit_service.kafka.connect.acls import Right, publishing, reading
 from credit_service.application.readiness import Status
+from credit_service.kafka.access.probe import look
 from credit_service.kafka.access.strangers import Strangers
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.access.twins import Twins
+from credit_service.kafka.connect.acls import Right, publishing, reading
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
 
 log = structlog.get_logger(__name__)
 

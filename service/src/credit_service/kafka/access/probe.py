@@ -11,13 +11,13 @@ from uuid import UUID
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsRequest
-from credit_service.kafka.connect.reauthentication import connect
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, at_the_door, not_allowed
-from credit_service.kafka.connect.acls import Operation, Right
 from credit_service.kafka.access.strangers import Group, group_of
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
+from credit_service.kafka.connect.acls import Operation, Right
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, at_the_door, not_allowed
+from credit_service.kafka.connect.reauthentication import connect
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5

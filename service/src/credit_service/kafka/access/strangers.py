@@ -9,8 +9,8 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.application.readiness import Status
+from credit_service.kafka.connect.connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
 

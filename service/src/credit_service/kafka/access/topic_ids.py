@@ -7,8 +7,8 @@ from uuid import UUID
 from credit_service.application import ports
 from credit_service.application.ports import OffsetStore
 from credit_service.kafka.access.probe import look
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.acls import on_topics
+from credit_service.kafka.connect.connection import KafkaConnection
 
 
 def as_kafka_shows(topic_id: UUID) -> str:

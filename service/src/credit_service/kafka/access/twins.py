@@ -2,9 +2,9 @@
 
 import structlog
 
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.strangers import Group
+from credit_service.kafka.connect.connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
 

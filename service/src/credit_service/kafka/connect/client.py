@@ -17,8 +17,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.reauthentication import Connection, connect
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, at_the_door
+from credit_service.kafka.connect.reauthentication import Connection, connect
 
 log = structlog.get_logger(__name__)
 # What may be said a hundred times a second: said once in a while, as the library's own lines.

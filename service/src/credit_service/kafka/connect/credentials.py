@@ -8,8 +8,8 @@ import structlog
 
 from credit_service.kafka.connect.token_endpoint import TOKEN_URL, Client, from_endpoint
 from credit_service.kafka.connect.tokens import COMMAND, Token, Tokens, from_command
-from credit_service.settings import PREFIX, secret_file_of
 from credit_service.runtime.tls import TlsFileError, client_context
+from credit_service.settings import PREFIX, secret_file_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiokafka import errors
 
-from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.connect.acls import Right, named
+from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.connect.token_endpoint import TOKEN_URL
 from credit_service.kafka.connect.tokens import NoToken
 

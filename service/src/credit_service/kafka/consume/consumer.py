@@ -1,4 +1,4 @@
-"""aiokafka's consumers, reading each partition by itself, and knowing what they have handed out."""
+"""The consumer of the group's member, which knows what it has handed out."""
 
 import asyncio
 import time
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Set
 from typing import Any, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError
 
 from credit_service import bounds
-from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, PartitionFetcher, Portion
 from credit_service.kafka.consume.open_transactions import Ends
+from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
+from credit_service.kafka.fetch.portion_consumer import PortionConsumer
 
 
 class Faults(Protocol):
@@ -33,30 +33,6 @@ log = structlog.get_logger(__name__)
 END_KNOWN_MS_MAX = 5_000
 POLL_WAIT_MS_MIN = 500
 FAULT_WAIT_SECONDS = 0.5
-
-
-class PortionConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
-    """Reads with a `PartitionFetcher`."""
-
-    _partition_fetcher: PartitionFetcher | None = None
-
-    @property
-    def _fetcher(self) -> PartitionFetcher | None:
-        return self._partition_fetcher
-
-    @_fetcher.setter
-    def _fetcher(self, fetcher: Fetcher | None) -> None:
-        self._partition_fetcher = None if fetcher is None else PartitionFetcher.out_of(fetcher)
-
-    async def portions(
-        self, *partitions: TopicPartition, timeout_ms: int, records_max: int, bytes_max: int
-    ) -> list[Portion]:
-        """As `getmany`; see `PartitionFetcher.portions`. Raises `ConsumerStoppedError` once it is stopped."""
-        if self._closed or self._fetcher is None:
-            raise ConsumerStoppedError
-        self._coordinator.check_errors()
-        with self._subscription.fetch_context():
-            return await self._fetcher.portions(partitions, timeout_ms / 1000, records_max, bytes_max)
 
 
 class HandOverConsumer(PortionConsumer):

@@ -9,8 +9,8 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application import ports
-from credit_service.kafka.fetch.fetcher import Fault
 from credit_service.application.readiness import Status
+from credit_service.kafka.fetch.fetcher import Fault
 
 log = structlog.get_logger(__name__)
 

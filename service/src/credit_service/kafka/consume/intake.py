@@ -12,27 +12,27 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service import bounds
-from credit_service.application.processing.arrival import LedgerClock
-from credit_service.application.processing.chain import ChainBroken
 from credit_service.application.errors import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
+from credit_service.application.health_ports import LaneSight
 from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import OffsetStore
-from credit_service.application.processing.processor import Processor, Report
-from credit_service.application.record import Record
-from credit_service.application.health_ports import LaneSight
-from credit_service.application.processing.timer_sweep import TIMER_GRACE, TimerSweep
-from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
-from credit_service.domain.decision import Incoming
-from credit_service.kafka.access.compacted_topics import CompactedTopics
-from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.fetch.fetcher import Portion
-from credit_service.application.processing.poison_guard import Floods
-from credit_service.kafka.fetch.records import read_item
-from credit_service.kafka.consume.lag import Lag, LagMeter
+from credit_service.application.processing.arrival import LedgerClock
+from credit_service.application.processing.chain import ChainBroken
 from credit_service.application.processing.lane import Lane, Lanes
-from credit_service.kafka.consume.member import Member
+from credit_service.application.processing.poison_guard import Floods
+from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.timer_sweep import TIMER_GRACE, TimerSweep
 from credit_service.application.readiness import Status
+from credit_service.application.record import Record
+from credit_service.application.tracing import UNTRACED, BatchTrace, Tracing
+from credit_service.domain.event import Incoming
+from credit_service.kafka.access.compacted_topics import CompactedTopics
 from credit_service.kafka.access.monitor import AccessWatch
+from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume.lag import Lag, LagMeter
+from credit_service.kafka.consume.member import Member
+from credit_service.kafka.fetch.fetcher import Portion
+from credit_service.kafka.fetch.records import read_item
 
 log = structlog.get_logger(__name__)
 

@@ -13,8 +13,8 @@ from credit_service.application import ports
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consume.consumer import HandOverConsumer
-from credit_service.kafka.fetch.fetcher import NO_TIMESTAMP
 from credit_service.kafka.consume.open_transactions import Hidden
+from credit_service.kafka.fetch.fetcher import NO_TIMESTAMP
 
 ANSWER_SECONDS_MAX = 5.0
 KNOWN_SECONDS_MAX = 20.0

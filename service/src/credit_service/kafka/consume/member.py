@@ -10,27 +10,27 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, KafkaError
 
 from credit_service.application import ports
-from credit_service.application.processing.chain import ChainBroken, join
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
+from credit_service.application.processing.chain import ChainBroken, join
+from credit_service.application.processing.lane import Lane, Lanes
+from credit_service.application.readiness import Status
 from credit_service.application.record import Record
-from credit_service.domain.decision import PLAN_CHANGED
+from credit_service.domain.event import PLAN_CHANGED
+from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.topic_ids import made_anew
+from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.connect.errors import BrokerUnavailable, told
 from credit_service.kafka.consume.consumer import HandOverConsumer
-from credit_service.kafka.fetch.fetcher import Fault, Portion
 from credit_service.kafka.consume.group_offsets import GroupOffsets
 from credit_service.kafka.consume.held_partitions import HeldPartitions
-from credit_service.application.processing.lane import Lane, Lanes
-from credit_service.kafka.consume.start_positions import opening_positions
 from credit_service.kafka.consume.open_transactions import OpenTransactions
 from credit_service.kafka.consume.predecessor import Predecessors
-from credit_service.kafka.connect.errors import BrokerUnavailable, told
-from credit_service.kafka.connect.acls import on_topics
-from credit_service.application.readiness import Status
+from credit_service.kafka.consume.start_positions import opening_positions
 from credit_service.kafka.consume.subscriber import Feed, Subscriber
-from credit_service.kafka.access.topic_ids import made_anew
-from credit_service.kafka.access.monitor import AccessWatch
+from credit_service.kafka.fetch.fetcher import Fault, Portion
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -10,8 +10,8 @@ from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from credit_service.kafka.access.probe import group_coordinator
-from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.access.requests import GroupsRequest
+from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)

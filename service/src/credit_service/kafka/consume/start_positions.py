@@ -8,8 +8,8 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application.ports import OffsetStore, Positions
-from credit_service.kafka.consume.consumer import HandOverConsumer
 from credit_service.kafka.access.topic_ids import as_kafka_shows, made_anew
+from credit_service.kafka.consume.consumer import HandOverConsumer
 
 log = structlog.get_logger(__name__)
 

@@ -8,13 +8,13 @@ from aiokafka.errors import CorruptRecordException
 
 from credit_service import bounds
 from credit_service.application.kept_record import Headers
-from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.ports import Claim
+from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.tracing import TRACEPARENT
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.consume.consumer import PortionConsumer
 from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portion_consumer import PortionConsumer
 from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0

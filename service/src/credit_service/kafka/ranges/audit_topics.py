@@ -6,10 +6,10 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.reconcile.ports import PublishedRecord, Span
 from credit_service.application.ports import Skipped, TopicPartition
+from credit_service.application.reconcile.ports import PublishedRecord, Span
 from credit_service.application.record import Record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.fetch.records import read_item
 from credit_service.kafka.ranges.ranges import Bound, Range, RangeReader, range_reader

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from credit_service.application.dead_letters.left_out import LeftOut, NotRead, checked
 from credit_service.application.record import Record
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.event import Incoming, Place
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.fetch.records import read_item
 from credit_service.kafka.ranges.ranges import Range, RangeReader, RangeStalled, TopicsUnknown, range_reader

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import aclosing, asynccontextmanager
 
 from credit_service import bounds
-from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.ports import Skipped, TopicPartition
+from credit_service.application.processing.arrival import LedgerClock
+from credit_service.application.processing.merge import Merge
 from credit_service.application.record import Record
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.fetch.records import read_item
-from credit_service.application.processing.merge import Merge
 from credit_service.kafka.ranges.ranges import Bound, Range, RangeReader, range_reader
 
 
@@ -52,7 +52,7 @@ class KafkaRecords:
         self._changed = asyncio.Event()
 
     async def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
-        """See `application.replay.replay.Source`. Reading goes on while a batch is decided, until the buffers are full."""
+        """See `Source` of application.replay. Reading goes on while a batch is decided, until the buffers are full."""
         for one in self._ranges:
             self._merge.add(one.partition)
         reading = asyncio.create_task(self._read())

@@ -14,7 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from credit_service import bounds
 from credit_service.application.dead_letters.model import CannotTakeApart, PassedOver
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.kafka.fetch.batches import (
     FORMAT,
     FORMAT_AT,

@@ -22,12 +22,12 @@ from credit_service.application.explain.model import (
     When,
     WithoutGrant,
 )
-from credit_service.postgres.explain.snapshot import Asked
-from credit_service.postgres.explain.outcomes import Fates
 from credit_service.postgres.explain.as_of import Point, point_of
+from credit_service.postgres.explain.outcomes import Fates
 from credit_service.postgres.explain.rows import RowReader
-from credit_service.postgres.reads.export import blocks, snapshot
+from credit_service.postgres.explain.snapshot import Asked
 from credit_service.postgres.instants import with_zone
+from credit_service.postgres.reads.export import blocks, snapshot
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
+from credit_service.application.explain.letters import names_prospect
 from credit_service.application.explain.model import (
     Caused,
     Charge,
@@ -17,13 +18,12 @@ from credit_service.application.explain.model import (
     Standing,
     Story,
 )
-from credit_service.application.explain.letters import names_prospect
 from credit_service.domain.idempotency import key_of
 from credit_service.postgres.explain.as_of import TICK
 from credit_service.postgres.explain.rows import RowReader, letter_of, request_of
-from credit_service.postgres.reads.export import blocks
 from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.ledger.prospect_row import from_columns, told_by
+from credit_service.postgres.reads.export import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
+from credit_service.application.explain.letters import read_letter
 from credit_service.application.explain.model import (
     Beside,
     Decision,
@@ -12,7 +13,6 @@ from credit_service.application.explain.model import (
     Person,
     RefundRequest,
 )
-from credit_service.application.explain.letters import read_letter
 from credit_service.application.explain.position import BatchChange, BatchDecision
 from credit_service.application.kept_record import headers_from_json
 from credit_service.application.queries import ReadPlace

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from credit_service.postgres.reads.export import BLOCK_SECONDS_MAX
 from credit_service.postgres.pool import faults_named
+from credit_service.postgres.reads.export import BLOCK_SECONDS_MAX
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from credit_service.application.ports import TopicPartition, ToStore
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decision import Incoming, Wake
+from credit_service.domain.event import Incoming, Wake
 from credit_service.postgres.ledger.load import Loaded, load_accounts, partition_hash, take_expired
+from credit_service.postgres.ledger.store import store
 from credit_service.postgres.pool import faults_named, values_named
 from credit_service.postgres.statements import sql
-from credit_service.postgres.ledger.store import store
 
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection, Pool

@@ -13,16 +13,17 @@ from credit_contracts.partitioning import murmur2
 from credit_service import bounds
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.domain.account import Account
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.domain.command import Command, DecideRefund, OpenProspect, OpenPurchase
-from credit_service.domain.decision import Cause, Incoming, Place, RefundRequest, Wake
+from credit_service.domain.decision import RefundRequest
+from credit_service.domain.event import Cause, Incoming, Place, Wake
 from credit_service.domain.grant import Grant
 from credit_service.domain.plan import Plan
-from credit_service.postgres.ledger.account_row import Row, from_row
 from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.statements import sql
+from credit_service.postgres.ledger.account_row import Row, from_row
+from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
 from credit_service.postgres.ledger.prospect_row import from_columns, told_by
+from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,7 +9,6 @@ from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VAL
 from credit_service import bounds
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.kept_record import Headers, headers_from_json
-from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.application.ports import (
     NOTHING_LEFT_OUT,
     Claim,
@@ -18,7 +17,8 @@ from credit_service.application.ports import (
     WaitingDeadLetter,
     WaitingEvent,
 )
-from credit_service.domain.decision import Place
+from credit_service.application.processing.outgoing_record import published_headers
+from credit_service.domain.event import Place
 from credit_service.postgres.address import Address
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql

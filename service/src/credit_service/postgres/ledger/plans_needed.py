@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from credit_service.domain.account import Account
 from credit_service.domain.command import Adjust, Command, DecideRefund
-from credit_service.domain.decision import PLAN_CHANGED, Incoming, Wake
+from credit_service.domain.event import PLAN_CHANGED, Incoming, Wake
 
 
 def whose_waiting_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from credit_service.domain.decision import Cause
+from credit_service.domain.event import Cause
 from credit_service.domain.opening import LONG_AGO, OPENING
 from credit_service.domain.prospect import ORIGIN_OF, Charge, Prospect, stays_of
 

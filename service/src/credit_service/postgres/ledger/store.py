@@ -9,16 +9,17 @@ from credit_service import bounds
 from credit_service.application.kept_record import hashes_of, headers_as_json
 from credit_service.application.ports import DeadLetter, ToStore
 from credit_service.domain.account import Account
-from credit_service.domain.decision import TYPE_RANK, Change, Decision, Incoming
+from credit_service.domain.decision import Change, Decision
+from credit_service.domain.event import TYPE_RANK, Incoming
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
 from credit_service.domain.room import is_filling
-from credit_service.postgres.ledger.account_row import MOVES, STAYS, Row, to_row
 from credit_service.postgres.ids import packed
+from credit_service.postgres.ledger.account_row import MOVES, STAYS, Row, to_row
 from credit_service.postgres.ledger.load import Loaded
-from credit_service.postgres.statements import sql
 from credit_service.postgres.ledger.prospect_row import columns_of
+from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     from credit_service.postgres.pool import Connection

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from credit_contracts.envelope import MAX_VALUE_BYTES
 from credit_service import bounds
-from credit_service.application.kept_record import headers_from_json
 from credit_service.application.dead_letters.left_out import LeftOut
 from credit_service.application.dead_letters.model import (
     LetterGroup,
@@ -18,9 +17,10 @@ from credit_service.application.dead_letters.model import (
     Standing,
     bytes_shown,
 )
+from credit_service.application.kept_record import headers_from_json
 from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
-from credit_service.domain.decision import Place
+from credit_service.domain.event import Place
 from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql

@@ -17,7 +17,8 @@ from credit_service.application.refunds.queries import (
     ShownRequest,
     Waiting,
 )
-from credit_service.domain.decision import EARLIEST, RequestStatus
+from credit_service.domain.decision import RequestStatus
+from credit_service.domain.event import EARLIEST
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from credit_service import bounds
 from credit_service.application.processing.known_events import KnownKey, KnownLetter
-from credit_service.domain.decision import Incoming, Place
+from credit_service.domain.event import Incoming, Place
 from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 

@@ -10,25 +10,19 @@ from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import SERVICE_SOURCE, InsufficientCredits
 from credit_contracts.times import format_time
 from credit_service import bounds
-from credit_service.application.reconcile.ports import AuditedAccount, Pending, Span
 from credit_service.application.ports import TopicPartition
+from credit_service.application.reconcile.ports import AuditedAccount, Pending, Span
 from credit_service.domain.account import Account
-from credit_service.domain.decision import (
-    Adjustment,
-    Cause,
-    Change,
-    DecidedRequest,
-    Decision,
-    Place,
-)
-from credit_service.domain.grant import Grant
 from credit_service.domain.audit.recompute import History, PlanRow, Standing
+from credit_service.domain.decision import Adjustment, Change, DecidedRequest, Decision
+from credit_service.domain.event import Cause, Place
+from credit_service.domain.grant import Grant
 from credit_service.postgres.address import Address
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.reads.lookup import PostgresLookup
-from credit_service.postgres.pool import connect, faults_named
-from credit_service.postgres.statements import sql
 from credit_service.postgres.ledger.prospect_row import columns_of
+from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.reads.lookup import PostgresLookup
+from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     import asyncpg

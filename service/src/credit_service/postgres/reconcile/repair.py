@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from credit_service.application.ports import WaitingEvent
 from credit_service.domain.decision import Decision
 from credit_service.postgres.address import Address
+from credit_service.postgres.ledger.store import restore_decision
 from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.statements import sql
-from credit_service.postgres.ledger.store import restore_decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
