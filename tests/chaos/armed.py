@@ -13,7 +13,7 @@ from credit_service.runtime.failpoints import failpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from credit_service.runtime.failpoints import Reach
+    from credit_service.runtime.failpoints import Failpoint
 
 
 POINTS_OF_THE_LEDGER = ("before-transaction", "inside-transaction", "after-commit")
@@ -44,7 +44,7 @@ class Trigger:
     def install(self) -> None:
         """Puts it in the place of the service's own failpoints."""
 
-        def armed(kill_at: str) -> Reach:
+        def armed(kill_at: str) -> Failpoint:
             assert not kill_at
             return Armed(self.path).reach
 

@@ -10,7 +10,7 @@ from chaos.access_faults import LoginRevoked
 from chaos.harness import Harness
 from chaos.plan import new_seed
 from chaos.scene import Scene
-from credit_service.kafka.connect.acls import rights
+from credit_service.kafka.connect.acls import required_acls
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (
     connection_of,
@@ -30,7 +30,7 @@ async def test_every_right_that_is_taken_away_is_told_and_taken_up_again(
     database_url: str, secured_broker: SecuredBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
     async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
-        needed = rights(connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
+        needed = required_acls(connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
         await secured_broker.allow(SERVICE, needed)
         service = await (await deployment.start()).ready()
         await each_is_told_and_taken_up_again(deployment, secured_broker, service, needed)
@@ -45,7 +45,7 @@ async def test_a_login_that_is_revoked_while_the_service_runs_is_told_and_taken_
     tell: Callable[[str], None],
 ) -> None:
     async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
-        needed = rights(connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
+        needed = required_acls(connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
         await secured_broker.allow(SERVICE, needed)
         service = await (await deployment.start()).ready()
         await each_is_told_and_taken_up_again(deployment, secured_broker, service, [])

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
-from credit_service.kafka.connect.acls import USES, rights
+from credit_service.kafka.connect.acls import USES, required_acls
 from credit_service.kafka.connect.connection import KafkaConnection
 
 PAGE = (Path(__file__).parents[2] / "deploy" / "KAFKA_ACCESS.md").read_text()
@@ -27,7 +27,7 @@ def told() -> set[tuple[str, str, str, str]]:
 
 def test_the_table_is_the_code() -> None:
     connection = KafkaConnection("kafka:9092", "credit-service")
-    assert told() == {(use, *right) for use in USES for right in rights(connection, use)}
+    assert told() == {(use, *right) for use in USES for right in required_acls(connection, use)}
     assert DEAD_LETTER_TOPIC in PAGE
 
 

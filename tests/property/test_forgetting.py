@@ -97,7 +97,7 @@ def falls_among_forgotten(report: Report, kept: Prospect, all_told: Sequence[Cau
     """Whether it parts what was forgotten, or brings on what was: between the first and last report of a chapter."""
     kind, hour = report
     at = START + timedelta(hours=hour)
-    known = {cause.position for cause in kept.told}
+    known = {cause.position for cause in kept.history}
     chapters: list[list[Cause]] = [[]]
     for cause in all_told:
         if not kept.is_closed_at(cause.occurred_at):
@@ -131,7 +131,7 @@ def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told
     for number, (kind, hour) in enumerate(reports):
         story, before = bounded.story, bounded.prospect
         changes, requests = len(story.changes), set(story.requests)
-        is_same = is_same and not falls_among_forgotten((kind, hour), before, whole.prospect.told)
+        is_same = is_same and not falls_among_forgotten((kind, hour), before, whole.prospect.history)
         said, said_of_all = bounded.tells(kind, hour, number), whole.tells(kind, hour, number)
 
         if said == "too-late":
@@ -144,7 +144,7 @@ def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told
             assert story.requests == whole.story.requests
 
         after = bounded.prospect
-        assert len(after.told) <= max(told_max, SMALL["TOLD_MAX"])
+        assert len(after.history) <= max(told_max, SMALL["TOLD_MAX"])
         assert stays_settled(bounded)
         check(story.rows)
         # What is alive is a charge of a stay that is told of, or of one that was closed; of these no more are refunded
@@ -192,5 +192,5 @@ def test_one_endless_stay_is_never_closed(told_max: int, reports: list[Report]) 
         assert telling.tells(kind, hour, number) != "too-late"
 
     assert telling.prospect.closed_until is None
-    assert len(telling.prospect.told) <= max(told_max, SMALL["TOLD_MAX"])
+    assert len(telling.prospect.history) <= max(told_max, SMALL["TOLD_MAX"])
     assert len(alive(telling.story.changes)) <= 1

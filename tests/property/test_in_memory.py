@@ -14,7 +14,7 @@ from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
 from credit_contracts.naming import topic_name
 from credit_contracts.outgoing import BalanceChanged
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, command_of
 from credit_service.domain.decide import Rules
@@ -65,7 +65,7 @@ class AccountInMemory:
             return outcome
         # It brings no customers in, and does nothing for an account that is not there.
         command = command_of(self.account_id, data, command_id)
-        (answer,) = asyncio.run(obey(self._service._ledger, Rules(self.late_refund), [command]))
+        (answer,) = asyncio.run(execute(self._service._ledger, Rules(self.late_refund), [command]))
         self._reach(at)
         return answer.outcome
 

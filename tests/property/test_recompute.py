@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from credit_contracts.incoming import CreditsPurchased
 from credit_service.domain.audit.differences import compared
-from credit_service.domain.audit.recompute import History, PlanRow, Standing, is_time_known
+from credit_service.domain.audit.recompute import AccountRow, History, PlanRow, is_time_known
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenPurchase
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision
@@ -55,7 +55,7 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
     """What the tables keep of an account: of what events said, no more than that."""
     row: dict[str, Any] = rows.accounts[name]
     calendar, period = row["calendar"], row["period"]
-    standing = Standing(
+    standing = AccountRow(
         **{
             key: row[key]
             for key in (
@@ -128,8 +128,8 @@ def assert_comes_to_itself(
         assert disagree == []
         kept = {pid: rows.prospect(owner, pid) for owner, pid in rows.prospects if owner == name}
         made = recomputed.account.prospects
-        assert {pid: p for pid, p in kept.items() if p.told or p.charges or p.closed_until} == {
-            pid: p for pid, p in made.items() if p.told or p.charges or p.closed_until
+        assert {pid: p for pid, p in kept.items() if p.history or p.charges or p.closed_until} == {
+            pid: p for pid, p in made.items() if p.history or p.charges or p.closed_until
         }
 
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from credit_contracts import Event, IncomingData, encode
 from credit_service.application import ports
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.account import Account
@@ -60,7 +60,7 @@ class Watched(ABC):
 
     async def order(self, account_id: str, data: CommandData) -> str:
         """Has a command obeyed; its outcome."""
-        (answer,) = await obey(self.ledger, Rules(), [command_of(account_id, data, f"ticket-{next(_ids)}")])
+        (answer,) = await execute(self.ledger, Rules(), [command_of(account_id, data, f"ticket-{next(_ids)}")])
         await self.look()
         return answer.outcome
 

@@ -192,7 +192,7 @@ def known_of(prospect_id: str) -> Prospect:
 
 def _story(prospect_id: str) -> str:
     prospect = known_of(prospect_id)
-    told = [[c.position, c.source, c.id, c.type, c.occurred_at.isoformat()] for c in prospect.told]
+    told = [[c.position, c.source, c.id, c.type, c.occurred_at.isoformat()] for c in prospect.history]
     charges = [
         [c.sequence, c.grant_id, c.at.isoformat(), c.refund_sequence, c.is_settled, c.is_requested]
         for c in prospect.charges

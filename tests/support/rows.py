@@ -15,7 +15,7 @@ from credit_service.domain.command import Adjust, Command, DecideRefund, OpenAcc
 from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Adjustment, Change, Decision, RefundRequest
 from credit_service.domain.event import Incoming, Wake
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
+from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
 from credit_service.postgres.ledger.prospect_row import columns_of, from_columns, told_by
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class Rows:
     def load(self, inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int) -> dict[str, Account]:
         """The accounts that `inputs` name, with what `inputs` ask for, and no more."""
         accounts = {name: self._bare(name) for name in dict.fromkeys(item.account_id for item in inputs)}
-        for account in whose_waiting_matter(accounts.values(), inputs):
+        for account in accounts_needing_parked(accounts.values(), inputs):
             self._load_waiting(account, unparked_max)
         for name, account in accounts.items():
             self._load(account, [i for i in inputs if not isinstance(i, Wake) and i.account_id == name])
-        for account in whose_plans_matter(accounts.values(), inputs):
+        for account in accounts_needing_plans(accounts.values(), inputs):
             name = account.account_id
             account.pending = [self.plans[at] for at in sorted(self.pending) if at[0] == name]
             account.plan = self.plans.get((name, account.plan_position))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from credit_service.kafka.connect.acls import Right
+    from credit_service.kafka.connect.acls import Acl
 
 KINDS = {"topic": 2, "group": 3, "transactional-id": 5}
 LITERAL, ALLOW = 3, 3
@@ -123,15 +123,15 @@ class SecuredBroker:
         """The address at which everybody may do anything, without a login."""
         return f"127.0.0.1:{self.stack.kafka_internal_port}"
 
-    async def allow(self, user: str, rights: Iterable[Right]) -> None:
+    async def allow(self, user: str, rights: Iterable[Acl]) -> None:
         """Adds to what the user may do."""
         await self._change(user, rights, CreateAclsRequest)
 
-    async def refuse(self, user: str, rights: Iterable[Right]) -> None:
+    async def refuse(self, user: str, rights: Iterable[Acl]) -> None:
         """Takes that back."""
         await self._change(user, rights, DeleteAclsRequest)
 
-    async def _change(self, user: str, rights: Iterable[Right], request: Any) -> None:
+    async def _change(self, user: str, rights: Iterable[Acl], request: Any) -> None:
         async with admin(self.for_anything) as client:
             for kind, name, operation in rights:
                 chosen = (KINDS[kind], name, LITERAL, f"User:{user}", "*", BITS[operation], ALLOW)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from credit_service.kafka.connect.acls import Right
+    from credit_service.kafka.connect.acls import Acl
     from support.service import ServiceProcess
 
 ACCOUNT = "acme"
@@ -69,7 +69,7 @@ def generated(number: int) -> Event[IncomingData]:
 
 
 async def each_is_told_and_taken_up_again(
-    deployment: Deployment, broker: SecuredBroker, service: ServiceProcess, missing: Sequence[Right]
+    deployment: Deployment, broker: SecuredBroker, service: ServiceProcess, missing: Sequence[Acl]
 ) -> None:
     """Takes each right away and gives it back, while events come; each is decided and published, once."""
     async with deployment.upstream() as upstream:

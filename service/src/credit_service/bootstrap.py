@@ -26,15 +26,15 @@ from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, told
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
 from credit_service.kafka.consume.intake import Intake, IntakeBounds
-from credit_service.kafka.publish.outbox_notifier import Doorbell
+from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
 from credit_service.kafka.topics import missing_or_uneven
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
-from credit_service.postgres.health.backlog import PostgresSight
+from credit_service.postgres.health.backlog import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from credit_service.application.ports import Tell
+    from credit_service.application.ports import ReportProblem
     from credit_service.postgres.pool import FailoverPool, Pool
     from credit_service.settings import Settings
 
@@ -68,7 +68,7 @@ class Service:
 
     intake: Intake
     relay: Relay
-    doorbell: Doorbell
+    doorbell: OutboxNotifier
     watch: Watch
 
 
@@ -92,7 +92,7 @@ def build(
         letter_bytes_per_day=settings.dead_letter_bytes_per_day,
     )
 
-    def told_of(part: str) -> Tell:
+    def told_of(part: str) -> ReportProblem:
         def tell(problem: str | None) -> None:
             if status.set(part, problem):
                 if problem:
@@ -106,7 +106,7 @@ def build(
     access = AccessWatch(connection, status)
     outbox = PostgresOutbox(addresses.relay, pool)
     relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)
-    doorbell = Doorbell(relay, outbox)
+    doorbell = OutboxNotifier(relay, outbox)
 
     def stored(report: Report) -> None:
         metrics.stored(report)
@@ -126,7 +126,7 @@ def build(
         access,
         tracing,
     )
-    sight, probe = PostgresSight(pools["watch"]), PostgresReads(pools["probe"])
+    sight, probe = PostgresProbe(pools["watch"]), PostgresReads(pools["probe"])
     watch = Watch(sight, probe, intake, status, settings.stuck_seconds_max)
     return Service(intake, relay, doorbell, watch)
 
@@ -353,5 +353,5 @@ async def _join(intake: Intake) -> str | None:
     try:
         await intake.start()
     except (KafkaError, TimeoutError, OSError) as error:
-        return f"Kafka: {told(error)}"
+        return f"Kafka: {describe(error)}"
     return None

@@ -22,7 +22,7 @@ from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase, co
 from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
 from credit_service.kafka.ranges.unpack import BatchInFile
-from credit_service.postgres.health.backlog import PostgresSight
+from credit_service.postgres.health.backlog import PostgresProbe
 from credit_service.postgres.health.doctor import PostgresFacts
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
@@ -196,7 +196,7 @@ async def test_at_eighty_percent_it_is_told_of(ledger: Ledger, database_url: str
         async def told() -> tuple[list[tuple[str, float, int]], int]:
             filling = await PostgresFacts(pool).filling()
             return [(one.account_id, round(one.used, 3), one.accounts) for one in filling], (
-                await PostgresSight(pool).backlog()
+                await PostgresProbe(pool).backlog()
             ).accounts_filling
 
         await fill(ledger, "position", bounds.ACCOUNT_NUMBERS_MAX * 79 // 100)

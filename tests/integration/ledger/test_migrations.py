@@ -22,7 +22,7 @@ from credit_contracts import (
 )
 from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.domain.command import Command, DecideRefund, OpenProspect, command_of
 from credit_service.domain.decide import Rules
 from credit_service.postgres import migrate as migrate_module
@@ -236,7 +236,7 @@ async def test_prospects_of_before_are_kept_as_they_are_and_go_on_to_count(
     ) == {"prospect-exported zoe": "free", "email-bounced zoe": "refunded", "prospect-deleted zoe": "deleted"}
     order = command_of("acme", DecideRefund(999, True, "lee", "wrong person"), "ticket-1")
     async with open_pool(database_with_rules) as pool:
-        (answer,) = await obey(PostgresLedger(pool, unparked_max=1), Rules(), [order])
+        (answer,) = await execute(PostgresLedger(pool, unparked_max=1), Rules(), [order])
     assert answer.outcome == "refunded"
     async with connected(database_with_rules) as connection:
         told = await connection.fetchval("SELECT told FROM credits.prospects WHERE prospect_id = credits.packed('zoe')")

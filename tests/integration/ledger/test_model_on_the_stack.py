@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import IncomingData
 from credit_contracts.naming import topic_name
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.refunds.desk import RefundDesk
 from credit_service.domain.command import CommandData, DecideRefund, command_of
 from credit_service.domain.decide import Rules
@@ -132,7 +132,7 @@ class AccountOnTheStack:
                 command_id=command_id,
             )
         else:
-            (answer,) = await obey(ledger, rules, [command_of(self.account_id, data, command_id)])
+            (answer,) = await execute(ledger, rules, [command_of(self.account_id, data, command_id)])
         return answer.outcome
 
     def wait(self, until: datetime) -> None:

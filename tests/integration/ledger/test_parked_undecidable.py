@@ -13,7 +13,7 @@ import pytest
 
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, decode, encode
 from credit_contracts.naming import topic_name
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.processing.processor import Processor, Report
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import Adjust, command_of
@@ -141,7 +141,7 @@ async def test_an_order_that_comes_behind_it_is_obeyed(pool: Pool, monkeypatch: 
     await at.take(*generated("ann", CURSED, "bob"))
     curse(monkeypatch)
     await at.take(PLAN)
-    (answer,) = await obey(at.ledger, at.rules, [command_of("acme", Adjust(1, None, "ops", "a reason"), "a-1")])
+    (answer,) = await execute(at.ledger, at.rules, [command_of("acme", Adjust(1, None, "ops", "a reason"), "a-1")])
 
     assert answer.outcome == "adjusted"
     assert await at.outcomes() == [*DECIDED, (None, "adjusted")]

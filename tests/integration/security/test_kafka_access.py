@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.access.probe import hold, look
-from credit_service.kafka.connect.acls import USES, Right, Use, named, rights
+from credit_service.kafka.access.probe import inspect, require
+from credit_service.kafka.connect.acls import USES, Acl, Use, named, required_acls
 from credit_service.kafka.connect.errors import Refused
 from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
@@ -61,7 +61,7 @@ async def test_of_all_rights_each_that_is_missing_is_named_alone(
 ) -> None:
     ops = connection_of(secured_broker, secured, OPS, OPS_PASSWORD)
     for use in USES:
-        needed = [right for right in rights(ops, use) if right.operation != "create"]
+        needed = [right for right in required_acls(ops, use) if right.operation != "create"]
         await secured_broker.allow(OPS, needed)
         await eventually(partial(_has_all, ops, needed), what=f"{use} allowed")
         for right in {(r.kind, r.operation): r for r in needed}.values():
@@ -74,17 +74,17 @@ async def test_of_all_rights_each_that_is_missing_is_named_alone(
         await secured_broker.refuse(OPS, needed)
 
 
-async def _has_all(connection: KafkaConnection, needed: list[Right]) -> bool:
-    return not (await look(connection, needed)).refused
+async def _has_all(connection: KafkaConnection, needed: list[Acl]) -> bool:
+    return not (await inspect(connection, needed)).refused
 
 
-async def _has_none(connection: KafkaConnection, needed: list[Right]) -> bool:
-    return len((await look(connection, needed)).refused) == len(needed)
+async def _has_none(connection: KafkaConnection, needed: list[Acl]) -> bool:
+    return len((await inspect(connection, needed)).refused) == len(needed)
 
 
-async def _is_told(connection: KafkaConnection, needed: list[Right], told: str) -> bool:
+async def _is_told(connection: KafkaConnection, needed: list[Acl], told: str) -> bool:
     try:
-        await hold(connection, needed)
+        await require(connection, needed)
     except Refused as error:
         return str(error) == told
     return False
@@ -96,7 +96,7 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
     connection = connection_of(secured_broker, secured, SERVICE, SERVICE_PASSWORD)
     service = await secured.start(kill_at="before-cleanup:1")
     await says(service, "Kafka does not allow: read topic ")
-    await secured_broker.allow(SERVICE, rights(connection, "serve"))
+    await secured_broker.allow(SERVICE, required_acls(connection, "serve"))
     await service.ready()
     async with secured.upstream() as upstream:
         await upstream.send_raw("plan-changed", b"not json")
@@ -106,10 +106,10 @@ async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowe
     await eventually(lambda: service.logged("claim left over, it was published"), what="the claim is asked for")
     # One of each way in which it shows: at a poll, by the heart that stops, when sending, and by a sender that dies.
     missing = [
-        Right("topic", secured.topic("prospect-generated"), "read"),
-        Right("group", secured.group, "read"),
-        Right("topic", secured.topic("balance-changed"), "write"),
-        Right("topic", connection.cursor_topic, "read"),
+        Acl("topic", secured.topic("prospect-generated"), "read"),
+        Acl("group", secured.group, "read"),
+        Acl("topic", secured.topic("balance-changed"), "write"),
+        Acl("topic", connection.cursor_topic, "read"),
     ]
     await each_is_told_and_taken_up_again(secured, secured_broker, service, missing)
     await commands_run_with_their_rights_alone(secured, secured_broker, service)
@@ -136,7 +136,7 @@ async def commands_run_with_their_rights_alone(
         assert f"Kafka does not allow: {told} topic {secured.prefix}" in said, refused
         assert "Traceback" not in refused.stderr
         listed = json.loads((await run(f"topics acls --principal User:{OPS} --for {use} --output json")).stdout)
-        needed = [Right(one["kind"], one["name"], one["operation"]) for one in listed]
+        needed = [Acl(one["kind"], one["name"], one["operation"]) for one in listed]
         await broker.allow(OPS, needed)
         await eventually(partial(_has_all, ops, needed), what=f"{use} allowed")
         done = await run(command)

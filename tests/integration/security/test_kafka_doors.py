@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_service.kafka.access import probe as access
-from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
 from credit_service.settings import Settings
@@ -41,24 +41,24 @@ def connection(broker: SecuredBroker, **settings: str) -> KafkaConnection:
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
 async def test_a_login_over_tls_is_let_in(secured_broker: SecuredBroker, mechanism: str) -> None:
-    await look(connection(secured_broker, kafka_sasl_mechanism=mechanism), [])
+    await inspect(connection(secured_broker, kafka_sasl_mechanism=mechanism), [])
 
 
 async def test_a_certificate_is_let_in_without_a_login(secured_broker: SecuredBroker) -> None:
-    await look(connection(secured_broker, **secured_broker.certificate_settings()), [])
+    await inspect(connection(secured_broker, **secured_broker.certificate_settings()), [])
 
 
 async def test_a_mechanism_that_the_broker_does_not_take_is_told(secured_broker: SecuredBroker) -> None:
     known = connection(secured_broker)
     unknown = replace(known, security=replace(known.security, mechanism="SCRAM-SHA-1"))  # type: ignore[arg-type]
     with pytest.raises(Refused, match=r"takes no SCRAM-SHA-1: see CREDITS_KAFKA_SASL_MECHANISM$"):
-        await look(unknown, [])
+        await inspect(unknown, [])
 
 
 async def test_a_token_is_let_in_with_what_is_sent_beside_it(secured_broker: SecuredBroker, tmp_path: Path) -> None:
     command = prints(tmp_path, printed(secured_broker.files.signer.token(SERVICE)))
     how = {"kafka_token_command": command, "kafka_oauth_extensions": "logicalCluster=lkc-1,identityPoolId=pool-1"}
-    await look(connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(**how)), [])
+    await inspect(connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(**how)), [])
 
 
 @pytest.mark.parametrize("wrong", ["ended", "for another", "of another's key", "no token"])
@@ -76,14 +76,14 @@ async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again
     refused = connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(kafka_token_command=command))
     at = secured_broker.settings()["kafka_bootstrap_servers"]
     with pytest.raises(Refused, match=rf"^Kafka at {at} refuses the token of CREDITS_KAFKA_TOKEN_COMMAND: ") as caught:
-        await look(refused, [])
+        await inspect(refused, [])
     assert token not in str(caught.value)
     prints(tmp_path, printed(signer.token(SERVICE)))
     said: set[str] = set()
 
     async def is_let_in() -> bool:
         try:
-            await look(refused, [])
+            await inspect(refused, [])
         except Refused as error:
             said.add(str(error))
             return False
@@ -155,7 +155,7 @@ async def test_what_is_wrong_at_the_door_is_one_line_without_a_secret(
         "certificates": secured_broker.certificate_settings()["kafka_bootstrap_servers"],
     }
     with pytest.raises(BrokerUnavailable, match=re.escape(told.format(**names))) as caught:
-        await look(connection(secured_broker, **{key: value.format(**names) for key, value in wrong.items()}), [])
+        await inspect(connection(secured_broker, **{key: value.format(**names) for key, value in wrong.items()}), [])
     assert "\n" not in str(caught.value)
     assert SERVICE_PASSWORD not in str(caught.value)
 
@@ -163,6 +163,6 @@ async def test_what_is_wrong_at_the_door_is_one_line_without_a_secret(
 async def test_of_several_brokers_a_refusal_says_more_than_silence(secured_broker: SecuredBroker) -> None:
     at = secured_broker.settings()["kafka_bootstrap_servers"]
     servers = f"127.0.0.1:1,{at}"
-    await look(connection(secured_broker, kafka_bootstrap_servers=servers), [])
+    await inspect(connection(secured_broker, kafka_bootstrap_servers=servers), [])
     with pytest.raises(Refused, match="refuses the login"):
-        await look(connection(secured_broker, kafka_bootstrap_servers=servers, **WRONG_PASSWORD), [])
+        await inspect(connection(secured_broker, kafka_bootstrap_servers=servers, **WRONG_PASSWORD), [])

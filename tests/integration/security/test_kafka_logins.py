@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.connect.acls import rights
+from credit_service.kafka.connect.acls import required_acls
 from support.credits import run_credits
 from support.patience import patience
 from support.plain_http import http_client
@@ -44,7 +44,7 @@ async def secured(
     """A deployment whose login may do all that the service, `topics create` and `doctor` need."""
     async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
         connection = connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD)
-        needed = [right for use in ("serve", "topics-create", "doctor") for right in rights(connection, use)]
+        needed = [right for use in ("serve", "topics-create", "doctor") for right in required_acls(connection, use)]
         await secured_broker.allow(SERVICE, needed)
         yield deployment
         await secured_broker.refuse(SERVICE, needed)

@@ -15,7 +15,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 
 from credit_contracts import PlanChanged
-from credit_service.kafka.connect.acls import rights
+from credit_service.kafka.connect.acls import required_acls
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker, make_files, secured_stack
 from support.secured_service import ACCOUNT, connection_of, generated, published, secured_deployment
 from support.traffic import event
@@ -104,7 +104,9 @@ async def test_under_load_no_session_ends_a_connection(
     database_url: str, broker: SecuredBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
     async with secured_deployment(database_url, broker, topic_prefix, tmp_path) as deployment:
-        await broker.allow(SERVICE, rights(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve"))
+        await broker.allow(
+            SERVICE, required_acls(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
+        )
         service = await (await deployment.start()).ready()
         async with deployment.upstream() as upstream:
             begun = datetime.now(UTC) - timedelta(hours=1)
@@ -168,7 +170,9 @@ async def test_a_session_that_ends_while_a_rebalance_waits_ends_no_connection(
 ) -> None:
     silent_seconds = 3 * SESSION_SECONDS
     async with secured_deployment(database_url, broker, topic_prefix, tmp_path) as deployment:
-        await broker.allow(SERVICE, rights(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve"))
+        await broker.allow(
+            SERVICE, required_acls(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
+        )
         service = await (await deployment.start()).ready()
         async with deployment.upstream() as upstream:
             begun = datetime.now(UTC) - timedelta(hours=1)
@@ -201,7 +205,9 @@ async def test_a_password_that_is_changed_is_taken_up(
     password = tmp_path / "password"
     password.write_text(SERVICE_PASSWORD)
     async with secured_deployment(database_url, broker, topic_prefix, tmp_path) as deployment:
-        await broker.allow(SERVICE, rights(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve"))
+        await broker.allow(
+            SERVICE, required_acls(connection_of(broker, deployment, SERVICE, SERVICE_PASSWORD), "serve")
+        )
         service = await (await deployment.start(faults=READS_ANEW.format(str(password)))).ready()
         async with deployment.upstream() as upstream:
             begun = datetime.now(UTC) - timedelta(hours=1)

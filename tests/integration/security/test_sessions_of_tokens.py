@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from credit_service.kafka.connect.acls import rights
+from credit_service.kafka.connect.acls import required_acls
 from support.patience import patience
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import connection_of, generated, plan, published, secured_deployment
@@ -35,7 +35,7 @@ async def secured(
 ) -> AsyncIterator[Deployment]:
     async with secured_deployment(database_url, secured_broker, topic_prefix, tmp_path) as deployment:
         connection = connection_of(secured_broker, deployment, SERVICE, SERVICE_PASSWORD)
-        await secured_broker.allow(SERVICE, rights(connection, "serve"))
+        await secured_broker.allow(SERVICE, required_acls(connection, "serve"))
         yield deployment
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.connect.acls import publishing
 from credit_service.kafka.connect.connection import KafkaConnection
 from support.credits import run_credits
@@ -51,5 +51,5 @@ async def test_it_is_told_and_the_service_goes_on_once_there_are_some(deployment
 async def test_each_request_that_is_needed_is_missed(deployment: Deployment, key: int) -> None:
     async with kafka_proxy(int(deployment.kafka.rpartition(":")[2]), frozenset({key})) as door:
         connection = KafkaConnection(door.address, deployment.group, deployment.prefix)
-        assert (await look(connection, publishing(connection))).lacking is not None
-        assert (await look(connection, [])).lacking is None
+        assert (await inspect(connection, publishing(connection))).lacking is not None
+        assert (await inspect(connection, [])).lacking is None

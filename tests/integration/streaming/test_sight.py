@@ -14,7 +14,7 @@ from credit_service.application.health_ports import Backlog
 from credit_service.postgres import pool as pool_module
 from credit_service.postgres.address import Address
 from credit_service.postgres.health import backlog as sight_module
-from credit_service.postgres.health.backlog import PostgresSight
+from credit_service.postgres.health.backlog import PostgresProbe
 from credit_service.postgres.pool import FailoverPool, open_pool
 from support.wait import eventually
 
@@ -47,7 +47,7 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_pool(database_url) as pool:
-        sight = PostgresSight(pool)
+        sight = PostgresProbe(pool)
         assert await sight.backlog() == Backlog(0, 0.0, 0, 0, 0, 0, 0, 0)
 
         connection = await asyncpg.connect(database_url)
@@ -68,7 +68,7 @@ async def test_the_backlog_is_what_lies_there_up_to_the_limit(
 SESSION = "SELECT pg_backend_pid()"
 
 
-async def connected(sight: PostgresSight) -> bool:
+async def connected(sight: PostgresProbe) -> bool:
     return sight._connecting is not None and sight._connecting.done()
 
 
@@ -76,7 +76,7 @@ async def test_that_nobody_new_is_let_in_is_no_fault_of_a_session_that_works(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_pool(database_url, 1) as pool:
-        sight, session = PostgresSight(pool), await pool.fetchval(SESSION)
+        sight, session = PostgresProbe(pool), await pool.fetchval(SESSION)
 
         async def refused(*_: Any, **__: Any) -> None:
             raise asyncpg.TooManyConnectionsError("no more")
@@ -98,7 +98,7 @@ async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
     monkeypatch.setattr(sight_module, "CONNECTS_EVERY_SECONDS", 0.0)
     where = Address(database_url)
     async with open_pool(where, 1) as pool, open_pool(where, 1, beside=pool) as watched:
-        sight, session = PostgresSight(watched), await pool.fetchval(SESSION)
+        sight, session = PostgresProbe(watched), await pool.fetchval(SESSION)
 
         async def looked_at() -> bool:
             await sight.schema_problem()

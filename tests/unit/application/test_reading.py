@@ -11,7 +11,7 @@ import pytest
 from credit_contracts import EmailBounced, Event, encode
 from credit_service import bounds
 from credit_service.application.commands import read_progress as reading
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.commands.read_progress import FRESH, Reading
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import RecordKind, Row
@@ -73,7 +73,7 @@ async def test_only_orders_of_accounts_that_are_behind_are_refused_and_each_has_
     commands = [command_of(name, opening, "o") for name in ("acme", "bolt", "crow")]
     commands += [command_of("acme", Adjust(1, None, "ops", "r"), "a")]
 
-    answers = await obey(ledger, Rules(), commands, Reading(Readers(bolt=1_000), seconds_left=0))
+    answers = await execute(ledger, Rules(), commands, Reading(Readers(bolt=1_000), seconds_left=0))
 
     assert [(a.command.account_id, a.outcome, a.read_until) for a in answers] == [
         ("acme", "opened", None),
@@ -86,13 +86,13 @@ async def test_only_orders_of_accounts_that_are_behind_are_refused_and_each_has_
 
 async def test_an_order_as_it_stands_turns_no_month() -> None:
     ledger = MemoryLedger(AT)
-    await obey(ledger, Rules(), [command_of("acme", OpenAccount("p", 5, None, None, AT, "UTC", 3), "o")])
+    await execute(ledger, Rules(), [command_of("acme", OpenAccount("p", 5, None, None, AT, "UTC", 3), "o")])
     ledger.now = AT + timedelta(days=40)
     stands = Reading(cast("Any", ledger), as_it_stands=True)
 
-    await obey(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "a")], stands)
+    await execute(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "a")], stands)
     assert ledger.accounts["acme"].row.balance == 4
-    await obey(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "b")])
+    await execute(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "b")])
     assert ledger.accounts["acme"].row.balance == 7, "3 have lapsed, and 5 are the new month's"
 
 
@@ -100,7 +100,7 @@ async def test_a_late_refund_as_it_stands_lives_to_the_end_of_the_month_that_it_
     """Found: it was given into the month that had not turned yet, and lapsed with it."""
     ledger = MemoryLedger(AT)
     opening: list[CommandData] = [OpenAccount("p", 5, None, None, AT, "UTC", 0), OpenProspect("ann", "generated")]
-    await obey(ledger, Rules(), [command_of("acme", data, "o") for data in opening])
+    await execute(ledger, Rules(), [command_of("acme", data, "o") for data in opening])
     ledger.now = datetime(2026, 3, 20, tzinfo=UTC)
     bounced = EmailBounced(account_id="acme", prospect_id="ann", bounce_type="hard")
     processor = Processor(ledger, Rules(turns=False), moves_offsets=False)

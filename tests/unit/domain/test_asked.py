@@ -13,7 +13,7 @@ from credit_service.domain.command import Adjust, Command, OpenProspect, command
 from credit_service.domain.decide import Rules, decide
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.period import Calendar
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
+from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
 from support.domain import ACCOUNT, NOW, Story, event, time
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def generated(at: str) -> Incoming:
 def test_plans_matter_where_they_change_or_a_timer_may_be_due(item: Incoming | Wake, matter: bool) -> None:
     account = Account(ACCOUNT, next_timer_at=DUE)
 
-    assert (whose_plans_matter([account], [item]) == [account]) is matter
+    assert (accounts_needing_plans([account], [item]) == [account]) is matter
     assert (account.plans_unknown_until == DUE) is not matter
 
 
 def test_plans_matter_where_events_that_wait_may_be_let_in() -> None:
     account = Account(ACCOUNT, next_timer_at=DUE, parked=1, waiting=[generated("2026-01-01")])
 
-    assert whose_plans_matter([account], [generated("2026-01-02")]) == [account]
+    assert accounts_needing_plans([account], [generated("2026-01-02")]) == [account]
 
 
 def started(parked: int, opening_since: datetime | None = None) -> Account:
@@ -78,7 +78,7 @@ def test_what_waits_matters_where_it_may_be_let_in(
 ) -> None:
     account = replace(account)
 
-    assert (whose_waiting_matter([account], [item]) == [account]) is matter
+    assert (accounts_needing_parked([account], [item]) == [account]) is matter
     assert account.waiting_is_unknown is (account.parked > 0 and not matter)
 
 

@@ -39,9 +39,10 @@ def kept_of(kinds: str, told_max: int) -> str:
     prospect = Prospect("ann")
     with small_bounds(TOLD_MAX=told_max):
         for number, kind in enumerate(kinds, start=1):
-            prospect.tell(Cause(number, "/tests", f"{number}", TYPES[kind], START + timedelta(hours=number), "ann"))
+            at = START + timedelta(hours=number)
+            prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))
             prospect.forget()
-    return "".join(kinds[cause.position - 1] + str(cause.position) for cause in prospect.told)
+    return "".join(kinds[cause.position - 1] + str(cause.position) for cause in prospect.history)
 
 
 @pytest.mark.parametrize("exports", [30, 31, 45, 100])
@@ -132,11 +133,12 @@ def test_a_stay_without_an_end_never_takes_more_than_the_smallest_bound() -> Non
 def test_what_was_told_is_bounded() -> None:
     prospect = Prospect("ann")
     for number in range(1, 100):
-        prospect.tell(Cause(number, "/tests", f"{number}", TYPES["E"], START + timedelta(hours=number), "ann"))
+        at = START + timedelta(hours=number)
+        prospect.record_event(Cause(number, "/tests", f"{number}", TYPES["E"], at, "ann"))
         prospect.forget()
 
     assert TOLD_MAX == bounds.TOLD_MAX == 32
-    assert [cause.position for cause in prospect.told] == [1, *range(69, 100)]
+    assert [cause.position for cause in prospect.history] == [1, *range(69, 100)]
     assert prospect.stays_past == 0
 
 
@@ -179,7 +181,7 @@ def test_nothing_but_what_was_closed_is_known_and_it_is_kept(hundred: Story) -> 
         tell(hundred, "GD")
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert (prospect.told, prospect.charges, prospect.closed_until is None) == ([], [], False)
+    assert (prospect.history, prospect.charges, prospect.closed_until is None) == ([], [], False)
 
     assert hundred.generate("ann", "2026-01-01 00:00") == "too-late"
     assert tell(hundred, "BG", "2026-01-02") == ["no-effect", "charged"]
@@ -202,7 +204,7 @@ def test_what_opens_a_prospect_counts_as_told(hundred: Story) -> None:
 
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert len(prospect.told) == TOLD_MAX
+    assert len(prospect.history) == TOLD_MAX
     assert hundred.log == ["plan_change +100", "refund +1"]
 
 
@@ -290,7 +292,8 @@ def test_a_close_counts_what_is_no_longer_shown() -> None:
     prospect = Prospect("ann", charges=[Charge(2, 1, START + timedelta(hours=1))])
     with small_bounds(TOLD_MAX=1):
         for number, kind in enumerate("GD", start=1):
-            prospect.tell(Cause(number, "/tests", f"{number}", TYPES[kind], START + timedelta(hours=number), "ann"))
+            at = START + timedelta(hours=number)
+            prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))
         prospect.forget()
 
     assert (prospect.stays(), prospect.charges, prospect.stays_past) == ([], [], 2)

@@ -81,9 +81,9 @@ def test_what_was_told_comes_to_stays(kinds: str, stays: list[str]) -> None:
 def test_what_is_told_late_takes_its_place() -> None:
     prospect = Prospect("ann")
     for cause in reversed(story_of("GBDG")):
-        prospect.tell(cause)
+        prospect.record_event(cause)
 
-    assert [cause.position for cause in prospect.told] == [1, 2, 3, 4]
+    assert [cause.position for cause in prospect.history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,5 @@ def test_a_prospect_that_comes_and_goes_for_ever_costs_each_time(hundred: Story)
     assert hundred.balance == 100 - TOLD_MAX
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert prospect.stays_past + len(stays_of(prospect.told)) == TOLD_MAX
+    assert prospect.stays_past + len(stays_of(prospect.history)) == TOLD_MAX
     assert (ACCOUNT, "ann") in hundred.rows.prospects

@@ -15,7 +15,7 @@ import pytest
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, look
+from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, inspect
 from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
@@ -46,7 +46,7 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
             raise answer
         return answer
 
-    monkeypatch.setattr("credit_service.kafka.access.monitor.look", asked)
+    monkeypatch.setattr("credit_service.kafka.access.monitor.inspect", asked)
     watch = AccessWatch(CONNECTION, Status({}))
     seen = []
     for _ in range(6):
@@ -104,7 +104,7 @@ async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pyt
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         servers = ",".join(f"127.0.0.1:{silent.getsockname()[1]}" for silent in (first, second))
         with pytest.raises(BrokerUnavailable):
-            await look(KafkaConnection(servers, "group"), [])
+            await inspect(KafkaConnection(servers, "group"), [])
         for silent in (first, second):
             silent.settimeout(patience(1))
             silent.accept()[0].close()

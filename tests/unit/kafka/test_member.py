@@ -229,7 +229,7 @@ async def test_a_partition_that_nobody_leads_is_an_excuse(
     async def look(*_: object) -> Seen:
         return Seen(leaderless=leaderless)
 
-    monkeypatch.setattr("credit_service.kafka.consume.member.look", look)
+    monkeypatch.setattr("credit_service.kafka.consume.member.inspect", look)
     assert await member.excuse(is_told_of_all=is_told_of_all) == excuse
 
 

@@ -13,12 +13,12 @@ from credit_service.kafka.access import probe as access
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.access.probe import Seen
 from credit_service.kafka.access.transactions import no_producer, unknown_to
-from credit_service.kafka.connect.acls import Right
+from credit_service.kafka.connect.acls import Acl
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish.relay import Relay
 
 CONNECTION = KafkaConnection("127.0.0.1:1", "group")
-OURS = Right("transactional-id", "group-relay", "write")
+OURS = Acl("transactional-id", "group-relay", "write")
 
 
 def test_a_broker_that_knows_all_that_is_needed_lacks_nothing() -> None:
@@ -102,7 +102,7 @@ async def test_without_them_publishing_is_refused_and_reading_is_not(monkeypatch
     async def asked(*_: object) -> Seen:
         return Seen(lacking="no transactions")
 
-    monkeypatch.setattr("credit_service.kafka.access.monitor.look", asked)
+    monkeypatch.setattr("credit_service.kafka.access.monitor.inspect", asked)
     status = Status({})
     watch = AccessWatch(CONNECTION, status)
     await watch.ask()

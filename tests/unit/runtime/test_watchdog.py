@@ -12,7 +12,7 @@ from unittest.mock import Mock, call
 import pytest
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
-from credit_service.application.health_ports import Backlog, LaneSight
+from credit_service.application.health_ports import Backlog, LaneProgress
 from credit_service.application.readiness import Status
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
@@ -70,7 +70,7 @@ class Parts:
         self.schema: str | None = None
         self.now = NOTHING
         self.counting: Exception | None = None
-        self.lane = LaneSight(waits=False, decided_at=0.0)
+        self.lane = LaneProgress(waits=False, decided_at=0.0)
         self.kafka: str | None = None
 
     async def backlog(self) -> Backlog:
@@ -90,8 +90,8 @@ class Parts:
     async def measure_lag(self) -> None:
         pass
 
-    def lanes(self) -> dict[str, LaneSight]:
-        return {"lane 0": LaneSight(waits=False, decided_at=0.0), "lane 1": self.lane}
+    def lanes(self) -> dict[str, LaneProgress]:
+        return {"lane 0": LaneProgress(waits=False, decided_at=0.0), "lane 1": self.lane}
 
     async def excuse(self) -> str | None:
         return self.kafka
@@ -122,12 +122,12 @@ async def looks(watch: Watch, count: int) -> list[bool]:
 async def test_the_service_is_stuck_once_one_lane_has_failed_for_long_enough(
     watch: Watch, parts: Parts, status: Status
 ) -> None:
-    parts.lane = LaneSight(waits=True, decided_at=0.0)
+    parts.lane = LaneProgress(waits=True, decided_at=0.0)
     assert await looks(watch, 6) == [False] * 6
     assert status.problems == {"progress": "messages wait, and none was decided for more than 6 s"}
     assert await looks(watch, 1) == [True]
 
-    parts.lane = LaneSight(waits=True, decided_at=99.0)
+    parts.lane = LaneProgress(waits=True, decided_at=99.0)
     assert await looks(watch, 1) == [False]
     assert status.problems == {}
 
@@ -141,7 +141,7 @@ async def test_while_the_database_is_away_nothing_is_stuck_and_nothing_is_known(
 ) -> None:
     await watch.look()
     assert (watch.backlog, watch.database_answers) == (NOTHING, True)
-    parts.lane, parts.ledger_is_away = LaneSight(waits=True, decided_at=0.0), away
+    parts.lane, parts.ledger_is_away = LaneProgress(waits=True, decided_at=0.0), away
     assert not any(await looks(watch, 50))
     assert status.problems["database"] == said
     assert "progress" in status.problems
@@ -149,14 +149,14 @@ async def test_while_the_database_is_away_nothing_is_stuck_and_nothing_is_known(
 
 
 async def test_nor_is_it_while_a_person_has_to_let_it_at_the_ledger(watch: Watch, parts: Parts, status: Status) -> None:
-    parts.lane = LaneSight(waits=True, decided_at=0.0)
+    parts.lane = LaneProgress(waits=True, decided_at=0.0)
     status.set("ledger", "batches wait: permission denied")
     assert not any(await looks(watch, 50))
 
 
 @pytest.mark.parametrize("part", ["schema", "kafka"])
 async def test_nor_is_it_while_the_schema_or_the_brokers_are_missing(part: str, watch: Watch, parts: Parts) -> None:
-    parts.lane = LaneSight(waits=True, decided_at=0.0)
+    parts.lane = LaneProgress(waits=True, decided_at=0.0)
     setattr(parts, part, "missing")
     assert not any(await looks(watch, 50))
     setattr(parts, part, None)
@@ -185,7 +185,7 @@ async def test_who_reads_on_a_way_of_their_own_that_is_closed_is_said(
     watch: Watch, parts: Parts, status: Status
 ) -> None:
     parts.readers_are_out = AccessDenied("the password is wrong")
-    parts.lane = LaneSight(waits=True, decided_at=0.0)
+    parts.lane = LaneProgress(waits=True, decided_at=0.0)
     assert any(await looks(watch, 50)), "no excuse for those who decide"
     assert status.problems["reads"] == "denies access: the password is wrong"
     assert "database" not in status.problems

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol, cast
 
 from credit_contracts.times import Instant
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.commands.read_progress import Reading
 from credit_service.application.ports import Ledger
 from credit_service.application.queries import Answer, Reads
@@ -13,7 +13,7 @@ from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
-    hold_to_bound,
+    require_text,
 )
 from credit_service.domain.adjustment import CREDITS_MAX
 from credit_service.domain.command import Adjust, Command, command_of
@@ -67,9 +67,9 @@ def adjustment_command(account_id: str, asked: Adjust, command_id: str) -> Comma
     Raises `ValueError` on an amount of 0 or out of bounds, on an expiry of what is taken or without a zone, and on an
     empty or overlong text.
     """
-    hold_to_bound("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
-    hold_to_bound("reason", asked.reason, REASON_CHARACTERS_MAX)
-    hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+    require_text("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", asked.reason, REASON_CHARACTERS_MAX)
+    require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
     if not 0 < abs(asked.amount) <= CREDITS_MAX:
         raise ValueError(f"amount: between 1 and {CREDITS_MAX:,} credits, given or taken")
     if asked.expires_at is None:
@@ -117,7 +117,7 @@ class AdjustmentDesk:
         # To ask about an account must not open it.
         if await self.reads.account(account_id) is None:
             return _answer(account_id, command_id, "unknown-account")
-        (answer,) = await obey(self.ledger, self.rules, [command], self.reading)
+        (answer,) = await execute(self.ledger, self.rules, [command], self.reading)
         found = await self.reads.account(account_id)
         balance = found.balance if found else None
         if answer.outcome != "adjusted":

@@ -24,7 +24,7 @@ class Backlog:
     first_set_aside: str | None = None
 
 
-class LedgerSight(Protocol):
+class LedgerProbe(Protocol):
     """What is asked of the database, on a connection of its own. Raises `LedgerUnavailable`."""
 
     async def backlog(self) -> Backlog:
@@ -34,7 +34,7 @@ class LedgerSight(Protocol):
         """What is wrong with the schema, in a sentence."""
 
 
-class ReadsSight(Protocol):
+class ReadsProbe(Protocol):
     """What is asked of the way to the database that readers go. Raises `LedgerUnavailable`."""
 
     async def ping(self) -> None:
@@ -42,20 +42,20 @@ class ReadsSight(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LaneSight:
+class LaneProgress:
     """Whether messages wait for a lane, and when, on the monotonic clock, it last decided some."""
 
     waits: bool
     decided_at: float
 
 
-class IntakeSight(Protocol):
+class IntakeProbe(Protocol):
     """What is asked of the intake."""
 
     async def measure_lag(self) -> None:
         """Finds out how far the ledger is behind Kafka; bounded, and raises nothing."""
 
-    def lanes(self) -> Mapping[str, LaneSight]:
+    def lanes(self) -> Mapping[str, LaneProgress]:
         """Each lane by its name."""
 
     async def excuse(self) -> str | None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
 
 Ended = Literal["done", "interrupted", "failed"]
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -39,8 +39,8 @@ async def recorded(
 
     Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`.
     """
-    hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-    hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+    require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", reason, REASON_CHARACTERS_MAX)
     operation = Operation(await log.begin(kind, operator, reason, arguments))
     ended_as: Ended = "failed"
     try:

@@ -21,12 +21,12 @@ Positions = dict[TopicPartition, int]
 Skipped = Mapping[TopicPartition, Sequence[tuple[int, int]]]
 """Offsets that were not read, of each partition: from the first to the one behind the last."""
 
-Tell = Callable[[str | None], None]
+ReportProblem = Callable[[str | None], None]
 """Called with what is wrong, in plain words, and with None once it is not any more."""
 
 
-def tell_nobody(_: str | None) -> None:
-    """The `Tell` of those whose faults end them."""
+def ignore_problem(_: str | None) -> None:
+    """The `ReportProblem` of those whose faults end them."""
 
 
 @dataclass(frozen=True, slots=True)

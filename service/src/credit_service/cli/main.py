@@ -25,7 +25,7 @@ from credit_service.cli.explain import explain
 from credit_service.cli.open import open_customers
 from credit_service.cli.replay import replay
 from credit_service.cli.skip import skip
-from credit_service.runtime.tracebacks import told
+from credit_service.runtime.tracebacks import describe
 
 EXIT_DEFECT = 1
 EXIT_INTERRUPTED = 130
@@ -71,6 +71,6 @@ def main() -> int:
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:  # a defect; what it says may be anything
-        sys.stderr.write(f"credits: this is a defect of the command\n{told(error)}\n")
+        sys.stderr.write(f"credits: this is a defect of the command\n{describe(error)}\n")
         return EXIT_DEFECT
     return exit_code or 0

@@ -269,7 +269,7 @@ async def _repair(settings: "Settings", findings: "Findings", operator: str, rea
     from credit_service.application.reconcile.repair import Repair
     from credit_service.postgres.ledger.ledger import PostgresLedger
     from credit_service.postgres.operator.operations import PostgresOperationLog
-    from credit_service.postgres.reconcile.repair import PostgresMender
+    from credit_service.postgres.reconcile.repair import PostgresRepairStore
 
     counts = Counter(finding.mend for finding in findings.to_mend)
     say("To be repaired:")
@@ -284,7 +284,9 @@ async def _repair(settings: "Settings", findings: "Findings", operator: str, rea
             topic_prefix=settings.topic_prefix,
             letter_bytes_per_day=settings.dead_letter_bytes_per_day,
         )
-        repair = Repair(PostgresMender(pool), Processor(into, rules, moves_offsets=False), PostgresOperationLog(pool))
+        repair = Repair(
+            PostgresRepairStore(pool), Processor(into, rules, moves_offsets=False), PostgresOperationLog(pool)
+        )
         try:
             return await repair.run(findings.to_mend, operator, reason)
         except ValueError as error:

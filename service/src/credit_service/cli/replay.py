@@ -106,13 +106,13 @@ def replay(
 
 def _hold_to_bounds(operator: str, reason: str | None) -> None:
     """What is kept has to be there, and short enough to be kept."""
-    from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+    from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
 
     if reason is None:
         raise WrongUse("--reason: needed, and kept; only a --dry-run goes without")
     try:
-        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+        require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
+        require_text("reason", reason, REASON_CHARACTERS_MAX)
     except ValueError as error:
         raise WrongUse(f"--{error}") from None
 

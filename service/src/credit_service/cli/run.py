@@ -130,16 +130,16 @@ def _problem(error: Exception) -> str | None:
 
 async def _why(error: Exception) -> str:
     """What a client of Kafka's met, as one line; where it only says that it could not connect, a look tells more."""
-    from credit_service.kafka.access.probe import look
-    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, Refused, told
+    from credit_service.kafka.access.probe import inspect
+    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, Refused, describe
 
     if isinstance(error, REFUSALS):
-        return told(error)
+        return describe(error)
     if not isinstance(error, BrokerUnavailable):
         try:
-            await look(kafka_of(settings_or_exit()), [])
+            await inspect(kafka_of(settings_or_exit()), [])
         except Refused as refused:
             return str(refused)
         except BrokerUnavailable as unavailable:
             error = unavailable
-    return f"Kafka does not answer: {told(error)}"
+    return f"Kafka does not answer: {describe(error)}"

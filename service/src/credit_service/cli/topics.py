@@ -56,13 +56,13 @@ def acls(
     Example: [cyan]credits topics acls --principal User:credit-service --for serve[/]
     """
     settings = settings_or_exit()
-    from credit_service.kafka.connect.acls import USES, rights
+    from credit_service.kafka.connect.acls import USES, required_acls
 
     connection = kafka_of(settings)
     chosen = uses or ["serve"]
     if unknown := [use for use in chosen if use not in USES]:
         raise WrongUse(f"--for {unknown[0]}: is none of {', '.join(USES)}")
-    needed = dict.fromkeys(right for use in USES if use in chosen for right in rights(connection, use))
+    needed = dict.fromkeys(right for use in USES if use in chosen for right in required_acls(connection, use))
     if output is Format.JSON:
         put(json.dumps([{"principal": principal, **right._asdict()} for right in needed]))
         return

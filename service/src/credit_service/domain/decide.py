@@ -56,7 +56,7 @@ from credit_service.domain.purchase import add_purchase
 from credit_service.domain.refund import LateRefund
 from credit_service.domain.refund_request import decide_request, refuse_decision
 from credit_service.domain.room import is_full, let_rest
-from credit_service.domain.timers import bring_about, bring_about_before
+from credit_service.domain.timers import run_timers, run_timers_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, given_up: G
         return
     _unpark(account, now, rules, given_up, out)
     if not account.is_queued_for:
-        bring_about(account, wake.up_to, now, out, timers_max=wake.timers_max)
+        run_timers(account, wake.up_to, now, out, timers_max=wake.timers_max)
 
 
 def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Literal["duplicate"] | None:
@@ -169,9 +169,9 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
     is_plan = incoming.type == PLAN_CHANGED
     # A plan that takes effect on a renewal's very instant comes into it, not after it.
     if is_plan and rules.turns:
-        bring_about_before(account, incoming.occurred_at, now, out)
+        run_timers_before(account, incoming.occurred_at, now, out)
     elif rules.turns:
-        bring_about(account, incoming.occurred_at, now, out)
+        run_timers(account, incoming.occurred_at, now, out)
     cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, now, incoming.place, out)
     decision.as_it_stands = not rules.turns
     decision.outcome, decision.note = _outcome(account, incoming, cause, now, rules, out)
@@ -179,7 +179,7 @@ def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, ou
         decision.declined_in_period = account.declined_in_period
         decision.period_ends_at = account.period.ends_at if account.period else None
     if is_plan and rules.turns:
-        bring_about(account, incoming.occurred_at, now, out)
+        run_timers(account, incoming.occurred_at, now, out)
 
 
 def _obey(account: Account, command: Command, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> Answer:
@@ -195,12 +195,12 @@ def _obey(account: Account, command: Command, now: datetime, rules: Rules, given
         _unpark(account, now, rules, given_up, out)
     if isinstance(command.data, Adjust) and not account.is_queued_for and rules.turns:
         # Not of credits that have lapsed by now.
-        bring_about(account, now, now, out)
+        run_timers(account, now, now, out)
     refusal = refuse(account, command, now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
     if not account.is_queued_for and rules.turns:
-        bring_about(account, now, now, out)
+        run_timers(account, now, now, out)
     cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
     decision.as_it_stands = not rules.turns
     match command.data:

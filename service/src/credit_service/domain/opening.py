@@ -88,6 +88,6 @@ def open_prospect(
         # Its number is negative: charges of the ledger are numbered by their sequence.
         grant_id = None if account.unlimited else GONE_GRANT
         prospect.charges.append(Charge(-cause.position, grant_id, LONG_AGO))
-    prospect.tell(told)
+    prospect.record_event(told)
     settle(account, prospect, cause, now, late_refund, out)
     prospect.forget()

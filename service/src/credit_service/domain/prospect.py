@@ -66,14 +66,14 @@ class Stay:
 
 @dataclass(slots=True)
 class Prospect:
-    """One prospect; `told` in order of occurrence, whatever the order of arrival.
+    """One prospect; `history` in order of occurrence, whatever the order of arrival.
 
     `stays_past` counts the stays that are no longer told of, and those that proved to be none. `closed_until`: what
     occurred up to then is settled for good, and what is told of it comes too late; None while all is kept.
     """
 
     prospect_id: str
-    told: list[Cause] = field(default_factory=list)
+    history: list[Cause] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     stays_past: int = 0
     closed_until: datetime | None = None
@@ -81,34 +81,34 @@ class Prospect:
     @property
     def was_deleted(self) -> bool:
         """Whether a delete was told."""
-        return self.closed_until is not None or any(told.type == DELETED for told in self.told)
+        return self.closed_until is not None or any(told.type == DELETED for told in self.history)
 
     def stays(self) -> list[Stay]:
         """The stays that are not closed, in order of occurrence."""
-        return stays_of(self.told, self.closed_until)
+        return stays_of(self.history, self.closed_until)
 
     def is_closed_at(self, at: datetime) -> bool:
         """Whether what occurred `at` is settled for good."""
         return self.closed_until is not None and at <= self.closed_until
 
-    def tell(self, cause: Cause) -> None:
+    def record_event(self, cause: Cause) -> None:
         """Puts what is new in its place among what was told before; `forget` keeps it bounded, once it is settled."""
-        if self.told and self.told[-1].order > cause.order:
-            insort(self.told, cause, key=lambda told: told.order)
+        if self.history and self.history[-1].order > cause.order:
+            insort(self.history, cause, key=lambda told: told.order)
         else:
-            self.told.append(cause)
+            self.history.append(cause)
 
     def forget(self) -> None:
         """Keeps what was told within its bound: the oldest repeat goes first, then the oldest stays are closed.
 
         The stays that are left stay as they are, with what they cost. One that has no end is never closed.
         """
-        while len(self.told) > bounds.TOLD_MAX:
-            repeat = _first_repeat(self.told)
+        while len(self.history) > bounds.TOLD_MAX:
+            repeat = _first_repeat(self.history)
             if repeat is not None:
-                del self.told[repeat]
+                del self.history[repeat]
                 continue
-            end = next((told.occurred_at for told in self.told if told.type == DELETED), None)
+            end = next((told.occurred_at for told in self.history if told.type == DELETED), None)
             if end is None:
                 return
             self._close(end)
@@ -135,7 +135,7 @@ class Prospect:
 
     def drop(self, stay: Stay) -> None:
         """Untells what brought the prospect on, since it could not be covered."""
-        self.told.remove(stay.brought_by)
+        self.history.remove(stay.brought_by)
         self.stays_past += 1
 
     def _close(self, until: datetime) -> None:
@@ -153,7 +153,7 @@ class Prospect:
             for charge in self.charges
             if charge.at > until or (charge.sequence < 0 and charge.is_requested and not charge.is_settled)
         ]
-        self.told = [told for told in self.told if told.occurred_at > until]
+        self.history = [told for told in self.history if told.occurred_at > until]
         self.closed_until = until
 
 

@@ -9,7 +9,7 @@ from credit_service.domain.decision import Outcome
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Prospect
 from credit_service.domain.refund import LateRefund
-from credit_service.domain.settle import TOO_LATE, Settled, tell
+from credit_service.domain.settle import TOO_LATE, Settled, record_event
 
 
 def bring_onto_account(
@@ -21,7 +21,7 @@ def bring_onto_account(
     at once.
     """
     if prospect_id in account.prospects:
-        outcome = tell(account, prospect_id, cause, now, late_refund, out).of(cause) or "free"
+        outcome = record_event(account, prospect_id, cause, now, late_refund, out).of(cause) or "free"
     else:
         outcome = _bring_on_new(account, prospect_id, cause, now, out)
     if outcome == "declined":
@@ -30,7 +30,7 @@ def bring_onto_account(
 
 
 def _bring_on_new(account: Account, prospect_id: str, cause: Cause, now: datetime, out: Decided) -> Outcome:
-    """What `tell` comes to where nothing was told before, without asking: most events are of this kind."""
+    """What `record_event` comes to where nothing was told before, without asking: most events are of this kind."""
     prospect = Prospect(prospect_id, [cause])
     if take_credit(account, prospect, cause, now, out) is None:
         return "declined"
@@ -46,7 +46,7 @@ def import_prospect(
 
     If that occurred before it was charged for, the charge is given back.
     """
-    settled = tell(account, prospect_id, cause, now, late_refund, out)
+    settled = record_event(account, prospect_id, cause, now, late_refund, out)
     stay = settled.stay_at(cause.occurred_at)
     is_new = stay is not None and stay.brought_by is cause
     return settled.of(cause) or ("imported" if is_new else "no-effect")
@@ -59,7 +59,7 @@ def delete_prospect(
 
     Of a prospect not on the account it is remembered, for what may have brought it on and comes late.
     """
-    settled = tell(account, prospect_id, cause, now, late_refund, out)
+    settled = record_event(account, prospect_id, cause, now, late_refund, out)
     if settled.of(cause) == TOO_LATE:
         return TOO_LATE
     has_ended = any(stay.ended_by is cause for stay in settled.stays)
@@ -74,7 +74,9 @@ def bounce_email(
     Of a prospect never seen it is remembered until a charge comes. Nothing happens for one that was imported, or
     deleted before.
     """
-    return _effect_or_waiting(account, prospect_id, cause, tell(account, prospect_id, cause, now, late_refund, out))
+    return _effect_or_waiting(
+        account, prospect_id, cause, record_event(account, prospect_id, cause, now, late_refund, out)
+    )
 
 
 def report_wrong_email(
@@ -84,7 +86,9 @@ def report_wrong_email(
 
     Only for what was charged and not given back; of a prospect never seen it is remembered as a bounce is.
     """
-    return _effect_or_waiting(account, prospect_id, cause, tell(account, prospect_id, cause, now, late_refund, out))
+    return _effect_or_waiting(
+        account, prospect_id, cause, record_event(account, prospect_id, cause, now, late_refund, out)
+    )
 
 
 def _effect_or_waiting(account: Account, prospect_id: str, cause: Cause, settled: Settled) -> Outcome:

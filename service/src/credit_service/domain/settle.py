@@ -37,7 +37,7 @@ class Settled:
         return next((stay for stay in self.stays if stay.holds(at)), None)
 
 
-def tell(
+def record_event(
     account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
 ) -> Settled:
     """Adds `cause` to what is known of the prospect, and settles it. What comes too late has no effect."""
@@ -46,10 +46,10 @@ def tell(
         prospect = account.prospects[prospect_id] = Prospect(prospect_id)
     if prospect.is_closed_at(cause.occurred_at):
         return Settled(prospect.stays(), {cause.position: TOO_LATE})
-    prospect.tell(cause)
+    prospect.record_event(cause)
     settled = settle(account, prospect, cause, now, late_refund, out)
     prospect.forget()
-    if not prospect.told and prospect.closed_until is None:
+    if not prospect.history and prospect.closed_until is None:
         account.forget(prospect_id)
     return settled
 

@@ -18,7 +18,7 @@ NO_CONTENT = bytes(16)
 Effect = Callable[[Account, Plan, datetime, datetime, Decided], None]
 
 
-def bring_about(
+def run_timers(
     account: Account, up_to: datetime, now: datetime, out: Decided, *, timers_max: int | None = None
 ) -> None:
     """Lets the account's timers up to and including `up_to` happen, one instant after the other."""
@@ -26,19 +26,19 @@ def bring_about(
     while account.next_timer_at is not None and account.next_timer_at <= up_to:
         if timers_max is not None and happened >= timers_max:
             return
-        _happen(account, account.next_timer_at, now, out)
+        _fire(account, account.next_timer_at, now, out)
         account.reschedule()
         happened += 1
 
 
-def bring_about_before(account: Account, instant: datetime, now: datetime, out: Decided) -> None:
+def run_timers_before(account: Account, instant: datetime, now: datetime, out: Decided) -> None:
     """Lets the account's timers before `instant` happen, leaving those on it."""
     while account.next_timer_at is not None and account.next_timer_at < instant:
-        _happen(account, account.next_timer_at, now, out)
+        _fire(account, account.next_timer_at, now, out)
         account.reschedule()
 
 
-def _happen(account: Account, at: datetime, now: datetime, out: Decided) -> None:
+def _fire(account: Account, at: datetime, now: datetime, out: Decided) -> None:
     if account.period is None or account.calendar is None:
         return
     if account.plans_unknown_until is not None and at >= account.plans_unknown_until:

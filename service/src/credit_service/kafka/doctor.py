@@ -24,13 +24,13 @@ from credit_service.application.doctor.facts import (
     Unread,
 )
 from credit_service.application.ports import Positions
-from credit_service.kafka.access.probe import hold, look
+from credit_service.kafka.access.probe import inspect, require
 from credit_service.kafka.access.strangers import group_of
 from credit_service.kafka.access.topic_ids import topic_ids
-from credit_service.kafka.connect.acls import named, rights
+from credit_service.kafka.connect.acls import named, required_acls
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import REFUSALS, told
+from credit_service.kafka.connect.errors import REFUSALS, describe
 from credit_service.kafka.ranges.ranges import range_reader
 
 ALLOW = (
@@ -52,7 +52,7 @@ class KafkaExamination:
         """See `application.doctor.facts.KafkaFacts`."""
         known = [*(self._connection.topic(contract.name) for contract in TOPICS), self._connection.cursor_topic]
         with _unreachable():
-            await hold(self._connection, rights(self._connection, "doctor"))
+            await require(self._connection, required_acls(self._connection, "doctor"))
         async with self._admin() as admin:
             brokers = (await admin.describe_cluster())["brokers"]
             # All of them: asking for one by its name would make a broker that creates topics by itself create it.
@@ -73,7 +73,7 @@ class KafkaExamination:
     async def missed_by_service(self) -> Missed:
         """See `application.doctor.facts.KafkaFacts`."""
         with _unreachable():
-            seen = await look(self._connection, rights(self._connection, "serve"))
+            seen = await inspect(self._connection, required_acls(self._connection, "serve"))
         return Missed(named(seen.refused) if seen.refused else None, seen.lacking)
 
     async def members(self) -> list[MemberFacts]:
@@ -160,6 +160,6 @@ def _unreachable() -> Iterator[None]:
     try:
         yield
     except REFUSALS as error:
-        raise Denied(told(error), ALLOW) from None
+        raise Denied(describe(error), ALLOW) from None
     except (KafkaError, OSError, TimeoutError) as error:
-        raise Unreachable(told(error)) from None
+        raise Unreachable(describe(error)) from None

@@ -9,11 +9,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from credit_contracts.topics import TOPICS
-from credit_service.kafka.access.probe import hold, look
-from credit_service.kafka.connect.acls import Operation, on_topics, rights
+from credit_service.kafka.access.probe import inspect, require
+from credit_service.kafka.connect.acls import Operation, on_topics, required_acls
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, not_allowed, told
+from credit_service.kafka.connect.errors import BrokerUnavailable, describe, not_allowed
 
 ANSWER_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 10
@@ -40,7 +40,7 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
     `replication_factor` None is the broker's default. Raises `TopicsRefused` and `BrokerUnavailable`.
     """
     wanted = _wanted(connection, replication_factor or BROKERS_DEFAULT)
-    await hold(connection, on_topics([topic.name for topic in wanted], "describe"))
+    await require(connection, on_topics([topic.name for topic in wanted], "describe"))
     async with _admin(connection) as admin:
         answer = await admin.create_topics(wanted, timeout_ms=REQUEST_SECONDS_MAX * 1000)
         await _until_seen(connection, [name for name, code, _ in answer.topic_errors if code == 0])
@@ -60,7 +60,7 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
 
 async def missing_or_uneven(connection: KafkaConnection) -> str | None:
     """What the service misses in Kafka, in a sentence, or None; raises `Refused` and `BrokerUnavailable`."""
-    counts = await hold(connection, rights(connection, "serve"))
+    counts = await require(connection, required_acls(connection, "serve"))
     needed = [*(connection.topic(contract.name) for contract in TOPICS), connection.cursor_topic]
     if missing := [name for name in needed if name not in counts]:
         return f"topics are missing: {', '.join(missing)}; run `credits topics create`"
@@ -77,13 +77,13 @@ async def partition_counts(
     connection: KafkaConnection, topics: Collection[str], operation: Operation = "describe"
 ) -> dict[str, int]:
     """The partition count of each of `topics` that is there; raises `Refused` unless `operation` is allowed on all."""
-    return await hold(connection, on_topics(topics, operation))
+    return await require(connection, on_topics(topics, operation))
 
 
 async def _until_seen(connection: KafkaConnection, names: list[str]) -> None:
     """The controller has a topic a moment before the brokers tell of it."""
     needed = on_topics(names, "describe")
-    while not set(names) <= (await look(connection, needed)).partitions.keys():  # noqa: ASYNC110 - tells who asks
+    while not set(names) <= (await inspect(connection, needed)).partitions.keys():  # noqa: ASYNC110 - tells who asks
         await asyncio.sleep(SEEN_POLL_SECONDS)
 
 
@@ -127,4 +127,4 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
     except BrokerUnavailable:
         raise
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerUnavailable(told(error)) from None
+        raise BrokerUnavailable(describe(error)) from None

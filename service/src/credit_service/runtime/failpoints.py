@@ -4,16 +4,16 @@ import os
 import signal
 from collections.abc import Callable
 
-Reach = Callable[[str], None]
+Failpoint = Callable[[str], None]
 """Called with the name of a point on the way of an event that is reached."""
 
 
 def no_failpoints(_: str) -> None:
-    """The `Reach` of every real deployment."""
+    """The `Failpoint` of every real deployment."""
 
 
-def failpoint(kill_at: str) -> Reach:
-    """A `Reach` that ends the process with SIGKILL at the n-th time of `name:n`; one that does nothing for ""."""
+def failpoint(kill_at: str) -> Failpoint:
+    """A `Failpoint` that ends the process with SIGKILL at the n-th time of `name:n`; one that does nothing for ""."""
     if not kill_at:
         return no_failpoints
     name, _, count = kill_at.partition(":")

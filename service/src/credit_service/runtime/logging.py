@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from credit_service.runtime.log_repeats import Repeats
-from credit_service.runtime.tracebacks import named, told
+from credit_service.runtime.tracebacks import describe, named
 
 log = structlog.get_logger(__name__)
 
@@ -97,11 +97,14 @@ def _is_lost_connection(error: BaseException | None) -> bool:
 def _rendering(to_people: bool) -> list[structlog.typing.Processor]:
     if to_people:
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_written)]
-    return [structlog.processors.ExceptionRenderer(lambda raised: told(raised[1])), structlog.processors.JSONRenderer()]
+    return [
+        structlog.processors.ExceptionRenderer(lambda raised: describe(raised[1])),
+        structlog.processors.JSONRenderer(),
+    ]
 
 
 def _written(out: TextIO, raised: structlog.typing.ExcInfo) -> None:
-    out.write(f"\n{told(raised[1])}")
+    out.write(f"\n{describe(raised[1])}")
 
 
 def _exceptions_named(record: logging.LogRecord) -> bool:

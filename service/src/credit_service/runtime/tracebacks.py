@@ -9,7 +9,7 @@ ERRORS_MAX = 10
 OUR_OWN = "credit_service"
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """The error with its causes, the first cause first, each with its places in the code."""
     chain = list(_with_causes(error))
     return "\n".join(f"{''.join(_places(one))}{named(one)}" for one in reversed(chain))

@@ -99,7 +99,7 @@ def _bare(account: Account) -> Account:
 
 def _copied(prospect: Prospect) -> Prospect:
     charges = [replace(charge) for charge in prospect.charges]
-    return replace(prospect, told=list(prospect.told), charges=charges)
+    return replace(prospect, history=list(prospect.history), charges=charges)
 
 
 @dataclass(slots=True)

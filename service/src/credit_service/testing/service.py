@@ -13,7 +13,7 @@ from credit_contracts.sequence_guard import Place as PublishedAt
 from credit_contracts.topics import PARTITIONS
 from credit_service import bounds
 from credit_service.application.adjustments import adjustment_command
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.partitioning import account_partition
 from credit_service.application.processing.arrival import Arrivals, LedgerClock
 from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
@@ -125,7 +125,7 @@ class CreditService:
         # To ask about an account must not open it.
         if account_id not in self._ledger.accounts:
             return "unknown-account", []
-        (answer,) = _at_once(obey(self._ledger, self._rules, [command]))
+        (answer,) = _at_once(execute(self._ledger, self._rules, [command]))
         return answer.outcome, self._settled()
 
     def account(self, account_id: str) -> AccountSnapshot | None:

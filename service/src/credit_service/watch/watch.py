@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
-from credit_service.application.health_ports import Backlog, IntakeSight, LedgerSight, ReadsSight
+from credit_service.application.health_ports import Backlog, IntakeProbe, LedgerProbe, ReadsProbe
 from credit_service.watch.watchdog import Look, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Watch:
     """
 
     def __init__(
-        self, ledger: LedgerSight, reads: ReadsSight, intake: IntakeSight, status: Status, stuck_seconds_max: float
+        self, ledger: LedgerProbe, reads: ReadsProbe, intake: IntakeProbe, status: Status, stuck_seconds_max: float
     ) -> None:
         self.backlog: Backlog | None = None
         self.database_answers: bool | None = None

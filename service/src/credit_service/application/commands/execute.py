@@ -23,7 +23,7 @@ class _NotKept(Exception):  # noqa: N818 - not an error
     """Ends a transaction that was only tried."""
 
 
-async def obey(
+async def execute(
     ledger: Ledger,
     rules: Rules,
     commands: Sequence[Command],

@@ -19,10 +19,10 @@ from credit_service.application.dead_letters.model import (
     LetterAnswer,
     LetterRecord,
     Letters,
+    LetterState,
     LetterStore,
     LetterTransaction,
     PassedOver,
-    Standing,
     TakesApart,
     portions_of,
 )
@@ -31,11 +31,11 @@ from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.processing.batch_share import Share
 from credit_service.application.processing.processor import Processor, Undecidable, detail_of, fold, reason_of
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
-from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, hold_to_bound
+from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
 from credit_service.domain.decide import Rules
 from credit_service.domain.decided import Decided
 from credit_service.domain.event import Incoming, Order, Place
-from credit_service.runtime.failpoints import Reach, no_failpoints
+from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 BEHIND = "behind"
 """Why a letter waits on whose account's events are not read yet; what it was a dead letter for stays its reason."""
@@ -76,7 +76,7 @@ class DeadLetterDesk:
     rules: Rules
     takes_apart: TakesApart
     reading: Reading
-    reach: Reach = field(default=no_failpoints)
+    reach: Failpoint = field(default=no_failpoints)
     originals: Originals = field(default_factory=NoOriginals)
 
     async def retry(
@@ -124,7 +124,7 @@ class DeadLetterDesk:
         What has been published of it stays in Kafka for as long as its topic keeps it. Raises `ValueError` on an empty
         or overlong text, and `LedgerUnavailable`.
         """
-        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
+        require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         erased = set(await _attempted(self.letters.erase, ids, operator))
         standings = await self.letters.standings(ids)
         became: dict[int, Became] = {i: "erased" if i in erased else "erased-before" for i in standings}
@@ -431,7 +431,7 @@ def _failed(dead_letter_id: int, reason: str, detail: str) -> LetterAnswer:
     return LetterAnswer(dead_letter_id=dead_letter_id, became="failed", reason=reason, detail=detail)
 
 
-def _found(dead_letter_id: int, standing: Standing | None) -> LetterAnswer:
+def _found(dead_letter_id: int, standing: LetterState | None) -> LetterAnswer:
     if standing is None:
         return LetterAnswer(dead_letter_id=dead_letter_id, became="unknown")
     if standing.status == "resolved":
@@ -443,8 +443,8 @@ def _found(dead_letter_id: int, standing: Standing | None) -> LetterAnswer:
 
 
 def _hold(operator: str, reason: str) -> None:
-    hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-    hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+    require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", reason, REASON_CHARACTERS_MAX)
 
 
 async def _attempted(work: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:

@@ -60,7 +60,7 @@ class LetterRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LetterState:
     """How far a letter has come."""
 
     status: LetterStatus
@@ -93,7 +93,7 @@ class LetterStore(Protocol):
     async def last_id(self) -> int:
         """The highest number so far; 0 if there is none."""
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """How far the letters have come; what does not exist is left out."""
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:

@@ -186,7 +186,7 @@ class Charge(Answer):
     refund_sequence: int | None
 
 
-class Standing(Answer):
+class RefundState(Answer):
     """What stands now of a prospect; `charge` None: its last stay cost nothing."""
 
     on_account: bool
@@ -253,7 +253,7 @@ class Story(Answer):
 
     account_id: str
     prospect_id: str
-    standing: Standing | None
+    standing: RefundState | None
     decisions: list[Caused]
     parked: list[Parked]
     dead_letters: Letters

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.commands.read_progress import Reading, told_behind
 from credit_service.application.errors import OutOfTime, RefusedByLedger
 from credit_service.application.opening.rows import RecordKind, RefusedRow, Row, RowRefusal
@@ -141,7 +141,7 @@ class Opening:
     async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
         can_be_less = len(commands) > 1
-        answers = await obey(self._ledger, self._rules, given, self._reading, can_be_less=can_be_less)
+        answers = await execute(self._ledger, self._rules, given, self._reading, can_be_less=can_be_less)
         await self._end([answer.command for answer in answers if answer.outcome != "behind"], goes_on)
         return [_fate(answer) for answer in answers]
 
@@ -151,7 +151,7 @@ class Opening:
         if held is not None and held.account_id != goes_on:
             if not _is_of(held, decided):
                 # Its last row once more has no effect but that: also while the account's events wait to be read.
-                await obey(self._ledger, self._rules, [held], Reading(self._ledger, as_it_stands=True))
+                await execute(self._ledger, self._rules, [held], Reading(self._ledger, as_it_stands=True))
             held = None
         last = next((command for command in reversed(decided) if command.account_id == goes_on), None)
         self._left_open = replace(last, leaves_open=False) if last is not None else held
@@ -163,7 +163,7 @@ class Opening:
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
         given, can_be_less = [*again, *tried], len(commands) > 1
-        told = await obey(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
+        told = await execute(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
         answers = told[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)

@@ -42,7 +42,7 @@ class Lookup(Protocol):
         """The dead letters that came from these places; the last one where a place has several."""
 
 
-def fate_of(record: Record, known: KnownKey | None, letter: KnownLetter | None) -> Fate:
+def classify(record: Record, known: KnownKey | None, letter: KnownLetter | None) -> Fate:
     """What becomes of the record if it comes again; only what is `new` changes anything."""
     if isinstance(record.content, Unreadable):
         return "unreadable"
@@ -57,7 +57,7 @@ def _is_same(record: Record, known: KnownKey) -> bool:
     return isinstance(record.content, Incoming) and known.content == record.content.content
 
 
-async def fates_of(
+async def classify_keys(
     records: Sequence[Record], lookup: Lookup
 ) -> tuple[list[Fate], list[KnownKey | None], Mapping[Place, KnownLetter]]:
     """The fate of each of `records`, with what it follows from: the known keys, and the dead letters by place."""
@@ -66,5 +66,5 @@ async def fates_of(
     known = [next(found) if isinstance(record.content, Incoming) else None for record in records]
     doubtful = [r.place for r, k in zip(records, known, strict=True) if k is None or not _is_same(r, k)]
     letters = await lookup.letters(doubtful) if doubtful else {}
-    fates = [fate_of(r, k, letters.get(r.place)) for r, k in zip(records, known, strict=True)]
+    fates = [classify(r, k, letters.get(r.place)) for r, k in zip(records, known, strict=True)]
     return fates, known, letters

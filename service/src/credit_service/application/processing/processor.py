@@ -24,11 +24,11 @@ from credit_service.application.ports import (
     DeadLetter,
     LedgerTransaction,
     Positions,
-    Tell,
+    ReportProblem,
     TopicPartition,
     ToStore,
     Transactions,
-    tell_nobody,
+    ignore_problem,
 )
 from credit_service.application.processing.batch_share import Share
 from credit_service.application.processing.chain import moved
@@ -41,7 +41,7 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.room import is_full
-from credit_service.runtime.failpoints import Reach, no_failpoints
+from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -221,11 +221,11 @@ class Processor:
         self,
         ledger: Transactions,
         rules: Rules,
-        reach: Reach = no_failpoints,
+        reach: Failpoint = no_failpoints,
         *,
         moves_offsets: bool = True,
         attempts_max: int | None = None,
-        tell: Tell = tell_nobody,
+        tell: ReportProblem = ignore_problem,
     ) -> None:
         self.positions: Positions = {}
         self.retries = 0

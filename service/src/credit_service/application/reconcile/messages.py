@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.processing.known_events import Lookup, fates_of
+from credit_service.application.processing.known_events import Lookup, classify_keys
 from credit_service.application.reconcile.findings import Finding, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_message
 from credit_service.application.reconcile.ports import Span
@@ -61,7 +61,7 @@ async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[
     """
     found: list[Finding] = []
     decided: set[Place] = set()
-    fates, known, letters = await fates_of(records, lookup)
+    fates, known, letters = await classify_keys(records, lookup)
     for record, fate, key in zip(records, fates, known, strict=True):
         where = place_text(record.place)
         content = record.content

@@ -15,7 +15,7 @@ DECLINE_MARK = ":d:"
 
 
 @dataclass(slots=True)
-class Heard:
+class PublishedTally:
     """What the topics tell of one account: the first and the last number of each kind, and a sum over all."""
 
     first_sequence: int = 0
@@ -25,7 +25,7 @@ class Heard:
     in_order: bool = True
     events: Fingerprint = field(default_factory=Fingerprint)
 
-    def hear(self, number: int, hashed: int, *, is_decline: bool) -> None:
+    def add(self, number: int, hashed: int, *, is_decline: bool) -> None:
         """One more event, in the order of its topic."""
         if is_decline:
             self.in_order &= number > self.last_decline
@@ -78,12 +78,14 @@ def value_of(event: Published) -> bytes:
     return to_json(event.data)
 
 
-def agrees(history: History, heard: Heard | None, pending: Pending, *, is_whole: bool, began_ms: int | None) -> bool:
+def agrees(
+    history: History, heard: PublishedTally | None, pending: Pending, *, is_whole: bool, began_ms: int | None
+) -> bool:
     """Whether the sum over the topic is that over the ledger; if not, `look_closely` tells why.
 
     `is_whole`: the topic was read from its first message on, and had lost none. Else `began_ms` is when it begins.
     """
-    heard = heard or Heard()
+    heard = heard or PublishedTally()
     if not heard.in_order:
         return False
     expected = _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms)
@@ -95,7 +97,7 @@ def agrees(history: History, heard: Heard | None, pending: Pending, *, is_whole:
 
 
 def _due(
-    history: History, heard: Heard, pending: Pending, *, is_whole: bool, began_ms: int | None
+    history: History, heard: PublishedTally, pending: Pending, *, is_whole: bool, began_ms: int | None
 ) -> Iterable[Published]:
     """The events that must be in what was heard: all from its first on, but for what waits and was not heard."""
     first = _first(heard.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
@@ -135,7 +137,7 @@ def look_closely(
     """What disagrees, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
     those were found there, and are not told again."""
     found: list[Finding] = []
-    heard, seen = Heard(), {False: set[int](), True: set[int]()}
+    heard, seen = PublishedTally(), {False: set[int](), True: set[int]()}
     expected = events_of(history)
     for record in records:
         name = name_of(record)
@@ -159,7 +161,7 @@ def look_closely(
         elif name.number < last and subject not in repaired:
             found.append(Finding("event-out-of-order", history.account_id, subject, f"{where}, behind {last}"))
         seen[name.is_decline].add(name.number)
-        heard.hear(name.number, 0, is_decline=name.is_decline)
+        heard.add(name.number, 0, is_decline=name.is_decline)
     for event in _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms):
         is_decline = event.type == "insufficient-credits"
         number = int(event.id.rpartition(":")[2])

@@ -15,13 +15,13 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.dead_letters.model import TAKEN_APART, CannotTakeApart, TakesApart, portions_of
 from credit_service.application.ports import TopicPartition
-from credit_service.application.processing.known_events import KnownLetter, fates_of
+from credit_service.application.processing.known_events import KnownLetter, classify_keys
 from credit_service.application.reconcile import messages as messages_audit
 from credit_service.application.reconcile import published as published_audit
 from credit_service.application.reconcile.findings import Finding, Findings, Mend, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
 from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
-from credit_service.application.reconcile.published import Heard, name_of
+from credit_service.application.reconcile.published import PublishedTally, name_of
 from credit_service.application.record import Record, is_batch
 from credit_service.domain.audit.differences import Difference, compared
 from credit_service.domain.audit.recompute import History, Recomputed, is_time_known, positions_missing
@@ -58,7 +58,7 @@ class _Number:
     spans: Sequence[Span]
     published_spans: Sequence[Span]
     told: dict[str, Fingerprint] = field(default_factory=lambda: defaultdict(Fingerprint))
-    heard: dict[str, Heard] = field(default_factory=dict)
+    heard: dict[str, PublishedTally] = field(default_factory=dict)
     began_ms: int | None = None
     known: set[str] = field(default_factory=set)
     # Accounts that disagree, to be looked at closely: with the incoming topics, with the published ones.
@@ -190,7 +190,7 @@ class Reconciliation:
                 for portion in portions_of(within):
                     records = [one for one in portion if isinstance(one, Record)]
                     if letter.outcome != TAKEN_APART:
-                        _, known, _ = await fates_of(records, self._audit.lookup)
+                        _, known, _ = await classify_keys(records, self._audit.lookup)
                         records = [
                             r for r, k in zip(records, known, strict=True) if k is not None and k.place == r.place
                         ]
@@ -245,9 +245,9 @@ class Reconciliation:
         last = account.standing.position if name.is_decline else account.standing.sequence
         if name.number > last:
             return
-        heard = here.heard.setdefault(name.account_id, Heard())
+        heard = here.heard.setdefault(name.account_id, PublishedTally())
         hashed = hash_of_event(record.event_id or "", record.key, record.value)
-        heard.hear(name.number, hashed, is_decline=name.is_decline)
+        heard.add(name.number, hashed, is_decline=name.is_decline)
 
     async def _accounts(self, here: _Number, accounts: Sequence[AuditedAccount]) -> None:
         made: dict[int, Account] = {}

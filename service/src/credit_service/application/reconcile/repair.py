@@ -16,7 +16,7 @@ from credit_service.application.reconcile.findings import Finding, Mend
 from credit_service.domain.decision import Decision
 
 
-class Mender(Protocol):
+class RepairStore(Protocol):
     """What can be written into the ledger beside the way of the events. Raises the faults of `application.errors`."""
 
     async def publish(self, event: WaitingEvent) -> bool:
@@ -41,7 +41,7 @@ class Repaired:
 class Repair:
     """Mends findings. `processor` must not move the stored offsets."""
 
-    mender: Mender
+    mender: RepairStore
     processor: Processor
     log: OperationLog
 

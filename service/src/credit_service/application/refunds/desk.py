@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from credit_contracts.times import Instant
 from credit_service import bounds
-from credit_service.application.commands.execute import obey
+from credit_service.application.commands.execute import execute
 from credit_service.application.commands.read_progress import Reading
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
@@ -18,7 +18,7 @@ from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
-    hold_to_bound,
+    require_text,
 )
 from credit_service.domain.command import Answer, Command, DecideRefund, command_of
 from credit_service.domain.decide import Rules
@@ -41,9 +41,9 @@ WITH_EFFECT = {"refunded", "forfeited", "rejected"}
 
 def refund_command(account_id: str, asked: DecideRefund, command_id: str) -> Command:
     """The command to do what is asked; raises `ValueError` on an empty or overlong text."""
-    hold_to_bound("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
-    hold_to_bound("reason", asked.reason, REASON_CHARACTERS_MAX)
-    hold_to_bound("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
+    require_text("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", asked.reason, REASON_CHARACTERS_MAX)
+    require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
     return command_of(account_id, asked, command_id)
 
 
@@ -68,7 +68,7 @@ class RefundDesk:
         longer than a few attempts.
         """
         command = refund_command(account_id, DecideRefund(charge_sequence, approve, operator, reason), command_id)
-        (answer,) = await obey(self.ledger, self.rules, [command], self.reading)
+        (answer,) = await execute(self.ledger, self.rules, [command], self.reading)
         return answer
 
 
@@ -110,8 +110,8 @@ class RefundRound:
         The same order once more, by the same person for the same reason, has no second effect and the same answers: it
         is safe to repeat after any end. Raises as `RefundDesk.decide` does.
         """
-        hold_to_bound("operator", operator, OPERATOR_CHARACTERS_MAX)
-        hold_to_bound("reason", reason, REASON_CHARACTERS_MAX)
+        require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
+        require_text("reason", reason, REASON_CHARACTERS_MAX)
         if asked.account_id is not None and not await self.requests.knows(asked.account_id):
             # To ask about an account must not open it.
             for charge in asked.charges or ():

@@ -17,7 +17,7 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
-from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, fates_of
+from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, classify_keys
 from credit_service.application.processing.processor import BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX, Processor
 from credit_service.application.record import Record
 from credit_service.application.replay.memory import ReplayMemory
@@ -190,7 +190,7 @@ class Replay:
     async def _batch(
         self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
     ) -> list[Fate]:
-        looked_up, known, letters = await _patiently(lambda: fates_of(records, self._lookup))
+        looked_up, known, letters = await _patiently(lambda: classify_keys(records, self._lookup))
         fates: list[Fate] = []
         undecided = []
         repeats = memory.repeats(records, looked_up)

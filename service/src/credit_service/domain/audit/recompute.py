@@ -69,7 +69,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountRow:
     """What an account's row says."""
 
     balance: int
@@ -96,7 +96,7 @@ class History:
     """
 
     account_id: str
-    standing: Standing
+    standing: AccountRow
     decisions: dict[int, Decision] = field(default_factory=dict)
     changes: dict[int, Change] = field(default_factory=dict)
     grants: dict[int, Grant] = field(default_factory=dict)
@@ -152,7 +152,7 @@ def _effect(change: Change) -> tuple[object, ...]:
 
 
 @dataclass(slots=True)
-class _Told:
+class ReplayStep:
     """One decision to be made again."""
 
     position: int
@@ -162,15 +162,16 @@ class _Told:
     as_it_stands: bool = False
 
 
-def _with_found(history: History, rules: Rules, found: Mapping[int, Incoming]) -> list[_Told]:
+def _with_found(history: History, rules: Rules, found: Mapping[int, Incoming]) -> list[ReplayStep]:
     """All to be folded. Each event is given for its append time when an account begins whose first plan it is."""
     told = [
-        _Told(d.position, d.decided_at, d.key, _input(history, d), d.as_it_stands) for d in history.decisions.values()
+        ReplayStep(d.position, d.decided_at, d.key, _input(history, d), d.as_it_stands)
+        for d in history.decisions.values()
     ]
     for position, incoming in found.items():
         decided_at = _decided_at(history, position, incoming)
         item = replace(incoming, appended_at=begins_at(incoming, decided_at, rules.first_plan_age_months_max))
-        told.append(_Told(position, decided_at, incoming.key, item))
+        told.append(ReplayStep(position, decided_at, incoming.key, item))
     told.sort(key=attrgetter("position"))
     return told
 
@@ -199,14 +200,14 @@ def is_time_known(history: History, position: int) -> bool:
     return is_amidst or _recorded_at(history, position) is not None
 
 
-def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool) -> Recomputed:
+def _fold(history: History, rules: Rules, told: Sequence[ReplayStep], *, eager: bool) -> Recomputed:
     account = Account(history.account_id)
     recomputed = Recomputed(account)
     for (decided_at, _), group in groupby(told, key=_batch):
         batch = list(group)
-        _bring_about_recorded(history, recomputed, rules, decided_at)
+        _run_recorded_timers(history, recomputed, rules, decided_at)
         for item in [one.item for one in batch if _is_recorded_as_superseded(history, one)]:
-            _bring_plans_into_force(recomputed, rules, decided_at, item)
+            _run_plans_due(recomputed, rules, decided_at, item)
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_SECONDS):
             _step(recomputed, [Wake(history.account_id, decided_at - SWEEP_SECONDS, ALL_TIMERS)], decided_at, rules)
         expected = {one.key: one.position for one in batch}
@@ -219,7 +220,7 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
             recomputed.stopped_at = next(lost, batch[0].position)
         if recomputed.stopped_at is not None:
             return recomputed
-    _bring_about_recorded(history, recomputed, rules, None)
+    _run_recorded_timers(history, recomputed, rules, None)
     in_force = history.standing.plan_position
     for plan in [plan for plan in account.pending if plan.cause.position == in_force]:
         _step(recomputed, [Wake(history.account_id, plan.effective_at, ALL_TIMERS)], plan.effective_at, rules)
@@ -228,13 +229,13 @@ def _fold(history: History, rules: Rules, told: Sequence[_Told], *, eager: bool)
     return recomputed
 
 
-def _batch(told: _Told) -> tuple[datetime, int]:
+def _batch(told: ReplayStep) -> tuple[datetime, int]:
     """What was decided at one instant was one batch, in which no person's order comes with anything else."""
     is_ordered = isinstance(told.item, Command) or told.as_it_stands
     return told.decided_at, told.position if is_ordered else 0
 
 
-def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules, before: datetime | None) -> None:
+def _run_recorded_timers(history: History, recomputed: Recomputed, rules: Rules, before: datetime | None) -> None:
     """A plan that took effect by itself leaves no decision, but its entry says when."""
     account = recomputed.account
     while (change := history.changes.get(account.sequence + 1)) is not None:
@@ -247,9 +248,7 @@ def _bring_about_recorded(history: History, recomputed: Recomputed, rules: Rules
             return
 
 
-def _bring_plans_into_force(
-    recomputed: Recomputed, rules: Rules, now: datetime, superseded: Incoming | Wake | Command
-) -> None:
+def _run_plans_due(recomputed: Recomputed, rules: Rules, now: datetime, superseded: Incoming | Wake | Command) -> None:
     """As few as it takes for a plan to be superseded, and none past something that is recorded."""
     account, before = recomputed.account, None
     while not _would_be_superseded(account, superseded):
@@ -274,7 +273,7 @@ def _is_of_plans_alone(account: Account, at: datetime) -> bool:
     return not is_turn and all(grant.expires_at != at for grant in account.grants.values())
 
 
-def _is_recorded_as_superseded(history: History, told: _Told) -> bool:
+def _is_recorded_as_superseded(history: History, told: ReplayStep) -> bool:
     decision = history.decisions.get(told.position)
     return decision is not None and decision.outcome == "plan-superseded"
 

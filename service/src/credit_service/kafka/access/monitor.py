@@ -7,11 +7,11 @@ from uuid import UUID
 import structlog
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.access.strangers import Strangers
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.access.twins import Twins
-from credit_service.kafka.connect.acls import Right, publishing, reading
+from credit_service.kafka.connect.acls import Acl, publishing, reading
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
 
@@ -65,7 +65,7 @@ class AccessWatch:
         """Looks at all rights of the service. A broker that does not answer leaves open what is refused."""
         self.is_coordinated = False
         try:
-            seen = await look(self._connection, [*self._reading, *self._publishing])
+            seen = await inspect(self._connection, [*self._reading, *self._publishing])
         except Refused as error:
             self.reading = self.publishing = True
             self._tell(str(error))
@@ -98,5 +98,5 @@ class AccessWatch:
             log.error("not ready", part="access", problem=problem)
 
 
-def _overlap(refused: list[Right], needed: list[Right]) -> bool:
+def _overlap(refused: list[Acl], needed: list[Acl]) -> bool:
     return not set(refused).isdisjoint(needed)

@@ -14,9 +14,9 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsRequest
 from credit_service.kafka.access.strangers import Group, group_of
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
-from credit_service.kafka.connect.acls import Operation, Right
+from credit_service.kafka.connect.acls import Acl, Operation
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, at_the_door, not_allowed
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error, not_allowed
 from credit_service.kafka.connect.reauthentication import connect
 
 LOOK_SECONDS_MAX = 20
@@ -43,14 +43,14 @@ class Seen:
 
     partitions: dict[str, int] = field(default_factory=dict)
     leaderless: list[str] = field(default_factory=list)
-    refused: list[Right] = field(default_factory=list)
+    refused: list[Acl] = field(default_factory=list)
     uncoordinated: list[str] = field(default_factory=list)
     topic_ids: dict[str, UUID] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     lacking: str | None = None
 
 
-async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
+async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> Seen:
     """What there is and what is missing of the `needed` rights; changes nothing.
 
     Raises `Refused` for a broker that does not let us in, and `BrokerUnavailable` for one that does not answer.
@@ -69,12 +69,12 @@ async def look(connection: KafkaConnection, needed: Collection[Right]) -> Seen:
     return seen
 
 
-async def hold(connection: KafkaConnection, needed: Collection[Right]) -> dict[str, int]:
+async def require(connection: KafkaConnection, needed: Collection[Acl]) -> dict[str, int]:
     """The partition counts of the topics among `needed`; raises `Refused` with all rights that are missing.
 
     So it does where there are no transactions, if one is needed.
     """
-    seen = await look(connection, needed)
+    seen = await inspect(connection, needed)
     if seen.lacking:
         raise Refused(seen.lacking)
     if seen.refused:
@@ -82,7 +82,7 @@ async def hold(connection: KafkaConnection, needed: Collection[Right]) -> dict[s
     return seen.partitions
 
 
-async def _topics(broker: Any, needed: Collection[Right]) -> Seen:
+async def _topics(broker: Any, needed: Collection[Acl]) -> Seen:
     asked = [right for right in needed if right.kind == "topic"]
     answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in asked))))
     seen, allowed = Seen(), {}
@@ -108,7 +108,7 @@ def _may(operations: int, operation: Operation) -> bool:
     return operations == NOT_TOLD or bool(operations >> BITS[operation] & 1)
 
 
-async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Right, seen: Seen) -> None:
+async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl, seen: Seen) -> None:
     kind = GROUP if right.kind == "group" else TRANSACTION
     found = await broker.send(FindCoordinatorRequest(right.name, kind))
     error_code, operations = found.error_code, NOT_TOLD
@@ -169,7 +169,7 @@ async def _connected(
     try:
         return await connect(connection, host, port, answer_seconds_max * 1000)
     except (KafkaError, OSError, EOFError, TimeoutError) as error:
-        raise at_the_door(error, connection, host, port) from None
+        raise connection_error(error, connection, host, port) from None
 
 
 @asynccontextmanager
@@ -179,7 +179,7 @@ async def _closing(connection: KafkaConnection, conn: Any) -> AsyncIterator[None
     except BrokerUnavailable:
         raise
     except (KafkaError, OSError, EOFError) as error:
-        raise at_the_door(error, connection, conn.host, conn.port) from None
+        raise connection_error(error, connection, conn.host, conn.port) from None
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS_MAX):

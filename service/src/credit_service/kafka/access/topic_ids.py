@@ -6,7 +6,7 @@ from uuid import UUID
 
 from credit_service.application import ports
 from credit_service.application.ports import OffsetStore
-from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
 
@@ -18,7 +18,7 @@ def as_kafka_shows(topic_id: UUID) -> str:
 
 async def topic_ids(connection: KafkaConnection, topics: Collection[str]) -> dict[str, UUID]:
     """The ids of those that are there; none of a broker before Kafka 2.8. Raises `Refused` and `BrokerUnavailable`."""
-    return (await look(connection, on_topics(topics, "describe"))).topic_ids
+    return (await inspect(connection, on_topics(topics, "describe"))).topic_ids
 
 
 async def of_topics_gone(

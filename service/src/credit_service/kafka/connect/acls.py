@@ -13,7 +13,7 @@ Use = Literal["serve", "topics-create", "doctor", "replay", "skip", "reconcile",
 USES: tuple[Use, ...] = get_args(Use)
 
 
-class Right(NamedTuple):
+class Acl(NamedTuple):
     """That something may be done to a resource. `read` and `write` bring `describe` with them."""
 
     kind: Kind
@@ -21,7 +21,7 @@ class Right(NamedTuple):
     operation: Operation
 
 
-def rights(connection: KafkaConnection, use: Use) -> list[Right]:
+def required_acls(connection: KafkaConnection, use: Use) -> list[Acl]:
     """All that `use` needs: the service, or the command of that name."""
     incoming = connection.incoming_topics
     outgoing = [connection.topic(name) for name in OUTGOING_TOPICS]
@@ -35,7 +35,7 @@ def rights(connection: KafkaConnection, use: Use) -> list[Right]:
             return [
                 *_of("topic", everything, "describe", "describe-configs"),
                 *_of("topic", incoming, "read"),
-                Right("group", connection.group_id, "describe"),
+                Acl("group", connection.group_id, "describe"),
             ]
         case "replay" | "skip":
             return _of("topic", incoming, "read")
@@ -47,29 +47,29 @@ def rights(connection: KafkaConnection, use: Use) -> list[Right]:
             return _of("topic", incoming, "write")
 
 
-def reading(connection: KafkaConnection) -> list[Right]:
+def reading(connection: KafkaConnection) -> list[Acl]:
     """What the service's members of the group need."""
-    return [*_of("topic", connection.incoming_topics, "read"), Right("group", connection.group_id, "read")]
+    return [*_of("topic", connection.incoming_topics, "read"), Acl("group", connection.group_id, "read")]
 
 
-def publishing(connection: KafkaConnection) -> list[Right]:
+def publishing(connection: KafkaConnection) -> list[Acl]:
     """What the service's relay needs."""
     published = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
     return [
         # Read as well: whether a claim that was left over was published is looked up where it would lie.
         *_of("topic", published, "write", "read"),
-        Right("transactional-id", connection.relay_id, "write"),
-        Right("topic", connection.cursor_topic, "read"),
-        Right("group", connection.relay_id, "read"),
+        Acl("transactional-id", connection.relay_id, "write"),
+        Acl("topic", connection.cursor_topic, "read"),
+        Acl("group", connection.relay_id, "read"),
     ]
 
 
-def on_topics(topics: Iterable[str], operation: Operation) -> list[Right]:
+def on_topics(topics: Iterable[str], operation: Operation) -> list[Acl]:
     """The same operation on each."""
     return _of("topic", topics, operation)
 
 
-def named(refused: Collection[Right]) -> str:
+def named(refused: Collection[Acl]) -> str:
     """What is refused, as a person would say it: `read topic a, b; write topic c`."""
     together: dict[tuple[Operation, Kind], list[str]] = {}
     for right in refused:
@@ -77,5 +77,5 @@ def named(refused: Collection[Right]) -> str:
     return "; ".join(f"{operation} {kind} {', '.join(names)}" for (operation, kind), names in together.items())
 
 
-def _of(kind: Kind, names: Iterable[str], *operations: Operation) -> list[Right]:
-    return [Right(kind, name, operation) for name in names for operation in operations]
+def _of(kind: Kind, names: Iterable[str], *operations: Operation) -> list[Acl]:
+    return [Acl(kind, name, operation) for name in names for operation in operations]

@@ -17,7 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, at_the_door
+from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error
 from credit_service.kafka.connect.reauthentication import Connection, connect
 
 log = structlog.get_logger(__name__)
@@ -137,7 +137,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
             except BrokerUnavailable as error:
                 errors.append(error)
             except _NOT_CONNECTED as error:
-                errors.append(at_the_door(error, self._deployment, host, port))
+                errors.append(connection_error(error, self._deployment, host, port))
             else:
                 if told.brokers:
                     return told
@@ -160,4 +160,4 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                     raise
                 return await connect(self._deployment, host, port, **options)
         except _NOT_CONNECTED as error:
-            raise at_the_door(error, self._deployment, host, port) from None
+            raise connection_error(error, self._deployment, host, port) from None

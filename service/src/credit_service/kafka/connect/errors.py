@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import errors
 
-from credit_service.kafka.connect.acls import Right, named
+from credit_service.kafka.connect.acls import Acl, named
 from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.connect.token_endpoint import TOKEN_URL
 from credit_service.kafka.connect.tokens import NoToken
@@ -29,12 +29,12 @@ class Refused(BrokerUnavailable):
     """A broker answered, and does not let this deployment in, or do what it needs; the message is the whole line."""
 
 
-def not_allowed(refused: Collection[Right]) -> Refused:
+def not_allowed(refused: Collection[Acl]) -> Refused:
     """What is to be raised where these rights are missing."""
     return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
-def at_the_door(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
+def connection_error(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
     """Why there is no connection to the broker at this address."""
     security = connection.security
     where = f"{host}:{port}"
@@ -93,7 +93,7 @@ def _wants(security: KafkaSecurity) -> str:
     return f"it may want TLS or a login, and {PROTOCOL} is {security.protocol}"
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error of a running client's, with what it is about where aiokafka says so."""
     about = ", ".join(sorted(_names(error)))
     match error:

@@ -19,7 +19,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import wait_for
 
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, at_the_door
+from credit_service.kafka.connect.errors import BrokerUnavailable, connection_error
 from credit_service.kafka.connect.tokens import TellingConnection
 
 log = structlog.get_logger(__name__)
@@ -228,7 +228,7 @@ class Connection(TellingConnection):
             # Brokers let nobody become another on a connection. Whether the login is a good one, the next one tells.
             log.info("another user logs in to Kafka, connecting anew", broker=f"{self._host}:{self._port}")
         else:
-            problem = str(at_the_door(error, self._deployment, self._host, self._port))
+            problem = str(connection_error(error, self._deployment, self._host, self._port))
             log.warning("could not log in to Kafka again, connecting anew", problem=problem)
         self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
 
@@ -244,7 +244,7 @@ def _when_due(connection: "weakref.ref[Connection]") -> None:
 async def connect(
     deployment: KafkaConnection, host: str, port: int, request_timeout_ms: int, **options: Any
 ) -> Connection:
-    """A connection that is logged in; raises what kept it, as `at_the_door` takes it."""
+    """A connection that is logged in; raises what kept it, as `connection_error` takes it."""
     connection = Connection(host, port, deployment, request_timeout_ms, **options)
     try:
         await connection.connect()

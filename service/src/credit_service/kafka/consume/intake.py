@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application.errors import Abandoned, AccessDenied, LedgerUnavailable, OffsetsMoved
-from credit_service.application.health_ports import LaneSight
+from credit_service.application.health_ports import LaneProgress
 from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.processing.arrival import LedgerClock
@@ -122,10 +122,10 @@ class Intake:
             return None
         return {self._connection.event_type(topic): lag for topic, lag in of_topics.items() if lag is not None}
 
-    def lanes(self) -> dict[str, LaneSight]:
+    def lanes(self) -> dict[str, LaneProgress]:
         """See `application.health_ports.IntakeSight`."""
         return {
-            lane.name: LaneSight(
+            lane.name: LaneProgress(
                 self._member.is_rejoining or self._lag.is_behind(self._member.read_by(lane)), lane.decided_at
             )
             for lane in self._lanes

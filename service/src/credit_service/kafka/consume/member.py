@@ -18,11 +18,11 @@ from credit_service.application.readiness import Status
 from credit_service.application.record import Record
 from credit_service.domain.event import PLAN_CHANGED
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import look
+from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.access.topic_ids import made_anew
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, told
+from credit_service.kafka.connect.errors import BrokerUnavailable, describe
 from credit_service.kafka.consume.consumer import HandOverConsumer
 from credit_service.kafka.consume.group_offsets import GroupOffsets
 from credit_service.kafka.consume.held_partitions import HeldPartitions
@@ -122,7 +122,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         except BaseException as error:
             await self._drop()
             if isinstance(error, InvalidSessionTimeoutError) and not self._has_longer_sessions:
-                log.warning("brokers take no session as short, joining with a longer one", cause=told(error))
+                log.warning("brokers take no session as short, joining with a longer one", cause=describe(error))
                 self._has_longer_sessions = True
             raise
 
@@ -211,8 +211,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         try:
             await self.join()
         except (KafkaError, TimeoutError, OSError) as error:
-            if self._status.set("partitions", f"the group could not be joined yet: {told(error)}"):
-                log.warning("the group could not be joined, trying again", cause=told(error))
+            if self._status.set("partitions", f"the group could not be joined yet: {describe(error)}"):
+                log.warning("the group could not be joined, trying again", cause=describe(error))
             await asyncio.sleep(RETRY_SECONDS)
             self._access.suspect()
         else:
@@ -221,7 +221,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     def note_broken(self, error: KafkaError) -> None:
         """See `consumer.Faults`."""
         if not self._is_broken:
-            log.warning("the group was lost", cause=told(error))
+            log.warning("the group was lost", cause=describe(error))
         self._is_broken = True
         self._access.suspect()
 
@@ -434,7 +434,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             return None
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                seen = await look(self._connection, on_topics(self._connection.incoming_topics, "describe"))
+                seen = await inspect(self._connection, on_topics(self._connection.incoming_topics, "describe"))
         except (BrokerUnavailable, TimeoutError) as error:
             return str(error) or "no broker answers"
         return f"partitions have no leader: {', '.join(seen.leaderless)}" if seen.leaderless else None

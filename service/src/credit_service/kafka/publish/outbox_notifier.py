@@ -10,7 +10,7 @@ from credit_service.kafka.publish.relay import Relay
 BETWEEN_NOTICES_SECONDS = 0.02
 
 
-class Doorbell:
+class OutboxNotifier:
     """Rings the relay of this process if it leads; otherwise sends a notice between processes, not too often."""
 
     def __init__(self, relay: Relay, outbox: Outbox) -> None:

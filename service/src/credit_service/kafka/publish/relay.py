@@ -18,17 +18,17 @@ from aiokafka.structs import OffsetAndMetadata
 
 from credit_service import bounds
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, RefusedByLedger
-from credit_service.application.ports import Claim, Outbox, OutboxSession, Tell, tell_nobody
+from credit_service.application.ports import Claim, Outbox, OutboxSession, ReportProblem, ignore_problem
 from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.access.transactions import no_producer
 from credit_service.kafka.connect.client import made
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import REFUSALS, told
+from credit_service.kafka.connect.errors import REFUSALS, describe
 from credit_service.kafka.publish.claim_recovery import was_published
 from credit_service.kafka.publish.refused_rows import REFUSED_FOR_GOOD, NotTaken, RefusedRows, RowsRefused
-from credit_service.runtime.failpoints import Reach, no_failpoints
+from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +71,8 @@ class Relay:
         connection: KafkaConnection,
         outbox: Outbox,
         access: AccessWatch,
-        reach: Reach = no_failpoints,
-        tell: Tell = tell_nobody,
+        reach: Failpoint = no_failpoints,
+        tell: ReportProblem = ignore_problem,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.is_leading = False
@@ -111,7 +111,7 @@ class Relay:
             except REFUSALS as error:
                 self.restarts += 1
                 pause_seconds = DENIED_RETRY_SECONDS
-                self._tell(f"nothing is published: {told(error)}")
+                self._tell(f"nothing is published: {describe(error)}")
                 self._access.suspect()
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
                 self.restarts += 1

@@ -15,7 +15,7 @@ from credit_service.application.explain.model import (
     Fate,
     Letter,
     Letters,
-    Standing,
+    RefundState,
     Story,
 )
 from credit_service.domain.idempotency import key_of
@@ -122,7 +122,7 @@ class Fates:
         }
         return [Caused(decision=d, entries=entries[d.position], request=requests.get(d.position)) for d in decisions]
 
-    async def _standing(self, number: int, prospect_id: str) -> Standing | None:
+    async def _standing(self, number: int, prospect_id: str) -> RefundState | None:
         rows = await self._asked.all("load_prospects", [number], [packed(prospect_id)])
         if not rows:
             return None
@@ -134,7 +134,7 @@ class Fates:
         prospect = from_columns(prospect_id, told, *columns)
         stays = prospect.stays()
         if not stays:
-            return Standing(on_account=False, origin=None, charge=None)
+            return RefundState(on_account=False, origin=None, charge=None)
         stay = stays[-1]
         found = prospect.charge_of(stay)
         charge = None
@@ -145,7 +145,7 @@ class Fates:
                 status="refunded" if is_refunded else "forfeited" if found.is_settled else "alive",
                 refund_sequence=found.refund_sequence,
             )
-        return Standing(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
+        return RefundState(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
 
     async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
         """The account's dead letters that are meant; all are looked through, and few are held at a time."""

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 CONNECTS_EVERY_SECONDS = 15.0
 
 
-class PostgresSight:
+class PostgresProbe:
     """The application's `LedgerSight`; `pool` is its own, so that it never waits behind those who decide.
 
     It connects anew now and then: only so it is seen that the address leads to another server, where that of before

@@ -21,7 +21,7 @@ from credit_service.domain.plan import Plan
 from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.ledger.account_row import Row, from_row
-from credit_service.postgres.ledger.plans_needed import whose_plans_matter, whose_waiting_matter
+from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
 from credit_service.postgres.ledger.prospect_row import from_columns, told_by
 from credit_service.postgres.statements import sql
 
@@ -80,7 +80,7 @@ async def load_accounts(
     commands = [item for item in inputs if isinstance(item, Command)]
     if queueing := [e for e in events if loaded.accounts[e.account_id].parked]:
         await _load_parked_keys(connection, loaded, queueing)
-    if waiting := whose_waiting_matter(loaded.by_number.values(), inputs):
+    if waiting := accounts_needing_parked(loaded.by_number.values(), inputs):
         of_each = max(1, min(unparked_max, bounds.UNPARKED_PER_BATCH_MAX // len(waiting)))
         await _load_parked_events(connection, loaded, waiting, of_each, topic_prefix)
         events += [event for account in waiting for event in account.waiting]
@@ -93,7 +93,7 @@ async def load_accounts(
     started = [account for account in loaded.by_number.values() if account.has_started]
     if started:
         await _load_grants(connection, loaded, started)
-        await _load_plans(connection, loaded, whose_plans_matter(started, inputs))
+        await _load_plans(connection, loaded, accounts_needing_plans(started, inputs))
     return loaded
 
 

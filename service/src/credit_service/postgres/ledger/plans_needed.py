@@ -7,7 +7,7 @@ from credit_service.domain.command import Adjust, Command, DecideRefund
 from credit_service.domain.event import PLAN_CHANGED, Incoming, Wake
 
 
-def whose_waiting_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
+def accounts_needing_parked(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
     """The accounts whose parked events `inputs` may let in: with a first plan, a wake, or an order that they precede.
 
     The others of `accounts` with parked events are told that these are not known. What only queues behind them asks for
@@ -31,7 +31,7 @@ def _lets_in(item: Incoming | Wake | Command) -> bool:
     return isinstance(item, Wake) or (isinstance(item, Command) and isinstance(item.data, DecideRefund | Adjust))
 
 
-def whose_plans_matter(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
+def accounts_needing_plans(accounts: Iterable[Account], inputs: Sequence[Incoming | Wake | Command]) -> list[Account]:
     """The accounts whose plans `inputs` may ask for: they change, a timer is due, or events wait that may do either.
 
     The others of `accounts` that have started are told until when nothing comes of their plans.

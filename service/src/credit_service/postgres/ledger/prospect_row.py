@@ -27,11 +27,11 @@ def columns_of(prospect: Prospect) -> Columns:
     is_all = len(prospect.charges) == (charge is not None) and (charge is None or _is_plain(charge))
     return (
         stay.origin if stay else None,
-        f"{{{','.join(str(told.position) for told in prospect.told)}}}",
+        f"{{{','.join(str(told.position) for told in prospect.history)}}}",
         charge.sequence if charge else None,
         charge.grant_id if charge else None,
         charge.refund_sequence if charge else None,
-        charge.at if charge and is_all and charge.at != prospect.told[0].occurred_at else None,
+        charge.at if charge and is_all and charge.at != prospect.history[0].occurred_at else None,
         prospect.stays_past + len(stays),
         None if is_all else _dump(prospect.charges),
         prospect.closed_until,
@@ -77,9 +77,9 @@ def told_by(
 
 def _columns_of_plain(prospect: Prospect) -> Columns | None:
     """The same for almost all prospects, in a fraction of the time: brought on, charged, and nothing else."""
-    if len(prospect.told) != 1 or len(prospect.charges) != 1 or prospect.stays_past or prospect.closed_until:
+    if len(prospect.history) != 1 or len(prospect.charges) != 1 or prospect.stays_past or prospect.closed_until:
         return None
-    told, charge = prospect.told[0], prospect.charges[0]
+    told, charge = prospect.history[0], prospect.charges[0]
     origin = ORIGIN_OF.get(told.type)
     if origin is None or charge.is_settled or charge.is_requested or charge.at != told.occurred_at:
         return None

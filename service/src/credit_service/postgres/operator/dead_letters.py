@@ -13,8 +13,8 @@ from credit_service.application.dead_letters.model import (
     LetterLine,
     LetterRecord,
     Letters,
+    LetterState,
     ShownLetter,
-    Standing,
     bytes_shown,
 )
 from credit_service.application.kept_record import headers_from_json
@@ -58,11 +58,11 @@ class PostgresDeadLetters:
             number: int = await self._pool.fetchval(sql("last_dead_letter"))
         return number
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, Standing]:
+    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(sql("read_dead_letter_standings"), list(ids))
-        return {row[0]: Standing(*row[1:]) for row in rows}
+        return {row[0]: LetterState(*row[1:]) for row in rows}
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:
         """See `application.dead_letters.model.LetterStore`."""

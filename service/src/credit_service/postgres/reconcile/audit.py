@@ -13,7 +13,7 @@ from credit_service import bounds
 from credit_service.application.ports import TopicPartition
 from credit_service.application.reconcile.ports import AuditedAccount, Pending, Span
 from credit_service.domain.account import Account
-from credit_service.domain.audit.recompute import History, PlanRow, Standing
+from credit_service.domain.audit.recompute import AccountRow, History, PlanRow
 from credit_service.domain.decision import Adjustment, Change, DecidedRequest, Decision
 from credit_service.domain.event import Cause, Place
 from credit_service.domain.grant import Grant
@@ -78,7 +78,7 @@ class PostgresAudit:
             block: list[AuditedAccount] = []
             decisions = 0
             for row in rows:
-                account = AuditedAccount(row["account_no"], row["account_id"], Standing(*row[2:]))
+                account = AuditedAccount(row["account_no"], row["account_id"], AccountRow(*row[2:]))
                 if block and decisions + account.standing.position > bounds.DECISIONS_READ_MAX:
                     yield block
                     block, decisions = [], 0

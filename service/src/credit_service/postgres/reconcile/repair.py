@@ -34,7 +34,7 @@ async def only_repair(where: Address | str) -> "AsyncIterator[bool]":
         await connection.close()
 
 
-class PostgresMender:
+class PostgresRepairStore:
     """The application's `Mender` in Postgres."""
 
     def __init__(self, pool: "Pool") -> None:
