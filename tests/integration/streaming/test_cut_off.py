@@ -22,11 +22,11 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from credit_service.kafka.consume import group_offsets
 from credit_service.kafka.consume import member
 from credit_service.kafka.consume import subscriber
-from credit_service.kafka.access import monitor as watch
+from credit_service.kafka.access import monitor
 
 limits = member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX
 member.CUT_OFF_SECONDS, group_offsets.COMMIT_SECONDS_MAX = 2, 0.5
-watch.ASK_EVERY_SECONDS = subscriber.STOP_SECONDS_MAX = 1
+monitor.ASK_EVERY_SECONDS = subscriber.STOP_SECONDS_MAX = 1
 group_offsets.COMMIT_AGAIN_SECONDS = 0.5
 seen, sent = [], GroupCoordinator._send_req
 
