@@ -12,7 +12,8 @@ import pytest
 
 from credit_service.application.errors import SessionsShared
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import READ_ONLY, SESSION, connect, open_pool
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.session import READ_ONLY, SESSION, connect
 from support.credits import run_credits
 from support.pgbouncer import pgbouncer_before
 from support.reconciled import reconcile

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from credit_service.postgres.pool import connect
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql, statement_files
 from support.patience import patience
 

@@ -97,7 +97,7 @@ async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
 ) -> None:
     monkeypatch.setattr(sight_module, "CONNECTS_EVERY_SECONDS", 0.0)
     where = Address(database_url)
-    async with open_pool(where, 1) as pool, open_pool(where, 1, beside=pool) as watched:
+    async with open_pool(where, 1) as pool, open_pool(where, 1, grouped_with=pool) as watched:
         sight, session = PostgresProbe(watched), await pool.fetchval(SESSION)
 
         async def looked_at() -> bool:
@@ -117,8 +117,8 @@ async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
 
 def another_server(real: Any) -> Any:
     async def open_at_another(self: FailoverPool, **options: Any) -> Any:
-        self.together._servers.clear()
-        self.together._servers[self.address] = datetime(2026, 1, 1, tzinfo=UTC)
+        self.group._servers.clear()
+        self.group._servers[self.address] = datetime(2026, 1, 1, tzinfo=UTC)
         return await real(self, **options)
 
     return open_at_another

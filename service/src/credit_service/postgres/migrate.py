@@ -12,7 +12,8 @@ import asyncpg
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named, open_session
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS, open_session
 
 # One that writes all tables anew takes minutes for some ten million events.
 DBMATE_SECONDS_MAX = 4 * 3600
@@ -38,7 +39,7 @@ async def hold_to_access(where: Address | str) -> None:
     A server that does not answer yet is waited for by dbmate, and a database that is missing is made.
     """
     try:
-        with faults_named(), suppress(asyncpg.InvalidCatalogNameError):
+        with translated_errors(), suppress(asyncpg.InvalidCatalogNameError):
             connection, _ = await open_session(Address.of(where), {})
             await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
     except AccessDenied:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.migrate import newest_version
-from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ async def schema_problem(connection: "Connection | Pool") -> str | None:
 
     A newer schema is none: during a release it comes before the last of the older services is gone.
     """
-    with faults_named():
+    with translated_errors():
         try:
             found: str | None = await connection.fetchval(sql("schema_version"))
         except asyncpg.UndefinedTableError:

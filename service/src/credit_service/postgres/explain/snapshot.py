@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.reads.export import BLOCK_SECONDS_MAX
 from credit_service.postgres.statements import sql
 
@@ -18,12 +18,12 @@ class Asked:
 
     async def one(self, statement: str, *arguments: object) -> "asyncpg.Record | None":
         """The row, or None."""
-        with faults_named():
+        with translated_errors():
             return await self.connection.fetchrow(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
 
     async def all(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
         """The rows, which are few."""
-        with faults_named():
+        with translated_errors():
             rows: list[asyncpg.Record] = await self.connection.fetch(
                 sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX
             )
@@ -31,5 +31,5 @@ class Asked:
 
     async def value(self, statement: str, *arguments: object) -> Any:
         """The one value."""
-        with faults_named():
+        with translated_errors():
             return await self.connection.fetchval(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)

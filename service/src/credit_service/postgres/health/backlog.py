@@ -9,7 +9,7 @@ import structlog
 from credit_service import bounds
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.health_ports import Backlog
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.statements import sql
 
@@ -37,7 +37,7 @@ class PostgresProbe:
 
     async def backlog(self) -> Backlog:
         """See `application.health_ports.LedgerSight`."""
-        with faults_named():
+        with translated_errors():
             return Backlog(
                 *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))[0]
             )
@@ -52,7 +52,7 @@ class PostgresProbe:
     async def _connect_anew(self) -> None:
         refusal = ""
         try:
-            await self._pool.look_who_answers()
+            await self._pool.probe_server()
         except LedgerUnavailable as error:
             refusal = f"{type(error).__name__}: {error}"
         except Exception:  # a defect, which nobody else would hear of

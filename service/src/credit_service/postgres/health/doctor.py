@@ -26,9 +26,10 @@ from credit_service.application.errors import AccessDenied, LedgerUnavailable, N
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.domain.room import FILLING
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
-from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class PostgresFacts:
         return [OpenOperation(*row) for row in await self._rows("doctor_operations", bounds.DOCTOR_ROWS_MAX)]
 
     async def _rows(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
-        with _unreachable(), faults_named():
+        with _unreachable(), translated_errors():
             rows: list[asyncpg.Record] = await self._pool.fetch(sql(statement), *arguments)
         return rows
 

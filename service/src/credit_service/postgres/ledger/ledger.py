@@ -12,9 +12,9 @@ from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.event import Incoming, Wake
+from credit_service.postgres.faults import translated_errors, translated_value_errors
 from credit_service.postgres.ledger.load import Loaded, load_accounts, partition_hash, take_expired
 from credit_service.postgres.ledger.store import store
-from credit_service.postgres.pool import faults_named, values_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PostgresLedger:
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
         """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
-        with faults_named():
+        with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresTransaction(
                     connection, self._unparked_max, self._topic_prefix, self._repeats, self._letter_bytes_per_day
@@ -52,7 +52,7 @@ class PostgresLedger:
         """See `application.ports.Ledger`."""
         times = [passed_at.get(number) for number in range(partitions)]
         at_end = [number in passed_at and passed_at[number] is None for number in range(partitions)]
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(
                 sql("accounts_with_due_timers"), times, at_end, partitions, TIMER_GRACE, limit
             )
@@ -60,14 +60,14 @@ class PostgresLedger:
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """See `application.ports.Ledger`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("accounts_to_unpark"), limit)
         return [row["account_id"] for row in rows]
 
     async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
         """See `application.ports.Ledger`."""
         hashes = [partition_hash(account_id) for account_id in account_ids]
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("accounts_behind"), [*account_ids], hashes, fresh)
         return {row["account_id"]: row["read_until"] for row in rows}
 
@@ -118,7 +118,7 @@ class PostgresTransaction:
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             self._loaded = await load_accounts(
                 self._connection,
                 inputs,
@@ -140,12 +140,12 @@ class PostgresTransaction:
         self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
     ) -> list[Incoming]:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             return await take_expired(
                 self._connection, waiting_max, numbers, partitions, limit, topic_prefix=self._topic_prefix
             )
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             await store(self._connection, what, self._loaded, self._letter_bytes_per_day)

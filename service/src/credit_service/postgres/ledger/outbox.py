@@ -20,7 +20,8 @@ from credit_service.application.ports import (
 from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.domain.event import Place
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -45,21 +46,21 @@ class PostgresOutbox:
     @asynccontextmanager
     async def lead(self, rung: Callable[[], None]) -> AsyncIterator[OutboxSession | None]:
         """See `application.ports.Outbox`."""
-        moved = self._pool.together.moved
+        moved = self._pool.group.moved
         connection = await connect(self._address, idle_session_timeout=LEADER_IDLE_TIMEOUT)
         try:
-            with faults_named():
+            with translated_errors():
                 leads = await connection.fetchval(sql("lead_outbox"), LEADER_LOCK)
                 if leads:
                     await connection.add_listener(CHANNEL, lambda *_: rung())
-            yield PostgresOutboxSession(connection, lambda: self._pool.together.moved != moved) if leads else None
+            yield PostgresOutboxSession(connection, lambda: self._pool.group.moved != moved) if leads else None
         finally:
             # Ends the lock at once; a graceful goodbye could wait for a server that is not there.
             connection.terminate()
 
     async def ring(self) -> None:
         """See `application.ports.Outbox`."""
-        with faults_named():
+        with translated_errors():
             await self._pool.execute(sql("ring_outbox"), CHANNEL)
 
 
@@ -72,7 +73,7 @@ class PostgresOutboxSession:
 
     async def left_over(self) -> Claim | None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._connection.fetch(sql("load_claim"), *_published_max())
         # One without a topic stands for a claim whose rows are gone.
         return _claim(str(rows[0]["claim_id"]), [row for row in rows if row["topic"] is not None]) if rows else None
@@ -84,7 +85,7 @@ class PostgresOutboxSession:
         left_out = (list(but.topics), list(but.ids), list(but.keys))
         while True:
             claim_id = uuid.uuid4()
-            with faults_named():
+            with translated_errors():
                 rows = await self._connection.fetch(
                     sql("claim_outbox"), claim_id, rows_max, bytes_max, *_published_max(), *left_out
                 )
@@ -105,17 +106,17 @@ class PostgresOutboxSession:
 
     async def set_aside(self, outbox_id: int, cause: str) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             await self._connection.execute(sql("set_aside"), outbox_id, cause)
 
     async def published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             await self._connection.execute(sql("finish_claim"), claim.claim_id)
 
     async def not_published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             await self._connection.execute(sql("drop_claim"), claim.claim_id)
 
 

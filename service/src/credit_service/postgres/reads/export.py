@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from credit_service import bounds
 from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ids import unpacked
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ async def snapshot(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIte
     Raises `LedgerUnavailable`.
     """
     transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-    with faults_named():
+    with translated_errors():
         await transaction.start()
     try:
         yield
     finally:
         # Nothing was written: to give it up is to end it, and whoever lost the connection has nothing to end.
         if not connection.is_closed():
-            with faults_named():
+            with translated_errors():
                 await transaction.rollback()
 
 
@@ -72,10 +73,10 @@ async def blocks(
 ) -> "AsyncGenerator[list[asyncpg.Record]]":
     """The rows of `statement`, a block of `rows` at a time, within the transaction; raises `LedgerUnavailable`."""
     rows = rows or bounds.EXPORT_BLOCK_ROWS
-    with faults_named():
+    with translated_errors():
         cursor = await connection.cursor(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
     while True:
-        with faults_named():
+        with translated_errors():
             block = await cursor.fetch(rows, timeout=BLOCK_SECONDS_MAX)
         if block:
             yield block
@@ -103,7 +104,7 @@ class PostgresExports:
         async with snapshot(self._connection):
             first, last = 0, ACCOUNT_NO_MAX
             if which.account_id is not None:
-                with faults_named():
+                with translated_errors():
                     account = await self._connection.fetchrow(sql("read_sequence"), which.account_id)
                 if account is None:
                     raise UnknownAccount

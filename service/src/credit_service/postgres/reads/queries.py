@@ -16,8 +16,9 @@ from credit_service.application.queries import (
     ReadPlace,
 )
 from credit_service.domain.idempotency import key_of
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class PostgresReads:
 
     async def ping(self) -> None:
         """Asks the database for a sign of life; raises `LedgerUnavailable`."""
-        with faults_named():
+        with translated_errors():
             await self._pool.fetchval(sql("now"))
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
@@ -85,7 +86,7 @@ class PostgresReads:
 
     @asynccontextmanager
     async def _snapshot(self) -> "AsyncIterator[Connection]":
-        with faults_named():
+        with translated_errors():
             async with (
                 self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),

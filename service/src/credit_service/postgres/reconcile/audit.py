@@ -18,10 +18,11 @@ from credit_service.domain.decision import Adjustment, Change, DecidedRequest, D
 from credit_service.domain.event import Cause, Place
 from credit_service.domain.grant import Grant
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.ledger.prospect_row import columns_of
-from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.reads.lookup import PostgresLookup
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def open_audit(where: Address | str, topic_prefix: str) -> "AsyncGenerator
     connection = await connect(where, **SESSION)
     try:
         # Closing the connection ends it: nothing was written.
-        with faults_named():
+        with translated_errors():
             await connection.transaction(isolation="repeatable_read", readonly=True).start()
         yield PostgresAudit(connection, topic_prefix)
     finally:
@@ -201,12 +202,12 @@ class PostgresAudit:
         return {row[0] for row in await self._fetch("audit_repaired")}
 
     async def _fetch(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
-        with faults_named():
+        with translated_errors():
             rows: list[asyncpg.Record] = await self._connection.fetch(sql(name), *arguments, timeout=AUDIT_SECONDS_MAX)
         return rows
 
     async def _stream(self, name: str, *arguments: object) -> "AsyncGenerator[asyncpg.Record]":
-        with faults_named():
+        with translated_errors():
             cursor = await self._connection.cursor(sql(name), *arguments, timeout=AUDIT_SECONDS_MAX)
             while rows := await cursor.fetch(bounds.AUDIT_BLOCK_ROWS, timeout=AUDIT_SECONDS_MAX):
                 for row in rows:

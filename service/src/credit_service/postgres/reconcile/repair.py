@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from credit_service.application.ports import WaitingEvent
 from credit_service.domain.decision import Decision
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ledger.store import restore_decision
-from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def only_repair(where: Address | str) -> "AsyncIterator[bool]":
     """
     connection = await connect(where)
     try:
-        with faults_named():
+        with translated_errors():
             is_alone: bool = await connection.fetchval(sql("lock_repair"), REPAIR_LOCK)
         yield is_alone
     finally:
@@ -59,7 +60,7 @@ class PostgresRepairStore:
 
     @asynccontextmanager
     async def _locked(self, account_id: str) -> "AsyncIterator[tuple[Connection, int]]":
-        with faults_named():
+        with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(sql("lock_accounts"), [account_id])
                 if row is None:
