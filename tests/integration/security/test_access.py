@@ -230,8 +230,8 @@ async def test_a_role_can_do_what_the_page_says_and_nothing_else(role: str, user
 
 WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM)\b")
 OF_THE_RELAY = {
-    *("claim_outbox", "drop_claim", "finish_claim", "lead_outbox", "load_claim"),
-    *("set_aside", "wait_behind_set_aside"),
+    *("claim_outbox", "drop_claim", "finish_claim", "try_outbox_leadership", "load_claim"),
+    *("set_aside_outbox_row", "queue_behind_set_aside"),
 }
 
 

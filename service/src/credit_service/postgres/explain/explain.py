@@ -127,7 +127,7 @@ class PostgresExplains:
         first = [min(row["first"] for row in of[grant_id]) for grant_id in wanted]
         last = [max(row["last"] for row in of[grant_id]) for grant_id in wanted]
         asked = (point.account_no, point.sequence, wanted, first, last, LAST_ENTRIES_SHOWN_MAX)
-        rows = await self._asked.all("explain_some_entries", *asked)
+        rows = await self._asked.all("explain_selected_entries", *asked)
         again = await self._charged_again(point, [row["position"] for row in rows if row["reason"] == "charge"])
         for grant_id in wanted:
             entries = [self._rows.entry(row, again) for row in rows if row["grant_id"] == grant_id]
@@ -149,7 +149,7 @@ class PostgresExplains:
                     yield self._rows.entry(row, again)
 
     async def _charged_again(self, point: Point, positions: list[int] | None) -> dict[int, list[int]]:
-        rows = await self._asked.all("explain_charges_again", point.account_no, point.sequence, positions)
+        rows = await self._asked.all("explain_repeated_charges", point.account_no, point.sequence, positions)
         return {row["position"]: row["sequences"] for row in rows}
 
     async def _declines(self, point: Point, limit: int | None) -> AsyncGenerator[Decision]:
@@ -161,7 +161,7 @@ class PostgresExplains:
 
     async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[Parked]:
         asked = (point.account_no, point.parked_by, limit)
-        async with aclosing(blocks(self._asked.connection, "explain_parked", *asked)) as found:
+        async with aclosing(blocks(self._asked.connection, "explain_parked_events", *asked)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.parked(row)

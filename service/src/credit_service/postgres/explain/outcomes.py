@@ -62,7 +62,7 @@ class Fates:
         )
         decisions = [self._rows.decision(row) for row in rows[: bounds.DECISIONS_OF_A_PROSPECT_MAX]]
         caused = await self._caused(number, account["sequence"], decisions)
-        waiting = await self._asked.all("explain_parked", number, account["now"], None)
+        waiting = await self._asked.all("explain_parked_events", number, account["now"], None)
         parked = [self._rows.parked(row) for row in waiting]
         return Story(
             account_id=account_id,
@@ -97,7 +97,7 @@ class Fates:
             decided=decided,
             parked=parked,
             dead_letters=letters,
-            other_account_id=None if is_seen else await self._asked.value("explain_elsewhere", key),
+            other_account_id=None if is_seen else await self._asked.value("explain_other_account", key),
         )
 
     async def _caused(self, number: int, sequence: int, decisions: Sequence[Decision]) -> list[Caused]:
@@ -108,7 +108,7 @@ class Fates:
         since = min(decision.decided_at for decision in decisions) - TICK
         first = await self._asked.value("explain_sequence_at", number, sequence, since) + 1
         asked = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
-        rows = await self._asked.all("explain_entries_of", *asked)
+        rows = await self._asked.all("explain_entries_of_decisions", *asked)
         charges: dict[int, list[int]] = defaultdict(list)
         for row in rows:
             if row["reason"] == "charge":
@@ -118,7 +118,8 @@ class Fates:
         for row in rows:
             entries[row["position"]].append(self._rows.entry(row, again))
         requests = {
-            row["position"]: request_of(row) for row in await self._asked.all("explain_requests", number, positions)
+            row["position"]: request_of(row)
+            for row in await self._asked.all("explain_refund_requests", number, positions)
         }
         return [Caused(decision=d, entries=entries[d.position], request=requests.get(d.position)) for d in decisions]
 
@@ -151,7 +152,7 @@ class Fates:
         """The account's dead letters that are meant; all are looked through, and few are held at a time."""
         letters, erased, left_out, seen = [], 0, 0, 0
         asked = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
-        found = blocks(self._asked.connection, "explain_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS)
+        found = blocks(self._asked.connection, "explain_dead_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS)
         async with aclosing(found):
             async for block in found:
                 for row in block:

@@ -101,12 +101,12 @@ class PostgresFacts:
         most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
         return [
             Filling(*row)
-            for row in await self._rows("doctor_filling", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
+            for row in await self._rows("doctor_filling_accounts", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
         ]
 
     async def last_account_no(self) -> int:
         """See `application.doctor.facts.DatabaseFacts`."""
-        last: int = (await self._row("doctor_accounts"))[0]
+        last: int = (await self._row("doctor_last_account_no"))[0]
         return last
 
     async def letters(self) -> list[WaitingLetters]:
@@ -119,7 +119,7 @@ class PostgresFacts:
 
     async def paused(self) -> list[tuple[str, str]]:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return [(row["topic"], row["reason"]) for row in await self._rows("paused_topics")]
+        return [(row["topic"], row["reason"]) for row in await self._rows("load_paused_topics")]
 
     async def gaps(self) -> list[Gap]:
         """See `application.doctor.facts.DatabaseFacts`."""

@@ -151,7 +151,7 @@ async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Rec
     known = {row["account_id"] for row in rows}
     new = [name for name in names if name not in known]
     opened: list[asyncpg.Record] = await connection.fetch(
-        sql("open_accounts"), new, [partition_hash(name) for name in new]
+        sql("insert_accounts"), new, [partition_hash(name) for name in new]
     )
     if len(opened) < len(new):
         raise LedgerUnavailable("another member has just opened an account")

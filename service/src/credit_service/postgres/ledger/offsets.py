@@ -36,12 +36,14 @@ class PostgresOffsetStore:
         rows = [(topic, number, offset) for (topic, number), offset in positions.items()]
         if rows:
             with translated_errors():
-                await self._pool.execute(sql("open_offsets"), *zip(*rows, strict=True))
+                await self._pool.execute(sql("insert_offsets"), *zip(*rows, strict=True))
 
     async def note_read(self, until: Mapping[int, datetime | None], partitions: int) -> datetime:
         """See `application.ports.OffsetStore`."""
         with translated_errors():
-            now: datetime = await self._pool.fetchval(sql("note_read"), [*until], [*until.values()], partitions)
+            now: datetime = await self._pool.fetchval(
+                sql("store_partitions_read"), [*until], [*until.values()], partitions
+            )
         return now
 
     async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> bool:
@@ -52,7 +54,7 @@ class PostgresOffsetStore:
     async def skipped(self, topics: Collection[str]) -> Skipped:
         """See `application.ports.OffsetStore`."""
         with translated_errors():
-            rows = await self._pool.fetch(sql("skipped_offsets"), list(topics))
+            rows = await self._pool.fetch(sql("load_skipped_offsets"), list(topics))
         skipped: dict[TopicPartition, list[tuple[int, int]]] = {}
         for topic, number, *offsets in rows:
             skipped.setdefault((topic, number), []).append(tuple(offsets))
@@ -71,19 +73,21 @@ class PostgresOffsetStore:
         rows = [(topic, number, topic_id) for (topic, number), topic_id in topic_ids.items()]
         if rows:
             with translated_errors():
-                await self._pool.execute(sql("adopt_topic_ids"), *zip(*rows, strict=True))
+                await self._pool.execute(sql("store_topic_ids"), *zip(*rows, strict=True))
 
     async def begin_anew(
         self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
     ) -> None:
         """See `application.ports.OffsetStore`."""
         with translated_errors():
-            await self._pool.execute(sql("begin_topic_anew"), *partition, expected, resumed, log_end, old_id, new_id)
+            await self._pool.execute(
+                sql("resume_recreated_topic"), *partition, expected, resumed, log_end, old_id, new_id
+            )
 
     async def paused_topics(self) -> set[str]:
         """See `application.ports.OffsetStore`."""
         with translated_errors():
-            return {row["topic"] for row in await self._pool.fetch(sql("paused_topics"))}
+            return {row["topic"] for row in await self._pool.fetch(sql("load_paused_topics"))}
 
     async def pause_topic(self, topic: str, reason: str) -> None:
         """See `application.ports.OffsetStore`."""

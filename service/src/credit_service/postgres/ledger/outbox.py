@@ -50,7 +50,7 @@ class PostgresOutbox:
         connection = await connect(self._address, idle_session_timeout=LEADER_IDLE_TIMEOUT)
         try:
             with translated_errors():
-                leads = await connection.fetchval(sql("lead_outbox"), LEADER_LOCK)
+                leads = await connection.fetchval(sql("try_outbox_leadership"), LEADER_LOCK)
                 if leads:
                     await connection.add_listener(CHANNEL, lambda *_: rung())
             yield PostgresOutboxSession(connection, lambda: self._pool.group.moved != moved) if leads else None
@@ -61,7 +61,7 @@ class PostgresOutbox:
     async def ring(self) -> None:
         """See `application.ports.Outbox`."""
         with translated_errors():
-            await self._pool.execute(sql("ring_outbox"), CHANNEL)
+            await self._pool.execute(sql("notify_outbox"), CHANNEL)
 
 
 class PostgresOutboxSession:
@@ -101,13 +101,13 @@ class PostgresOutboxSession:
         async with self._connection.transaction():
             # In a statement before: the next one then sees what was let go until it had the lock.
             await self._connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)
-            moved: str = await self._connection.execute(sql("wait_behind_set_aside"), bounds.CLAIM_ROWS_MAX, *left_out)
+            moved: str = await self._connection.execute(sql("queue_behind_set_aside"), bounds.CLAIM_ROWS_MAX, *left_out)
         return moved != "INSERT 0 0"
 
     async def set_aside(self, outbox_id: int, cause: str) -> None:
         """See `application.ports.OutboxSession`."""
         with translated_errors():
-            await self._connection.execute(sql("set_aside"), outbox_id, cause)
+            await self._connection.execute(sql("set_aside_outbox_row"), outbox_id, cause)
 
     async def published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""

@@ -158,9 +158,9 @@ async def _store_accounts(connection: "Connection", accounts: Iterable[Account],
             moved.append((row[0], *row[MOVES]))
         if is_filling(account):
             filling.append((row[0],))
-    await _update(connection, "move_accounts", moved)
+    await _update(connection, "store_hot_columns", moved)
     await _update(connection, "store_accounts", changed)
-    await _update(connection, "note_filling", filling)
+    await _update(connection, "store_filling_accounts", filling)
 
 
 PROSPECT = (
@@ -236,7 +236,7 @@ async def _store_plans(connection: "Connection", accounts: Iterable[Account], nu
     settled = [
         (numbers[a.account_id], p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans
     ]
-    await _update(connection, "settle_plans", settled)
+    await _update(connection, "store_settled_plans", settled)
 
 
 PURCHASE = ("account_no", "purchase_id", "position")

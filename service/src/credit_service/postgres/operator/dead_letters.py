@@ -56,13 +56,13 @@ class PostgresDeadLetters:
     async def last_id(self) -> int:
         """See `application.dead_letters.model.LetterStore`."""
         with translated_errors():
-            number: int = await self._pool.fetchval(sql("last_dead_letter"))
+            number: int = await self._pool.fetchval(sql("read_last_dead_letter_id"))
         return number
 
     async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """See `application.dead_letters.model.LetterStore`."""
         with translated_errors():
-            rows = await self._pool.fetch(sql("read_dead_letter_standings"), list(ids))
+            rows = await self._pool.fetch(sql("read_dead_letter_states"), list(ids))
         return {row[0]: LetterState(*row[1:]) for row in rows}
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:

@@ -31,14 +31,14 @@ class PostgresSetAsideRows:
     async def retry(self, ids: Sequence[int]) -> set[int]:
         """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
-            await connection.execute(sql("let_go"), list(found), _accounts(found))
+            await connection.execute(sql("return_set_aside"), list(found), _accounts(found))
         return set(found)
 
     async def drop(self, ids: Sequence[int], operator: str, reason: str) -> set[int]:
         """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
-            await connection.execute(sql("keep_dropped"), list(found), operator, reason)
-            await connection.execute(sql("let_go"), [], _accounts(found))
+            await connection.execute(sql("drop_set_aside"), list(found), operator, reason)
+            await connection.execute(sql("return_set_aside"), [], _accounts(found))
         return set(found)
 
     @asynccontextmanager

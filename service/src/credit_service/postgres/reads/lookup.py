@@ -36,5 +36,5 @@ class PostgresLookup:
         """See `application.processing.known_events.Lookup`."""
         with translated_errors():
             asked = map(list, zip(*places, strict=True))
-            rows = await self._connection.fetch(sql("look_up_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)
+            rows = await self._connection.fetch(sql("look_up_dead_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)
         return {Place(*row[:3]): KnownLetter(*row[3:]) for row in rows}

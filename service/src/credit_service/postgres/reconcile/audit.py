@@ -103,7 +103,7 @@ class PostgresAudit:
             found[number].plans[position] = PlanRow(*rest)
         for number, position, purchase_id in await self._fetch("audit_purchases", numbers):
             found[number].purchases[position] = purchase_id
-        for number, charge, status, position, *words in await self._fetch("audit_requests", numbers):
+        for number, charge, status, position, *words in await self._fetch("audit_refund_requests", numbers):
             history = found[number]
             history.requests[position] = DecidedRequest(history.account_id, charge, status, position, *words)
         for number, position, amount, expires_at, *words in await self._fetch("audit_adjustments", numbers):
@@ -156,7 +156,7 @@ class PostgresAudit:
         topics = [span.partition[0].removeprefix(self._topic_prefix) for span in spans]
         numbers = [span.partition[1] for span in spans]
         firsts, pasts = [span.first for span in spans], [span.end for span in spans]
-        async for row in self._stream("audit_touched", topics, numbers, firsts, pasts, start, end):
+        async for row in self._stream("audit_touched_accounts", topics, numbers, firsts, pasts, start, end):
             touched.add(row[0])
         return touched
 
@@ -178,7 +178,7 @@ class PostgresAudit:
         """See `application.reconcile.ports.Audit`."""
         topics, numbers = [span.partition[0] for span in spans], [span.partition[1] for span in spans]
         firsts, pasts = [span.first for span in spans], [span.end for span in spans]
-        rows = self._stream("audit_letters", topics, numbers, firsts, pasts)
+        rows = self._stream("audit_dead_letters", topics, numbers, firsts, pasts)
         async for letter_id, topic, partition, offset, reason, account_id in rows:
             yield letter_id, Place(topic, partition, offset), reason, account_id
 
@@ -189,17 +189,17 @@ class PostgresAudit:
 
     async def dropped_events(self) -> dict[str, str]:
         """See `application.reconcile.ports.Audit`."""
-        rows = await self._fetch("audit_dropped")
+        rows = await self._fetch("audit_dropped_events")
         return {event_id: f"{operator} dropped it at {format_time(at)}: {why}" for event_id, operator, at, why in rows}
 
     async def made_anew(self) -> dict[TopicPartition, datetime]:
         """See `application.reconcile.ports.Audit`."""
-        rows = await self._fetch("audit_topics_made_anew")
+        rows = await self._fetch("audit_recreated_topics")
         return {(row["topic"], row["partition"]): row["noticed_at"] for row in rows}
 
     async def repaired_events(self) -> set[str]:
         """See `application.reconcile.ports.Audit`."""
-        return {row[0] for row in await self._fetch("audit_repaired")}
+        return {row[0] for row in await self._fetch("audit_repaired_events")}
 
     async def _fetch(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
         with translated_errors():
