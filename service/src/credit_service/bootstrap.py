@@ -34,7 +34,7 @@ from credit_service.kafka.topics import missing_or_uneven
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
-from credit_service.postgres.health.backlog import PostgresProbe
+from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox

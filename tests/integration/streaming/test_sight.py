@@ -13,8 +13,8 @@ from credit_service import bounds
 from credit_service.application.health_ports import Backlog
 from credit_service.postgres import pool as pool_module
 from credit_service.postgres.address import Address
-from credit_service.postgres.health import backlog as sight_module
-from credit_service.postgres.health.backlog import PostgresProbe
+from credit_service.postgres.health import probe as sight_module
+from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.pool import FailoverPool, open_pool
 from support.wait import eventually
 
