@@ -20,7 +20,7 @@ from credit_local_stack.postgres import database_url as superuser_of
 from credit_local_stack.process import ServerProcess
 from credit_service.application.errors import AccessDenied
 from credit_service.postgres.ledger.outbox import PostgresOutbox
-from credit_service.postgres.migrate import MigrationFailed, hold_to_access, migrate
+from credit_service.postgres.migrate import MigrationFailed, migrate, require_access
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.schema import schema_problem
 from support.credits import decide_events, run_credits
@@ -216,7 +216,7 @@ async def test_what_cannot_be_trusted_is_refused(
     with pytest.raises(MigrationFailed, match=told_by_migrate):
         await asyncio.to_thread(migrate, url, 1)
     with pytest.raises(AccessDenied):
-        await hold_to_access(url)
+        await require_access(url)
 
 
 async def test_a_server_without_tls_is_refused_where_the_url_asks_for_it(database_url: str) -> None:

@@ -33,7 +33,7 @@ def newest_version() -> str:
     return max(name.partition("_")[0] for name in names if name.endswith(".sql"))
 
 
-async def hold_to_access(where: Address | str) -> None:
+async def require_access(where: Address | str) -> None:
     """Raises `AccessDenied` at once for what dbmate would try again until its wait is over, and tell in its own words.
 
     A server that does not answer yet is waited for by dbmate, and a database that is missing is made.

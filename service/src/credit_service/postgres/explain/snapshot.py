@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-class Asked:
+class SnapshotReader:
     """Asks for one row, all rows, or one value; raises `LedgerUnavailable`, and nothing is waited for without end."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -22,7 +22,7 @@ CONNECTS_EVERY_SECONDS = 15.0
 
 
 class PostgresProbe:
-    """The application's `LedgerSight`; `pool` is its own, so that it never waits behind those who decide.
+    """The application's `LedgerProbe`; `pool` is its own, so that it never waits behind those who decide.
 
     It connects anew now and then: only so it is seen that the address leads to another server, where that of before
     answers those who are connected to it as if it still decided. Beside its session, and not waited for: that nobody
@@ -36,14 +36,14 @@ class PostgresProbe:
         self._refusal = ""
 
     async def backlog(self) -> Backlog:
-        """See `application.health_ports.LedgerSight`."""
+        """See `application.health_ports.LedgerProbe`."""
         with translated_errors():
             return Backlog(
                 *(await self._pool.fetch(sql("backlog"), bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))[0]
             )
 
     async def schema_problem(self) -> str | None:
-        """See `application.health_ports.LedgerSight`."""
+        """See `application.health_ports.LedgerProbe`."""
         if time.monotonic() >= self._connects_at and (self._connecting is None or self._connecting.done()):
             self._connects_at = time.monotonic() + CONNECTS_EVERY_SECONDS
             self._connecting = asyncio.create_task(self._connect_anew())

@@ -8,9 +8,9 @@ from credit_service.domain.period import Calendar, Period
 
 Row: TypeAlias = tuple[Any, ...]
 
-MOVES = slice(1, 4)
+HOT_COLUMNS = slice(1, 4)
 """Balance, sequence and position: what almost every batch changes; what comes behind them seldom does."""
-STAYS = slice(4, None)
+COLD_COLUMNS = slice(4, None)
 
 
 def from_row(account_id: str, row: Sequence[Any]) -> Account:

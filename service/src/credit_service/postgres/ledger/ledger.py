@@ -34,7 +34,7 @@ class PostgresLedger:
         self._pool = pool
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
-        self._repeats = Repeats()
+        self._repeats = RepeatForecast()
         self._letter_bytes_per_day = letter_bytes_per_day
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ class PostgresLedger:
         return {row["account_id"]: row["read_until"] for row in rows}
 
 
-class Repeats:
+class RepeatForecast:
     """Whether what comes is likely to have been decided before, as in a replay: what came last says so."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class PostgresTransaction:
         connection: "Connection",
         unparked_max: int,
         topic_prefix: str,
-        repeats: Repeats,
+        repeats: RepeatForecast,
         letter_bytes_per_day: int | None = None,
     ) -> None:
         self._connection = connection

@@ -22,7 +22,7 @@ from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.ledger.account_row import Row, from_row
 from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
-from credit_service.postgres.ledger.prospect_row import from_columns, told_by
+from credit_service.postgres.ledger.prospect_row import cause_of, from_columns
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ async def _load_prospects(
         for row in rows:
             _, *columns, position, source, event_id, event_type, occurred_at, note = row
             if position is not None:
-                told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
+                told.append(cause_of(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
         account = loaded.accounts[account_id]
         account.prospects[prospect_id] = from_columns(prospect_id, told, *columns)
         account.stored_prospects.add(prospect_id)

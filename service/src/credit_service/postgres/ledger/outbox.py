@@ -91,13 +91,13 @@ class PostgresOutboxSession:
                 )
                 claimed = [row for row in rows if not row["waits"]]
                 # So that no later claim has to go past them.
-                had_to_wait = len(claimed) < len(rows) and await self._have_wait(*left_out)
+                had_to_wait = len(claimed) < len(rows) and await self._queue_behind_set_aside(*left_out)
             if claimed:
                 return _claim(str(claim_id), claimed, is_cut=rows[0]["is_cut"] or len(claimed) < len(rows))
             if not had_to_wait:
                 return None
 
-    async def _have_wait(self, *left_out: list[Any]) -> bool:
+    async def _queue_behind_set_aside(self, *left_out: list[Any]) -> bool:
         async with self._connection.transaction():
             # In a statement before: the next one then sees what was let go until it had the lock.
             await self._connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)

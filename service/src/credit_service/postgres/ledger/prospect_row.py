@@ -60,7 +60,7 @@ def from_columns(
     return prospect
 
 
-def told_by(
+def cause_of(
     position: int,
     source: str,
     event_id: str,

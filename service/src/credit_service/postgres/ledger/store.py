@@ -1,13 +1,9 @@
 """What a transaction writes: rows that are new are copied in, rows that were there are updated as a set."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service import bounds
-from credit_service.application.kept_record import hashes_of, headers_as_json
-from credit_service.application.ports import DeadLetter, ToStore
+from credit_service.application.ports import ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Change, Decision
 from credit_service.domain.event import TYPE_RANK, Incoming
@@ -16,9 +12,10 @@ from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
 from credit_service.domain.room import is_filling
 from credit_service.postgres.ids import packed
-from credit_service.postgres.ledger.account_row import MOVES, STAYS, Row, to_row
+from credit_service.postgres.ledger.account_row import COLD_COLUMNS, HOT_COLUMNS, Row, to_row
 from credit_service.postgres.ledger.load import Loaded
 from credit_service.postgres.ledger.prospect_row import columns_of
+from credit_service.postgres.ledger.store_dead_letters import store_dead_letters
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -49,7 +46,7 @@ async def store(connection: "Connection", what: ToStore, loaded: Loaded, letter_
     await _store_parked(connection, what, numbers)
     await _store_accounts(connection, accounts, loaded.rows)
     await _store_outbox(connection, what)
-    what.left_out = await _store_dead_letters(connection, what.dead_letters, letter_bytes_per_day)
+    what.left_out = await store_dead_letters(connection, what.dead_letters, letter_bytes_per_day)
     await _update(
         connection, "store_offsets", [(*partition, offset) for partition, offset in what.next_offsets.items()]
     )
@@ -152,10 +149,10 @@ async def _store_accounts(connection: "Connection", accounts: Iterable[Account],
     for account in accounts:
         was = as_read[account.account_id]
         row = to_row(was[0], account)
-        if row[STAYS] != was[STAYS]:
+        if row[COLD_COLUMNS] != was[COLD_COLUMNS]:
             changed.append(row)
-        elif row[MOVES] != was[MOVES]:
-            moved.append((row[0], *row[MOVES]))
+        elif row[HOT_COLUMNS] != was[HOT_COLUMNS]:
+            moved.append((row[0], *row[HOT_COLUMNS]))
         if is_filling(account):
             filling.append((row[0],))
     await _update(connection, "store_hot_columns", moved)
@@ -289,46 +286,3 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
 
     await _copy(connection, "parked_events", PARKED, [row(i) for i in what.decided.parked])
     await _update(connection, "delete_parked_events", [(numbers[i.account_id], i.key) for i in what.decided.unparked])
-
-
-BIGINT_MAX = 2**63 - 1
-"""What a batch says of its first record's time and how much later another is may come to more."""
-
-
-def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
-    record, known = letter.record, letter.record.withheld
-    if known is None:
-        digest, content = hashes_of(record.key, record.value, record.headers)
-        hashes = digest, None if letter.is_encoded_anew else content
-    else:
-        hashes = known.digest, known.content_sha256
-    account_id = record.content.account_id if isinstance(record.content, Incoming) else None
-    return (
-        record.place.topic,
-        record.place.partition,
-        record.place.offset,
-        hashes[0],
-        letter.reason,
-        letter.detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX],
-        account_id,
-        record.key,
-        record.value,
-        headers_as_json(record.headers),
-        min(max(-BIGINT_MAX, record.timestamp_ms), BIGINT_MAX),
-        hashes[1],
-        known is not None,
-        known.key_bytes if known else None,
-        known.value_bytes if known else None,
-        known.value_sha256 if known else None,
-    )
-
-
-async def _store_dead_letters(
-    connection: "Connection", letters: Sequence[DeadLetter], bytes_per_day: int
-) -> Counter[str]:
-    """By topic, how many are kept without their bytes."""
-    if not letters:
-        return Counter()
-    columns = zip(*map(_dead_letter, letters), strict=True)
-    bounded = (DEAD_LETTER_TOPIC, bytes_per_day, bounds.LEFT_OUT_KEY_BYTES_MAX)
-    return Counter(dict(await connection.fetch(sql("store_dead_letters"), *columns, *bounded)))

@@ -22,7 +22,7 @@ from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
 from credit_service.domain.event import Place
 from credit_service.postgres.faults import translated_errors
-from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats
+from credit_service.postgres.ledger.ledger import PostgresTransaction, RepeatForecast
 from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
@@ -145,7 +145,7 @@ class PostgresLetterTransaction(PostgresTransaction):
     """The application's `LetterTransaction` on one connection."""
 
     def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str) -> None:
-        super().__init__(connection, unparked_max, topic_prefix, Repeats())
+        super().__init__(connection, unparked_max, topic_prefix, RepeatForecast())
 
     async def lock_letters(self, ids: Sequence[int]) -> list[LetterRecord]:
         """See `application.dead_letters.model.LetterTransaction`."""

@@ -21,7 +21,7 @@ REPAIR_LOCK = 0x6372_6564_7265_7061
 
 
 @asynccontextmanager
-async def only_repair(where: Address | str) -> "AsyncIterator[bool]":
+async def exclusive_repair(where: Address | str) -> "AsyncIterator[bool]":
     """True if no other repair runs, which none then can for as long as this lasts.
 
     To be held from before anything is looked for: what two of them found would be published twice.
@@ -36,25 +36,25 @@ async def only_repair(where: Address | str) -> "AsyncIterator[bool]":
 
 
 class PostgresRepairStore:
-    """The application's `Mender` in Postgres."""
+    """The application's `RepairStore` in Postgres."""
 
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
 
     async def publish(self, event: WaitingEvent) -> bool:
-        """See `application.reconcile.repair.Mender`."""
+        """See `application.reconcile.repair.RepairStore`."""
         async with self._locked(event.key.decode()) as (connection, _):
             row = (event.topic, event.key, event.event_id, event.event_time, event.payload)
             return await connection.fetchval(sql("repair_publish"), *row) is not None
 
     async def recount(self, account_id: str) -> None:
-        """See `application.reconcile.repair.Mender`."""
+        """See `application.reconcile.repair.RepairStore`."""
         async with self._locked(account_id) as (connection, number):
             await connection.execute(sql("repair_grants"), number)
             await connection.execute(sql("repair_balance"), number)
 
     async def restore(self, decision: Decision) -> None:
-        """See `application.reconcile.repair.Mender`."""
+        """See `application.reconcile.repair.RepairStore`."""
         async with self._locked(decision.account_id) as (connection, number):
             await restore_decision(connection, number, decision)
 
