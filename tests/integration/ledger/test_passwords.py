@@ -174,7 +174,7 @@ async def test_a_password_that_is_not_there_is_said_and_waited_for(
         assert told in done.stderr.splitlines()[-1], command
     doctor = await asyncio.to_thread(run_credits, "doctor", "--output", "json", **asked)
     assert told in doctor.stdout
-    assert "mend what that setting names" in doctor.stdout
+    assert "correct what that setting names" in doctor.stdout
 
     password.write_text(urlsplit(users.superuser).password or "")
     await service.ready()

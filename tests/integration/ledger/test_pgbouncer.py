@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SHARED = (
-    "CREDITS_{}DATABASE_URL: what answers there gives each transaction another session (a pooler in transaction or "
-    "statement mode); it has to be the server itself, or a pooler in session mode"
+    "CREDITS_{}DATABASE_URL: a pooler in transaction or statement mode gives each transaction another session; "
+    "the address must be that of the server itself, or of a pooler in session mode"
 )
 SHARING = ("transaction", "statement")
 COMMANDS = (

@@ -198,7 +198,12 @@ CHECKED = "sslmode=verify-full&sslrootcert={folder}/"
     [
         ("localhost", f"{CHECKED}ca.pem", "the server's certificate is not trusted: Hostname mismatch", "x509: .*name"),
         ("127.0.0.1", f"{CHECKED}other-ca.pem", "the server's certificate is not trusted: ", "unknown authority"),
-        ("127.0.0.1", f"{CHECKED}nowhere.pem", "what the URL says of TLS cannot be used: FileNotFound", "no such file"),
+        (
+            "127.0.0.1",
+            f"{CHECKED}nowhere.pem",
+            "the TLS parameters of the URL cannot be used: FileNotFound",
+            "no such file",
+        ),
     ],
 )
 async def test_what_cannot_be_trusted_is_refused(
@@ -228,5 +233,5 @@ async def test_a_server_without_tls_is_refused_where_the_url_asks_for_it(databas
 async def test_a_user_whom_the_server_does_not_let_in_is_told_so(clean: str) -> None:
     url = await database_of(clean, "made_tls_only", "made_tls_only")
     async with open_pool(url, 1) as pool:
-        with pytest.raises(AccessDenied, match=r"this user is not let in: .*SQLSTATE 28000"):
+        with pytest.raises(AccessDenied, match=r"the server rejects this user: .*SQLSTATE 28000"):
             await schema_problem(pool)

@@ -87,7 +87,7 @@ async def test_that_nobody_new_is_let_in_is_no_fault_of_a_session_that_works(
                 sight._connects_at = 0.0
                 assert await sight.schema_problem() is None
                 await eventually(lambda: connected(sight), what="a new connection was tried")
-        told = {"event": "the database lets nobody new in", "log_level": "warning"}
+        told = {"event": "the database accepts no new connection", "log_level": "warning"}
         assert lines == [{"cause": "LedgerUnavailable: TooManyConnectionsError, SQLSTATE 53300", **told}]
         assert await pool.fetchval(SESSION) == session
 

@@ -11,7 +11,7 @@ from credit_service.application.errors import AccessDenied, LedgerUnavailable, O
 
 # By SQLSTATE, because the server's own messages may be in any language.
 DENIED = {
-    "28000": "this user is not let in: by pg_hba.conf, for want of TLS, or because it may not log in",
+    "28000": "the server rejects this user: by pg_hba.conf, for lack of TLS, or because it may not log in",
     "28P01": "the password is wrong",
     "3D000": "there is no database of this name",
     "42501": "this user lacks a privilege",
@@ -73,7 +73,7 @@ def translated_errors() -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise AccessDenied(f"the server's certificate is not trusted: {error.verify_message}") from None
     except (FileNotFoundError, PermissionError, asyncpg.ClientConfigurationError) as error:
-        raise AccessDenied(f"what the URL says of TLS cannot be used: {type(error).__name__}") from None
+        raise AccessDenied(f"the TLS parameters of the URL cannot be used: {type(error).__name__}") from None
     except TimeoutError as error:
         raise OutOfTime(type(error).__name__) from None
     # asyncpg raises the internal one on a connection that the server has just ended.

@@ -1,4 +1,4 @@
-"""Whether the database has the schema that this service was built for."""
+"""The check that the database has the schema of this service."""
 
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 async def schema_problem(connection: "Connection | Pool") -> str | None:
-    """What is wrong with the schema, in a sentence, or None; raises `LedgerUnavailable`.
+    """A sentence about what is wrong with the schema, or None; raises `LedgerUnavailable`.
 
-    A newer schema is none: during a release it comes before the last of the older services is gone.
+    A newer schema is no problem: a release migrates before it ends the last of the older services.
     """
     with translated_errors():
         try:

@@ -114,6 +114,6 @@ async def _is_shared(connection: "asyncpg.Connection[asyncpg.Record]", address: 
 
 def _shared(address: Address) -> SessionsShared:
     return SessionsShared(
-        f"{address.variable}: what answers there gives each transaction another session (a pooler in transaction or "
-        "statement mode); it has to be the server itself, or a pooler in session mode"
+        f"{address.variable}: a pooler in transaction or statement mode gives each transaction another session; the "
+        "address must be that of the server itself, or of a pooler in session mode"
     )

@@ -1,4 +1,4 @@
-"""Which entries and decisions of an account count: all, or those that the ledger had at some time."""
+"""The point in time of an explanation: the entries and decisions that the ledger had by then."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from credit_service.postgres.explain.snapshot import SnapshotReader
 
 TICK = timedelta(microseconds=1)
-"""Times are kept to this."""
+"""The precision of stored times."""
 
 
 @dataclass(frozen=True, slots=True)
 class PointInTime:
-    """What had been decided and recorded, and until when events had been parked."""
+    """The last decision and balance change of an account by then, and the time up to which events count as parked."""
 
     account_no: int
     position: int
@@ -28,7 +28,7 @@ class PointInTime:
 
 
 async def point_in_time(reader: "SnapshotReader", account: "asyncpg.Record", when: When) -> PointInTime | Unexplained:
-    """The point that `when` names, or why there is none; raises `LedgerUnavailable`."""
+    """The point in time that `when` names, or the reason why there is none; raises `LedgerUnavailable`."""
     number, position, sequence = account["account_no"], account["position"], account["sequence"]
     if when is None:
         return PointInTime(number, position, sequence, account["now"])

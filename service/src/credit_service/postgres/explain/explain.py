@@ -1,4 +1,4 @@
-"""Why a balance is what it is, or was, out of Postgres: each answer is one snapshot, whatever its length."""
+"""Explanations of a balance from Postgres, each of any length and from one snapshot."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -88,12 +88,12 @@ class PostgresExplains:
         number = point.account_no
         by_grant: dict[int | None, list[Sum]] = defaultdict(list)
         for row in sums:
-            told = Sum(reason=row["reason"], entries=row["entries"], amount=row["amount"])
-            by_grant[row["grant_id"]].append(told)
+            total = Sum(reason=row["reason"], entries=row["entries"], amount=row["amount"])
+            by_grant[row["grant_id"]].append(total)
         remaining = {
-            grant_id: sum(told.amount for told in by_grant[grant_id]) for grant_id in by_grant if grant_id is not None
+            grant_id: sum(total.amount for total in by_grant[grant_id]) for grant_id in by_grant if grant_id is not None
         }
-        shown = sorted(remaining) if is_full else _worth_showing(remaining)
+        shown = sorted(remaining) if is_full else _shown_grants(remaining)
         rows = await self._snapshot.all("explain_grants", number, shown)
         published = await self._snapshot.value("explain_balance", number, point.sequence) if point.sequence else 0
         held = sum(remaining.values())
@@ -120,15 +120,15 @@ class PostgresExplains:
     async def _some_entries(
         self, point: PointInTime, summary: Summary, sums: "Sequence[asyncpg.Record]"
     ) -> AsyncGenerator[Entry | Elided]:
-        """Of each grant the first and the last, with what is between them in one sum."""
+        """The first and the last entries of each grant, with one sum of the entries between them."""
         wanted: list[int | None] = [grant.grant_id for grant in summary.grants]
         wanted += [None] if summary.without_grant else []
         of = {grant_id: [row for row in sums if row["grant_id"] == grant_id] for grant_id in wanted}
         first = [min(row["first"] for row in of[grant_id]) for grant_id in wanted]
         last = [max(row["last"] for row in of[grant_id]) for grant_id in wanted]
-        asked = (point.account_no, point.sequence, wanted, first, last, LAST_ENTRIES_SHOWN_MAX)
-        rows = await self._snapshot.all("explain_selected_entries", *asked)
-        again = await self._charged_again(point, [row["position"] for row in rows if row["reason"] == "charge"])
+        arguments = (point.account_no, point.sequence, wanted, first, last, LAST_ENTRIES_SHOWN_MAX)
+        rows = await self._snapshot.all("explain_selected_entries", *arguments)
+        again = await self._repeated_charges(point, [row["position"] for row in rows if row["reason"] == "charge"])
         for grant_id in wanted:
             entries = [self._rows.entry(row, again) for row in rows if row["grant_id"] == grant_id]
             count = sum(row["entries"] for row in of[grant_id]) - len(entries)
@@ -140,7 +140,7 @@ class PostgresExplains:
                 yield entry
 
     async def _all_entries(self, point: PointInTime) -> AsyncGenerator[Entry | Elided]:
-        again = await self._charged_again(point, None)
+        again = await self._repeated_charges(point, None)
         async with aclosing(
             blocks(self._snapshot.connection, "explain_all_entries", point.account_no, point.sequence)
         ) as found:
@@ -148,20 +148,20 @@ class PostgresExplains:
                 for row in block:
                     yield self._rows.entry(row, again)
 
-    async def _charged_again(self, point: PointInTime, positions: list[int] | None) -> dict[int, list[int]]:
+    async def _repeated_charges(self, point: PointInTime, positions: list[int] | None) -> dict[int, list[int]]:
         rows = await self._snapshot.all("explain_repeated_charges", point.account_no, point.sequence, positions)
         return {row["position"]: row["sequences"] for row in rows}
 
     async def _declines(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Decision]:
-        asked = (point.account_no, point.position, limit)
-        async with aclosing(blocks(self._snapshot.connection, "explain_declines", *asked)) as found:
+        arguments = (point.account_no, point.position, limit)
+        async with aclosing(blocks(self._snapshot.connection, "explain_declines", *arguments)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.decision(row)
 
     async def _parked(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Parked]:
-        asked = (point.account_no, point.parked_by, limit)
-        async with aclosing(blocks(self._snapshot.connection, "explain_parked_events", *asked)) as found:
+        arguments = (point.account_no, point.parked_by, limit)
+        async with aclosing(blocks(self._snapshot.connection, "explain_parked_events", *arguments)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.parked(row)
@@ -171,8 +171,8 @@ def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> Grant:
     return Grant(**dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums})
 
 
-def _worth_showing(remaining: dict[int, int]) -> list[int]:
-    """The newest grants that have something left, and the newest that have not."""
+def _shown_grants(remaining: dict[int, int]) -> list[int]:
+    """The newest grants with credits left, and the newest spent ones."""
     newest = sorted(remaining, reverse=True)
     left = [grant_id for grant_id in newest if remaining[grant_id]]
     spent = [grant_id for grant_id in newest if not remaining[grant_id]]

@@ -1,4 +1,4 @@
-"""What became of one prospect, and of one message: what was decided, what waits, and dead letters."""
+"""The outcome of one prospect or one message: decisions, parked events and dead letters."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class OutcomeReader:
-    """Asks for fates within one snapshot."""
+    """Reads outcomes within one snapshot."""
 
     def __init__(self, reader: "SnapshotReader", rows: RowReader) -> None:
         self._snapshot = reader
@@ -104,11 +104,11 @@ class OutcomeReader:
         if not decisions:
             return []
         positions = [decision.position for decision in decisions]
-        # What a decision causes is recorded with it, or later.
+        # The entries of a decision are recorded with it, or later.
         since = min(decision.decided_at for decision in decisions) - TICK
         first = await self._snapshot.value("explain_sequence_at", number, sequence, since) + 1
-        asked = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
-        rows = await self._snapshot.all("explain_entries_of_decisions", *asked)
+        arguments = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
+        rows = await self._snapshot.all("explain_entries_of_decisions", *arguments)
         charges: dict[int, list[int]] = defaultdict(list)
         for row in rows:
             if row["reason"] == "charge":
@@ -127,12 +127,14 @@ class OutcomeReader:
         rows = await self._snapshot.all("load_prospects", [number], [packed(prospect_id)])
         if not rows:
             return None
-        told = []
+        history = []
         for row in rows:
             _, *columns, position, source, event_id, event_type, occurred_at, note = row
             if position is not None:
-                told.append(cause_of(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
-        prospect = from_columns(prospect_id, told, *columns)
+                history.append(
+                    cause_of(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id)
+                )
+        prospect = from_columns(prospect_id, history, *columns)
         stays = prospect.stays()
         if not stays:
             return RefundState(on_account=False, origin=None, charge=None)
@@ -148,12 +150,12 @@ class OutcomeReader:
             )
         return RefundState(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
 
-    async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
-        """The account's dead letters that are meant; all are looked through, and few are held at a time."""
+    async def _letters(self, account_id: str, is_wanted: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
+        """The wanted dead letters of the account; it reads all of them, and holds few at a time."""
         letters, erased, left_out, seen = [], 0, 0, 0
-        asked = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
+        arguments = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
         found = blocks(
-            self._snapshot.connection, "explain_dead_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS
+            self._snapshot.connection, "explain_dead_letters", *arguments, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS
         )
         async with aclosing(found):
             async for block in found:
@@ -162,7 +164,7 @@ class OutcomeReader:
                     erased += row["is_erased"]
                     left_out += row["is_left_out"]
                     letter = letter_of(row)
-                    if is_meant(row, letter):
+                    if is_wanted(row, letter):
                         letters.append(letter)
         is_complete = seen <= bounds.LETTERS_LOOKED_THROUGH_MAX
         return Letters(letters=letters, erased=erased, left_out=left_out, is_complete=is_complete)

@@ -1,4 +1,4 @@
-"""Questions to the one snapshot that an explanation is."""
+"""Reads from the one snapshot of an explanation."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SnapshotReader:
-    """Asks for one row, all rows, or one value; raises `LedgerUnavailable`, and nothing is waited for without end."""
+    """Reads one row, all rows, or one value, each within a timeout; raises `LedgerUnavailable`."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self.connection = connection
@@ -22,7 +22,7 @@ class SnapshotReader:
             return await self.connection.fetchrow(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
 
     async def all(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
-        """The rows, which are few."""
+        """All rows, which are few."""
         with translated_errors():
             rows: list[asyncpg.Record] = await self.connection.fetch(
                 sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX

@@ -1,4 +1,4 @@
-"""What the doctor asks of the database."""
+"""The facts that the doctor reads from the database."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -98,10 +98,10 @@ class PostgresFacts:
 
     async def filling(self) -> list[Filling]:
         """See `application.doctor.facts.DatabaseFacts`."""
-        most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
+        limits = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
         return [
             Filling(*row)
-            for row in await self._rows("doctor_filling_accounts", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
+            for row in await self._rows("doctor_filling_accounts", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *limits)
         ]
 
     async def last_account_no(self) -> int:
@@ -139,7 +139,7 @@ class PostgresFacts:
 
 
 async def failed_logins(addresses: Iterable[Address]) -> dict[str, str]:
-    """By one connection to each: why there is none, by the setting that has the URL."""
+    """Tries one connection to each address, and returns the reasons of failure by the setting that holds the URL."""
 
     async def problem(address: Address) -> str | None:
         try:
@@ -155,7 +155,7 @@ async def failed_logins(addresses: Iterable[Address]) -> dict[str, str]:
 
     tried = list(addresses)
     problems = await asyncio.gather(*map(problem, tried))
-    return {address.variable: told for address, told in zip(tried, problems, strict=True) if told}
+    return {address.variable: reason for address, reason in zip(tried, problems, strict=True) if reason}
 
 
 @contextmanager
@@ -163,10 +163,10 @@ def _unreachable() -> Iterator[None]:
     try:
         yield
     except SessionsShared:
-        # No more can be told of what is behind it than the line that ends the command.
+        # The command ends with this error's line: nothing else can be examined behind a pooler that shares sessions.
         raise
     except NoPassword as error:
-        raise Denied(str(error), "mend what that setting names; it is read again at each new connection") from None
+        raise Denied(str(error), "correct what that setting names; it is read again at each new connection") from None
     except AccessDenied as error:
         raise Denied(str(error), GRANT) from None
     except LedgerUnavailable as error:

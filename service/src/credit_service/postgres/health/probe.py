@@ -1,4 +1,4 @@
-"""What the watch asks of the database."""
+"""The probe by which the watch sees the backlog, the schema and the server."""
 
 import asyncio
 import time
@@ -24,9 +24,9 @@ CONNECTS_EVERY_SECONDS = 15.0
 class PostgresProbe:
     """The application's `LedgerProbe`; `pool` is its own, so that it never waits behind those who decide.
 
-    It connects anew now and then: only so it is seen that the address leads to another server, where that of before
-    answers those who are connected to it as if it still decided. Beside its session, and not waited for: that nobody
-    new is let in, or not soon, is no fault of sessions that work.
+    It opens a new connection now and then. Only a new connection shows that the address leads to another server while
+    the old server still answers its sessions. A background task opens it: a server that accepts no new connection is no
+    fault of the sessions that work.
     """
 
     def __init__(self, pool: "FailoverPool") -> None:
@@ -55,8 +55,8 @@ class PostgresProbe:
             await self._pool.probe_server()
         except LedgerUnavailable as error:
             refusal = f"{type(error).__name__}: {error}"
-        except Exception:  # a defect, which nobody else would hear of
+        except Exception:  # a defect, which nothing else would report
             log.exception("no new connection could be tried")
         if refusal and refusal != self._refusal:
-            log.warning("the database lets nobody new in", cause=refusal)
+            log.warning("the database accepts no new connection", cause=refusal)
         self._refusal = refusal

@@ -1,4 +1,4 @@
-"""The ledger's transactions: lock, then load; write sets."""
+"""The ledger in Postgres: transactions that lock, load and store."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class PostgresLedger:
     """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time.
 
-    `topic_prefix` stands before the topics' names in this deployment. Of a topic's dead letters of a day,
-    `letter_bytes_per_day` are kept.
+    `topic_prefix` is the prefix of this deployment's topics. `letter_bytes_per_day` bounds the bytes that are kept of a
+    topic's dead letters of a day.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class PostgresLedger:
 
 
 class RepeatForecast:
-    """Whether what comes is likely to have been decided before, as in a replay: what came last says so."""
+    """A forecast from the last batch: whether most of the next events were decided before, as in a replay."""
 
     def __init__(self) -> None:
         self.are_expected = False
 
     def note(self, inputs: Sequence[Incoming | Wake | Command], accounts: Mapping[str, Account]) -> None:
-        """Counts the repeats among the events of a batch, as loaded."""
+        """Counts the repeats among the loaded events of a batch."""
         events = [item for item in inputs if isinstance(item, Incoming)]
         if events:
             repeats = sum(event.key in accounts[event.account_id].decided for event in events)

@@ -1,4 +1,4 @@
-"""The stored offsets, the gaps in them, and the topics that are paused."""
+"""The stored offsets, their gaps, and the paused topics."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -26,9 +26,9 @@ class PostgresOffsetStore:
 
     async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
         """See `application.ports.OffsetStore`."""
-        asked = list(partitions)
+        wanted = list(partitions)
         with translated_errors():
-            rows = await self._pool.fetch(sql("load_offsets"), [t for t, _ in asked], [n for _, n in asked])
+            rows = await self._pool.fetch(sql("load_offsets"), [t for t, _ in wanted], [n for _, n in wanted])
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
     async def open(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -62,10 +62,10 @@ class PostgresOffsetStore:
 
     async def topic_ids(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, UUID]:
         """See `application.ports.OffsetStore`."""
-        asked = list(partitions)
+        wanted = list(partitions)
         with translated_errors():
-            rows = await self._pool.fetch(sql("load_topic_ids"), [t for t, _ in asked], [n for _, n in asked])
-        # Not asyncpg's own class, which compares more slowly and shows itself otherwise.
+            rows = await self._pool.fetch(sql("load_topic_ids"), [t for t, _ in wanted], [n for _, n in wanted])
+        # asyncpg's own UUID class compares more slowly and has another repr.
         return {(row["topic"], row["partition"]): UUID(bytes=row["topic_id"].bytes) for row in rows}
 
     async def adopt(self, topic_ids: Mapping[TopicPartition, UUID]) -> None:

@@ -1,4 +1,4 @@
-"""What a transaction writes: rows that are new are copied in, rows that were there are updated as a set."""
+"""The writes of a transaction: new rows are copied in, known rows are updated as a set."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 Numbers = Mapping[str, int]
-"""The number that the tables know each account by."""
+"""The account numbers, which the tables have in place of the ids."""
 
 
 async def store(connection: "Connection", what: ToStore, loaded: Loaded, letter_bytes_per_day: int) -> None:
-    """Writes everything that one batch brought; nothing is asked for where there is nothing to write.
+    """Writes all changes of one batch; a table without changes costs no statement.
 
-    Of a topic's dead letters, `letter_bytes_per_day` are kept.
+    `letter_bytes_per_day` bounds the bytes that are kept of a topic's dead letters of a day.
     """
     decided, numbers = what.decided, loaded.numbers
     accounts = [account for account in what.accounts.values() if account.account_id in loaded.rows]
@@ -96,7 +96,7 @@ def _decision(number: int, d: Decision) -> tuple[object, ...]:
 
 
 async def restore_decision(connection: "Connection", number: int, decision: Decision) -> None:
-    """Writes a decision that is missing; raises asyncpg's errors if there is one of its position or key."""
+    """Writes a missing decision; raises asyncpg's errors if its position or key exists."""
     await _copy(connection, "decisions", DECISION, [_decision(number, decision)])
 
 
@@ -110,7 +110,7 @@ NO_LINES: Sequence[tuple[int | None, int]] = [(None, 0)]
 
 
 def _entries(number: int, change: Change) -> Iterable[tuple[object, ...]]:
-    """A row a grant; a change that touched none has one row without a grant."""
+    """One row for each grant; a change that touched no grant has one row without a grant."""
     for line, (grant_id, amount) in enumerate(change.lines or NO_LINES):
         yield (
             number,
@@ -142,16 +142,16 @@ async def _store_outbox(connection: "Connection", what: ToStore) -> None:
 
 
 async def _store_accounts(connection: "Connection", accounts: Iterable[Account], as_read: Mapping[str, Row]) -> None:
-    """Only what has changed, and no more columns than that: each value of an array costs time."""
+    """Writes changed accounts, with the changed group of columns alone: each value of an array costs time."""
     moved: list[Row] = []
     changed: list[Row] = []
     filling: list[tuple[int]] = []
     for account in accounts:
-        was = as_read[account.account_id]
-        row = to_row(was[0], account)
-        if row[COLD_COLUMNS] != was[COLD_COLUMNS]:
+        old = as_read[account.account_id]
+        row = to_row(old[0], account)
+        if row[COLD_COLUMNS] != old[COLD_COLUMNS]:
             changed.append(row)
-        elif row[HOT_COLUMNS] != was[HOT_COLUMNS]:
+        elif row[HOT_COLUMNS] != old[HOT_COLUMNS]:
             moved.append((row[0], *row[HOT_COLUMNS]))
         if is_filling(account):
             filling.append((row[0],))

@@ -1,4 +1,4 @@
-"""What the ledger keeps of adjustments."""
+"""The balance changes of adjustments, as the ledger stores them."""
 
 from typing import TYPE_CHECKING
 

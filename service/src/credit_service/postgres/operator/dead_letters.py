@@ -1,4 +1,4 @@
-"""Dead letters: what waits, the transactions that end it, and what people see of it."""
+"""Dead letters: the waiting ones, the transactions that end them, and their read side."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -121,7 +121,7 @@ class PostgresDeadLetters:
         return ShownLetter(**dict(row) | readable)
 
     async def _blocks(self, name: str, arguments: Sequence[Any], size: int) -> "AsyncGenerator[list[asyncpg.Record]]":
-        """The rows of a statement from a cursor, so many at a time."""
+        """The rows of a statement from a cursor, `size` at a time."""
         with translated_errors():
             async with (
                 self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection,

@@ -1,4 +1,4 @@
-"""The record of operations in Postgres."""
+"""The log of operations in Postgres."""
 
 import json
 from collections.abc import Mapping

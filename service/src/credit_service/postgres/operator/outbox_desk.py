@@ -1,4 +1,4 @@
-"""What is set aside of the outbox, as people see it and end it."""
+"""The rows that are set aside from the outbox, and the operators' decisions on them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -43,7 +43,7 @@ class PostgresSetAsideRows:
 
     @asynccontextmanager
     async def _locked(self, ids: Sequence[int]) -> "AsyncIterator[tuple[Connection, dict[int, bytes | None]]]":
-        """One transaction in which nothing else is set aside or let go, and those of `ids` that are, with accounts."""
+        """A transaction that alone moves rows, with the keys of the accounts of those `ids` that are set aside."""
         with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)

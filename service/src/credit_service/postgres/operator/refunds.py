@@ -1,4 +1,4 @@
-"""Refund requests to those who only look."""
+"""Refund requests, read only."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FIRST = After(EARLIEST, 0, 0)
 NO_ACCOUNT = 0
-"""A number that no account has."""
+"""A number of no account."""
 
 
 class PostgresRefundRequests:
@@ -99,7 +99,7 @@ class PostgresRefundRequests:
         )
 
     async def _number(self, account_id: str | None) -> int | None:
-        """The account's; None for all accounts."""
+        """The number of the account; None for all accounts."""
         if account_id is None:
             return None
         with translated_errors():

@@ -1,4 +1,4 @@
-"""What the ledger knows of messages that come once more; nothing is locked."""
+"""Look-up of known events and dead letters, for messages that are read again; it locks nothing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +35,6 @@ class PostgresLookup:
     async def letters(self, places: Sequence[Place]) -> dict[Place, KnownLetter]:
         """See `application.processing.known_events.Lookup`."""
         with translated_errors():
-            asked = map(list, zip(*places, strict=True))
-            rows = await self._connection.fetch(sql("look_up_dead_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)
+            columns = map(list, zip(*places, strict=True))
+            rows = await self._connection.fetch(sql("look_up_dead_letters"), *columns, bounds.LETTERS_OF_A_PLACE_MAX)
         return {Place(*row[:3]): KnownLetter(*row[3:]) for row in rows}

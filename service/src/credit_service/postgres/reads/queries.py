@@ -1,4 +1,4 @@
-"""The ledger to those who only look: each answer is one consistent snapshot."""
+"""Read-only queries on the ledger: each answer is one consistent snapshot."""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ class PostgresReads:
         self._pool = pool
 
     async def ping(self) -> None:
-        """Asks the database for a sign of life; raises `LedgerUnavailable`."""
+        """Runs a trivial query; raises `LedgerUnavailable`."""
         with translated_errors():
             await self._pool.fetchval(sql("now"))
 

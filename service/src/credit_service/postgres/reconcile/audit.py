@@ -1,4 +1,4 @@
-"""The ledger as a reconciliation reads it: everything in one snapshot, in blocks."""
+"""The reads of a reconciliation: the whole ledger in one snapshot, in blocks."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DECLINES = topic_name(InsufficientCredits)
 AUDIT_SECONDS_MAX = 24 * 3600.0
 
-# One snapshot may last for hours, and its statements go through whole tables.
+# One snapshot may last for hours, and its statements scan whole tables.
 SESSION = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -47,10 +47,10 @@ SESSION = {
 
 @asynccontextmanager
 async def open_audit(where: Address | str, topic_prefix: str) -> "AsyncGenerator[PostgresAudit]":
-    """One snapshot for as long as this lasts; raises `LedgerUnavailable`."""
+    """A snapshot that lasts as long as the context; raises `LedgerUnavailable`."""
     connection = await connect(where, **SESSION)
     try:
-        # Closing the connection ends it: nothing was written.
+        # Closing the connection ends the transaction, which has written nothing.
         with translated_errors():
             await connection.transaction(isolation="repeatable_read", readonly=True).start()
         yield PostgresAudit(connection, topic_prefix)
@@ -69,7 +69,7 @@ class PostgresAudit:
     async def accounts(
         self, number: int, partitions: int, account_id: str | None
     ) -> AsyncGenerator[list[AuditedAccount]]:
-        """See `application.reconcile.ports.Audit`; at most so many that their decisions fit into memory."""
+        """See `application.reconcile.ports.Audit`; the decisions of a block fit into memory."""
         after = 0
         while True:
             rows = await self._fetch("audit_accounts", after, number, partitions, account_id, bounds.ACCOUNTS_READ_MAX)
@@ -135,7 +135,7 @@ class PostgresAudit:
         )
 
     async def differing_prospects(self, made: Mapping[int, Account]) -> list[tuple[str, str, str]]:
-        """See `application.reconcile.ports.Audit`. A row of which nothing is known is as good as none."""
+        """See `application.reconcile.ports.Audit`. An empty row is equal to a missing one."""
         kept: dict[int, dict[str, tuple[Any, ...]]] = defaultdict(dict)
         for number, prospect_id, *columns in await self._fetch("audit_prospects", list(made)):
             kept[number][prospect_id] = tuple(columns)
@@ -144,8 +144,8 @@ class PostgresAudit:
             by_rules = {p.prospect_id: columns_of(p) for p in account.prospects.values()}
             for prospect_id in sorted({*kept[number], *by_rules}):
                 row, rule = kept[number].get(prospect_id), by_rules.get(prospect_id)
-                if row != rule and not (_says_nothing(row) and _says_nothing(rule)):
-                    differing.append((account.account_id, prospect_id, _told(row, rule)))
+                if row != rule and not (_is_empty(row) and _is_empty(rule)):
+                    differing.append((account.account_id, prospect_id, _difference(row, rule)))
         return differing
 
     async def touched(
@@ -215,7 +215,7 @@ class PostgresAudit:
 
 
 def _add_entry(history: History, row: "asyncpg.Record") -> None:
-    """A change has a row a grant."""
+    """Adds a row of `entries` to its change, which has one row for each grant."""
     _, sequence, _, grant_id, amount, previous, balance, reason, position, refunds, ends_at, occurred, recorded = row
     change = history.changes.get(sequence)
     if change is None:
@@ -233,11 +233,11 @@ def _add_entry(history: History, row: "asyncpg.Record") -> None:
         change.delta += amount
 
 
-def _says_nothing(columns: tuple[object, ...] | None) -> bool:
+def _is_empty(columns: tuple[object, ...] | None) -> bool:
     return columns is None or (columns[1] == "{}" and columns[2] is columns[7] is columns[8] is None)
 
 
-def _told(row: tuple[object, ...] | None, rule: tuple[object, ...] | None) -> str:
+def _difference(row: tuple[object, ...] | None, rule: tuple[object, ...] | None) -> str:
     names = "origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges closed_until".split()
     if row is None or rule is None:
         return "its row is missing" if row is None else "its row is of no decision"

@@ -1,4 +1,4 @@
-"""What a repair writes, each in one transaction under its account's lock."""
+"""The writes of a repair, each in one transaction under its account's lock."""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ REPAIR_LOCK = 0x6372_6564_7265_7061
 
 @asynccontextmanager
 async def exclusive_repair(where: Address | str) -> "AsyncIterator[bool]":
-    """True if no other repair runs, which none then can for as long as this lasts.
+    """True if no other repair runs, and no other one can start while the context lasts.
 
-    To be held from before anything is looked for: what two of them found would be published twice.
+    A repair enters it before it searches: two repairs would otherwise publish the same missing event twice.
     """
     connection = await connect(where)
     try:
