@@ -1,4 +1,4 @@
--- The topics that are paused.
+-- The paused topics.
 SELECT topic, paused_at, reason
 FROM credits.paused_topics
 ORDER BY topic;

@@ -1,4 +1,4 @@
--- The entries of the first $2 balance changes of account $1, grant by grant.
+-- The entries of the first $2 balance changes of account $1, ordered by grant.
 SELECT
     -- include entry_columns
 FROM (

@@ -1,4 +1,4 @@
--- The last $2 dead letters of an account, newest first: also those that could not be read but have its id as their key.
+-- The last $2 dead letters of an account, newest first, with the unreadable ones that have its id as their key.
 SELECT
     l.dead_letter_id, l.reason, l.detail, l.status::text, l.outcome, l.topic, l.partition, l."offset", l.value,
     l.headers::text, l.timestamp_ms, l.created_at, l.ended_at, l.operator, l.comment AS why,

@@ -1,4 +1,4 @@
--- The decision of account $1 on a key, and who ordered it if a person did.
+-- The decision of account $1 on the key $2, with the operator who ordered it.
 SELECT
     -- include decision_and_operator_columns
 FROM credits.decisions AS d

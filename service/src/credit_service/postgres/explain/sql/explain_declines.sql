@@ -1,4 +1,4 @@
--- The last $3 declines among the first $2 decisions of account $1, the last one first.
+-- The last $3 declines among the first $2 decisions of account $1, newest first.
 SELECT
     -- include decision_columns
 FROM credits.decisions AS d

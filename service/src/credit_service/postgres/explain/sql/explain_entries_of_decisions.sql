@@ -1,5 +1,5 @@
--- The entries that the given decisions of account $1 caused, among its balance changes from $4 to $2. No index has
--- the decision, so they are gone through.
+-- The entries that the decisions $3 of account $1 caused, among its balance changes from $4 to $2. No index has the
+-- decision, so these are scanned.
 SELECT
     -- include entry_columns
 FROM (

@@ -1,5 +1,5 @@
--- An account on which something was decided or waits under the given key. No index has the key alone: each account is
--- asked.
+-- An account with a decision or a parked event under the key $1. No index has the key alone, so each account is looked
+-- up.
 SELECT a.account_id
 FROM credits.accounts AS a
 CROSS JOIN LATERAL (

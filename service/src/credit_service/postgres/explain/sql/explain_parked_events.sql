@@ -1,4 +1,4 @@
--- The first $3 events of account $1 that wait, parked by $2, in the order in which they will be decided.
+-- The first $3 events of account $1 that were parked by $2, in the order in which they will be decided.
 SELECT p.source, p.id, p.type::text, p.occurred_at, p.parked_at, p.partition, p."offset", p.data
 FROM credits.parked_events AS p
 WHERE p.account_no = $1 AND p.parked_at <= $2

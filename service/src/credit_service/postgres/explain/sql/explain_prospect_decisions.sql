@@ -1,4 +1,5 @@
--- The first $3 decisions of account $1 on a prospect. No index has the prospect, so all of the account are gone through.
+-- The first $3 decisions of account $1 on the prospect $2. No index has the prospect, so all decisions of the account
+-- are scanned.
 SELECT
     -- include decision_and_operator_columns
 FROM (

@@ -1,4 +1,4 @@
--- The refund requests of account $1 that the given decisions opened.
+-- The refund requests of account $1 that the decisions $2 opened.
 SELECT
     r.charge_sequence, r.position, r.status::text, r.requested_at, r.decided_position, r.decided_at, r.operator,
     r.reason AS why

@@ -1,5 +1,5 @@
--- The decisions of account $1 with more than one charge under them, among its first $2 balance changes. Of those given,
--- or if none are, of all.
+-- The decisions of account $1 with more than one charge among its first $2 balance changes: those of the positions $3,
+-- or of any position where that is null.
 SELECT e.position, array_agg(e.sequence ORDER BY e.sequence) AS sequences
 FROM credits.entries AS e
 WHERE

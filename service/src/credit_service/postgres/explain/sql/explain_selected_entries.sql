@@ -1,5 +1,5 @@
--- Of the first $2 balance changes of account $1, and of each of the given grants (null: of none), the first entry and
--- the last ones, at most $6 more. A grant's entries lie close together, so that they are soon found from its last.
+-- For each of the grants $3 (null: entries without a grant), among the first $2 balance changes of account $1: the
+-- first entry and the last $6. The entries of a grant lie close together, so a scan from the last one finds them soon.
 SELECT
     -- include entry_columns
 FROM unnest($3::integer [], $4::integer [], $5::integer []) AS asked (grant_id, first, last)

@@ -1,6 +1,6 @@
--- Accounts that have used most of their numbers, the fullest $2 of them: which part of the $3 decisions, balance changes
--- or grants, or of the $4 credits, that there may be, from $5 on; and how many such accounts there are, of $1 that are
--- noted. One that was noted for its credits may have spent them.
+-- The $2 fullest accounts: the share used of the $3 decisions, balance changes or grants, or of the $4 credits, that an
+-- account may have, where it is $5 or more; and the count of such accounts among $1 noted ones. An account that was
+-- noted for its credits may have spent them.
 SELECT a.account_id, u.used, count(*) OVER ()
 FROM (SELECT account_no FROM credits.accounts_filling ORDER BY account_no LIMIT $1) AS filling
 INNER JOIN credits.accounts AS a ON filling.account_no = a.account_no

@@ -1,2 +1,2 @@
--- The last number that an account was given: the first that has none is refused.
+-- The highest account number: the first account without a number is refused.
 SELECT coalesce(max(account_no), 0) FROM credits.accounts;

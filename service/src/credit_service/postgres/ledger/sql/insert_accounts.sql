@@ -1,4 +1,4 @@
--- Opens accounts, in one order for all members; those that another member opens meanwhile are left out.
+-- Inserts new accounts, in one order for all members, without those that another member has inserted meanwhile.
 INSERT INTO credits.accounts (account_id, partition_hash)
 SELECT account_id, partition_hash
 FROM unnest($1::text [], $2::integer []) AS named (account_id, partition_hash)

@@ -1,4 +1,4 @@
--- Says where partitions are read from that were never read before.
+-- Stores the first offsets of partitions that were never read before.
 INSERT INTO credits.partition_offsets AS o (topic, partition, next_offset)
 SELECT topic, partition, next_offset
 FROM unnest($1::text [], $2::integer [], $3::bigint []) AS opened (topic, partition, next_offset)

@@ -1,5 +1,5 @@
--- The offsets of these topics that are recorded as skipped: from the first of them to the one behind the last. What was
--- skipped of a topic that was made anew since is left out.
+-- The recorded gaps of these topics: the first skipped offset and the one after the last. Gaps of a topic that was
+-- recreated since are left out.
 SELECT topic, partition, expected_offset, resumed_offset
 FROM credits.offset_gaps AS g
 WHERE topic = any($1::text []) AND resumed_offset > expected_offset

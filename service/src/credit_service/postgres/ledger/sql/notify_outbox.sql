@@ -1,2 +1,2 @@
--- Tells the leader that something waits.
+-- Notifies the leader that rows wait.
 SELECT pg_notify($1, '');

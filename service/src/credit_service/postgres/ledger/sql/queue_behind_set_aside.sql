@@ -1,5 +1,5 @@
--- Takes events of accounts that have rows set aside out of the oldest $1 rows of the outbox: they wait behind
--- those. Left alone are, as in a claim, the topics $2, the rows $3 and the events of the keys $4.
+-- Moves events of accounts with rows that are set aside out of the oldest $1 rows of the outbox, to wait behind those.
+-- The topics $2, the rows $3 and the events of the keys $4 are left alone, as in a claim.
 WITH behind AS MATERIALIZED (
     SELECT o.outbox_id
     FROM (

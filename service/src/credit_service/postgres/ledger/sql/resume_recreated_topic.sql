@@ -1,5 +1,5 @@
--- Goes on at the beginning of a topic that was made anew, and records where reading was in the old one.
--- Only if nobody went on before.
+-- Moves a stored offset to the beginning of a recreated topic, and records the offset in the old topic.
+-- Does nothing if another member has moved it already.
 WITH moved AS (
     UPDATE credits.partition_offsets
     SET next_offset = $4, topic_id = $7

@@ -1,4 +1,4 @@
--- Takes the row $1, which Kafka refuses because of $2, out of the outbox, until a person has looked at it.
+-- Sets the row $1 aside, which Kafka refuses because of $2, until an operator decides on it.
 WITH taken AS (
     DELETE FROM credits.outbox
     WHERE outbox_id = $1

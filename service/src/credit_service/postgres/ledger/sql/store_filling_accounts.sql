@@ -1,4 +1,4 @@
--- Notes the accounts that have used most of their numbers, once each.
+-- Notes the accounts that are filling up, once each.
 INSERT INTO credits.accounts_filling (account_no, noted_at)
 SELECT filling.account_no, credits.ledger_now()
 FROM unnest($1::integer []) AS filling (account_no)

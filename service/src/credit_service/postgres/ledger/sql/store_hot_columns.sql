@@ -1,4 +1,4 @@
--- Writes back accounts of which only the balance and the numbers given last have changed: most, at most times.
+-- Updates accounts of which only balance, sequence and position have changed, as those of most events.
 UPDATE credits.accounts AS a
 SET balance = new.balance, sequence = new.sequence, position = new.position
 FROM unnest($1::integer [], $2::bigint [], $3::integer [], $4::integer []) AS new (

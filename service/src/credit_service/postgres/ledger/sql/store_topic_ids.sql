@@ -1,4 +1,4 @@
--- Says which topics the stored offsets of the given partitions count in, where that was not known.
+-- Stores the topic ids of the given partitions where they are not known.
 UPDATE credits.partition_offsets AS o
 SET topic_id = found.topic_id
 FROM unnest($1::text [], $2::integer [], $3::uuid []) AS found (topic, partition, topic_id)

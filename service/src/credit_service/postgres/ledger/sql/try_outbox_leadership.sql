@@ -1,2 +1,2 @@
--- True for the one connection that may publish, as long as it lives.
+-- True for the one connection that may publish, until it ends.
 SELECT pg_try_advisory_lock($1);

@@ -1,4 +1,4 @@
--- Keeps of the rows $1 that they are dropped, by $2 and because of $3.
+-- Moves the set-aside rows $1 to the dropped ones, with the operator $2 and the reason $3.
 WITH dropped AS (
     DELETE FROM credits.outbox_set_aside
     WHERE outbox_id = any($1::bigint []) AND cause IS NOT NULL

@@ -1,4 +1,4 @@
--- Puts rows back into the outbox, in their old places: those $1, and the events of the keys $2 that wait behind them.
+-- Returns rows to their old places in the outbox: the rows $1, and the events of the keys $2 that wait behind them.
 WITH let_go AS (
     DELETE FROM credits.outbox_set_aside
     WHERE outbox_id = any($1::bigint [])

@@ -1,4 +1,4 @@
--- The dead letters that came from the given places, at most $4 of each.
+-- The dead letters of the given places, at most $4 for each.
 SELECT l.topic, l.partition, l."offset", l.dead_letter_id, l.reason, l.status::text, l.outcome
 FROM unnest($1::text [], $2::integer [], $3::bigint []) AS asked (topic, partition, "offset")
 CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
--- When partitions were last found to be of a topic that was made anew.
+-- The last time at which each partition was found to belong to a recreated topic.
 SELECT topic, partition, max(noticed_at) AS noticed_at
 FROM credits.offset_gaps
 WHERE old_topic_id IS NOT NULL

@@ -1,4 +1,4 @@
--- The refund requests of the given accounts that a person decided.
+-- The refund requests of the given accounts that an operator decided.
 SELECT account_no, charge_sequence, status::text, decided_position, operator, reason
 FROM credits.refund_requests
 WHERE account_no = any($1::integer []) AND decided_position IS NOT NULL

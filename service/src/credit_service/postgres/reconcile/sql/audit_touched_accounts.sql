@@ -1,4 +1,4 @@
--- The accounts that decided something from the given spans of topics, or of itself from $5 up to but without $6.
+-- The accounts with decisions on records of the given spans, or with decisions of their own from $5 to before $6.
 SELECT DISTINCT d.account_no
 FROM credits.decisions AS d
 WHERE EXISTS (
