@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from credit_local_stack import NoDockerError, StackError
 from credit_local_stack.servers import CHOICE
-from credit_service.postgres.pool import connect
+from credit_service.postgres.session import connect
 from support.secured import SecuredBroker, make_files, secured_stack
 from support.service import Deployment
 from support.stack import fresh_database, make_template, run_servers, running_servers

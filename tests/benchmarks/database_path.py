@@ -30,7 +30,8 @@ from credit_service.domain.event import Place
 from credit_service.kafka.consume.intake import IntakeBounds
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
-from credit_service.postgres.pool import SESSION, open_pool
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.session import SESSION
 from credit_service.runtime.loop import run_in_loop
 
 if TYPE_CHECKING:

@@ -34,14 +34,15 @@ from credit_service.kafka.topics import missing_or_uneven
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
-from credit_service.postgres.health.backlog import PostgresProbe
+from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox
 from credit_service.postgres.migrate import newest_version
-from credit_service.postgres.pool import connect, open_pool
+from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
 from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.session import connect
 from credit_service.runtime.failpoints import failpoint
 from credit_service.runtime.logging import log_what_the_loop_meets
 from credit_service.settings import load_http_tokens
@@ -171,9 +172,9 @@ async def serve(settings: Settings) -> int:
     async with (
         guarded(settings.stuck_seconds_max),
         open_pool(ledger) as pool,
-        open_pool(reader, bounds.READ_CONNECTIONS_MAX, is_read_only=True, beside=pool) as reads_pool,
-        open_pool(reader, bounds.PROBE_CONNECTIONS_MAX, is_read_only=True, beside=pool) as probe_pool,
-        open_pool(ledger, bounds.WATCH_CONNECTIONS_MAX, beside=pool) as watch_pool,
+        open_pool(reader, bounds.READ_CONNECTIONS_MAX, is_read_only=True, grouped_with=pool) as reads_pool,
+        open_pool(reader, bounds.PROBE_CONNECTIONS_MAX, is_read_only=True, grouped_with=pool) as probe_pool,
+        open_pool(ledger, bounds.WATCH_CONNECTIONS_MAX, grouped_with=pool) as watch_pool,
         traces(settings.otlp_endpoint) as tracing,
     ):
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}

@@ -22,8 +22,8 @@ from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase, co
 from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
 from credit_service.kafka.ranges.unpack import BatchInFile
-from credit_service.postgres.health.backlog import PostgresProbe
 from credit_service.postgres.health.doctor import PostgresFacts
+from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.operator.operations import PostgresOperationLog

@@ -23,12 +23,13 @@ from credit_service.domain.command import OpenAccount, command_of
 from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
 from credit_service.kafka.ranges.unpack import BatchInFile
-from credit_service.postgres import pool as pool_module
+from credit_service.postgres import session as session_module
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 from credit_service.postgres.operator.operations import PostgresOperationLog
-from credit_service.postgres.pool import faults_named, open_pool
+from credit_service.postgres.pool import open_pool
 from support.patience import patience
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def slow(database_url: str) -> str:
 
 @pytest.fixture
 async def pool(slow: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
-    monkeypatch.setitem(pool_module.SESSION, "statement_timeout", "1s")
+    monkeypatch.setitem(session_module.SESSION, "statement_timeout", "1s")
     async with open_pool(slow) as pool:
         yield pool
 
@@ -89,9 +90,9 @@ async def outcomes(pool: Pool) -> Counter[str]:
 @pytest.mark.parametrize("which", ["statement", "transaction", "client"])
 async def test_a_batch_is_halved_whoever_ends_it(slow: str, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if which == "client":
-        monkeypatch.setattr(pool_module, "COMMAND_TIMEOUT_SECONDS", 1)
+        monkeypatch.setattr(session_module, "COMMAND_TIMEOUT_SECONDS", 1)
     else:
-        monkeypatch.setitem(pool_module.SESSION, f"{which}_timeout", "1s")
+        monkeypatch.setitem(session_module.SESSION, f"{which}_timeout", "1s")
     async with open_pool(slow) as pool, asyncio.timeout(patience(LIMIT_SECONDS)):
         processor = Processor(PostgresLedger(pool, unparked_max=100), Rules())
         processor.positions[TOPIC, 0] = 0
@@ -150,10 +151,10 @@ async def test_letters_that_are_retried_are_halved(pool: Pool) -> None:
 async def test_who_waits_for_a_lock_or_to_be_let_in_is_not_given_less(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pool_module.SESSION, "lock_timeout", "10ms")
+    monkeypatch.setitem(session_module.SESSION, "lock_timeout", "10ms")
     async with open_pool(database_url) as pool, pool.acquire() as one, one.transaction():
         await one.execute("LOCK TABLE credits.accounts")
-        with pytest.raises(LedgerUnavailable, match="55P03") as waited, faults_named():
+        with pytest.raises(LedgerUnavailable, match="55P03") as waited, translated_errors():
             await pool.execute("SELECT 1 FROM credits.accounts FOR UPDATE")
     assert not isinstance(waited.value, OutOfTime)
 
@@ -163,10 +164,10 @@ async def test_who_waits_for_a_lock_or_to_be_let_in_is_not_given_less(
         writer.close()
         await writer.wait_closed()
 
-    monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT_SECONDS", 0.05)
     async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with open_pool(f"postgresql://u:p@127.0.0.1:{port}/db") as pool:
-            with pytest.raises(LedgerUnavailable, match="TimeoutError") as refused, faults_named():
+            with pytest.raises(LedgerUnavailable, match="TimeoutError") as refused, translated_errors():
                 await pool.fetch("SELECT 1")
     assert not isinstance(refused.value, OutOfTime)

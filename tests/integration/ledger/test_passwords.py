@@ -17,8 +17,9 @@ import pytest
 from credit_local_stack import Addresses
 from credit_service.application.errors import AccessDenied
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.passwords import PasswordFile
-from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.session import connect
 from support.access import Logins, logins
 from support.canaries import flown, secret
 from support.credits import run_credits
@@ -173,7 +174,7 @@ async def test_a_password_that_is_not_there_is_said_and_waited_for(
         assert told in done.stderr.splitlines()[-1], command
     doctor = await asyncio.to_thread(run_credits, "doctor", "--output", "json", **asked)
     assert told in doctor.stdout
-    assert "mend what that setting names" in doctor.stdout
+    assert "correct what that setting names" in doctor.stdout
 
     password.write_text(urlsplit(users.superuser).password or "")
     await service.ready()
@@ -209,5 +210,5 @@ async def test_a_password_that_is_changed_between_reading_and_login_is_read_agai
 
     address = Address(without_password(database_url), Changing("S", tmp_path))
     await (await connect(address)).close()
-    with pytest.raises(AccessDenied, match="the password is wrong"), faults_named():
+    with pytest.raises(AccessDenied, match="the password is wrong"), translated_errors():
         await connect(address)

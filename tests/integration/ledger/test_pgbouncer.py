@@ -12,7 +12,8 @@ import pytest
 
 from credit_service.application.errors import SessionsShared
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import READ_ONLY, SESSION, connect, open_pool
+from credit_service.postgres.pool import open_pool
+from credit_service.postgres.session import READ_ONLY, SESSION, connect
 from support.credits import run_credits
 from support.pgbouncer import pgbouncer_before
 from support.reconciled import reconcile
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SHARED = (
-    "CREDITS_{}DATABASE_URL: what answers there gives each transaction another session (a pooler in transaction or "
-    "statement mode); it has to be the server itself, or a pooler in session mode"
+    "CREDITS_{}DATABASE_URL: a pooler in transaction or statement mode gives each transaction another session; "
+    "the address must be that of the server itself, or of a pooler in session mode"
 )
 SHARING = ("transaction", "statement")
 COMMANDS = (

@@ -14,9 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from credit_service.application.errors import LedgerUnavailable
+from credit_service.postgres import failover, session
 from credit_service.postgres import pool as pool_module
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import faults_named, open_pool
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -122,7 +124,10 @@ LOST = ["08000", "08001", "08003", "08004", "08006", "08007", "08P01"]
 
 @pytest.mark.parametrize("sqlstate", ["25006", "57P01", "57P02", "57P03", "57P04", "57P05", *LOST])
 async def test_a_server_that_is_read_only_or_ends_is_left_with_all_sessions(database_url: str, sqlstate: str) -> None:
-    async with open_pool(database_url, 3) as pool, open_pool(database_url, 1, is_read_only=True, beside=pool) as reads:
+    async with (
+        open_pool(database_url, 3) as pool,
+        open_pool(database_url, 1, is_read_only=True, grouped_with=pool) as reads,
+    ):
         before = await sessions_of(pool, 3) | await sessions_of(reads, 1)
 
         await fail(pool, sqlstate)
@@ -152,7 +157,7 @@ async def test_a_session_that_was_in_use_meanwhile_ends_when_it_comes_back(datab
 
 async def fail_as_the_application_sees_it(pool: Pool, sqlstate: str) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        with faults_named():
+        with translated_errors():
             await connection.execute(FAILS.format(sqlstate))
 
 
@@ -234,7 +239,7 @@ async def test_servers_that_take_turns_where_one_only_looks_are_no_fail_over(
 ) -> None:
     decides, looks = Address(database_url), Address(database_url)
     started = datetime(2026, 1, 1, tzinfo=UTC)
-    real = pool_module.open_session
+    real = session.open_session
 
     async def open_session(address: Address, *given: Any, **options: Any) -> Any:
         nonlocal started
@@ -245,24 +250,24 @@ async def test_servers_that_take_turns_where_one_only_looks_are_no_fail_over(
         return connection, server
 
     monkeypatch.setattr(pool_module, "open_session", open_session)
-    async with open_pool(decides, 1) as pool, open_pool(looks, 1, is_read_only=True, beside=pool) as reads:
+    async with open_pool(decides, 1) as pool, open_pool(looks, 1, is_read_only=True, grouped_with=pool) as reads:
         before = await sessions_of(pool, 1)
         for _ in range(3):
             await sessions_of(reads, 1)
             await reads.end_sessions()
         assert await sessions_of(pool, 1) == before
-        assert pool.together.moved == 0
+        assert pool.group.moved == 0
 
         await pool.end_sessions()
         await sessions_of(pool, 1)
-        assert pool.together.moved == (which == "decides")
+        assert pool.group.moved == (which == "decides")
 
 
 async def test_two_servers_that_take_turns_have_sessions_replaced_once_in_a_while(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decides, number = Address(database_url, variable="CREDITS_DATABASE_URL"), 0
-    real = pool_module.open_session
+    real = session.open_session
 
     async def open_session(*given: Any, **options: Any) -> Any:
         nonlocal number
@@ -281,17 +286,17 @@ async def test_two_servers_that_take_turns_have_sessions_replaced_once_in_a_whil
     async with open_pool(decides, 2) as pool:
         with capture_logs() as lines:
             for _ in range(2):
-                await pool.look_who_answers()
+                await pool.probe_server()
             for _ in range(2):
                 with pytest.raises(LedgerUnavailable, match="57P03"):
-                    await pool.look_who_answers()
-                await pool.look_who_answers()
-        assert (pool.replaced, pool.together.moved) == (1, 1)
+                    await pool.probe_server()
+                await pool.probe_server()
+        assert (pool.replaced, pool.group.moved) == (1, 1)
         assert lines == [line]
 
-        monkeypatch.setattr(pool_module, "REPLACED_EVERY_SECONDS", 0.0)
+        monkeypatch.setattr(failover, "REPLACED_EVERY_SECONDS", 0.0)
         with capture_logs() as lines:
             for _ in range(2):
-                await pool.look_who_answers()
+                await pool.probe_server()
         assert pool.replaced == 3
         assert lines == [line, line]

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from credit_service.postgres.pool import connect
-from credit_service.postgres.statements import sql, statement_files
+from credit_service.postgres.session import connect
+from credit_service.postgres.statements import part_files, sql, statement_files
 from support.patience import patience
 
 STATEMENTS = list(statement_files())
@@ -33,10 +33,10 @@ HOT = [
     "load_requests",
     "lock_accounts",
     "lock_offsets",
-    "move_accounts",
+    "store_hot_columns",
     "overtake_requests",
     "decide_requests",
-    "settle_plans",
+    "store_settled_plans",
     "store_accounts",
     "store_grants",
     "store_offsets",
@@ -120,7 +120,14 @@ async def test_every_statement_can_be_prepared(undone: asyncpg.Connection) -> No
 
 
 def test_every_statement_says_first_what_it_is_for() -> None:
-    assert [name for name in STATEMENTS if not re.match(r"-- [A-Z].*[.:]", sql(name))] == []
+    assert [name for name in STATEMENTS if not re.match(r"-- [A-Z].*(\n-- .*)*\.\)?\n(?!--)", sql(name))] == []
+
+
+def test_every_part_is_in_a_statement() -> None:
+    files = [*statement_files().values(), *part_files().values()]
+    included = re.findall(r"-- include (\w+)", "".join(file.read_text() for file in files))
+    assert set(included) == set(part_files())
+    assert [name for name in STATEMENTS if "-- include" in sql(name)] == []
 
 
 @pytest.mark.parametrize("statistics", ["with statistics", "before the first ANALYZE"])

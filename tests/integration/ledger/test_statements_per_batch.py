@@ -31,7 +31,7 @@ from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
-from credit_service.postgres.pool import SESSION
+from credit_service.postgres.session import SESSION
 from credit_service.postgres.statements import sql
 from support.small_bounds import small_bounds
 

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from credit_service.postgres.reconcile.repair import only_repair
+from credit_service.postgres.reconcile.repair import exclusive_repair
 from support.credits import CREDITS, environment
 from support.filled import copy_of, filled_deployment
 from support.forked import Forked
@@ -203,7 +203,7 @@ async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Depl
 
 
 async def test_of_two_repairs_at_once_one_is_refused(decided: Deployment) -> None:
-    async with only_repair(decided.database_url) as is_alone:
+    async with exclusive_repair(decided.database_url) as is_alone:
         assert is_alone
         run = await reconcile(decided, "--repair", "--reason", "a test")
         assert (run.exit_code, run.said) == (1, "credits: another repair runs: try again once it has ended\n")

@@ -18,9 +18,11 @@ import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_service.application.errors import AccessDenied
-from credit_service.postgres.pool import connect, faults_named, open_pool
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.export import long_reads
 from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql, statement_files
 from support.access import ROLES, Logins, database_of_its_own, expected, logins
 from support.credits import decide_events, run_credits
@@ -228,8 +230,8 @@ async def test_a_role_can_do_what_the_page_says_and_nothing_else(role: str, user
 
 WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM)\b")
 OF_THE_RELAY = {
-    *("claim_outbox", "drop_claim", "finish_claim", "lead_outbox", "load_claim"),
-    *("set_aside", "wait_behind_set_aside"),
+    *("claim_outbox", "drop_claim", "finish_claim", "try_outbox_leadership", "load_claim"),
+    *("set_aside_outbox_row", "queue_behind_set_aside"),
 }
 
 
@@ -467,7 +469,7 @@ async def test_who_is_not_let_in_is_told_why(change: tuple[str, str], told: str,
 async def test_what_is_denied_is_told_without_values(users: Logins) -> None:
     connection = await connect(users.relay)
     try:
-        with pytest.raises(AccessDenied) as caught, faults_named():
+        with pytest.raises(AccessDenied) as caught, translated_errors():
             await connection.execute("UPDATE credits.accounts SET balance = 4711 WHERE account_id = 'acme'")
     finally:
         await connection.close()

@@ -20,7 +20,7 @@ from credit_local_stack.postgres import database_url as superuser_of
 from credit_local_stack.process import ServerProcess
 from credit_service.application.errors import AccessDenied
 from credit_service.postgres.ledger.outbox import PostgresOutbox
-from credit_service.postgres.migrate import MigrationFailed, hold_to_access, migrate
+from credit_service.postgres.migrate import MigrationFailed, migrate, require_access
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.schema import schema_problem
 from support.credits import decide_events, run_credits
@@ -198,7 +198,12 @@ CHECKED = "sslmode=verify-full&sslrootcert={folder}/"
     [
         ("localhost", f"{CHECKED}ca.pem", "the server's certificate is not trusted: Hostname mismatch", "x509: .*name"),
         ("127.0.0.1", f"{CHECKED}other-ca.pem", "the server's certificate is not trusted: ", "unknown authority"),
-        ("127.0.0.1", f"{CHECKED}nowhere.pem", "what the URL says of TLS cannot be used: FileNotFound", "no such file"),
+        (
+            "127.0.0.1",
+            f"{CHECKED}nowhere.pem",
+            "the TLS parameters of the URL cannot be used: FileNotFound",
+            "no such file",
+        ),
     ],
 )
 async def test_what_cannot_be_trusted_is_refused(
@@ -216,7 +221,7 @@ async def test_what_cannot_be_trusted_is_refused(
     with pytest.raises(MigrationFailed, match=told_by_migrate):
         await asyncio.to_thread(migrate, url, 1)
     with pytest.raises(AccessDenied):
-        await hold_to_access(url)
+        await require_access(url)
 
 
 async def test_a_server_without_tls_is_refused_where_the_url_asks_for_it(database_url: str) -> None:
@@ -228,5 +233,5 @@ async def test_a_server_without_tls_is_refused_where_the_url_asks_for_it(databas
 async def test_a_user_whom_the_server_does_not_let_in_is_told_so(clean: str) -> None:
     url = await database_of(clean, "made_tls_only", "made_tls_only")
     async with open_pool(url, 1) as pool:
-        with pytest.raises(AccessDenied, match=r"this user is not let in: .*SQLSTATE 28000"):
+        with pytest.raises(AccessDenied, match=r"the server rejects this user: .*SQLSTATE 28000"):
             await schema_problem(pool)

@@ -15,7 +15,7 @@ import pytest
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service import bounds
 from credit_service.postgres.ledger.outbox import PostgresOutboxSession
-from credit_service.postgres.pool import connect
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 from support.credits import run_credits
 from support.observed import CHANGES, DEAD_LETTERS, DECLINES, read_topics

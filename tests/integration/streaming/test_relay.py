@@ -12,7 +12,7 @@ import asyncpg
 from credit_contracts.dead_letters import HEADERS_BYTES_HEADER, HEADERS_SHA256_HEADER, PREFIX, TOPIC_HEADER
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.postgres.ledger.outbox import PostgresOutboxSession
-from credit_service.postgres.pool import connect
+from credit_service.postgres.session import connect
 from support.credits import run_credits
 from support.foreign import kafka_python
 from support.foreign.at_rest import flip_a_byte

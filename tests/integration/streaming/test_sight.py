@@ -13,8 +13,8 @@ from credit_service import bounds
 from credit_service.application.health_ports import Backlog
 from credit_service.postgres import pool as pool_module
 from credit_service.postgres.address import Address
-from credit_service.postgres.health import backlog as sight_module
-from credit_service.postgres.health.backlog import PostgresProbe
+from credit_service.postgres.health import probe as sight_module
+from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.pool import FailoverPool, open_pool
 from support.wait import eventually
 
@@ -87,7 +87,7 @@ async def test_that_nobody_new_is_let_in_is_no_fault_of_a_session_that_works(
                 sight._connects_at = 0.0
                 assert await sight.schema_problem() is None
                 await eventually(lambda: connected(sight), what="a new connection was tried")
-        told = {"event": "the database lets nobody new in", "log_level": "warning"}
+        told = {"event": "the database accepts no new connection", "log_level": "warning"}
         assert lines == [{"cause": "LedgerUnavailable: TooManyConnectionsError, SQLSTATE 53300", **told}]
         assert await pool.fetchval(SESSION) == session
 
@@ -97,7 +97,7 @@ async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
 ) -> None:
     monkeypatch.setattr(sight_module, "CONNECTS_EVERY_SECONDS", 0.0)
     where = Address(database_url)
-    async with open_pool(where, 1) as pool, open_pool(where, 1, beside=pool) as watched:
+    async with open_pool(where, 1) as pool, open_pool(where, 1, grouped_with=pool) as watched:
         sight, session = PostgresProbe(watched), await pool.fetchval(SESSION)
 
         async def looked_at() -> bool:
@@ -117,8 +117,8 @@ async def test_a_new_connection_now_and_then_shows_that_another_server_answers(
 
 def another_server(real: Any) -> Any:
     async def open_at_another(self: FailoverPool, **options: Any) -> Any:
-        self.together._servers.clear()
-        self.together._servers[self.address] = datetime(2026, 1, 1, tzinfo=UTC)
+        self.group._servers.clear()
+        self.group._servers[self.address] = datetime(2026, 1, 1, tzinfo=UTC)
         return await real(self, **options)
 
     return open_at_another

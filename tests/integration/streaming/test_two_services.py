@@ -29,10 +29,10 @@ TRIES_MAX = 2_000
 TAKEN_OVER_SECONDS_MAX = 75
 SHORTER = """
 from credit_service.kafka.publish import relay
-from credit_service.postgres import pool
+from credit_service.postgres import session
 from credit_service.postgres.ledger import outbox
 relay.PUBLISH_SECONDS_MAX, relay.TRANSACTION_TIMEOUT_MS = 7.0, 8_000
-outbox.LEADER_IDLE_TIMEOUT = pool.SESSION["idle_in_transaction_session_timeout"] = "10s"
+outbox.LEADER_IDLE_TIMEOUT = session.SESSION["idle_in_transaction_session_timeout"] = "10s"
 """
 """For how long a frozen one keeps what it has; in the same order, a third of what is longer than a session."""
 

@@ -47,7 +47,7 @@ async def test_a_file_is_read_again_each_time(tmp_path: Path) -> None:
     [
         (None, "the file cannot be read: No such file or directory"),
         (b" \n", "the file is empty"),
-        (SECRET.encode() + b"\xff", "the file holds what is not UTF-8"),
+        (SECRET.encode() + b"\xff", "the file is not UTF-8"),
         (SECRET.encode() * 10_000, "the file holds more than 65536 bytes"),
     ],
 )
@@ -122,7 +122,7 @@ async def test_nobody_waits_for_the_program_while_what_it_printed_may_be_used(
 
 
 async def ran(password: PasswordCommand) -> bool:
-    return password._asking is None or password._asking.done()
+    return password._reading is None or password._reading.done()
 
 
 async def test_a_program_that_fails_takes_nothing_away_that_may_be_used(

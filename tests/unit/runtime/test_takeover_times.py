@@ -3,7 +3,7 @@
 from credit_service.kafka.consume.subscriber import SESSION_TIMEOUT_MS
 from credit_service.kafka.publish.relay import PUBLISH_SECONDS_MAX, TRANSACTION_TIMEOUT_MS
 from credit_service.postgres.ledger.outbox import LEADER_IDLE_TIMEOUT
-from credit_service.postgres.pool import SESSION
+from credit_service.postgres.session import SESSION
 
 TAKEN_OVER_SECONDS_MAX = 75
 

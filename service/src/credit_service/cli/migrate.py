@@ -13,11 +13,11 @@ def migrate() -> None:
     settings = settings_or_exit()
     from credit_service.application.errors import NoPassword
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.migrate import MigrationFailed, hold_to_access, newest_version
+    from credit_service.postgres.migrate import MigrationFailed, newest_version, require_access
     from credit_service.postgres.migrate import migrate as run_migrations
 
     address = Addresses.of(settings).migrations
-    run(hold_to_access(address))
+    run(require_access(address))
     try:
         said = run_migrations(address)
     except NoPassword as error:

@@ -169,9 +169,9 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
 async def _alone(settings: "Settings", work: "Callable[[], Coroutine[None, None, int]]") -> int:
     """Does the work unless another repair runs."""
     from credit_service.postgres.address import Addresses
-    from credit_service.postgres.reconcile.repair import only_repair
+    from credit_service.postgres.reconcile.repair import exclusive_repair
 
-    async with only_repair(Addresses.of(settings).service) as is_alone:
+    async with exclusive_repair(Addresses.of(settings).service) as is_alone:
         if not is_alone:
             raise Failed("another repair runs: try again once it has ended")
         return await work()

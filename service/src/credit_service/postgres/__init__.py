@@ -1,1 +1,1 @@
-"""The ledger in Postgres: one statement a file in `sql/`, the schema in `migrations/`."""
+"""The ledger in Postgres: each statement in a file in `sql/`, the schema in `migrations/`."""

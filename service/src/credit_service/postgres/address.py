@@ -1,4 +1,4 @@
-"""Where each role finds the database, and by which password."""
+"""The database address and the password of each role."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,10 @@ PASSWORD_COMMAND = "CREDITS_DATABASE_PASSWORD_COMMAND"  # noqa: S105 - the name 
 
 @dataclass(eq=False, slots=True)
 class Address:
-    """One URL and the password for it; None: what the URL says, or libpq's own variables and files.
+    """One URL and its password; None: the one in the URL, or in libpq's own variables and files.
 
-    `variable` is the setting that has the URL. `has_sessions` once it was seen that those there are one's own.
+    `variable` is the setting that holds the URL. `has_sessions` is set when a check has shown that no pooler shares
+    its sessions.
     """
 
     url: str = field(repr=False)
@@ -28,13 +29,13 @@ class Address:
 
     @classmethod
     def of(cls, where: "Address | str") -> "Address":
-        """`where`, or the address of a URL that is whole by itself."""
+        """`where`, or the address of a URL that needs no password."""
         return cls(where) if isinstance(where, str) else where
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """That of each role; roles that log in alike have one together."""
+    """The address of each role; roles with the same login share one."""
 
     service: Address
     relay: Address
@@ -43,7 +44,7 @@ class Addresses:
 
     @classmethod
     def of(cls, settings: "Settings") -> "Addresses":
-        """What the settings say; no password is asked for yet."""
+        """The addresses of the settings; no password is read yet."""
         made: dict[object, Address] = {}
 
         def address(role: str) -> Address:
@@ -56,24 +57,24 @@ class Addresses:
 
     @property
     def served(self) -> list[Address]:
-        """Those that the service itself connects to, each once."""
+        """The addresses that the service itself connects to, each once."""
         return list(dict.fromkeys((self.service, self.reader, self.relay)))
 
 
 def variables_of(url: str) -> dict[str, str]:
-    """What a program has to know of a URL to find the password for it, by the names that libpq has for it."""
+    """The parts of a URL by which a program finds its password, under libpq's names."""
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
-    asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    user = unquote(login.partition(":")[0]) or asked.get("user", "")
+    parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    user = unquote(login.partition(":")[0]) or parameters.get("user", "")
     places = [_host_and_port(host) for host in hosts.split(",") if host]
-    told = {
-        "PGHOST": ",".join(host for host, _ in places) or asked.get("host", ""),
-        "PGPORT": ",".join(port for _, port in places) or asked.get("port", PORT),
+    variables = {
+        "PGHOST": ",".join(host for host, _ in places) or parameters.get("host", ""),
+        "PGPORT": ",".join(port for _, port in places) or parameters.get("port", PORT),
         "PGUSER": user,
-        "PGDATABASE": unquote(parts.path[1:]) or asked.get("dbname") or asked.get("database") or user,
+        "PGDATABASE": unquote(parts.path[1:]) or parameters.get("dbname") or parameters.get("database") or user,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in variables.items() if value}
 
 
 def _host_and_port(text: str) -> tuple[str, str]:

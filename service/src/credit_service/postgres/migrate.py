@@ -1,4 +1,4 @@
-"""The schema: plain SQL migrations, run by dbmate."""
+"""Migrations of the schema: plain SQL files, run by dbmate."""
 
 import os
 import re
@@ -12,18 +12,19 @@ import asyncpg
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named, open_session
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS, open_session
 
-# One that writes all tables anew takes minutes for some ten million events.
+# A migration that rewrites all tables takes minutes for some ten million events.
 DBMATE_SECONDS_MAX = 4 * 3600
 WAIT_SECONDS_MAX = 30
 
-# dbmate quotes one that it cannot read. It hides a password before the host, but not one among the parameters.
+# dbmate quotes a URL that it cannot parse. It hides a password before the host, but not one among the parameters.
 _ADDRESS = re.compile(r'"?postgres(?:ql)?://\S+')
 
 
-class MigrationFailed(Exception):  # noqa: N818 - reads as what happened
-    """dbmate could not bring the database to the newest version; its words are the message."""
+class MigrationFailed(Exception):  # noqa: N818 - the name says what happened
+    """dbmate could not bring the database to the newest version; its output is the message."""
 
 
 def newest_version() -> str:
@@ -32,13 +33,13 @@ def newest_version() -> str:
     return max(name.partition("_")[0] for name in names if name.endswith(".sql"))
 
 
-async def hold_to_access(where: Address | str) -> None:
-    """Raises `AccessDenied` at once for what dbmate would try again until its wait is over, and tell in its own words.
+async def require_access(where: Address | str) -> None:
+    """Raises `AccessDenied` at once where dbmate would retry until its wait is over.
 
-    A server that does not answer yet is waited for by dbmate, and a database that is missing is made.
+    dbmate waits for a server that does not answer yet, and creates a missing database.
     """
     try:
-        with faults_named(), suppress(asyncpg.InvalidCatalogNameError):
+        with translated_errors(), suppress(asyncpg.InvalidCatalogNameError):
             connection, _ = await open_session(Address.of(where), {})
             await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
     except AccessDenied:
@@ -48,7 +49,7 @@ async def hold_to_access(where: Address | str) -> None:
 
 
 def migrate(where: Address | str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> str:
-    """Runs what is missing, forward only, and returns what dbmate said; raises `MigrationFailed` and `NoPassword`."""
+    """Runs the missing migrations and returns the output of dbmate; raises `MigrationFailed` and `NoPassword`."""
     address = Address.of(where)
     login = {"DATABASE_URL": _with_default_ssl_mode(address.url)}
     if address.password:
@@ -63,7 +64,7 @@ def migrate(where: Address | str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> s
             f"--wait-timeout={wait_seconds_max}s",
             "up",
         ]
-        done = subprocess.run(  # noqa: S603 - our own command; URL and password go by the environment
+        done = subprocess.run(  # noqa: S603 - our own command; URL and password are passed in the environment
             command,
             env=os.environ | login,
             capture_output=True,
@@ -77,7 +78,7 @@ def migrate(where: Address | str, wait_seconds_max: int = WAIT_SECONDS_MAX) -> s
 
 
 def _with_default_ssl_mode(database_url: str) -> str:
-    """The driver in dbmate asks for TLS unless told otherwise; libpq's way, and the service's, is to prefer it."""
+    """The URL with `sslmode=prefer`, as libpq and the service have it; the driver in dbmate would require TLS."""
     if "sslmode=" in database_url:
         return database_url
     return f"{database_url}{'&' if '?' in database_url else '?'}sslmode=prefer"

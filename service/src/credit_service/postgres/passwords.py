@@ -1,4 +1,4 @@
-"""Passwords that change while the service runs: from a file, or from a program that prints one."""
+"""Passwords that change while the service runs: read from a file, or printed by a program."""
 
 import asyncio
 import errno
@@ -13,39 +13,39 @@ from credit_service.application.errors import NoPassword
 from credit_service.runtime.programs import ProgramFailed, printed_by
 
 KEPT_SECONDS_MAX: Final = 60.0
-# Programs of clouds take longer than the watch waits for an answer, and the watch connects every fifteen seconds.
+# Cloud programs take longer than the watch waits for an answer, and the watch connects every fifteen seconds.
 RENEWED_AFTER_SECONDS: Final = 40.0
 FAILURE_KEPT_SECONDS: Final = 1.0
 FILE_BYTES_MAX: Final = 64 * 1024
-# What is mounted from elsewhere may not answer; what is no file may have nobody who writes to it.
+# A remote mount may not answer; a pipe may have no writer.
 FILE_SECONDS_MAX: Final = 5.0
 
 
 class Password(Protocol):
-    """Where a password is to be had. Raises `NoPassword`."""
+    """A source of passwords. Raises `NoPassword`."""
 
     async def ask(self, refused: str | None = None) -> str:
-        """The password for a new connection; one that is not the `refused`, if there is another."""
+        """The password for a new connection; another one than the `refused`, if there is one."""
 
     def read(self) -> str:
-        """The same for who may wait."""
+        """The same, for a caller that may block."""
 
 
 class PasswordFile:
-    """Read again at each new connection; white space around the password is none of it."""
+    """A password file, read at each new connection; white space around the password is removed."""
 
     def __init__(self, variable: str, file: Path) -> None:
         self._variable = variable
         self._file = file
-        self._asking: asyncio.Task[str] | None = None
+        self._reading: asyncio.Task[str] | None = None
 
-    async def ask(self, refused: str | None = None) -> str:  # noqa: ARG002 - it is read again anyway
-        """See `Password`. One that cannot be read to its end is waited for by one thread, whoever asks."""
-        if self._asking is None or self._asking.done():
-            self._asking = _asked(self.read)
+    async def ask(self, refused: str | None = None) -> str:  # noqa: ARG002 - the file is read again anyway
+        """See `Password`. One thread waits for a file that does not end, for all callers."""
+        if self._reading is None or self._reading.done():
+            self._reading = _start_reading(self.read)
         try:
             async with asyncio.timeout(FILE_SECONDS_MAX):
-                return await asyncio.shield(self._asking)
+                return await asyncio.shield(self._reading)
         except TimeoutError:
             raise NoPassword(f"{self._variable}: the file is not read within {FILE_SECONDS_MAX:g} s") from None
 
@@ -58,7 +58,7 @@ class PasswordFile:
         except OSError as error:
             raise NoPassword(f"{self._variable}: the file cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise NoPassword(f"{self._variable}: the file holds what is not UTF-8") from None
+            raise NoPassword(f"{self._variable}: the file is not UTF-8") from None
         if not password:
             raise NoPassword(f"{self._variable}: the file is empty")
         if len(read) > FILE_BYTES_MAX:
@@ -67,10 +67,10 @@ class PasswordFile:
 
 
 class PasswordCommand:
-    """What a program prints. It is used for a minute, or until the server refuses it.
+    """A password that a program prints, used for a minute or until the server refuses it.
 
-    Who asks late in that minute is not kept waiting: the program runs for those who ask next. However many connections
-    are refused, or fail for want of a password, it runs once a second. `variables` tell the program for whom: PGHOST,
+    A call late in that minute returns at once, and the program runs for the next calls. It runs at most once a second,
+    however many connections are refused or lack a password. `variables` name the login for the program: PGHOST,
     PGPORT, PGUSER, PGDATABASE.
     """
 
@@ -81,10 +81,10 @@ class PasswordCommand:
         self._printed: str | None = None
         self._printed_at = self._failed_at = self._refused_at = float("-inf")
         self._failed: NoPassword | None = None
-        self._asking: asyncio.Task[str] | None = None
+        self._reading: asyncio.Task[str] | None = None
 
     async def ask(self, refused: str | None = None) -> str:
-        """See `Password`. All who ask at the same time are answered by one run of the program."""
+        """See `Password`. One run of the program answers all calls of the same time."""
         now = time.monotonic()
         printed = self._printed if now - self._printed_at < KEPT_SECONDS_MAX else None
         if printed and printed == refused:
@@ -97,11 +97,11 @@ class PasswordCommand:
             if printed:
                 return printed
             raise NoPassword(*self._failed.args)
-        if self._asking is None or self._asking.done():
-            self._asking = _asked(self.read)
+        if self._reading is None or self._reading.done():
+            self._reading = _start_reading(self.read)
         if printed:
             return printed
-        return await asyncio.shield(self._asking)
+        return await asyncio.shield(self._reading)
 
     def read(self) -> str:
         """See `Password`."""
@@ -114,19 +114,19 @@ class PasswordCommand:
         return printed
 
 
-def _asked(read: Callable[[], str]) -> asyncio.Task[str]:
-    asking = asyncio.create_task(_in_a_thread(read))
-    # Whoever asked may have given up; an error that nobody waits for is told to the next.
-    asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-    return asking
+def _start_reading(read: Callable[[], str]) -> asyncio.Task[str]:
+    reading = asyncio.create_task(_in_a_thread(read))
+    # The caller may have given up: the error is marked as seen, and the next caller gets it.
+    reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return reading
 
 
 async def _in_a_thread(read: Callable[[], str]) -> str:
-    """Not in a thread of the loop's own, which the end of the process would wait for."""
+    """Reads in a daemon thread: the end of the process would wait for a thread of the loop's own pool."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[str] = loop.create_future()
 
-    def tell(password: str | None, error: Exception | None) -> None:
+    def set_result(password: str | None, error: Exception | None) -> None:
         if found.done():
             return
         if error:
@@ -140,12 +140,12 @@ async def _in_a_thread(read: Callable[[], str]) -> str:
             password = read()
         except Exception as error:
             failed = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, password, failed)
+        with suppress(RuntimeError):  # the loop is closed, and nothing waits any more
+            loop.call_soon_threadsafe(set_result, password, failed)
 
     try:
         threading.Thread(target=run, name="password", daemon=True).start()
     except RuntimeError as error:
-        # As the system would say it of a process: another time there may be room.
+        # As the system reports it for a process: a later attempt may succeed.
         raise OSError(errno.EAGAIN, "no thread can be started") from error
     return await found

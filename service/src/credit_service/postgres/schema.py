@@ -1,11 +1,11 @@
-"""Whether the database has the schema that this service was built for."""
+"""The check that the database has the schema of this service."""
 
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.migrate import newest_version
-from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 async def schema_problem(connection: "Connection | Pool") -> str | None:
-    """What is wrong with the schema, in a sentence, or None; raises `LedgerUnavailable`.
+    """A sentence about what is wrong with the schema, or None; raises `LedgerUnavailable`.
 
-    A newer schema is none: during a release it comes before the last of the older services is gone.
+    A newer schema is no problem: a release migrates before it ends the last of the older services.
     """
-    with faults_named():
+    with translated_errors():
         try:
             found: str | None = await connection.fetchval(sql("schema_version"))
         except asyncpg.UndefinedTableError:

@@ -1,4 +1,4 @@
-"""The rows of explanations, out of one snapshot each.
+"""Reads of explanations, each from one snapshot.
 
-Nothing is locked or written.
+They lock and write nothing.
 """

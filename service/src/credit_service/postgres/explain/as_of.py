@@ -1,4 +1,4 @@
-"""Which entries and decisions of an account count: all, or those that the ledger had at some time."""
+"""The point in time of an explanation: the entries and decisions that the ledger had by then."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,15 +11,15 @@ from credit_service.postgres.explain.rows import batch_change, batch_decision
 if TYPE_CHECKING:
     import asyncpg
 
-    from credit_service.postgres.explain.snapshot import Asked
+    from credit_service.postgres.explain.snapshot import SnapshotReader
 
 TICK = timedelta(microseconds=1)
-"""Times are kept to this."""
+"""The precision of stored times."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """What had been decided and recorded, and until when events had been parked."""
+class PointInTime:
+    """The last decision and balance change of an account by then, and the time up to which events count as parked."""
 
     account_no: int
     position: int
@@ -27,25 +27,25 @@ class Point:
     parked_by: datetime
 
 
-async def point_of(asked: "Asked", account: "asyncpg.Record", when: When) -> Point | Unexplained:
-    """The point that `when` names, or why there is none; raises `LedgerUnavailable`."""
+async def point_in_time(reader: "SnapshotReader", account: "asyncpg.Record", when: When) -> PointInTime | Unexplained:
+    """The point in time that `when` names, or the reason why there is none; raises `LedgerUnavailable`."""
     number, position, sequence = account["account_no"], account["position"], account["sequence"]
     if when is None:
-        return Point(number, position, sequence, account["now"])
+        return PointInTime(number, position, sequence, account["now"])
     if isinstance(when, datetime):
         if when > account["now"]:
             return "in-the-future"
-        position = await asked.value("explain_position_at", number, position, when)
-        return Point(number, position, await asked.value("explain_sequence_at", number, sequence, when), when)
+        position = await reader.value("explain_position_at", number, position, when)
+        return PointInTime(number, position, await reader.value("explain_sequence_at", number, sequence, when), when)
     if not 1 <= when <= position:
         return "position-beyond"
-    (decision,) = await asked.all("explain_batch_decisions", number, when, when)
+    (decision,) = await reader.all("explain_batch_decisions", number, when, when)
     at = decision["decided_at"]
-    first, last = [await asked.value("explain_position_at", number, position, until) for until in (at - TICK, at)]
-    before, until = [await asked.value("explain_sequence_at", number, sequence, until) for until in (at - TICK, at)]
-    decisions = await asked.all("explain_batch_decisions", number, first + 1, last)
-    changes = await asked.all("explain_batch_changes", number, before + 1, until)
+    first, last = [await reader.value("explain_position_at", number, position, until) for until in (at - TICK, at)]
+    before, until = [await reader.value("explain_sequence_at", number, sequence, until) for until in (at - TICK, at)]
+    decisions = await reader.all("explain_batch_decisions", number, first + 1, last)
+    changes = await reader.all("explain_batch_changes", number, before + 1, until)
     by_then = last_sequence(
         [batch_decision(row) for row in decisions], [batch_change(row) for row in changes], when, before
     )
-    return Point(number, when, by_then, at)
+    return PointInTime(number, when, by_then, at)

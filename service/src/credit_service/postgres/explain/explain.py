@@ -1,4 +1,4 @@
-"""Why a balance is what it is, or was, out of Postgres: each answer is one snapshot, whatever its length."""
+"""Explanations of a balance from Postgres, each of any length and from one snapshot."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -22,10 +22,10 @@ from credit_service.application.explain.model import (
     When,
     WithoutGrant,
 )
-from credit_service.postgres.explain.as_of import Point, point_of
-from credit_service.postgres.explain.outcomes import Fates
+from credit_service.postgres.explain.as_of import PointInTime, point_in_time
+from credit_service.postgres.explain.outcomes import OutcomeReader
 from credit_service.postgres.explain.rows import RowReader
-from credit_service.postgres.explain.snapshot import Asked
+from credit_service.postgres.explain.snapshot import SnapshotReader
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.reads.export import blocks, snapshot
 
@@ -43,22 +43,22 @@ class PostgresExplains:
     """The application's `Explains` on a connection of `long_reads`; `topic_prefix` is the deployment's."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", topic_prefix: str) -> None:
-        self._asked = Asked(connection)
+        self._snapshot = SnapshotReader(connection)
         self._rows = RowReader(topic_prefix)
 
     @asynccontextmanager
     async def account(self, account_id: str, when: When, *, is_full: bool) -> AsyncIterator[Explanation | Unexplained]:
         """See `application.explain.model.Explains`."""
-        async with snapshot(self._asked.connection):
-            account = await self._asked.one("explain_account", account_id)
+        async with snapshot(self._snapshot.connection):
+            account = await self._snapshot.one("explain_account", account_id)
             if account is None:
                 yield "unknown-account"
                 return
-            point = await point_of(self._asked, account, when)
-            if not isinstance(point, Point):
+            point = await point_in_time(self._snapshot, account, when)
+            if not isinstance(point, PointInTime):
                 yield point
                 return
-            sums = await self._asked.all("explain_sums", point.account_no, point.sequence)
+            sums = await self._snapshot.all("explain_sums", point.account_no, point.sequence)
             summary = await self._summary(account, point, when, sums, is_full=is_full)
             entries = self._all_entries(point) if is_full else self._some_entries(point, summary, sums)
             declines = self._declines(point, None if is_full else DECLINES_SHOWN_MAX)
@@ -68,18 +68,18 @@ class PostgresExplains:
 
     async def story(self, account_id: str, prospect_id: str) -> Story | None:
         """See `application.explain.model.Explains`."""
-        async with snapshot(self._asked.connection):
-            return await Fates(self._asked, self._rows).story(account_id, prospect_id)
+        async with snapshot(self._snapshot.connection):
+            return await OutcomeReader(self._snapshot, self._rows).story(account_id, prospect_id)
 
     async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
         """See `application.explain.model.Explains`."""
-        async with snapshot(self._asked.connection):
-            return await Fates(self._asked, self._rows).fate(account_id, source, event_id)
+        async with snapshot(self._snapshot.connection):
+            return await OutcomeReader(self._snapshot, self._rows).fate(account_id, source, event_id)
 
     async def _summary(
         self,
         account: "asyncpg.Record",
-        point: Point,
+        point: PointInTime,
         when: When,
         sums: "Sequence[asyncpg.Record]",
         *,
@@ -88,16 +88,16 @@ class PostgresExplains:
         number = point.account_no
         by_grant: dict[int | None, list[Sum]] = defaultdict(list)
         for row in sums:
-            told = Sum(reason=row["reason"], entries=row["entries"], amount=row["amount"])
-            by_grant[row["grant_id"]].append(told)
+            total = Sum(reason=row["reason"], entries=row["entries"], amount=row["amount"])
+            by_grant[row["grant_id"]].append(total)
         remaining = {
-            grant_id: sum(told.amount for told in by_grant[grant_id]) for grant_id in by_grant if grant_id is not None
+            grant_id: sum(total.amount for total in by_grant[grant_id]) for grant_id in by_grant if grant_id is not None
         }
-        shown = sorted(remaining) if is_full else _worth_showing(remaining)
-        rows = await self._asked.all("explain_grants", number, shown)
-        published = await self._asked.value("explain_balance", number, point.sequence) if point.sequence else 0
+        shown = sorted(remaining) if is_full else _shown_grants(remaining)
+        rows = await self._snapshot.all("explain_grants", number, shown)
+        published = await self._snapshot.value("explain_balance", number, point.sequence) if point.sequence else 0
         held = sum(remaining.values())
-        outcomes = await self._asked.all("explain_outcomes", number, point.position)
+        outcomes = await self._snapshot.all("explain_outcomes", number, point.position)
         left_out = len(remaining) - len(shown)
         return Summary(
             account_id=account["account_id"],
@@ -109,7 +109,7 @@ class PostgresExplains:
             unlimited=published is None,
             held=held,
             outcomes={row["outcome"]: row["decisions"] for row in outcomes},
-            parked=await self._asked.value("explain_parked_count", number, point.parked_by),
+            parked=await self._snapshot.value("explain_parked_count", number, point.parked_by),
             grants=[_grant(row, remaining[row["grant_id"]], by_grant[row["grant_id"]]) for row in rows],
             grants_elided=GrantsElided(grants=left_out, remaining=held - sum(remaining[g] for g in shown))
             if left_out
@@ -118,17 +118,17 @@ class PostgresExplains:
         )
 
     async def _some_entries(
-        self, point: Point, summary: Summary, sums: "Sequence[asyncpg.Record]"
+        self, point: PointInTime, summary: Summary, sums: "Sequence[asyncpg.Record]"
     ) -> AsyncGenerator[Entry | Elided]:
-        """Of each grant the first and the last, with what is between them in one sum."""
+        """The first and the last entries of each grant, with one sum of the entries between them."""
         wanted: list[int | None] = [grant.grant_id for grant in summary.grants]
         wanted += [None] if summary.without_grant else []
         of = {grant_id: [row for row in sums if row["grant_id"] == grant_id] for grant_id in wanted}
         first = [min(row["first"] for row in of[grant_id]) for grant_id in wanted]
         last = [max(row["last"] for row in of[grant_id]) for grant_id in wanted]
-        asked = (point.account_no, point.sequence, wanted, first, last, LAST_ENTRIES_SHOWN_MAX)
-        rows = await self._asked.all("explain_some_entries", *asked)
-        again = await self._charged_again(point, [row["position"] for row in rows if row["reason"] == "charge"])
+        arguments = (point.account_no, point.sequence, wanted, first, last, LAST_ENTRIES_SHOWN_MAX)
+        rows = await self._snapshot.all("explain_selected_entries", *arguments)
+        again = await self._repeated_charges(point, [row["position"] for row in rows if row["reason"] == "charge"])
         for grant_id in wanted:
             entries = [self._rows.entry(row, again) for row in rows if row["grant_id"] == grant_id]
             count = sum(row["entries"] for row in of[grant_id]) - len(entries)
@@ -139,29 +139,29 @@ class PostgresExplains:
             for entry in entries[1:]:
                 yield entry
 
-    async def _all_entries(self, point: Point) -> AsyncGenerator[Entry | Elided]:
-        again = await self._charged_again(point, None)
+    async def _all_entries(self, point: PointInTime) -> AsyncGenerator[Entry | Elided]:
+        again = await self._repeated_charges(point, None)
         async with aclosing(
-            blocks(self._asked.connection, "explain_all_entries", point.account_no, point.sequence)
+            blocks(self._snapshot.connection, "explain_all_entries", point.account_no, point.sequence)
         ) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.entry(row, again)
 
-    async def _charged_again(self, point: Point, positions: list[int] | None) -> dict[int, list[int]]:
-        rows = await self._asked.all("explain_charges_again", point.account_no, point.sequence, positions)
+    async def _repeated_charges(self, point: PointInTime, positions: list[int] | None) -> dict[int, list[int]]:
+        rows = await self._snapshot.all("explain_repeated_charges", point.account_no, point.sequence, positions)
         return {row["position"]: row["sequences"] for row in rows}
 
-    async def _declines(self, point: Point, limit: int | None) -> AsyncGenerator[Decision]:
-        asked = (point.account_no, point.position, limit)
-        async with aclosing(blocks(self._asked.connection, "explain_declines", *asked)) as found:
+    async def _declines(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Decision]:
+        arguments = (point.account_no, point.position, limit)
+        async with aclosing(blocks(self._snapshot.connection, "explain_declines", *arguments)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.decision(row)
 
-    async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[Parked]:
-        asked = (point.account_no, point.parked_by, limit)
-        async with aclosing(blocks(self._asked.connection, "explain_parked", *asked)) as found:
+    async def _parked(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Parked]:
+        arguments = (point.account_no, point.parked_by, limit)
+        async with aclosing(blocks(self._snapshot.connection, "explain_parked_events", *arguments)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.parked(row)
@@ -171,8 +171,8 @@ def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> Grant:
     return Grant(**dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums})
 
 
-def _worth_showing(remaining: dict[int, int]) -> list[int]:
-    """The newest grants that have something left, and the newest that have not."""
+def _shown_grants(remaining: dict[int, int]) -> list[int]:
+    """The newest grants with credits left, and the newest spent ones."""
     newest = sorted(remaining, reverse=True)
     left = [grant_id for grant_id in newest if remaining[grant_id]]
     spent = [grant_id for grant_id in newest if not remaining[grant_id]]

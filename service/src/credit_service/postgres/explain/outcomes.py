@@ -1,4 +1,4 @@
-"""What became of one prospect, and of one message: what was decided, what waits, and dead letters."""
+"""The outcome of one prospect or one message: decisions, parked events and dead letters."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from credit_service.domain.idempotency import key_of
 from credit_service.postgres.explain.as_of import TICK
 from credit_service.postgres.explain.rows import RowReader, letter_of, request_of
 from credit_service.postgres.ids import packed, unpacked
-from credit_service.postgres.ledger.prospect_row import from_columns, told_by
+from credit_service.postgres.ledger.prospect_row import cause_of, from_columns
 from credit_service.postgres.reads.export import blocks
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from credit_service.postgres.explain.snapshot import Asked
+    from credit_service.postgres.explain.snapshot import SnapshotReader
 
 
-class Fates:
-    """Asks for fates within one snapshot."""
+class OutcomeReader:
+    """Reads outcomes within one snapshot."""
 
-    def __init__(self, asked: "Asked", rows: RowReader) -> None:
-        self._asked = asked
+    def __init__(self, reader: "SnapshotReader", rows: RowReader) -> None:
+        self._snapshot = reader
         self._rows = rows
 
     async def story(self, account_id: str, prospect_id: str) -> Story | None:
         """See `application.explain.model.Explains`."""
-        account = await self._asked.one("explain_account", account_id)
+        account = await self._snapshot.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda row, _: names_prospect(row["value"], prospect_id))
         if account is None:
             if not letters.letters and not letters.erased and not letters.left_out:
@@ -57,12 +57,12 @@ class Fates:
                 is_complete=True,
             )
         number = account["account_no"]
-        rows = await self._asked.all(
+        rows = await self._snapshot.all(
             "explain_prospect_decisions", number, packed(prospect_id), bounds.DECISIONS_OF_A_PROSPECT_MAX + 1
         )
         decisions = [self._rows.decision(row) for row in rows[: bounds.DECISIONS_OF_A_PROSPECT_MAX]]
         caused = await self._caused(number, account["sequence"], decisions)
-        waiting = await self._asked.all("explain_parked", number, account["now"], None)
+        waiting = await self._snapshot.all("explain_parked_events", number, account["now"], None)
         parked = [self._rows.parked(row) for row in waiting]
         return Story(
             account_id=account_id,
@@ -76,15 +76,15 @@ class Fates:
 
     async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
         """See `application.explain.model.Explains`."""
-        account = await self._asked.one("explain_account", account_id)
+        account = await self._snapshot.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda _, letter: (letter.source, letter.id) == (source, event_id))
         key = key_of(source, event_id)
         decided = parked = None
         if account is not None:
             number = account["account_no"]
-            if (row := await self._asked.one("explain_decision", number, key)) is not None:
+            if (row := await self._snapshot.one("explain_decision", number, key)) is not None:
                 (decided,) = await self._caused(number, account["sequence"], [self._rows.decision(row)])
-            if (row := await self._asked.one("explain_parked_event", number, key)) is not None:
+            if (row := await self._snapshot.one("explain_parked_event", number, key)) is not None:
                 parked = self._rows.parked(row)
         elif not letters.letters and not letters.erased and not letters.left_out:
             return None
@@ -97,18 +97,18 @@ class Fates:
             decided=decided,
             parked=parked,
             dead_letters=letters,
-            other_account_id=None if is_seen else await self._asked.value("explain_elsewhere", key),
+            other_account_id=None if is_seen else await self._snapshot.value("explain_other_account", key),
         )
 
     async def _caused(self, number: int, sequence: int, decisions: Sequence[Decision]) -> list[Caused]:
         if not decisions:
             return []
         positions = [decision.position for decision in decisions]
-        # What a decision causes is recorded with it, or later.
+        # The entries of a decision are recorded with it, or later.
         since = min(decision.decided_at for decision in decisions) - TICK
-        first = await self._asked.value("explain_sequence_at", number, sequence, since) + 1
-        asked = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
-        rows = await self._asked.all("explain_entries_of", *asked)
+        first = await self._snapshot.value("explain_sequence_at", number, sequence, since) + 1
+        arguments = (number, sequence, positions, first, bounds.ENTRIES_OF_DECISIONS_MAX)
+        rows = await self._snapshot.all("explain_entries_of_decisions", *arguments)
         charges: dict[int, list[int]] = defaultdict(list)
         for row in rows:
             if row["reason"] == "charge":
@@ -118,20 +118,23 @@ class Fates:
         for row in rows:
             entries[row["position"]].append(self._rows.entry(row, again))
         requests = {
-            row["position"]: request_of(row) for row in await self._asked.all("explain_requests", number, positions)
+            row["position"]: request_of(row)
+            for row in await self._snapshot.all("explain_refund_requests", number, positions)
         }
         return [Caused(decision=d, entries=entries[d.position], request=requests.get(d.position)) for d in decisions]
 
     async def _standing(self, number: int, prospect_id: str) -> RefundState | None:
-        rows = await self._asked.all("load_prospects", [number], [packed(prospect_id)])
+        rows = await self._snapshot.all("load_prospects", [number], [packed(prospect_id)])
         if not rows:
             return None
-        told = []
+        history = []
         for row in rows:
             _, *columns, position, source, event_id, event_type, occurred_at, note = row
             if position is not None:
-                told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
-        prospect = from_columns(prospect_id, told, *columns)
+                history.append(
+                    cause_of(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id)
+                )
+        prospect = from_columns(prospect_id, history, *columns)
         stays = prospect.stays()
         if not stays:
             return RefundState(on_account=False, origin=None, charge=None)
@@ -147,11 +150,13 @@ class Fates:
             )
         return RefundState(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
 
-    async def _letters(self, account_id: str, is_meant: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
-        """The account's dead letters that are meant; all are looked through, and few are held at a time."""
+    async def _letters(self, account_id: str, is_wanted: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
+        """The wanted dead letters of the account; it reads all of them, and holds few at a time."""
         letters, erased, left_out, seen = [], 0, 0, 0
-        asked = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
-        found = blocks(self._asked.connection, "explain_letters", *asked, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS)
+        arguments = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)
+        found = blocks(
+            self._snapshot.connection, "explain_dead_letters", *arguments, rows=bounds.EXPLAIN_LETTERS_BLOCK_ROWS
+        )
         async with aclosing(found):
             async for block in found:
                 for row in block:
@@ -159,7 +164,7 @@ class Fates:
                     erased += row["is_erased"]
                     left_out += row["is_left_out"]
                     letter = letter_of(row)
-                    if is_meant(row, letter):
+                    if is_wanted(row, letter):
                         letters.append(letter)
         is_complete = seen <= bounds.LETTERS_LOOKED_THROUGH_MAX
         return Letters(letters=letters, erased=erased, left_out=left_out, is_complete=is_complete)

@@ -1,4 +1,4 @@
-"""The rows of what is explained, as answers."""
+"""Conversion of an explanation's rows to answers."""
 
 import json
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RowReader:
-    """Reads rows that have places in topics; `topic_prefix` stands before the topics' names in this deployment."""
+    """Converts rows that have places in topics; `topic_prefix` is the prefix of this deployment's topics."""
 
     def __init__(self, topic_prefix: str) -> None:
         self._topic_prefix = topic_prefix
@@ -53,7 +53,7 @@ class RowReader:
         )
 
     def decision(self, row: "asyncpg.Record") -> Decision:
-        """A decision, with its place and with who ordered it."""
+        """A decision, with its place and its operator."""
         place = None
         if row["partition"] is not None:
             place = self._place(row)
@@ -74,7 +74,7 @@ class RowReader:
         )
 
     def parked(self, row: "asyncpg.Record") -> Parked:
-        """An event that waits."""
+        """A parked event."""
         return Parked(
             source=row["source"],
             id=row["id"],
@@ -102,7 +102,7 @@ def batch_change(row: "asyncpg.Record") -> BatchChange:
 
 
 def person_of(row: "asyncpg.Record") -> Person | None:
-    """Who ordered it, if a person did."""
+    """The operator who ordered it, if there is one."""
     if row.get("operator") is None:
         return None
     return Person(operator=row["operator"], reason=row["why"] or "")
@@ -122,7 +122,7 @@ def request_of(row: "asyncpg.Record") -> RefundRequest:
 
 
 def letter_of(row: "asyncpg.Record") -> Letter:
-    """A dead letter, with what can be read of it."""
+    """A dead letter, with its readable parts."""
     headers = headers_from_json(row["headers"])
     read = read_letter(headers, row["value"])
     return Letter(

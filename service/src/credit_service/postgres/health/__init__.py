@@ -1,4 +1,4 @@
-"""What the watch, the metrics and the doctor ask of the database, each for a bounded time.
+"""Queries of the watch, the metrics and the doctor, each for a bounded time.
 
-Nothing is locked or written.
+They lock and write nothing.
 """

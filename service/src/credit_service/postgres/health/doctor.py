@@ -1,4 +1,4 @@
-"""What the doctor asks of the database."""
+"""The facts that the doctor reads from the database."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -26,9 +26,10 @@ from credit_service.application.errors import AccessDenied, LedgerUnavailable, N
 from credit_service.application.ports import Positions, TopicPartition
 from credit_service.domain.room import FILLING
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
-from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -97,15 +98,15 @@ class PostgresFacts:
 
     async def filling(self) -> list[Filling]:
         """See `application.doctor.facts.DatabaseFacts`."""
-        most = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
+        limits = bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX, FILLING
         return [
             Filling(*row)
-            for row in await self._rows("doctor_filling", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *most)
+            for row in await self._rows("doctor_filling_accounts", bounds.COUNTED_MAX, bounds.DOCTOR_ROWS_MAX, *limits)
         ]
 
     async def last_account_no(self) -> int:
         """See `application.doctor.facts.DatabaseFacts`."""
-        last: int = (await self._row("doctor_accounts"))[0]
+        last: int = (await self._row("doctor_last_account_no"))[0]
         return last
 
     async def letters(self) -> list[WaitingLetters]:
@@ -118,7 +119,7 @@ class PostgresFacts:
 
     async def paused(self) -> list[tuple[str, str]]:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return [(row["topic"], row["reason"]) for row in await self._rows("paused_topics")]
+        return [(row["topic"], row["reason"]) for row in await self._rows("load_paused_topics")]
 
     async def gaps(self) -> list[Gap]:
         """See `application.doctor.facts.DatabaseFacts`."""
@@ -129,7 +130,7 @@ class PostgresFacts:
         return [OpenOperation(*row) for row in await self._rows("doctor_operations", bounds.DOCTOR_ROWS_MAX)]
 
     async def _rows(self, statement: str, *arguments: object) -> "list[asyncpg.Record]":
-        with _unreachable(), faults_named():
+        with _unreachable(), translated_errors():
             rows: list[asyncpg.Record] = await self._pool.fetch(sql(statement), *arguments)
         return rows
 
@@ -138,7 +139,7 @@ class PostgresFacts:
 
 
 async def failed_logins(addresses: Iterable[Address]) -> dict[str, str]:
-    """By one connection to each: why there is none, by the setting that has the URL."""
+    """Tries one connection to each address, and returns the reasons of failure by the setting that holds the URL."""
 
     async def problem(address: Address) -> str | None:
         try:
@@ -154,7 +155,7 @@ async def failed_logins(addresses: Iterable[Address]) -> dict[str, str]:
 
     tried = list(addresses)
     problems = await asyncio.gather(*map(problem, tried))
-    return {address.variable: told for address, told in zip(tried, problems, strict=True) if told}
+    return {address.variable: reason for address, reason in zip(tried, problems, strict=True) if reason}
 
 
 @contextmanager
@@ -162,10 +163,10 @@ def _unreachable() -> Iterator[None]:
     try:
         yield
     except SessionsShared:
-        # No more can be told of what is behind it than the line that ends the command.
+        # The command ends with this error's line: nothing else can be examined behind a pooler that shares sessions.
         raise
     except NoPassword as error:
-        raise Denied(str(error), "mend what that setting names; it is read again at each new connection") from None
+        raise Denied(str(error), "correct what that setting names; it is read again at each new connection") from None
     except AccessDenied as error:
         raise Denied(str(error), GRANT) from None
     except LedgerUnavailable as error:

@@ -1,4 +1,4 @@
-"""The ledger's transactions: accounts locked and loaded, sets written, offsets and outbox with them.
+"""The ledger's transactions: lock and load accounts, write sets of rows, with the offsets and the outbox.
 
-No rule is decided here; constraints hold what the domain promises.
+They decide no rule; constraints in the database repeat the domain's promises.
 """

@@ -1,4 +1,4 @@
-"""An account's row: read and written in one order of columns."""
+"""The row of an account, read and written in one order of columns."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -8,13 +8,13 @@ from credit_service.domain.period import Calendar, Period
 
 Row: TypeAlias = tuple[Any, ...]
 
-MOVES = slice(1, 4)
-"""Balance, sequence and position: what almost every batch changes; what comes behind them seldom does."""
-STAYS = slice(4, None)
+HOT_COLUMNS = slice(1, 4)
+"""Balance, sequence and position, which almost every batch changes. The columns after them seldom change."""
+COLD_COLUMNS = slice(4, None)
 
 
 def from_row(account_id: str, row: Sequence[Any]) -> Account:
-    """The account of a row as `lock_accounts` has it, but for the id."""
+    """The account of a row of `lock_accounts`, without the id."""
     _, balance, sequence, position, unlimited, last_grant_id, plan_position, *rest = row
     anchor_at, time_zone, number, starts_at, ends_at, granted, declined, parked, next_timer_at, opening_since = rest
     account = Account(
@@ -38,7 +38,7 @@ def from_row(account_id: str, row: Sequence[Any]) -> Account:
 
 
 def to_row(number: int, a: Account) -> Row:
-    """The row to be written."""
+    """The row of the account, to be written."""
     calendar = (a.calendar.anchor_at, a.calendar.time_zone) if a.calendar else (None, None)
     period = (a.period.number, a.period.starts_at, a.period.ends_at) if a.period else (None, None, None)
     return (

@@ -1,4 +1,4 @@
-"""The ledger's transactions: lock, then load; write sets."""
+"""The ledger in Postgres: transactions that lock, load and store."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +12,9 @@ from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.event import Incoming, Wake
+from credit_service.postgres.faults import translated_errors, translated_value_errors
 from credit_service.postgres.ledger.load import Loaded, load_accounts, partition_hash, take_expired
 from credit_service.postgres.ledger.store import store
-from credit_service.postgres.pool import faults_named, values_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class PostgresLedger:
     """The application's `Ledger` in Postgres; `unparked_max` parked events of an account are loaded at a time.
 
-    `topic_prefix` stands before the topics' names in this deployment. Of a topic's dead letters of a day,
-    `letter_bytes_per_day` are kept.
+    `topic_prefix` is the prefix of this deployment's topics. `letter_bytes_per_day` bounds the bytes that are kept of a
+    topic's dead letters of a day.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class PostgresLedger:
         self._pool = pool
         self._unparked_max = unparked_max
         self._topic_prefix = topic_prefix
-        self._repeats = Repeats()
+        self._repeats = RepeatForecast()
         self._letter_bytes_per_day = letter_bytes_per_day
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
         """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
-        with faults_named():
+        with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresTransaction(
                     connection, self._unparked_max, self._topic_prefix, self._repeats, self._letter_bytes_per_day
@@ -52,7 +52,7 @@ class PostgresLedger:
         """See `application.ports.Ledger`."""
         times = [passed_at.get(number) for number in range(partitions)]
         at_end = [number in passed_at and passed_at[number] is None for number in range(partitions)]
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(
                 sql("accounts_with_due_timers"), times, at_end, partitions, TIMER_GRACE, limit
             )
@@ -60,26 +60,26 @@ class PostgresLedger:
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """See `application.ports.Ledger`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("accounts_to_unpark"), limit)
         return [row["account_id"] for row in rows]
 
     async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
         """See `application.ports.Ledger`."""
         hashes = [partition_hash(account_id) for account_id in account_ids]
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("accounts_behind"), [*account_ids], hashes, fresh)
         return {row["account_id"]: row["read_until"] for row in rows}
 
 
-class Repeats:
-    """Whether what comes is likely to have been decided before, as in a replay: what came last says so."""
+class RepeatForecast:
+    """A forecast from the last batch: whether most of the next events were decided before, as in a replay."""
 
     def __init__(self) -> None:
         self.are_expected = False
 
     def note(self, inputs: Sequence[Incoming | Wake | Command], accounts: Mapping[str, Account]) -> None:
-        """Counts the repeats among the events of a batch, as loaded."""
+        """Counts the repeats among the loaded events of a batch."""
         events = [item for item in inputs if isinstance(item, Incoming)]
         if events:
             repeats = sum(event.key in accounts[event.account_id].decided for event in events)
@@ -94,7 +94,7 @@ class PostgresTransaction:
         connection: "Connection",
         unparked_max: int,
         topic_prefix: str,
-        repeats: Repeats,
+        repeats: RepeatForecast,
         letter_bytes_per_day: int | None = None,
     ) -> None:
         self._connection = connection
@@ -118,7 +118,7 @@ class PostgresTransaction:
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             self._loaded = await load_accounts(
                 self._connection,
                 inputs,
@@ -140,12 +140,12 @@ class PostgresTransaction:
         self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
     ) -> list[Incoming]:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             return await take_expired(
                 self._connection, waiting_max, numbers, partitions, limit, topic_prefix=self._topic_prefix
             )
 
     async def store(self, what: ToStore) -> None:
         """See `application.ports.LedgerTransaction`."""
-        with values_named():
+        with translated_value_errors():
             await store(self._connection, what, self._loaded, self._letter_bytes_per_day)

@@ -1,4 +1,4 @@
-"""Accounts as a batch needs them: locked first, everything else read by later statements, so as fresh as the lock."""
+"""Loading of accounts for a batch: they are locked first, and later statements read rows as fresh as the lock."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from credit_service.postgres.ids import packed, unpacked
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.ledger.account_row import Row, from_row
 from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
-from credit_service.postgres.ledger.prospect_row import from_columns, told_by
+from credit_service.postgres.ledger.prospect_row import cause_of, from_columns
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ CREDITS_PURCHASED = topic_name(CreditsPurchased)
 
 
 def partition_hash(account_id: str) -> int:
-    """What decides the account's partition number: the positive murmur2 of its id, before the modulo."""
+    """The hash that decides the account's partition number: the positive murmur2 of its id, before the modulo."""
     return murmur2(account_id.encode()) & PARTITION_HASH_MASK
 
 
 @dataclass(slots=True)
 class Loaded:
-    """Accounts that are locked, by id and by number, and the number of each; `rows` are theirs as they were read.
+    """Loaded accounts by id and by number, the number of each, and their rows as they were read.
 
-    `accounts` has also those that are not locked, since all that the inputs say of them was decided before. `now` is
-    the clock's time.
+    `accounts` also holds accounts that are not locked, because all inputs on them were decided before. `now` is the
+    time of the database's clock.
     """
 
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -62,9 +62,9 @@ async def load_accounts(
     topic_prefix: str,
     expects_repeats: bool,
 ) -> Loaded:
-    """The accounts that `inputs` name, locked to the end of the transaction, with what `inputs` ask for.
+    """Locks the accounts of `inputs` to the end of the transaction, and loads the rows that `inputs` need.
 
-    Where repeats are expected they are looked for first: accounts with nothing else are neither locked nor read.
+    Where repeats are expected, it looks them up first, and neither locks nor reads accounts that have only repeats.
     """
     loaded = Loaded()
     if expects_repeats:
@@ -100,7 +100,7 @@ async def load_accounts(
 async def _without_repeats(
     connection: "Connection", loaded: Loaded, inputs: Sequence[Incoming | Wake | Command]
 ) -> Sequence[Incoming | Wake | Command]:
-    """The inputs without the events of accounts of which nothing new is said; those are loaded with just that."""
+    """The inputs without those of accounts that have only repeats, which are loaded with the repeated keys alone."""
     events = [item for item in inputs if isinstance(item, Incoming)]
     contents: list[bytes | None] = [None] * len(events)
     for nth, content in await connection.fetch(
@@ -127,7 +127,7 @@ async def take_expired(
     *,
     topic_prefix: str,
 ) -> list[Incoming]:
-    """Takes out parked events that have waited for longer than `waiting_max`, under their accounts' locks."""
+    """Deletes and returns the parked events older than `waiting_max`, under their accounts' locks."""
     rows = await connection.fetch(
         sql("accounts_with_expired_parked_events"), waiting_max, limit, partitions, list(numbers)
     )
@@ -140,10 +140,10 @@ async def take_expired(
 
 
 async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Record]":
-    """Locks the accounts, and opens those that are new.
+    """Locks the accounts, and inserts the new ones.
 
-    Members lock in one order and open in one order, and lock nothing after they have opened something: so none waits
-    for another that waits for it. Who finds that another opened an account meanwhile begins again.
+    All members lock in one order, insert in one order, and lock no account after they have inserted one: so no two
+    members deadlock. A member that finds an account inserted by another one meanwhile fails and retries.
     """
     rows: list[asyncpg.Record] = await connection.fetch(sql("lock_accounts"), names)
     if len(rows) == len(names):
@@ -151,7 +151,7 @@ async def _lock(connection: "Connection", names: list[str]) -> "list[asyncpg.Rec
     known = {row["account_id"] for row in rows}
     new = [name for name in names if name not in known]
     opened: list[asyncpg.Record] = await connection.fetch(
-        sql("open_accounts"), new, [partition_hash(name) for name in new]
+        sql("insert_accounts"), new, [partition_hash(name) for name in new]
     )
     if len(opened) < len(new):
         raise LedgerUnavailable("another member has just opened an account")
@@ -179,7 +179,7 @@ async def _load_parked_keys(connection: "Connection", loaded: Loaded, events: li
 async def _load_parked_events(
     connection: "Connection", loaded: Loaded, waiting: list[Account], unparked_max: int, topic_prefix: str
 ) -> None:
-    """The first `unparked_max` events that wait, of each account."""
+    """Loads the first `unparked_max` parked events of each account."""
     numbers = [loaded.numbers[account.account_id] for account in waiting]
     for row in await connection.fetch(sql("load_parked_events"), numbers, unparked_max):
         account = loaded.by_number[row["account_no"]]
@@ -208,7 +208,7 @@ def _parked(account_id: str, row: "asyncpg.Record", topic_prefix: str) -> Incomi
 async def _load_prospects(
     connection: "Connection", loaded: Loaded, events: list[Incoming], commands: list[Command]
 ) -> None:
-    # By what they have, not by what they are: asking a class of pydantic that has not made it is slow.
+    # By attribute, not by class: `isinstance` on a pydantic class is slow when the answer is no.
     named = ((event.account_id, getattr(event.data, "prospect_id", None)) for event in events)
     wanted = {(account_id, prospect_id) for account_id, prospect_id in named if prospect_id is not None}
     wanted |= {(c.account_id, c.data.prospect_id) for c in commands if isinstance(c.data, OpenProspect)}
@@ -216,20 +216,22 @@ async def _load_prospects(
         wanted |= {(a.account_id, r.prospect_id) for a in loaded.accounts.values() for r in a.requests.values()}
     if not wanted:
         return
-    asked = list(wanted)
+    pairs = list(wanted)
     numbers, ids = (
-        [loaded.numbers[account_id] for account_id, _ in asked],
-        [packed(prospect_id) for _, prospect_id in asked],
+        [loaded.numbers[account_id] for account_id, _ in pairs],
+        [packed(prospect_id) for _, prospect_id in pairs],
     )
     for nth, rows in groupby(await connection.fetch(sql("load_prospects"), numbers, ids), key=itemgetter("nth")):
-        account_id, prospect_id = asked[nth - 1]
-        told = []
+        account_id, prospect_id = pairs[nth - 1]
+        history = []
         for row in rows:
             _, *columns, position, source, event_id, event_type, occurred_at, note = row
             if position is not None:
-                told.append(told_by(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id))
+                history.append(
+                    cause_of(position, source, unpacked(event_id), event_type, occurred_at, note, prospect_id)
+                )
         account = loaded.accounts[account_id]
-        account.prospects[prospect_id] = from_columns(prospect_id, told, *columns)
+        account.prospects[prospect_id] = from_columns(prospect_id, history, *columns)
         account.stored_prospects.add(prospect_id)
 
 
@@ -237,21 +239,21 @@ async def _load_purchases(
     connection: "Connection", loaded: Loaded, events: list[Incoming], commands: list[Command]
 ) -> None:
     bought = (e for e in events if e.type == CREDITS_PURCHASED)
-    asked = {(e.account_id, e.data.purchase_id) for e in bought if isinstance(e.data, CreditsPurchased)}
-    asked |= {(c.account_id, c.data.purchase_id) for c in commands if isinstance(c.data, OpenPurchase)}
-    if asked:
-        rows = [(loaded.numbers[account_id], purchase_id) for account_id, purchase_id in asked]
+    wanted = {(e.account_id, e.data.purchase_id) for e in bought if isinstance(e.data, CreditsPurchased)}
+    wanted |= {(c.account_id, c.data.purchase_id) for c in commands if isinstance(c.data, OpenPurchase)}
+    if wanted:
+        rows = [(loaded.numbers[account_id], purchase_id) for account_id, purchase_id in wanted]
         for number, purchase_id in await connection.fetch(sql("load_purchases"), *zip(*rows, strict=True)):
             loaded.by_number[number].purchases.add(purchase_id)
 
 
 async def _load_requests(connection: "Connection", loaded: Loaded, commands: list[Command]) -> None:
-    asked = [
+    charges = [
         (loaded.numbers[c.account_id], c.data.charge_sequence) for c in commands if isinstance(c.data, DecideRefund)
     ]
-    if asked:
+    if charges:
         for number, charge, prospect, *columns in await connection.fetch(
-            sql("load_requests"), *zip(*asked, strict=True)
+            sql("load_requests"), *zip(*charges, strict=True)
         ):
             account = loaded.by_number[number]
             account.requests[charge] = RefundRequest(account.account_id, charge, unpacked(prospect), *columns)

@@ -1,4 +1,4 @@
-"""The outbox as its one leader sees it. The leadership is an advisory lock, and ends with its connection."""
+"""The outbox for its one leader; the leadership is an advisory lock that ends with the connection."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,8 @@ from credit_service.application.ports import (
 from credit_service.application.processing.outgoing_record import published_headers
 from credit_service.domain.event import Place
 from credit_service.postgres.address import Address
-from credit_service.postgres.pool import connect, faults_named
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 CHANNEL = "credits_outbox"
 LEADER_LOCK = 0x63726564  # "cred"
 SET_ASIDE_LOCK = 0x6372_6564_6173_6964
-# A leader that is frozen loses the lock; one that works speaks far more often.
+# A frozen leader loses the lock; a working one sends statements far more often.
 LEADER_IDLE_TIMEOUT = "30s"
 
 
@@ -45,22 +46,22 @@ class PostgresOutbox:
     @asynccontextmanager
     async def lead(self, rung: Callable[[], None]) -> AsyncIterator[OutboxSession | None]:
         """See `application.ports.Outbox`."""
-        moved = self._pool.together.moved
+        moved = self._pool.group.moved
         connection = await connect(self._address, idle_session_timeout=LEADER_IDLE_TIMEOUT)
         try:
-            with faults_named():
-                leads = await connection.fetchval(sql("lead_outbox"), LEADER_LOCK)
+            with translated_errors():
+                leads = await connection.fetchval(sql("try_outbox_leadership"), LEADER_LOCK)
                 if leads:
                     await connection.add_listener(CHANNEL, lambda *_: rung())
-            yield PostgresOutboxSession(connection, lambda: self._pool.together.moved != moved) if leads else None
+            yield PostgresOutboxSession(connection, lambda: self._pool.group.moved != moved) if leads else None
         finally:
-            # Ends the lock at once; a graceful goodbye could wait for a server that is not there.
+            # Ends the lock at once; a graceful close could wait for a server that is gone.
             connection.terminate()
 
     async def ring(self) -> None:
         """See `application.ports.Outbox`."""
-        with faults_named():
-            await self._pool.execute(sql("ring_outbox"), CHANNEL)
+        with translated_errors():
+            await self._pool.execute(sql("notify_outbox"), CHANNEL)
 
 
 class PostgresOutboxSession:
@@ -72,56 +73,56 @@ class PostgresOutboxSession:
 
     async def left_over(self) -> Claim | None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._connection.fetch(sql("load_claim"), *_published_max())
-        # One without a topic stands for a claim whose rows are gone.
+        # A row without a topic stands for a claim whose rows are gone.
         return _claim(str(rows[0]["claim_id"]), [row for row in rows if row["topic"] is not None]) if rows else None
 
     async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         if self._is_left():
-            raise LedgerUnavailable("another server answers, and this session is of the one before")
+            raise LedgerUnavailable("another server answers, and this session is on the old one")
         left_out = (list(but.topics), list(but.ids), list(but.keys))
         while True:
             claim_id = uuid.uuid4()
-            with faults_named():
+            with translated_errors():
                 rows = await self._connection.fetch(
                     sql("claim_outbox"), claim_id, rows_max, bytes_max, *_published_max(), *left_out
                 )
                 claimed = [row for row in rows if not row["waits"]]
-                # So that no later claim has to go past them.
-                had_to_wait = len(claimed) < len(rows) and await self._have_wait(*left_out)
+                # Moved away, so that no later claim reads past them.
+                had_to_wait = len(claimed) < len(rows) and await self._queue_behind_set_aside(*left_out)
             if claimed:
                 return _claim(str(claim_id), claimed, is_cut=rows[0]["is_cut"] or len(claimed) < len(rows))
             if not had_to_wait:
                 return None
 
-    async def _have_wait(self, *left_out: list[Any]) -> bool:
+    async def _queue_behind_set_aside(self, *left_out: list[Any]) -> bool:
         async with self._connection.transaction():
-            # In a statement before: the next one then sees what was let go until it had the lock.
+            # A statement of its own: the next one sees all rows that were returned before it had the lock.
             await self._connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)
-            moved: str = await self._connection.execute(sql("wait_behind_set_aside"), bounds.CLAIM_ROWS_MAX, *left_out)
+            moved: str = await self._connection.execute(sql("queue_behind_set_aside"), bounds.CLAIM_ROWS_MAX, *left_out)
         return moved != "INSERT 0 0"
 
     async def set_aside(self, outbox_id: int, cause: str) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
-            await self._connection.execute(sql("set_aside"), outbox_id, cause)
+        with translated_errors():
+            await self._connection.execute(sql("set_aside_outbox_row"), outbox_id, cause)
 
     async def published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             await self._connection.execute(sql("finish_claim"), claim.claim_id)
 
     async def not_published(self, claim: Claim) -> None:
         """See `application.ports.OutboxSession`."""
-        with faults_named():
+        with translated_errors():
             await self._connection.execute(sql("drop_claim"), claim.claim_id)
 
 
 def _published_max() -> tuple[int, int, int]:
-    """Up to how many bytes of value, key and headers are read to be published."""
-    # As they are kept, in JSON, headers take up to six times what they may take in a record.
+    """The bytes of value, key and headers up to which they are read for publishing."""
+    # Stored as JSON, headers take up to six times the bytes of the record.
     return PUBLISHED_VALUE_BYTES_MAX, PUBLISHED_KEY_BYTES_MAX, 6 * bounds.ORIGINAL_HEADERS_BYTES_MAX
 
 

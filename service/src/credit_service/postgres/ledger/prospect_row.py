@@ -1,4 +1,4 @@
-"""What is known of a prospect, as its row keeps it: what was told is named by the positions of its decisions."""
+"""The row of a prospect: its history is stored as the positions of the decisions."""
 
 import json
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ Columns = tuple[object, ...]
 
 
 def columns_of(prospect: Prospect) -> Columns:
-    """Origin, what was told, charge, its grant, its refund, its time, number of the last stay, all charges, the close.
+    """Origin, history, charge, its grant, its refund, its time, number of the last stay, all charges, closed until.
 
-    Those from the charge to its time are of the last stay, and all charges are named when these do not say all.
+    The charge, its grant, its refund and its time are those of the last stay. All charges are listed when these columns
+    do not hold every charge.
     """
     if (plain := _columns_of_plain(prospect)) is not None:
         return plain
@@ -22,12 +23,12 @@ def columns_of(prospect: Prospect) -> Columns:
     stay = stays[-1] if stays else None
     charge = prospect.charge_of(stay) if stay else None
     if stay and charge is None:
-        # A forfeit charge that proved to belong to no stay is still there for one that costs, and shows meanwhile.
+        # A forfeit charge that belongs to no stay is kept for a later stay that costs, and is shown meanwhile.
         charge = next(iter(prospect.strays(stays)), None)
     is_all = len(prospect.charges) == (charge is not None) and (charge is None or _is_plain(charge))
     return (
         stay.origin if stay else None,
-        f"{{{','.join(str(told.position) for told in prospect.history)}}}",
+        f"{{{','.join(str(cause.position) for cause in prospect.history)}}}",
         charge.sequence if charge else None,
         charge.grant_id if charge else None,
         charge.refund_sequence if charge else None,
@@ -40,7 +41,7 @@ def columns_of(prospect: Prospect) -> Columns:
 
 def from_columns(
     prospect_id: str,
-    told: list[Cause],
+    history: list[Cause],
     charge_sequence: int | None,
     charge_grant_id: int | None,
     refund_sequence: int | None,
@@ -49,18 +50,18 @@ def from_columns(
     charges: str | None,
     closed_until: datetime | None,
 ) -> Prospect:
-    """The prospect of a row, with what was told of it."""
-    prospect = Prospect(prospect_id, told, stays_past=stay - len(stays_of(told)), closed_until=closed_until)
+    """The prospect of a row with its history."""
+    prospect = Prospect(prospect_id, history, stays_past=stay - len(stays_of(history)), closed_until=closed_until)
     if charges is not None:
         prospect.charges = _load(charges)
     elif charge_sequence is not None:
-        at = charge_at or told[0].occurred_at
+        at = charge_at or history[0].occurred_at
         is_settled = refund_sequence is not None
         prospect.charges = [Charge(charge_sequence, charge_grant_id, at, refund_sequence, is_settled)]
     return prospect
 
 
-def told_by(
+def cause_of(
     position: int,
     source: str,
     event_id: str,
@@ -69,25 +70,25 @@ def told_by(
     note: str | None,
     prospect_id: str,
 ) -> Cause:
-    """What the decision told of the prospect; an opening has its origin as a note, and tells of long ago."""
+    """The decision as an item of a prospect's history; an opening has its origin as a note, and occurred long ago."""
     if event_type == OPENING:
         return Cause(position, source, event_id, f"prospect-{note}", LONG_AGO, prospect_id)
     return Cause(position, source, event_id, event_type, occurred_at, prospect_id)
 
 
 def _columns_of_plain(prospect: Prospect) -> Columns | None:
-    """The same for almost all prospects, in a fraction of the time: brought on, charged, and nothing else."""
+    """The columns of a prospect that was brought on and charged, as almost all are, in a fraction of the time."""
     if len(prospect.history) != 1 or len(prospect.charges) != 1 or prospect.stays_past or prospect.closed_until:
         return None
-    told, charge = prospect.history[0], prospect.charges[0]
-    origin = ORIGIN_OF.get(told.type)
-    if origin is None or charge.is_settled or charge.is_requested or charge.at != told.occurred_at:
+    cause, charge = prospect.history[0], prospect.charges[0]
+    origin = ORIGIN_OF.get(cause.type)
+    if origin is None or charge.is_settled or charge.is_requested or charge.at != cause.occurred_at:
         return None
-    return (origin, f"{{{told.position}}}", charge.sequence, charge.grant_id, None, None, 1, None, None)
+    return (origin, f"{{{cause.position}}}", charge.sequence, charge.grant_id, None, None, 1, None, None)
 
 
 def _is_plain(charge: Charge) -> bool:
-    """Whether it is alive or refunded: neither forfeit nor asked for."""
+    """Whether the charge is alive or refunded: neither forfeit nor under a refund request."""
     return charge.is_settled == (charge.refund_sequence is not None) and not charge.is_requested
 
 

@@ -1,13 +1,9 @@
-"""What a transaction writes: rows that are new are copied in, rows that were there are updated as a set."""
+"""The writes of a transaction: new rows are copied in, known rows are updated as a set."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from credit_contracts.topics import DEAD_LETTER_TOPIC
-from credit_service import bounds
-from credit_service.application.kept_record import hashes_of, headers_as_json
-from credit_service.application.ports import DeadLetter, ToStore
+from credit_service.application.ports import ToStore
 from credit_service.domain.account import Account
 from credit_service.domain.decision import Change, Decision
 from credit_service.domain.event import TYPE_RANK, Incoming
@@ -16,9 +12,10 @@ from credit_service.domain.idempotency import CONTENT_VERSION
 from credit_service.domain.plan import Plan
 from credit_service.domain.room import is_filling
 from credit_service.postgres.ids import packed
-from credit_service.postgres.ledger.account_row import MOVES, STAYS, Row, to_row
+from credit_service.postgres.ledger.account_row import COLD_COLUMNS, HOT_COLUMNS, Row, to_row
 from credit_service.postgres.ledger.load import Loaded
 from credit_service.postgres.ledger.prospect_row import columns_of
+from credit_service.postgres.ledger.store_dead_letters import store_dead_letters
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -26,13 +23,13 @@ if TYPE_CHECKING:
 
 
 Numbers = Mapping[str, int]
-"""The number that the tables know each account by."""
+"""The account numbers, which the tables have in place of the ids."""
 
 
 async def store(connection: "Connection", what: ToStore, loaded: Loaded, letter_bytes_per_day: int) -> None:
-    """Writes everything that one batch brought; nothing is asked for where there is nothing to write.
+    """Writes all changes of one batch; a table without changes costs no statement.
 
-    Of a topic's dead letters, `letter_bytes_per_day` are kept.
+    `letter_bytes_per_day` bounds the bytes that are kept of a topic's dead letters of a day.
     """
     decided, numbers = what.decided, loaded.numbers
     accounts = [account for account in what.accounts.values() if account.account_id in loaded.rows]
@@ -49,7 +46,7 @@ async def store(connection: "Connection", what: ToStore, loaded: Loaded, letter_
     await _store_parked(connection, what, numbers)
     await _store_accounts(connection, accounts, loaded.rows)
     await _store_outbox(connection, what)
-    what.left_out = await _store_dead_letters(connection, what.dead_letters, letter_bytes_per_day)
+    what.left_out = await store_dead_letters(connection, what.dead_letters, letter_bytes_per_day)
     await _update(
         connection, "store_offsets", [(*partition, offset) for partition, offset in what.next_offsets.items()]
     )
@@ -99,7 +96,7 @@ def _decision(number: int, d: Decision) -> tuple[object, ...]:
 
 
 async def restore_decision(connection: "Connection", number: int, decision: Decision) -> None:
-    """Writes a decision that is missing; raises asyncpg's errors if there is one of its position or key."""
+    """Writes a missing decision; raises asyncpg's errors if its position or key exists."""
     await _copy(connection, "decisions", DECISION, [_decision(number, decision)])
 
 
@@ -113,7 +110,7 @@ NO_LINES: Sequence[tuple[int | None, int]] = [(None, 0)]
 
 
 def _entries(number: int, change: Change) -> Iterable[tuple[object, ...]]:
-    """A row a grant; a change that touched none has one row without a grant."""
+    """One row for each grant; a change that touched no grant has one row without a grant."""
     for line, (grant_id, amount) in enumerate(change.lines or NO_LINES):
         yield (
             number,
@@ -145,22 +142,22 @@ async def _store_outbox(connection: "Connection", what: ToStore) -> None:
 
 
 async def _store_accounts(connection: "Connection", accounts: Iterable[Account], as_read: Mapping[str, Row]) -> None:
-    """Only what has changed, and no more columns than that: each value of an array costs time."""
+    """Writes changed accounts, with the changed group of columns alone: each value of an array costs time."""
     moved: list[Row] = []
     changed: list[Row] = []
     filling: list[tuple[int]] = []
     for account in accounts:
-        was = as_read[account.account_id]
-        row = to_row(was[0], account)
-        if row[STAYS] != was[STAYS]:
+        old = as_read[account.account_id]
+        row = to_row(old[0], account)
+        if row[COLD_COLUMNS] != old[COLD_COLUMNS]:
             changed.append(row)
-        elif row[MOVES] != was[MOVES]:
-            moved.append((row[0], *row[MOVES]))
+        elif row[HOT_COLUMNS] != old[HOT_COLUMNS]:
+            moved.append((row[0], *row[HOT_COLUMNS]))
         if is_filling(account):
             filling.append((row[0],))
-    await _update(connection, "move_accounts", moved)
+    await _update(connection, "store_hot_columns", moved)
     await _update(connection, "store_accounts", changed)
-    await _update(connection, "note_filling", filling)
+    await _update(connection, "store_filling_accounts", filling)
 
 
 PROSPECT = (
@@ -236,7 +233,7 @@ async def _store_plans(connection: "Connection", accounts: Iterable[Account], nu
     settled = [
         (numbers[a.account_id], p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans
     ]
-    await _update(connection, "settle_plans", settled)
+    await _update(connection, "store_settled_plans", settled)
 
 
 PURCHASE = ("account_no", "purchase_id", "position")
@@ -289,46 +286,3 @@ async def _store_parked(connection: "Connection", what: ToStore, numbers: Number
 
     await _copy(connection, "parked_events", PARKED, [row(i) for i in what.decided.parked])
     await _update(connection, "delete_parked_events", [(numbers[i.account_id], i.key) for i in what.decided.unparked])
-
-
-BIGINT_MAX = 2**63 - 1
-"""What a batch says of its first record's time and how much later another is may come to more."""
-
-
-def _dead_letter(letter: DeadLetter) -> tuple[object, ...]:
-    record, known = letter.record, letter.record.withheld
-    if known is None:
-        digest, content = hashes_of(record.key, record.value, record.headers)
-        hashes = digest, None if letter.is_encoded_anew else content
-    else:
-        hashes = known.digest, known.content_sha256
-    account_id = record.content.account_id if isinstance(record.content, Incoming) else None
-    return (
-        record.place.topic,
-        record.place.partition,
-        record.place.offset,
-        hashes[0],
-        letter.reason,
-        letter.detail[: bounds.LETTER_DETAIL_CHARACTERS_MAX],
-        account_id,
-        record.key,
-        record.value,
-        headers_as_json(record.headers),
-        min(max(-BIGINT_MAX, record.timestamp_ms), BIGINT_MAX),
-        hashes[1],
-        known is not None,
-        known.key_bytes if known else None,
-        known.value_bytes if known else None,
-        known.value_sha256 if known else None,
-    )
-
-
-async def _store_dead_letters(
-    connection: "Connection", letters: Sequence[DeadLetter], bytes_per_day: int
-) -> Counter[str]:
-    """By topic, how many are kept without their bytes."""
-    if not letters:
-        return Counter()
-    columns = zip(*map(_dead_letter, letters), strict=True)
-    bounded = (DEAD_LETTER_TOPIC, bytes_per_day, bounds.LEFT_OUT_KEY_BYTES_MAX)
-    return Counter(dict(await connection.fetch(sql("store_dead_letters"), *columns, *bounded)))

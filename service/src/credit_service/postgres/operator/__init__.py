@@ -1,4 +1,4 @@
-"""What people's desks read and write: dead letters, refund requests, adjustments, operations, rows set aside.
+"""Reads and writes of the operators' desks: dead letters, refund requests, adjustments, operations, rows set aside.
 
-Balances change in `postgres.ledger` alone.
+Only `postgres.ledger` changes balances.
 """

@@ -1,10 +1,10 @@
-"""What the ledger keeps of adjustments."""
+"""The balance changes of adjustments, as the ledger stores them."""
 
 from typing import TYPE_CHECKING
 
 from credit_service.application.adjustments import AdjustmentChange
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class PostgresAdjustments:
 
     async def change_of(self, account_id: str, key: bytes) -> AdjustmentChange | None:
         """See `application.adjustments.Adjustments`."""
-        with faults_named():
+        with translated_errors():
             row = await self._pool.fetchrow(sql("read_adjustment"), account_id, key)
         if row is None:
             return None

@@ -1,4 +1,4 @@
-"""Dead letters: what waits, the transactions that end it, and what people see of it."""
+"""Dead letters: the waiting ones, the transactions that end them, and their read side."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +21,9 @@ from credit_service.application.kept_record import headers_from_json
 from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
 from credit_service.domain.event import Place
-from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.ledger.ledger import PostgresTransaction, RepeatForecast
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class PostgresDeadLetters:
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[PostgresLetterTransaction]":
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
+        with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield PostgresLetterTransaction(connection, self._unparked_max, self._topic_prefix)
 
@@ -54,19 +55,19 @@ class PostgresDeadLetters:
 
     async def last_id(self) -> int:
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
-            number: int = await self._pool.fetchval(sql("last_dead_letter"))
+        with translated_errors():
+            number: int = await self._pool.fetchval(sql("read_last_dead_letter_id"))
         return number
 
     async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
-            rows = await self._pool.fetch(sql("read_dead_letter_standings"), list(ids))
+        with translated_errors():
+            rows = await self._pool.fetch(sql("read_dead_letter_states"), list(ids))
         return {row[0]: LetterState(*row[1:]) for row in rows}
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(
                 sql("read_waiting_dead_letter_ids"), after, up_to, self._topic(which), which.reason, limit
             )
@@ -74,19 +75,19 @@ class PostgresDeadLetters:
 
     async def discard(self, ids: Sequence[int], operator: str, comment: str) -> list[int]:
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("discard_dead_letters"), list(ids), operator, comment)
         return [row[0] for row in rows]
 
     async def erase(self, ids: Sequence[int], operator: str) -> list[int]:
         """See `application.dead_letters.model.LetterStore`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("erase_dead_letters"), list(ids), operator)
         return [row[0] for row in rows]
 
     async def groups(self, which: Letters, *, waiting_only: bool) -> list[LetterGroup]:
         """See `application.dead_letters.model.LetterReads`."""
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(
                 sql("read_dead_letter_groups"), self._topic(which), which.reason, waiting_only
             )
@@ -100,7 +101,7 @@ class PostgresDeadLetters:
 
     async def letter(self, dead_letter_id: int) -> ShownLetter | None:
         """See `application.dead_letters.model.LetterReads`."""
-        with faults_named():
+        with translated_errors():
             row = await self._pool.fetchrow(sql("read_dead_letter"), dead_letter_id)
         if row is None:
             return None
@@ -120,8 +121,8 @@ class PostgresDeadLetters:
         return ShownLetter(**dict(row) | readable)
 
     async def _blocks(self, name: str, arguments: Sequence[Any], size: int) -> "AsyncGenerator[list[asyncpg.Record]]":
-        """The rows of a statement from a cursor, so many at a time."""
-        with faults_named():
+        """The rows of a statement from a cursor, `size` at a time."""
+        with translated_errors():
             async with (
                 self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection,
                 connection.transaction(readonly=True),
@@ -144,7 +145,7 @@ class PostgresLetterTransaction(PostgresTransaction):
     """The application's `LetterTransaction` on one connection."""
 
     def __init__(self, connection: "Connection", unparked_max: int, topic_prefix: str) -> None:
-        super().__init__(connection, unparked_max, topic_prefix, Repeats())
+        super().__init__(connection, unparked_max, topic_prefix, RepeatForecast())
 
     async def lock_letters(self, ids: Sequence[int]) -> list[LetterRecord]:
         """See `application.dead_letters.model.LetterTransaction`."""

@@ -1,11 +1,11 @@
-"""The record of operations in Postgres."""
+"""The log of operations in Postgres."""
 
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from credit_service.application.operations import Ended, Json
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class PostgresOperationLog:
 
     async def begin(self, kind: str, operator: str, reason: str, arguments: Mapping[str, Json]) -> int:
         """See `application.operations.OperationLog`."""
-        with faults_named():
+        with translated_errors():
             number: int = await self._pool.fetchval(
                 sql("begin_operation"), kind, operator, reason, json.dumps(arguments)
             )
@@ -28,5 +28,5 @@ class PostgresOperationLog:
 
     async def end(self, operation_id: int, ended_as: Ended, result: Mapping[str, Json]) -> None:
         """See `application.operations.OperationLog`."""
-        with faults_named():
+        with translated_errors():
             await self._pool.execute(sql("end_operation"), operation_id, ended_as, json.dumps(result))

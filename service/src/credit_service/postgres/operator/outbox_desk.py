@@ -1,4 +1,4 @@
-"""What is set aside of the outbox, as people see it and end it."""
+"""The rows that are set aside from the outbox, and the operators' decisions on them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from credit_service import bounds
 from credit_service.application.outbox_desk import SetAsideRow
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ledger.outbox import SET_ASIDE_LOCK
-from credit_service.postgres.pool import faults_named
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class PostgresSetAsideRows:
 
     async def rows(self, ids: Sequence[int] | None, limit: int) -> list[SetAsideRow]:
         """See `application.outbox_desk.SetAsideRows`."""
-        with faults_named():
+        with translated_errors():
             found = await self._pool.fetch(
                 sql("read_set_aside"), None if ids is None else list(ids), limit, bounds.COUNTED_MAX
             )
@@ -31,20 +31,20 @@ class PostgresSetAsideRows:
     async def retry(self, ids: Sequence[int]) -> set[int]:
         """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
-            await connection.execute(sql("let_go"), list(found), _accounts(found))
+            await connection.execute(sql("return_set_aside"), list(found), _accounts(found))
         return set(found)
 
     async def drop(self, ids: Sequence[int], operator: str, reason: str) -> set[int]:
         """See `application.outbox_desk.SetAsideRows`."""
         async with self._locked(ids) as (connection, found):
-            await connection.execute(sql("keep_dropped"), list(found), operator, reason)
-            await connection.execute(sql("let_go"), [], _accounts(found))
+            await connection.execute(sql("drop_set_aside"), list(found), operator, reason)
+            await connection.execute(sql("return_set_aside"), [], _accounts(found))
         return set(found)
 
     @asynccontextmanager
     async def _locked(self, ids: Sequence[int]) -> "AsyncIterator[tuple[Connection, dict[int, bytes | None]]]":
-        """One transaction in which nothing else is set aside or let go, and those of `ids` that are, with accounts."""
-        with faults_named():
+        """A transaction that alone moves rows, with the keys of the accounts of those `ids` that are set aside."""
+        with translated_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(sql("lock_set_aside"), SET_ASIDE_LOCK)
                 rows = await connection.fetch(sql("read_set_aside_keys"), list(ids))

@@ -1,4 +1,4 @@
-"""Refund requests to those who only look."""
+"""Refund requests, read only."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +19,8 @@ from credit_service.application.refunds.queries import (
 )
 from credit_service.domain.decision import RequestStatus
 from credit_service.domain.event import EARLIEST
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+from credit_service.postgres.faults import translated_errors
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 FIRST = After(EARLIEST, 0, 0)
 NO_ACCOUNT = 0
-"""A number that no account has."""
+"""A number of no account."""
 
 
 class PostgresRefundRequests:
@@ -47,14 +48,14 @@ class PostgresRefundRequests:
     async def waiting(self, account_id: str | None) -> Waiting:
         """See `application.refunds.queries.RefundRequests`."""
         number = await self._number(account_id)
-        with faults_named():
+        with translated_errors():
             (row,) = await self._pool.fetch(sql("count_waiting_refund_requests"), number)
         return Waiting(*row)
 
     async def page(self, account_id: str | None, up_to: datetime, after: After | None, limit: int) -> Page:
         """See `application.refunds.queries.RefundRequests`."""
         number = await self._number(account_id)
-        with faults_named():
+        with translated_errors():
             rows = await self._pool.fetch(sql("read_waiting_refund_requests"), number, up_to, *(after or FIRST), limit)
         last = rows[-1] if len(rows) == limit else None
         next_after = After(last["requested_at"], last["account_no"], last["charge_sequence"]) if last else None
@@ -98,16 +99,16 @@ class PostgresRefundRequests:
         )
 
     async def _number(self, account_id: str | None) -> int | None:
-        """The account's; None for all accounts."""
+        """The number of the account; None for all accounts."""
         if account_id is None:
             return None
-        with faults_named():
+        with translated_errors():
             row = await self._pool.fetchrow(sql("read_sequence"), account_id)
         return NO_ACCOUNT if row is None else int(row["account_no"])
 
     @asynccontextmanager
     async def _snapshot(self) -> "AsyncIterator[Connection]":
-        with faults_named():
+        with translated_errors():
             async with (
                 self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),

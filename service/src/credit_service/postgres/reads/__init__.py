@@ -1,4 +1,4 @@
-"""The ledger to those who only look: each answer is one consistent snapshot.
+"""Read-only queries on the ledger: each answer is one consistent snapshot.
 
-Nothing is locked or written.
+They lock and write nothing.
 """

@@ -1,4 +1,4 @@
-"""Rows by the million: one snapshot, a cursor on the server, a block of rows at a time."""
+"""Exports of millions of rows: one snapshot, a cursor on the server, a block of rows at a time."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from credit_service import bounds
 from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ids import unpacked
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
     import asyncpg
 
 BLOCK_SECONDS_MAX = 1_800
-# Whoever reads may be a person with a pager; a snapshot that is never let go keeps the database from tidying up.
+# The reader may be a person with a pager; a snapshot that never ends keeps the database from vacuuming.
 IDLE_MAX = "1h"
 ACCOUNT_NO_MAX = 2**31 - 1
 ID_CHARACTERS_MAX = 128
@@ -25,7 +26,7 @@ LAST_CHARACTER = "\U0010ffff"
 
 @asynccontextmanager
 async def long_reads(where: Address | str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """A connection of its own for reading that takes long, which a connection of the pool would be ended for.
+    """A connection outside the pool for long reads, which would exceed the timeouts of the pool's sessions.
 
     Raises `LedgerUnavailable`.
     """
@@ -33,7 +34,7 @@ async def long_reads(where: Address | str) -> "AsyncIterator[asyncpg.Connection[
         where,
         statement_timeout=f"{BLOCK_SECONDS_MAX}s",
         idle_in_transaction_session_timeout=IDLE_MAX,
-        # What is sorted or added up is all of an account.
+        # Sorts and sums cover all rows of an account.
         work_mem="64MB",
         **READ_ONLY,
     )
@@ -48,19 +49,19 @@ async def long_reads(where: Address | str) -> "AsyncIterator[asyncpg.Connection[
 
 @asynccontextmanager
 async def snapshot(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[None]:
-    """All that is read within is of one moment. What is raised within goes through as it is.
+    """A transaction in which all reads see one moment; errors from the block pass through unchanged.
 
     Raises `LedgerUnavailable`.
     """
     transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-    with faults_named():
+    with translated_errors():
         await transaction.start()
     try:
         yield
     finally:
-        # Nothing was written: to give it up is to end it, and whoever lost the connection has nothing to end.
+        # Nothing was written, so a rollback ends it; a lost connection has no transaction to end.
         if not connection.is_closed():
-            with faults_named():
+            with translated_errors():
                 await transaction.rollback()
 
 
@@ -72,10 +73,10 @@ async def blocks(
 ) -> "AsyncGenerator[list[asyncpg.Record]]":
     """The rows of `statement`, a block of `rows` at a time, within the transaction; raises `LedgerUnavailable`."""
     rows = rows or bounds.EXPORT_BLOCK_ROWS
-    with faults_named():
+    with translated_errors():
         cursor = await connection.cursor(sql(statement), *arguments, timeout=BLOCK_SECONDS_MAX)
     while True:
-        with faults_named():
+        with translated_errors():
             block = await cursor.fetch(rows, timeout=BLOCK_SECONDS_MAX)
         if block:
             yield block
@@ -91,10 +92,13 @@ class PostgresExports:
 
     async def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[AccountRow]]:
         """See `application.export.Exports`."""
-        # Behind every id that begins so, in the one order of ids.
+        # Sorts after every id with this prefix.
         last = which.prefix + LAST_CHARACTER * ID_CHARACTERS_MAX
-        asked = (which.prefix, last, which.below, which.is_unlimited, which.plan_id, which.has_parked, which.limit)
-        async with snapshot(self._connection), aclosing(blocks(self._connection, "export_accounts", *asked)) as found:
+        arguments = (which.prefix, last, which.below, which.is_unlimited, which.plan_id, which.has_parked, which.limit)
+        async with (
+            snapshot(self._connection),
+            aclosing(blocks(self._connection, "export_accounts", *arguments)) as found,
+        ):
             async for block in found:
                 yield [AccountRow(*row) for row in block]
 
@@ -103,18 +107,18 @@ class PostgresExports:
         async with snapshot(self._connection):
             first, last = 0, ACCOUNT_NO_MAX
             if which.account_id is not None:
-                with faults_named():
+                with translated_errors():
                     account = await self._connection.fetchrow(sql("read_sequence"), which.account_id)
                 if account is None:
                     raise UnknownAccount
                 first = last = account["account_no"]
-            asked = (first, last, which.since, which.until, which.reason)
-            async with aclosing(blocks(self._connection, "export_entries", *asked)) as found:
+            arguments = (first, last, which.since, which.until, which.reason)
+            async with aclosing(blocks(self._connection, "export_entries", *arguments)) as found:
                 async for block in found:
                     yield [_entry(row) for row in block]
 
 
 def _entry(row: "asyncpg.Record") -> EntryRow:
     prospect_id = row[PROSPECT_ID]
-    told = (None if prospect_id is None else unpacked(prospect_id), row["source"], unpacked(row["id"]))
-    return EntryRow._make((*row[:PROSPECT_ID], *told, *row[CAUSE_TYPE:]))
+    cause = (None if prospect_id is None else unpacked(prospect_id), row["source"], unpacked(row["id"]))
+    return EntryRow._make((*row[:PROSPECT_ID], *cause, *row[CAUSE_TYPE:]))

@@ -1,4 +1,4 @@
-"""What the ledger knows of messages that come once more; nothing is locked."""
+"""Look-up of known events and dead letters, for messages that are read again; it locks nothing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from credit_service import bounds
 from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.domain.event import Incoming, Place
-from credit_service.postgres.pool import faults_named
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class PostgresLookup:
     async def keys(self, events: Sequence[Incoming]) -> list[KnownKey | None]:
         """See `application.processing.known_events.Lookup`."""
         known: list[KnownKey | None] = [None] * len(events)
-        with faults_named():
+        with translated_errors():
             rows = await self._connection.fetch(
                 sql("look_up_keys"), [e.account_id for e in events], [e.key for e in events]
             )
@@ -34,7 +34,7 @@ class PostgresLookup:
 
     async def letters(self, places: Sequence[Place]) -> dict[Place, KnownLetter]:
         """See `application.processing.known_events.Lookup`."""
-        with faults_named():
-            asked = map(list, zip(*places, strict=True))
-            rows = await self._connection.fetch(sql("look_up_letters"), *asked, bounds.LETTERS_OF_A_PLACE_MAX)
+        with translated_errors():
+            columns = map(list, zip(*places, strict=True))
+            rows = await self._connection.fetch(sql("look_up_dead_letters"), *columns, bounds.LETTERS_OF_A_PLACE_MAX)
         return {Place(*row[:3]): KnownLetter(*row[3:]) for row in rows}

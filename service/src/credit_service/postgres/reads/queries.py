@@ -1,4 +1,4 @@
-"""The ledger to those who only look: each answer is one consistent snapshot."""
+"""Read-only queries on the ledger: each answer is one consistent snapshot."""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,8 +16,9 @@ from credit_service.application.queries import (
     ReadPlace,
 )
 from credit_service.domain.idempotency import key_of
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.instants import with_zone
-from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
+from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class PostgresReads:
         self._pool = pool
 
     async def ping(self) -> None:
-        """Asks the database for a sign of life; raises `LedgerUnavailable`."""
-        with faults_named():
+        """Runs a trivial query; raises `LedgerUnavailable`."""
+        with translated_errors():
             await self._pool.fetchval(sql("now"))
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
@@ -85,7 +86,7 @@ class PostgresReads:
 
     @asynccontextmanager
     async def _snapshot(self) -> "AsyncIterator[Connection]":
-        with faults_named():
+        with translated_errors():
             async with (
                 self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),

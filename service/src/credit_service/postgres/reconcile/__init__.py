@@ -1,4 +1,4 @@
-"""The ledger as a reconciliation reads it, in one snapshot, and what a repair writes.
+"""The reads of a reconciliation, in one snapshot, and the writes of a repair.
 
 A repair writes under its account's lock, and never an entry.
 """

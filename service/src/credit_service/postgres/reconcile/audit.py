@@ -1,4 +1,4 @@
-"""The ledger as a reconciliation reads it: everything in one snapshot, in blocks."""
+"""The reads of a reconciliation: the whole ledger in one snapshot, in blocks."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -18,10 +18,11 @@ from credit_service.domain.decision import Adjustment, Change, DecidedRequest, D
 from credit_service.domain.event import Cause, Place
 from credit_service.domain.grant import Grant
 from credit_service.postgres.address import Address
+from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.instants import with_zone
 from credit_service.postgres.ledger.prospect_row import columns_of
-from credit_service.postgres.pool import connect, faults_named
 from credit_service.postgres.reads.lookup import PostgresLookup
+from credit_service.postgres.session import connect
 from credit_service.postgres.statements import sql
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DECLINES = topic_name(InsufficientCredits)
 AUDIT_SECONDS_MAX = 24 * 3600.0
 
-# One snapshot may last for hours, and its statements go through whole tables.
+# One snapshot may last for hours, and its statements scan whole tables.
 SESSION = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -46,11 +47,11 @@ SESSION = {
 
 @asynccontextmanager
 async def open_audit(where: Address | str, topic_prefix: str) -> "AsyncGenerator[PostgresAudit]":
-    """One snapshot for as long as this lasts; raises `LedgerUnavailable`."""
+    """A snapshot that lasts as long as the context; raises `LedgerUnavailable`."""
     connection = await connect(where, **SESSION)
     try:
-        # Closing the connection ends it: nothing was written.
-        with faults_named():
+        # Closing the connection ends the transaction, which has written nothing.
+        with translated_errors():
             await connection.transaction(isolation="repeatable_read", readonly=True).start()
         yield PostgresAudit(connection, topic_prefix)
     finally:
@@ -68,7 +69,7 @@ class PostgresAudit:
     async def accounts(
         self, number: int, partitions: int, account_id: str | None
     ) -> AsyncGenerator[list[AuditedAccount]]:
-        """See `application.reconcile.ports.Audit`; at most so many that their decisions fit into memory."""
+        """See `application.reconcile.ports.Audit`; the decisions of a block fit into memory."""
         after = 0
         while True:
             rows = await self._fetch("audit_accounts", after, number, partitions, account_id, bounds.ACCOUNTS_READ_MAX)
@@ -102,7 +103,7 @@ class PostgresAudit:
             found[number].plans[position] = PlanRow(*rest)
         for number, position, purchase_id in await self._fetch("audit_purchases", numbers):
             found[number].purchases[position] = purchase_id
-        for number, charge, status, position, *words in await self._fetch("audit_requests", numbers):
+        for number, charge, status, position, *words in await self._fetch("audit_refund_requests", numbers):
             history = found[number]
             history.requests[position] = DecidedRequest(history.account_id, charge, status, position, *words)
         for number, position, amount, expires_at, *words in await self._fetch("audit_adjustments", numbers):
@@ -134,7 +135,7 @@ class PostgresAudit:
         )
 
     async def differing_prospects(self, made: Mapping[int, Account]) -> list[tuple[str, str, str]]:
-        """See `application.reconcile.ports.Audit`. A row of which nothing is known is as good as none."""
+        """See `application.reconcile.ports.Audit`. An empty row is equal to a missing one."""
         kept: dict[int, dict[str, tuple[Any, ...]]] = defaultdict(dict)
         for number, prospect_id, *columns in await self._fetch("audit_prospects", list(made)):
             kept[number][prospect_id] = tuple(columns)
@@ -143,8 +144,8 @@ class PostgresAudit:
             by_rules = {p.prospect_id: columns_of(p) for p in account.prospects.values()}
             for prospect_id in sorted({*kept[number], *by_rules}):
                 row, rule = kept[number].get(prospect_id), by_rules.get(prospect_id)
-                if row != rule and not (_says_nothing(row) and _says_nothing(rule)):
-                    differing.append((account.account_id, prospect_id, _told(row, rule)))
+                if row != rule and not (_is_empty(row) and _is_empty(rule)):
+                    differing.append((account.account_id, prospect_id, _difference(row, rule)))
         return differing
 
     async def touched(
@@ -155,7 +156,7 @@ class PostgresAudit:
         topics = [span.partition[0].removeprefix(self._topic_prefix) for span in spans]
         numbers = [span.partition[1] for span in spans]
         firsts, pasts = [span.first for span in spans], [span.end for span in spans]
-        async for row in self._stream("audit_touched", topics, numbers, firsts, pasts, start, end):
+        async for row in self._stream("audit_touched_accounts", topics, numbers, firsts, pasts, start, end):
             touched.add(row[0])
         return touched
 
@@ -177,7 +178,7 @@ class PostgresAudit:
         """See `application.reconcile.ports.Audit`."""
         topics, numbers = [span.partition[0] for span in spans], [span.partition[1] for span in spans]
         firsts, pasts = [span.first for span in spans], [span.end for span in spans]
-        rows = self._stream("audit_letters", topics, numbers, firsts, pasts)
+        rows = self._stream("audit_dead_letters", topics, numbers, firsts, pasts)
         async for letter_id, topic, partition, offset, reason, account_id in rows:
             yield letter_id, Place(topic, partition, offset), reason, account_id
 
@@ -188,25 +189,25 @@ class PostgresAudit:
 
     async def dropped_events(self) -> dict[str, str]:
         """See `application.reconcile.ports.Audit`."""
-        rows = await self._fetch("audit_dropped")
+        rows = await self._fetch("audit_dropped_events")
         return {event_id: f"{operator} dropped it at {format_time(at)}: {why}" for event_id, operator, at, why in rows}
 
     async def made_anew(self) -> dict[TopicPartition, datetime]:
         """See `application.reconcile.ports.Audit`."""
-        rows = await self._fetch("audit_topics_made_anew")
+        rows = await self._fetch("audit_recreated_topics")
         return {(row["topic"], row["partition"]): row["noticed_at"] for row in rows}
 
     async def repaired_events(self) -> set[str]:
         """See `application.reconcile.ports.Audit`."""
-        return {row[0] for row in await self._fetch("audit_repaired")}
+        return {row[0] for row in await self._fetch("audit_repaired_events")}
 
     async def _fetch(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
-        with faults_named():
+        with translated_errors():
             rows: list[asyncpg.Record] = await self._connection.fetch(sql(name), *arguments, timeout=AUDIT_SECONDS_MAX)
         return rows
 
     async def _stream(self, name: str, *arguments: object) -> "AsyncGenerator[asyncpg.Record]":
-        with faults_named():
+        with translated_errors():
             cursor = await self._connection.cursor(sql(name), *arguments, timeout=AUDIT_SECONDS_MAX)
             while rows := await cursor.fetch(bounds.AUDIT_BLOCK_ROWS, timeout=AUDIT_SECONDS_MAX):
                 for row in rows:
@@ -214,7 +215,7 @@ class PostgresAudit:
 
 
 def _add_entry(history: History, row: "asyncpg.Record") -> None:
-    """A change has a row a grant."""
+    """Adds a row of `entries` to its change, which has one row for each grant."""
     _, sequence, _, grant_id, amount, previous, balance, reason, position, refunds, ends_at, occurred, recorded = row
     change = history.changes.get(sequence)
     if change is None:
@@ -232,11 +233,11 @@ def _add_entry(history: History, row: "asyncpg.Record") -> None:
         change.delta += amount
 
 
-def _says_nothing(columns: tuple[object, ...] | None) -> bool:
+def _is_empty(columns: tuple[object, ...] | None) -> bool:
     return columns is None or (columns[1] == "{}" and columns[2] is columns[7] is columns[8] is None)
 
 
-def _told(row: tuple[object, ...] | None, rule: tuple[object, ...] | None) -> str:
+def _difference(row: tuple[object, ...] | None, rule: tuple[object, ...] | None) -> str:
     names = "origin told charge_sequence charge_grant_id refund_sequence charge_at stay charges closed_until".split()
     if row is None or rule is None:
         return "its row is missing" if row is None else "its row is of no decision"

@@ -1,4 +1,4 @@
--- The given prospects, each as often as something was told of it, in that order, with the decisions on it.
+-- The given prospects, with one row for each decision of their history, in its order.
 -- The limits have each row looked up by its whole key, also by a plan that was made while the tables were empty.
 SELECT
     asked.nth, p.charge_sequence, p.charge_grant_id, p.refund_sequence, p.charge_at, p.stay, p.charges,
@@ -15,8 +15,8 @@ LEFT JOIN LATERAL unnest(p.told::integer []) WITH ORDINALITY AS told (position, 
 LEFT JOIN LATERAL (
     SELECT *
     FROM credits.decisions AS d
-    -- Positions have no gaps: the first from here is the one itself. Asked so, no other index will do, which would have
-    -- all decisions of the account looked at.
+    -- Positions have no gaps, so the first from here is the decision itself. With this condition the planner can use no
+    -- other index, by which it would scan all decisions of the account.
     WHERE d.account_no = p.account_no AND d.position >= told.position
     ORDER BY d.position
     LIMIT 1

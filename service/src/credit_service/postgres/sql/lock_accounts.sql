@@ -1,4 +1,4 @@
--- Locks the accounts, in one order for all members, and reads their rows as they are once locked.
+-- Locks the accounts, in one order for all members, and reads their rows under the lock.
 SELECT
     account_id, account_no, balance, sequence, position,
     unlimited, last_grant_id, plan_position, anchor_at, time_zone, period_number, period_starts_at, period_ends_at,

@@ -1,2 +1,3 @@
--- Waits until nobody else moves rows between the outbox and what is set aside; held until the transaction ends.
+-- Waits until no other transaction moves rows between the outbox and the set-aside rows; held until the transaction
+-- ends.
 SELECT pg_advisory_xact_lock($1);

@@ -1,4 +1,5 @@
--- The rows that are set aside, oldest first: all, or the $1; up to $2; with how many wait behind each, up to $3.
+-- The set-aside rows, oldest first: all, or the rows $1; at most $2; with the count of rows that wait behind each, up
+-- to $3.
 SELECT
     s.outbox_id, s.topic, s.event_id, s.dead_letter_id, convert_from(s.account, 'UTF8') AS account_id, s.cause,
     s.set_aside_at, extract(EPOCH FROM credits.ledger_now() - s.set_aside_at)::float8 AS age_seconds,

@@ -1,4 +1,4 @@
--- An account, when its first decision was made, and the clock.
+-- An account with the time of its first decision, and the clock.
 SELECT
     a.account_no, a.account_id, a.unlimited, a.sequence, a.position, d.decided_at AS first_decided_at,
     credits.ledger_now() AS now

@@ -1,4 +1,4 @@
--- The given grants of account $1; none of what is read here ever changes.
+-- The grants $2 of account $1. None of the columns read here ever changes.
 SELECT g.grant_id, g.origin::text, g.effective_at, g.expires_at
 FROM unnest($2::integer []) AS asked (grant_id)
 CROSS JOIN LATERAL (

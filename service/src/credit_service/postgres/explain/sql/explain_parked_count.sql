@@ -1,4 +1,4 @@
--- How many events of account $1 wait that were parked by $2.
+-- The count of events of account $1 that were parked by $2.
 SELECT count(*)
 FROM credits.parked_events AS p
 WHERE p.account_no = $1 AND p.parked_at <= $2;

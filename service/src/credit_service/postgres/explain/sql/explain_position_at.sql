@@ -1,5 +1,5 @@
--- The last decision of account $1, of the first $2, that was made at $3 or before. Positions are in the order of
--- deciding, so the rest is halved until one is left.
+-- The last of the first $2 decisions of account $1 that was made at $3 or before. Positions are in the order of
+-- deciding, so a binary search finds it.
 WITH RECURSIVE halves AS (
     SELECT 0 AS low, $2::integer AS high
     UNION ALL

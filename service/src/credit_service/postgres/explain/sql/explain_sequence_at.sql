@@ -1,5 +1,5 @@
--- The last sequence of account $1, of the first $2, that was recorded at $3 or before. Sequences are in the order of
--- recording, so the rest is halved until one is left.
+-- The last of the first $2 balance changes of account $1 that was recorded at $3 or before. Sequences are in the order
+-- of recording, so a binary search finds it.
 WITH RECURSIVE halves AS (
     SELECT 0 AS low, $2::integer AS high
     UNION ALL

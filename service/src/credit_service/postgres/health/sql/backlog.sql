@@ -1,7 +1,7 @@
--- What waits, each counted up to $1: outgoing events and the age of the oldest, parked events, dead letters, refund
--- requests, gaps in the offsets, paused topics, accounts with a timer that is more than a minute late, accounts that have
--- used most of their numbers; the last number of an account; rows that are set aside, those that wait behind them, and the
--- first of them. The oldest outgoing event is that of the first $2.
+-- The backlog, each part counted up to $1: outgoing events and the age of the oldest, parked events, dead letters,
+-- refund requests, gaps in the offsets, paused topics, accounts with a timer more than a minute late, accounts that are
+-- filling up; the highest account number; rows that are set aside, rows that wait behind them, and the first row that
+-- is set aside. The oldest outgoing event is searched among the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (

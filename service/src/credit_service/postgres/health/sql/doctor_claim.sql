@@ -1,3 +1,3 @@
--- How old the relay's claim is.
+-- The age of the relay's claim.
 SELECT extract(EPOCH FROM credits.ledger_now() - claimed_at)::float8
 FROM credits.outbox_claim;

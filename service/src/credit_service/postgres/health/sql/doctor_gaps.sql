@@ -1,4 +1,4 @@
--- The latest recorded gaps, at most $1.
+-- The latest $1 recorded gaps.
 SELECT
     topic, partition, expected_offset, resumed_offset, extract(EPOCH FROM credits.ledger_now() - noticed_at)::float8,
     old_topic_id IS NOT NULL

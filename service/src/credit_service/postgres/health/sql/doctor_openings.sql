@@ -1,4 +1,4 @@
--- Accounts of which more is to be opened, the longest first, at most $1.
+-- The accounts whose opening is not complete, the longest open first, at most $1.
 SELECT account_id, extract(EPOCH FROM credits.ledger_now() - opening_since)::float8
 FROM credits.accounts
 WHERE opening_since IS NOT NULL

@@ -1,4 +1,4 @@
--- The latest operations that were begun and have no end, at most $1.
+-- The latest $1 operations without an end.
 SELECT operation_id, kind, operator, extract(EPOCH FROM credits.ledger_now() - started_at)::float8
 FROM credits.operations
 WHERE ended_at IS NULL

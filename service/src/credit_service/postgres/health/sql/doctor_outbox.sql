@@ -1,4 +1,4 @@
--- How many events wait to be published, up to $1, and for how long the oldest of the first $2 has.
+-- The count of events that wait to be published, up to $1, and the age of the oldest of the first $2.
 SELECT
     (SELECT count(*) FROM (SELECT outbox_id FROM credits.outbox ORDER BY outbox_id LIMIT $1) AS counted),
     (

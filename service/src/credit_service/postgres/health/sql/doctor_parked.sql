@@ -1,5 +1,5 @@
--- How many events of how many accounts wait for a first plan, and for how long the oldest has. Not those of accounts
--- that are being opened.
+-- The count of events and accounts that wait for a first plan, and the age of the oldest event, without accounts whose
+-- opening is not complete.
 SELECT
     coalesce(sum(parked), 0)::bigint, count(*),
     (

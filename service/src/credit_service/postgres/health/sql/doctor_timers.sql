@@ -1,4 +1,4 @@
--- How many accounts have a timer that is due, up to $1, and since when the oldest.
+-- The count of accounts with a due timer, up to $1, and the age of the oldest timer.
 SELECT count(*), extract(EPOCH FROM credits.ledger_now() - min(next_timer_at))::float8
 FROM (
     SELECT next_timer_at FROM credits.accounts

@@ -1,5 +1,5 @@
--- Accounts whose partition number is not read up to a moment ago ($3), and how far it is: of $1, with their hashes $2.
--- A number of which nothing is noted is one that was never read, or is there since a moment ago.
+-- Those of the accounts $1, with the hashes $2, whose partition number is not read up to a moment ago ($3), and the
+-- time up to which it is read. A number without a row was never read, or exists since a moment ago.
 SELECT asked.account_id, known.read_until
 FROM unnest($1::text [], $2::integer []) AS asked (account_id, partition_hash)
 -- The count of partitions may have grown.

@@ -1,4 +1,4 @@
--- Accounts that have their first plan and still have events parked, and of which no more is to be opened first.
+-- Accounts with a first plan, parked events, and a complete opening.
 SELECT account_id
 FROM credits.accounts
 WHERE parked > 0 AND period_number IS NOT NULL AND opening_since IS NULL

@@ -1,6 +1,6 @@
--- Accounts whose next timer is due, soonest first, with the instant up to which timers may happen.
--- $1 holds, by partition number, the event time that all topics have passed (null: not asked about); where $2 says
--- that they are read to their ends, the clock less a grace counts instead.
+-- Accounts whose next timer is due, soonest first, with the instant up to which timers may run. $1 holds, by partition
+-- number, the event time that all topics have passed (null: the number is not of interest). Where $2 says that all
+-- topics are read to their ends, the clock less a grace counts instead.
 SELECT account_id, up_to
 FROM (
     SELECT
@@ -8,9 +8,9 @@ FROM (
         next_timer_at,
         CASE
             WHEN ($2::boolean [])[partition_hash % $3 + 1] THEN credits.ledger_now() - $4::interval
-            -- Of two values `least` takes the one that is not null, so what is not asked about is left out here.
+            -- `least` ignores nulls, so numbers without interest are left out here.
             WHEN ($1::timestamptz [])[partition_hash % $3 + 1] IS NOT NULL
-                -- More may come that occurred at that very instant, and a plan of a period's first instant is in it.
+                -- More events of that very instant may come; a plan of a period's first instant belongs to the period.
                 THEN least(
                     ($1::timestamptz [])[partition_hash % $3 + 1] - interval '1 microsecond', credits.ledger_now()
                 )

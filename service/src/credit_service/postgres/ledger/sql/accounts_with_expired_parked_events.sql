@@ -1,5 +1,5 @@
--- Accounts without a plan that have events parked for longer than $1, the longest first.
--- Only of the partition numbers $4 of $3. Where the plan has come, what still waits is only waiting for its turn.
+-- Accounts without a plan that have events parked for longer than $1, the longest first, of the partition numbers $4 of
+-- $3. Parked events of an account with a plan only wait for their turn.
 SELECT DISTINCT account_id
 FROM (
     SELECT a.account_id

@@ -1,8 +1,8 @@
--- Claims the oldest rows, up to $2 and about $3 bytes, under the new id $1, and returns them: values larger than $4
--- bytes, keys larger than $5 and headers that are kept in more than $6 by size and hash. Headers that are compressed
--- count a hundredfold: to know it would be to unpack those of all rows. Left out are the topics $7, the rows $8 and the
--- events of the keys $9. Events of accounts that have rows set aside are returned, and not claimed: they wait. is_cut:
--- the bytes left rows out.
+-- Claims the oldest rows, up to $2 and about $3 bytes, under the new id $1, and returns them. Values larger than $4
+-- bytes, keys larger than $5 and headers that are stored in more than $6 are returned as size and hash. Compressed
+-- headers count a hundredfold, because their true size would take unpacking those of all rows. The topics $7, the rows
+-- $8 and the events of the keys $9 are left out. Events of accounts with rows that are set aside are returned but not
+-- claimed: they wait. is_cut: the limit of bytes left rows out.
 WITH oldest AS MATERIALIZED (
     SELECT
         o.outbox_id, o.topic, o.key, o.event_id, o.event_time, o.payload, o.trace, o.dead_letter_id,
@@ -14,9 +14,9 @@ WITH oldest AS MATERIALIZED (
             ELSE 100::bigint * pg_column_size(d.headers)
         END AS size,
         CASE
-            -- Asked once, and nearly always all there is to it.
+            -- Evaluated once, and nearly always false.
             WHEN (SELECT EXISTS (SELECT FROM credits.outbox_set_aside)) THEN
-                -- Not EXISTS: to join, or to hash all that waits, would cost as much as there is of it.
+                -- Not EXISTS: a join, or a hash of all waiting rows, would cost as much as there are of them.
                 o.dead_letter_id IS NULL AND (
                     SELECT true FROM credits.outbox_set_aside AS s
                     WHERE s.dead_letter_id IS NULL AND s.key = o.key
@@ -26,7 +26,7 @@ WITH oldest AS MATERIALIZED (
         END AS waits
     FROM credits.outbox AS o
     LEFT JOIN credits.dead_letters AS d USING (dead_letter_id)
-    -- A CASE, of which the planner does not believe that it leaves nothing.
+    -- A CASE, because the planner would otherwise expect no row to be left.
     WHERE CASE
         WHEN o.topic = any($7::text []) OR o.outbox_id = any($8::bigint []) THEN false
         ELSE o.dead_letter_id IS NOT NULL OR o.key <> all($9::bytea [])
@@ -64,7 +64,7 @@ SELECT
         AS headers_sha256
 FROM sized AS o
 LEFT JOIN LATERAL (
-    -- What the relay's role may see of a letter.
+    -- The columns of a dead letter that the relay's role may read.
     SELECT
         topic, partition, "offset", reason, detail, created_at, headers::text AS headers, value, value_bytes,
         value_sha256

@@ -1,4 +1,4 @@
--- What a person made of refund requests.
+-- Stores operators' decisions on refund requests.
 UPDATE credits.refund_requests AS r
 SET
     status = decided.status::credits.request_status,

@@ -1,4 +1,4 @@
--- Takes out what was published under the claim $1, and the claim.
+-- Deletes the claim $1 and its published rows.
 WITH finished AS (
     DELETE FROM credits.outbox_claim
     WHERE claim_id = $1

@@ -1,5 +1,5 @@
--- The claim and the rows that it names; one row without a topic if they are all gone. Values larger than $1 bytes, keys
--- larger than $2 and headers that are kept in more than $3 by size and hash.
+-- The claim and its rows; one row without a topic if all rows are gone. Values larger than $1 bytes, keys larger than
+-- $2 and headers that are stored in more than $3 are returned as size and hash.
 SELECT
     c.claim_id, o.outbox_id, o.topic, o.event_id, o.event_time, o.payload, o.trace,
     d.topic AS origin_topic, d.partition, d."offset", d.reason, d.detail, d.created_at,

@@ -1,5 +1,5 @@
--- The clock, and which of the given keys were decided before, with what content, and what became of them.
--- A row at least: without a key where none was.
+-- The clock, and those of the given keys that were decided before, with content and outcome. At least one row: without
+-- a key where none was decided.
 SELECT credits.ledger_now() AS now, decided.nth, decided.content, decided.outcome
 FROM (VALUES (true)) AS clock (ticks)
 LEFT JOIN (

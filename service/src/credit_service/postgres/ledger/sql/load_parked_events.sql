@@ -1,4 +1,4 @@
--- The first events that wait, in order of occurrence, of each of the given accounts.
+-- The first $2 parked events of each of the given accounts, in order of occurrence.
 SELECT
     p.account_no, p.key, p.content, p.source, p.id, p.type::text, p.occurred_at, p.data, p.partition, p."offset"
 FROM unnest($1::integer []) AS asked (account_no)

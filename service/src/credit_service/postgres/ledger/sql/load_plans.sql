@@ -1,4 +1,4 @@
--- The plan in force of the given accounts, by its position, and those that wait for their time.
+-- The plans in force of the given accounts, by their positions, and their pending plans.
 SELECT
     p.account_no, p.pending, p.plan_id, p.monthly_credits, p.seats, p.email_accounts, p.effective_at,
     p.position, p.source, p.id, p.type::text, p.occurred_at

@@ -1,4 +1,4 @@
--- Which of the given keys were decided before, asked before anything is locked: what was decided stays decided.
+-- Those of the given keys that were decided before. No lock is needed: a decision never changes.
 SELECT asked.nth, d.content
 FROM unnest($1::text [], $2::bytea []) WITH ORDINALITY AS asked (account_id, key, nth)
 -- The limits have each row looked up by its whole key, also by a plan that was made while the tables were empty.

@@ -1,4 +1,4 @@
--- The refund requests of the given charges, with the grant that was charged; whoever asks may name any number.
+-- The refund requests of the given charges, with the charged grant; the caller may name any number.
 SELECT
     r.account_no, r.charge_sequence, r.prospect_id, r.position, r.status::text,
     (

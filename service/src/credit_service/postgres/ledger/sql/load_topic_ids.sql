@@ -1,4 +1,4 @@
--- The ids of the topics that the stored offsets of the given partitions count in, where they are known.
+-- The stored topic ids of the given partitions, where they are known.
 SELECT o.topic, o.partition, o.topic_id
 FROM credits.partition_offsets AS o
 JOIN unnest($1::text [], $2::integer []) AS asked (topic, partition)

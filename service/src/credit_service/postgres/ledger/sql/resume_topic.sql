@@ -1,4 +1,4 @@
--- Lets a paused topic go on.
+-- Resumes a paused topic.
 DELETE FROM credits.paused_topics
 WHERE topic = $1
 RETURNING topic;

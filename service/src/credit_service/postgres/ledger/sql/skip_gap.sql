@@ -1,5 +1,5 @@
--- Goes on behind offsets that the log no longer has (or never had), or that a person skips, and records them.
--- Only if nobody went on before, which the one row says.
+-- Moves a stored offset past offsets that the log no longer has (or never had), or that an operator skips, and records
+-- the gap. The one row is false if another member has moved it already.
 WITH moved AS (
     UPDATE credits.partition_offsets
     SET next_offset = $4

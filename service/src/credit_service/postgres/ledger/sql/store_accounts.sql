@@ -1,4 +1,4 @@
--- Writes the accounts back.
+-- Updates all columns of the accounts.
 UPDATE credits.accounts AS a
 SET
     balance = new.balance,

@@ -1,7 +1,7 @@
--- Keeps each record that was not decided, once, and has it published once. One that was retried and parked, and whose
--- waiting came to nothing, waits again: with its bytes, which may have been erased since, and is published again.
--- Beyond $18 bytes of a topic and day, a letter that can be read again from Kafka is kept without its bytes, and of its
--- key up to $19 bytes; so is one that was withheld, since it is too large. Tells how many of these there are, by topic.
+-- Stores each undecided record once, and publishes it once. A dead letter that was retried, parked, and not decided
+-- then, waits again: with its bytes, which may have been erased since, and is published again. Beyond $18 bytes of a
+-- topic and day, a dead letter that can be read again from Kafka is stored without its bytes, and with a key of up to
+-- $19 bytes; so is a withheld one, which is too large. Returns the count of these by topic.
 WITH told AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -14,7 +14,7 @@ WITH told AS MATERIALIZED (
     )
 ),
 
--- What was kept before, as in a replay, costs nothing again.
+-- Stored dead letters, as in a replay, take no bytes again.
 new AS MATERIALIZED (
     SELECT
         told.*,
@@ -31,7 +31,7 @@ new AS MATERIALIZED (
     )
 ),
 
--- Everybody locks these rows after the accounts, in order of the topics, and no other row of theirs after them.
+-- All transactions lock these rows after the accounts, in order of the topics, and no other shared row after them.
 spent AS (
     INSERT INTO credits.dead_letter_bytes AS b (topic, day, bytes)
     SELECT DISTINCT topic, (credits.ledger_now() AT TIME ZONE 'UTC')::date, of_topic
@@ -80,7 +80,7 @@ kept AS (
     RETURNING dead_letter_id, topic, key, content_sha256
 ),
 
--- No upsert, which would lock every row that it meets, behind the account's: a retry locks them the other way around.
+-- No upsert, which would lock every conflicting row after the account; a retry locks them in the opposite order.
 reopened AS (
     UPDATE credits.dead_letters AS d
     SET

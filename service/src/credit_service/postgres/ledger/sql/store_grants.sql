@@ -1,4 +1,4 @@
--- Writes back the grants that were there before and were touched.
+-- Updates known grants that have changed.
 UPDATE credits.grants AS g
 SET amount = new.amount, remaining = new.remaining, open = new.open
 FROM unnest($1::integer [], $2::integer [], $3::bigint [], $4::bigint [], $5::boolean []) AS new (

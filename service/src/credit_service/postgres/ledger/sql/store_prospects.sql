@@ -1,4 +1,4 @@
--- Writes back the prospects that were known before and were touched.
+-- Updates known prospects that have changed.
 UPDATE credits.prospects AS p
 SET
     origin = new.origin::credits.prospect_origin,

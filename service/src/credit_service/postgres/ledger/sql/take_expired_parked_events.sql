@@ -1,5 +1,5 @@
--- Takes out the events of the given accounts (locked before) that have been parked for longer than $2, at most $3.
--- Not those of accounts whose plan has come meanwhile.
+-- Deletes and returns the events of the given accounts (locked before) that are parked for longer than $2, at most $3,
+-- but not those of accounts that have got a plan meanwhile.
 WITH expired AS (
     SELECT p.account_no, p.key
     FROM credits.parked_events AS p

@@ -1,4 +1,5 @@
--- Takes the original bytes out of letters, and what tells of those that were left out, and the key out of what is still to be published of them.
+-- Erases the bytes of dead letters, the hashes and sizes of bytes that were left out, and the keys of their rows that
+-- are still to be published.
 WITH erased AS (
     UPDATE credits.dead_letters
     SET

@@ -1,4 +1,4 @@
--- Letters whose retry failed, and what was wrong this time.
+-- Records a failed retry of dead letters, with its reason and detail.
 UPDATE credits.dead_letters AS l
 SET
     retries = l.retries + 1,

@@ -1,4 +1,4 @@
--- The given letters that wait, held to the end of the transaction, in the one order in which everybody holds them.
+-- Locks the waiting ones of the given dead letters to the end of the transaction, in one order for all transactions.
 SELECT
     dead_letter_id, topic, partition, "offset", key, value, headers::text, timestamp_ms, erased_at IS NOT NULL,
     content_sha256, value_bytes

@@ -1,4 +1,4 @@
--- What the adjustment of one idempotency key changed: its balance change, looked for from the newest on.
+-- The balance change of the adjustment under one idempotency key, searched from the newest on.
 SELECT
     j.amount, j.expires_at, j.operator, j.reason, e.previous_balance, e.balance, e.sequence, e.recorded_at
 FROM credits.accounts AS a

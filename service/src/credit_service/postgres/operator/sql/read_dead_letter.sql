@@ -1,4 +1,4 @@
--- One letter whole.
+-- All columns of one dead letter.
 SELECT
     dead_letter_id, topic, partition, "offset", account_id, reason, detail, created_at, timestamp_ms, status::text,
     outcome, ended_at, operator, comment, retries, retried_at, retry_reason, retry_detail, erased_at, erased_by, key,

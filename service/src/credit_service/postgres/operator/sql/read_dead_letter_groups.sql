@@ -1,4 +1,5 @@
--- Letters by topic, reason and status: of the topic $1, the reason $2, or of any, and $3: only what waits.
+-- The dead letters by topic, reason and status: of the topic $1 and the reason $2, null for any; with $3, waiting ones
+-- only.
 SELECT
     topic, reason, status::text, count(*) AS letters, min(created_at) AS oldest_at, max(created_at) AS newest_at,
     greatest(0, extract(EPOCH FROM credits.ledger_now() - min(created_at)))::bigint AS oldest_seconds,

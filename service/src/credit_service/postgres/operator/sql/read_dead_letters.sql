@@ -1,4 +1,4 @@
--- The oldest $4 letters: of the topic $1, the reason $2, or of any, and $3: only what waits.
+-- The oldest $4 dead letters: of the topic $1 and the reason $2, null for any; with $3, waiting ones only.
 SELECT
     dead_letter_id, topic, partition, "offset", account_id, reason, detail, status::text, outcome, retries,
     erased_at IS NOT NULL AS erased, content_sha256 IS NOT NULL AS left_out, created_at,

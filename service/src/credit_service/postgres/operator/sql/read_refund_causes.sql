@@ -1,4 +1,4 @@
--- The decisions of the account $1 at the given positions, which brought a refund request about or decided it.
+-- The decisions of account $1 at the given positions, which opened or decided a refund request.
 SELECT
     d.position, d.source, credits.unpacked(d.id) AS id, d.type::text, d.outcome::text, d.occurred_at, d.decided_at,
     d.partition, d."offset"

@@ -1,4 +1,5 @@
--- One request, with its charge, the decisions that charged, asked and decided, and what gave it back.
+-- One refund request with its charge, the positions of the decisions that charged, requested and decided, and its
+-- refund.
 SELECT
     a.account_id, r.account_no, r.charge_sequence, credits.unpacked(r.prospect_id) AS prospect_id, r.status::text,
     r.requested_at, greatest(0, extract(EPOCH FROM credits.ledger_now() - r.requested_at))::bigint AS age_seconds,

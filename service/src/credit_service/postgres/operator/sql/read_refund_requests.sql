@@ -1,4 +1,4 @@
--- The oldest $3 requests, of the account $1 or of all, of the status $2 or of any.
+-- The oldest $3 refund requests of account $1 and the status $2, null for any.
 SELECT
     a.account_id, r.account_no, r.charge_sequence, credits.unpacked(r.prospect_id) AS prospect_id, r.status::text,
     r.requested_at, greatest(0, extract(EPOCH FROM credits.ledger_now() - r.requested_at))::bigint AS age_seconds,

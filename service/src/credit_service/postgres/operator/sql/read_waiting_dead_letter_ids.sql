@@ -1,4 +1,4 @@
--- The first $5 numbers of what waits of the letters above $1 and up to $2: of the topic $3, the reason $4, or of any.
+-- The first $5 ids of waiting dead letters above $1 and up to $2: of the topic $3 and the reason $4, null for any.
 SELECT dead_letter_id
 FROM credits.dead_letters
 WHERE status = 'waiting' AND dead_letter_id > $1 AND dead_letter_id <= $2

@@ -1,5 +1,5 @@
--- What waits of the letters up to $1: of the topic $2, the reason $3, the numbers $4, or of any where that is null. What
--- is too large to be read ($5 bytes) is left where it is.
+-- The waiting dead letters up to $1: of the topic $2, the reason $3 and the ids $4, null for any. Values larger than $5
+-- bytes are not read.
 SELECT
     dead_letter_id, topic, partition, "offset", key, CASE WHEN octet_length(value) <= $5 THEN value END,
     headers::text, timestamp_ms, erased_at IS NOT NULL, content_sha256, value_bytes

@@ -1,5 +1,5 @@
--- The oldest $6 requests that wait and came up to $2, of the account $1 or of all.
--- They come behind the one that came at $3, of the account numbered $4 and the charge $5.
+-- The oldest $6 refund requests that wait and were opened up to $2, of account $1 or of all, after the one of the
+-- instant $3, the account number $4 and the charge $5.
 SELECT
     a.account_id, r.account_no, r.charge_sequence, credits.unpacked(r.prospect_id) AS prospect_id, r.status::text,
     r.requested_at, greatest(0, extract(EPOCH FROM credits.ledger_now() - r.requested_at))::bigint AS age_seconds,

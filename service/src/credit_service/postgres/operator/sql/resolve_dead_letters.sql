@@ -1,4 +1,4 @@
--- Letters that were decided, with the outcomes, by whom and why.
+-- Ends decided dead letters with their outcomes, operator and comment.
 UPDATE credits.dead_letters AS l
 SET status = 'resolved', outcome = ended.outcome, ended_at = credits.ledger_now(), operator = $3, comment = $4
 FROM unnest($1::bigint [], $2::text []) AS ended (dead_letter_id, outcome)

@@ -1,4 +1,4 @@
--- Accounts in the order of their ids, from $1 to $2; each further condition counts if it is asked for.
+-- Accounts with ids from $1 to $2, in the order of ids; the other conditions apply where they are set.
 SELECT
     a.account_id, CASE WHEN NOT a.unlimited THEN a.balance END AS balance, a.unlimited, p.plan_id, p.monthly_credits,
     a.period_ends_at, a.declined_in_period, a.sequence

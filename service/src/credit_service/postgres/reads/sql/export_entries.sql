@@ -1,4 +1,4 @@
--- The entries of the accounts numbered $1 to $2, recorded from $3 up to but without $4, each with its cause.
+-- The entries of the accounts numbered $1 to $2 that were recorded from $3 to before $4, each with its decision.
 SELECT
     a.account_id, e.sequence, e.line, e.reason::text, e.grant_id, e.amount, e.previous_balance, e.balance,
     d.prospect_id, d.source, d.id, d.type::text, e.refunds_sequence, e.occurred_at, e.recorded_at, e.period_ends_at

@@ -1,4 +1,4 @@
--- What is known under each of the given keys: the decision, or the parked event, which has no position.
+-- The decision or the parked event under each of the given keys; a parked event has no position.
 SELECT asked.nth, k.content, k.type::text, k.partition, k."offset", k.position
 FROM unnest($1::text [], $2::bytea []) WITH ORDINALITY AS asked (account_id, key, nth)
 -- The limits have each row looked up by its whole key, also by a plan that was made while the tables were empty.

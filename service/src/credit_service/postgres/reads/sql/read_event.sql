@@ -1,4 +1,4 @@
--- What became of one idempotency key: its decision, or that it is parked.
+-- The decision or the parked event under one idempotency key.
 SELECT
     a.account_id, d.source, credits.unpacked(d.id) AS id, d.type::text, d.occurred_at, d.partition, d."offset",
     d.outcome::text, d.position, d.decided_at, credits.unpacked(d.prospect_id) AS prospect_id, d.declined_in_period,

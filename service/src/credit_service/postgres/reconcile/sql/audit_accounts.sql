@@ -1,4 +1,4 @@
--- The accounts after number $1, with their rows: of the partition numbers $2 of $3, or the one account $4.
+-- The accounts after number $1, with their rows: of the partition number $2 of $3, or the one account $4.
 SELECT
     account_no, account_id, balance, unlimited, sequence, position, last_grant_id, plan_position, anchor_at, time_zone,
     period_number, granted_in_period, declined_in_period, next_timer_at, parked

@@ -1,4 +1,4 @@
--- What waits to be published, oldest first, also what is set aside or waits behind that.
+-- The events that wait to be published, oldest first, with those that are set aside and those that wait behind these.
 SELECT topic, event_id
 FROM (
     SELECT outbox_id, topic, event_id FROM credits.outbox WHERE event_id IS NOT NULL

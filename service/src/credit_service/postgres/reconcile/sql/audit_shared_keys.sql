@@ -1,4 +1,4 @@
--- Events that were decided for more than one account; the service's own have their keys within their accounts.
+-- Events that were decided for more than one account; the service's own events have keys of their accounts.
 SELECT
     min(d.source) AS source, min(credits.unpacked(d.id)) AS id,
     (array_agg(a.account_id ORDER BY a.account_id)) [1:100] AS accounts

@@ -1,2 +1,2 @@
--- True for the one connection that may repair, as long as it lives.
+-- True for the one connection that may repair, until it ends.
 SELECT pg_try_advisory_lock($1);

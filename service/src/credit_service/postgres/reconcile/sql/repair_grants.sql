@@ -1,4 +1,4 @@
--- Makes what is left of an account's grants from its entries.
+-- Recomputes the remaining credits of an account's grants from its entries.
 UPDATE credits.grants AS g
 SET remaining = counted.remaining
 FROM (

@@ -1,4 +1,4 @@
--- Has an event wait to be published, unless it does already, or a person has dropped it.
+-- Adds an event to the outbox, unless it waits there already or an operator has dropped it.
 INSERT INTO credits.outbox (topic, key, event_id, event_time, payload)
 SELECT $1, $2, $3, $4, $5
 WHERE NOT EXISTS (SELECT FROM credits.outbox WHERE topic = $1 AND event_id = $3)

@@ -1,0 +1,2 @@
+    coalesce(a.operator, r.operator) AS operator, coalesce(a.reason, r.reason) AS why,
+    -- include decision_columns

@@ -1,7 +1,0 @@
--- Writes back accounts of which only the balance and the numbers given last have changed: most, at most times.
-UPDATE credits.accounts AS a
-SET balance = new.balance, sequence = new.sequence, position = new.position
-FROM unnest($1::integer [], $2::bigint [], $3::integer [], $4::integer []) AS new (
-    account_no, balance, sequence, position
-)
-WHERE a.account_no = new.account_no;

@@ -1,0 +1,2 @@
+-- Notifies the leader that rows wait.
+SELECT pg_notify($1, '');

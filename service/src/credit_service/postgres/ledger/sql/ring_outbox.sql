@@ -1,2 +1,0 @@
--- Tells the leader that something waits.
-SELECT pg_notify($1, '');

@@ -1,0 +1,2 @@
+-- True for the one connection that may publish, until it ends.
+SELECT pg_try_advisory_lock($1);

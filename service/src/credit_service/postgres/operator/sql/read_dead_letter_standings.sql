@@ -1,4 +1,0 @@
--- How far the given letters have come.
-SELECT dead_letter_id, status::text, outcome, erased_at IS NOT NULL
-FROM credits.dead_letters
-WHERE dead_letter_id = any($1::bigint []);
