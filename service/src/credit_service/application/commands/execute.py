@@ -8,7 +8,7 @@ from credit_service.application.commands.read_progress import Reading
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.processing.outbox_events import outbox_rows
-from credit_service.application.processing.parked_decision import all_of_them, weigh
+from credit_service.application.processing.fold import all_of_them, weigh
 from credit_service.domain.command import Answer, Command
 from credit_service.domain.decide import Rules
 from credit_service.domain.orders import portion_of_commands

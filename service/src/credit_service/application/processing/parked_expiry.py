@@ -10,7 +10,7 @@ from credit_service import bounds
 from credit_service.application.errors import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.processing.batch_share import Share
-from credit_service.application.processing.parked_decision import encoded_anew
+from credit_service.application.processing.fold import encoded_anew
 from credit_service.application.processing.processor import REFUSALS, Report
 
 log = structlog.get_logger(__name__)

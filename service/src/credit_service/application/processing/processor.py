@@ -33,7 +33,7 @@ from credit_service.application.ports import (
 from credit_service.application.processing.batch_share import Share
 from credit_service.application.processing.chain import moved
 from credit_service.application.processing.outbox_events import outbox_rows, trace
-from credit_service.application.processing.parked_decision import RulesFailed, all_of_them, weigh
+from credit_service.application.processing.fold import RulesFailed, all_of_them, weigh
 from credit_service.application.record import Record
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
 from credit_service.domain.catch_up import Input, next_portion
