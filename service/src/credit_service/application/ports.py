@@ -75,7 +75,7 @@ class ToStore:
 
 
 class LedgerTransaction(Protocol):
-    """One transaction on the ledger; it commits when its context ends without an exception."""
+    """One transaction on the ledger; it ends with its context, and is rolled back on an exception."""
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
         """Holds the partitions' stored offsets; raises `OffsetsMoved` if one is not as expected."""
@@ -98,8 +98,8 @@ class LedgerTransaction(Protocol):
 class Transactions(Protocol):
     """Where transactions on the ledger are to be had. Raises the faults of `application.errors`."""
 
-    def transaction(self) -> AbstractAsyncContextManager[LedgerTransaction]:
-        """Opens a transaction on a connection of its own."""
+    def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[LedgerTransaction]:
+        """Opens a transaction on a connection of its own; without `keep` it is rolled back at its end."""
 
 
 class ReadSoFar(Protocol):

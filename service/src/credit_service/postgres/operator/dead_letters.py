@@ -21,7 +21,7 @@ from credit_service.application.kept_record import headers_from_json
 from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
 from credit_service.domain.event import Place
-from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats
+from credit_service.postgres.ledger.ledger import PostgresTransaction, Repeats, rolled_back
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, faults_named
 from credit_service.postgres.statements import sql
 
@@ -40,10 +40,13 @@ class PostgresDeadLetters:
         self._topic_prefix = topic_prefix
 
     @asynccontextmanager
-    async def transaction(self) -> "AsyncIterator[PostgresLetterTransaction]":
+    async def transaction(self, *, keep: bool = True) -> "AsyncIterator[PostgresLetterTransaction]":
         """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction() if keep else rolled_back(connection),
+            ):
                 yield PostgresLetterTransaction(connection, self._unparked_max, self._topic_prefix)
 
     async def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:
