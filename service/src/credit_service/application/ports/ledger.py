@@ -1,32 +1,19 @@
-"""What the application needs of its surroundings."""
+"""The port of the ledger: its transactions, and the accounts that wait for something."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
-from uuid import UUID
 
-from credit_service.application.kept_record import Headers
+from credit_service.application.ports.offsets import TopicPartition
+from credit_service.application.ports.outbox import WaitingEvent
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
 from credit_service.domain.decided import Decided
-from credit_service.domain.event import Incoming, Place, Wake
-
-TopicPartition = tuple[str, int]
-Positions = dict[TopicPartition, int]
-
-Skipped = Mapping[TopicPartition, Sequence[tuple[int, int]]]
-"""Offsets that were not read, of each partition: from the first to the one behind the last."""
-
-ReportProblem = Callable[[str | None], None]
-"""Called with what is wrong, in plain words, and with None once it is not any more."""
-
-
-def ignore_problem(_: str | None) -> None:
-    """The `ReportProblem` of those whose faults end them."""
+from credit_service.domain.event import Incoming, Wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +27,6 @@ class DeadLetter:
     reason: str
     detail: str
     is_encoded_anew: bool = False
-
-
-@dataclass(slots=True)
-class WaitingEvent:
-    """An event in the outbox: Kafka's topic is `topic` behind the deployment's prefix.
-
-    `trace`, where there is one, goes beside it as a header and is no part of it.
-    """
-
-    topic: str
-    key: bytes
-    event_id: str
-    event_time: datetime
-    payload: bytes
-    trace: str | None = None
 
 
 @dataclass(slots=True)
@@ -126,131 +98,3 @@ class Ledger(Transactions, ReadSoFar, Protocol):
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """Accounts that have a plan and still have events parked."""
-
-
-class OffsetStore(Protocol):
-    """Where the service goes on reading, kept beside the ledger. Raises the faults of `application.errors`."""
-
-    @property
-    def moved(self) -> int:
-        """How often another server has answered than before: it may lack what was committed last."""
-
-    async def load(self, partitions: Iterable[TopicPartition]) -> Positions:
-        """The stored offsets; a partition that was never read has none."""
-
-    async def open(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Stores where partitions that were never read begin; those that were are left as they are."""
-
-    async def skip_gap(self, partition: TopicPartition, expected: int, resumed: int, log_end: int) -> bool:
-        """Goes on at `resumed` because the log no longer has `expected`, or a person skips it, and records the gap.
-
-        False if somebody has gone on from `expected` before.
-        """
-
-    async def skipped(self, topics: Collection[str]) -> Skipped:
-        """What is recorded as skipped of these topics."""
-
-    async def topic_ids(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, UUID]:
-        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
-
-    async def adopt(self, topic_ids: Mapping[TopicPartition, UUID]) -> None:
-        """Stores them for partitions of which they were not known."""
-
-    async def begin_anew(
-        self, partition: TopicPartition, expected: int, resumed: int, log_end: int, old_id: UUID, new_id: UUID
-    ) -> None:
-        """Goes on at `resumed` of a topic that was made anew, and records where reading was in the old one."""
-
-    async def note_read(self, until: Mapping[int, datetime | None], partitions: int) -> datetime:
-        """Notes up to which instants partition numbers, of so many, are read; None: to their ends, so up to now.
-
-        Returns the database's clock.
-        """
-
-    async def paused_topics(self) -> set[str]:
-        """The topics that all members leave alone until an operator lets them go on."""
-
-    async def pause_topic(self, topic: str, reason: str) -> None:
-        """Has all members leave the topic alone."""
-
-    async def resume_topic(self, topic: str) -> bool:
-        """Lets a paused topic go on; False if it was not paused."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingDeadLetter:
-    """A dead letter in the outbox; a key or value too large to be published is None, and has size and hash instead.
-
-    Headers that are too large are none, and have size and hash of the form in which they are kept.
-    """
-
-    topic: str
-    place: Place
-    reason: str
-    detail: str
-    created_at: datetime
-    key: bytes | None
-    key_bytes: int | None
-    key_sha256: str | None
-    value: bytes | None
-    value_bytes: int | None
-    value_sha256: str | None
-    headers: Headers
-    headers_bytes: int | None = None
-    headers_sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The outbox rows that one Kafka transaction carries, under the id that the transaction carries as well."""
-
-    claim_id: str
-    rows: Sequence[WaitingEvent | WaitingDeadLetter]
-    ids: Sequence[int]
-    """The numbers of the rows, in the same order."""
-    is_cut: bool = False
-    """Whether there was more than it could take, though it has fewer rows than it might."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What a claim leaves alone: all rows of topics, single rows by their numbers, and the events of keys."""
-
-    topics: Collection[str] = ()
-    ids: Collection[int] = ()
-    keys: Collection[bytes] = ()
-
-
-NOTHING_LEFT_OUT = LeftOut()
-
-
-class OutboxSession(Protocol):
-    """What the one leader may do; every statement runs on the connection that holds the leadership."""
-
-    async def left_over(self) -> Claim | None:
-        """The claim that a predecessor, or an earlier life, did not finish."""
-
-    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
-        """Claims the oldest rows, and commits that; None if nothing waits.
-
-        Events of an account that has a row set aside are not claimed: they come to wait behind it.
-        """
-
-    async def set_aside(self, outbox_id: int, cause: str) -> None:
-        """Takes a row that Kafka refuses out of the outbox, for a person to look at."""
-
-    async def published(self, claim: Claim) -> None:
-        """Deletes the claimed rows and the claim; nothing if another claim has taken its place."""
-
-    async def not_published(self, claim: Claim) -> None:
-        """Deletes the claim alone, so that its rows wait again; nothing if another claim has taken its place."""
-
-
-class Outbox(Protocol):
-    """What waits to be published. Raises the faults of `application.errors`."""
-
-    def lead(self, rung: Callable[[], None]) -> AbstractAsyncContextManager[OutboxSession | None]:
-        """Tries to become the one leader; None if another one is. `rung` is called when another process has news."""
-
-    async def ring(self) -> None:
-        """Tells the leader, in whatever process it is, that something waits."""
