@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from credit_service.application.auth.tokens import Scope, Token, sha256_of
-from credit_service.application.doctor import checks
+from credit_service.application.doctor import kafka_checks as checks
 from credit_service.application.doctor.facts import (
     Backlog,
     BeingOpened,

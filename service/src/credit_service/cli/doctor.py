@@ -10,7 +10,7 @@ from credit_service.cli.run import kafka_of, run, settings_or_exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from credit_service.application.doctor.checks import Check
+    from credit_service.application.doctor.kafka_checks import Check
     from credit_service.settings import Settings
 
 EXIT_WRONG = 1
@@ -37,8 +37,8 @@ def doctor(output: Output = Format.TEXT) -> int:
 
 
 async def _checks(settings: "Settings") -> "list[Check]":
-    from credit_service.application.doctor.checks import CONTRACTS, logins, ok, tokens
     from credit_service.application.doctor.doctor import Deployment, Doctor
+    from credit_service.application.doctor.kafka_checks import CONTRACTS, logins, ok, tokens
     from credit_service.kafka.doctor import KafkaExamination
     from credit_service.postgres.address import Addresses
     from credit_service.postgres.health.doctor import PostgresFacts, failed_logins

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from credit_contracts.topics import TopicContract
-from credit_service.application.doctor import checks
-from credit_service.application.doctor.checks import Check
+from credit_service.application.doctor import kafka_checks as checks
 from credit_service.application.doctor.facts import ClusterFacts, DatabaseFacts, Denied, KafkaFacts, Unreachable
+from credit_service.application.doctor.kafka_checks import Check
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition
