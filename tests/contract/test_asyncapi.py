@@ -16,7 +16,7 @@ from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING, TOPICS
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.schemas import assertions, schema
-from credit_service.application.processing.processor import REASONS_OF_FAULTS, REFUSALS
+from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 from credit_service.asyncapi.document import Deployed, asyncapi, rendered
 from credit_service.asyncapi.messages import REASONS_NOT_DECIDED
 from credit_service.settings import load_settings

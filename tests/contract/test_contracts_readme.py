@@ -32,7 +32,7 @@ from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
-from credit_service.application.processing.processor import REASONS_OF_FAULTS, REFUSALS
+from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.audit.recompute import TIMERS
 from credit_service.domain.command import CommandType

@@ -114,6 +114,7 @@ def bounds_in_memory() -> list[str]:
     names = read_by(
         "domain",
         "testing",
+        "application/processing/fold.py",
         "application/processing/processor.py",
         "application/processing/parked_expiry.py",
         "application/commands/execute.py",

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from credit_service import bounds
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, SessionsShared
 from credit_service.application.processing.parked_expiry import ParkedExpiry
-from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.readiness import Status
 from credit_service.application.tracing import UNTRACED, Tracing
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from credit_service.application.ports import ReportProblem
+    from credit_service.application.processing.report import Report
     from credit_service.postgres.pool import FailoverPool, Pool
     from credit_service.settings import Settings
 

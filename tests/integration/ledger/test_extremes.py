@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credit_local_stack import Addresses
-    from credit_service.application.processing.processor import Report
+    from credit_service.application.processing.report import Report
 
 NOW, LAST = datetime.now(UTC), datetime.max.replace(tzinfo=UTC)
 CASES = list(extremes(NOW - timedelta(minutes=30)))

@@ -9,7 +9,8 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.report import Report
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake

@@ -14,7 +14,8 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, decode, encode
 from credit_contracts.naming import topic_name
 from credit_service.application.commands.execute import execute
-from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.report import Report
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import Adjust, command_of
 from credit_service.domain.decide import Rules
@@ -94,7 +95,7 @@ async def test_the_plan_that_lets_it_in_is_decided(pool: Pool, monkeypatch: pyte
 
     assert await at.outcomes() == DECIDED
     assert await at.waiting() == (0, 0)
-    assert (report.letters, report.failed_wakes) == ({("prospect-generated", "undecidable"): 1}, 0)
+    assert (report.letters_by_topic, report.failed_wakes) == ({("prospect-generated", "undecidable"): 1}, 0)
     (letter,) = await at.letters()
     assert (letter["reason"], letter["detail"], letter["account_id"]) == ("undecidable", "ArithmeticError", "acme")
     assert (letter["topic"], letter["partition"], letter["offset"]) == ("prospect-generated", 0, 1)
@@ -119,7 +120,7 @@ async def test_several_of_them_are_letters_each(pool: Pool, monkeypatch: pytest.
     report = await at.take(PLAN, *generated("cy"))
 
     assert await at.outcomes() == [*DECIDED, ("cy", "charged")]
-    assert report.letters == {("prospect-generated", "undecidable"): 3}
+    assert report.letters_by_topic == {("prospect-generated", "undecidable"): 3}
     assert await at.waiting() == (0, 0)
 
 
@@ -133,7 +134,7 @@ async def test_a_sweep_that_lets_it_in_goes_on(pool: Pool, monkeypatch: pytest.M
 
     assert await at.outcomes() == DECIDED
     assert await at.waiting() == (0, 0)
-    assert [(report.letters.total(), report.failed_wakes) for report in reports] == [(1, 0), (0, 0)]
+    assert [(report.letters_by_topic.total(), report.failed_wakes) for report in reports] == [(1, 0), (0, 0)]
 
 
 async def test_an_order_that_comes_behind_it_is_obeyed(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

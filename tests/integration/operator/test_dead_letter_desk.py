@@ -354,7 +354,7 @@ async def test_what_the_rules_fail_on_fails_alone(at: Desk, monkeypatch: pytest.
             raise ZeroDivisionError
         return decide(accounts, inputs, *more)
 
-    monkeypatch.setattr("credit_service.application.processing.parked_decision.decide", failing)
+    monkeypatch.setattr("credit_service.application.processing.fold.decide", failing)
 
     assert await at.became() == dict.fromkeys(range(1, 6), "charged") | {4: "undecidable"}
 

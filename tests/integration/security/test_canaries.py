@@ -44,7 +44,7 @@ Message = tuple[str, bytes | None, Headers]
 # Loaded by the service's Python as it starts: each of its parts fails once, in words that it must not repeat.
 FAULTS = """
 import asyncio
-from credit_service.application.processing import parked_decision as waited
+from credit_service.application.processing import fold as waited
 from credit_service.kafka.consume import intake
 from credit_service.kafka.publish import relay
 from credit_service.postgres.reads import queries as read

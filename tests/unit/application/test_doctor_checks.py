@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from credit_service.application.auth.tokens import Scope, Token, sha256_of
-from credit_service.application.doctor import checks
+from credit_service.application.doctor import database_checks, kafka_checks, ledger_checks, reading_checks
+from credit_service.application.doctor.check import RECENT_SECONDS, Check
 from credit_service.application.doctor.facts import (
     Backlog,
     BeingOpened,
@@ -40,12 +41,12 @@ SERVER = ServerFacts("18.1", 180001, "on", "on", "on", is_standby=False)
     ],
 )
 def test_durability(changed: dict[str, object], state: str) -> None:
-    assert checks.durability(SERVER._replace(**changed)).state == state  # type: ignore[arg-type]
+    assert database_checks.durability(SERVER._replace(**changed)).state == state  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("number", "state"), [(180000, "ok"), (190002, "ok"), (170009, "warning")])
 def test_version(number: int, state: str) -> None:
-    assert checks.version(SERVER._replace(version_number=number)).state == state
+    assert database_checks.version(SERVER._replace(version_number=number)).state == state
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_version(number: int, state: str) -> None:
 )
 def test_clock(seconds: float, uncertain: float, state: str) -> None:
     """A slow answer is no clock that is off."""
-    assert checks.clock(NOON + timedelta(seconds=seconds), NOON, uncertain).state == state
+    assert database_checks.clock(NOON + timedelta(seconds=seconds), NOON, uncertain).state == state
 
 
 def cluster(brokers: int, replicas: int, in_sync: int, min_in_sync: int) -> ClusterFacts:
@@ -85,8 +86,8 @@ def cluster(brokers: int, replicas: int, in_sync: int, min_in_sync: int) -> Clus
     ],
 )
 def test_replication(found: ClusterFacts, state: str, told: str) -> None:
-    check = checks.replication(found)
-    assert (check.state, check.told) == (state, told)
+    check = kafka_checks.replication(found)
+    assert (check.state, check.message) == (state, told)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,15 @@ def test_replication(found: ClusterFacts, state: str, told: str) -> None:
     ],
 )
 def test_lag(stored: dict[tuple[str, int], int], waiting: int, state: str) -> None:
-    check = checks.lag(stored, {("t", 0): Bounds(0, 10_000, 10_000)}, [])
+    check = reading_checks.lag(stored, {("t", 0): Bounds(0, 10_000, 10_000)}, [])
     assert check.state == state
-    assert check.told == f"waiting to be decided: {f't {waiting:,}' if waiting else 'nothing'}"
+    assert check.message == f"waiting to be decided: {f't {waiting:,}' if waiting else 'nothing'}"
 
 
 def test_lag_is_only_of_what_is_there() -> None:
-    assert checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100, 100)}, []).told == "waiting to be decided: t 10"
+    assert (
+        reading_checks.lag({("t", 0): 5}, {("t", 0): Bounds(90, 100, 100)}, []).message == "waiting to be decided: t 10"
+    )
 
 
 OURS = MemberFacts("g", "h1", 3, is_ours=True)
@@ -129,21 +132,23 @@ OTHER = MemberFacts("x", "h2", 3, is_ours=False)
     ],
 )
 def test_members(found: list[MemberFacts], state: str, told: str) -> None:
-    check = checks.members(found, "g")
-    assert (check.state, check.told) == (state, told)
+    check = reading_checks.members(found, "g")
+    assert (check.state, check.message) == (state, told)
 
 
 def test_offsets_of_topics_that_are_gone_are_named() -> None:
-    check = checks.offsets({("t", 0): 7}, {("t", 0): Bounds(5, 10, 10)}, {}, [("t", 0)])
-    assert (check.state, check.told) == ("wrong", "topics were made anew since they were read: t/0 at 7")
+    check = reading_checks.offsets({("t", 0): 7}, {("t", 0): Bounds(5, 10, 10)}, {}, [("t", 0)])
+    assert (check.state, check.message) == ("wrong", "topics were made anew since they were read: t/0 at 7")
 
 
 def test_transactions_that_stay_open_are_named_with_what_lies_behind_them() -> None:
-    assert checks.transactions({}, 10).state == "ok"
+    assert reading_checks.transactions({}, 10).state == "ok"
     pinned = {("t", 1): Bounds(0, 7, 2_007), ("t", 0): Bounds(5, 10, 11)}
-    check = checks.transactions(pinned, 10)
+    check = reading_checks.transactions(pinned, 10)
     assert check.state == "wrong"
-    assert check.told.startswith("open for 10 s or longer: t/0 from offset 10 on, 1 messages, t/1 from offset 7 on, ")
+    assert check.message.startswith(
+        "open for 10 s or longer: t/0 from offset 10 on, 1 messages, t/1 from offset 7 on, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,53 +156,53 @@ def test_transactions_that_stay_open_are_named_with_what_lies_behind_them() -> N
     [(5, 5, "ok"), (10, 9, "ok"), (4, 4, "wrong"), (11, 0, "wrong"), (6, 7, "warning")],
 )
 def test_offsets(at: int, committed: int, state: str) -> None:
-    check = checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10, 10)}, {("t", 0): committed})
+    check = reading_checks.offsets({("t", 0): at}, {("t", 0): Bounds(5, 10, 10)}, {("t", 0): committed})
     assert check.state == state
 
 
 def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
-    assert checks.offsets({}, {("t", 0): Bounds(5, 10, 10)}, {}).state == "ok"
+    assert reading_checks.offsets({}, {("t", 0): Bounds(5, 10, 10)}, {}).state == "ok"
 
 
 @pytest.mark.parametrize(
     ("check", "state"),
     [
-        (checks.outbox(Backlog(0, None)), "ok"),
-        (checks.outbox(Backlog(9, 59)), "ok"),
-        (checks.outbox(Backlog(9, 60)), "warning"),
-        (checks.outbox(Backlog(9, 600)), "wrong"),
-        (checks.claim(None), "ok"),
-        (checks.claim(59), "ok"),
-        (checks.claim(60), "warning"),
-        (checks.parked(Parked(0, 0, None), 24), "ok"),
-        (checks.parked(Parked(3, 1, 3_599), 24), "ok"),
-        (checks.parked(Parked(3, 1, 3_600), 24), "warning"),
-        (checks.accounts([], 1_717_986_000), "ok"),
-        (checks.accounts([Filling("acme", 0.8, 1)], 1), "warning"),
-        (checks.accounts([Filling("acme", 0.9999, 2), Filling("bolt", 0.81, 2)], 1), "warning"),
-        (checks.accounts([Filling("acme", 1.0, 1)], 1), "wrong"),
-        (checks.accounts([], 1_717_987_000), "warning"),
-        (checks.accounts([], 2**31 - 1), "wrong"),
-        (checks.timers(Backlog(0, None)), "ok"),
-        (checks.timers(Backlog(5, 599)), "ok"),
-        (checks.timers(Backlog(5, 600)), "warning"),
-        (checks.dead_letters([]), "ok"),
-        (checks.dead_letters([WaitingLetters("conflict", 1)]), "warning"),
-        (checks.refund_requests(Backlog(5, 10**7)), "ok"),
-        (checks.paused([]), "ok"),
-        (checks.paused([("email-bounced", "why")]), "wrong"),
-        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS, is_made_anew=False)]), "ok"),
-        (checks.gaps([Gap("t", 0, 1, 2, checks.RECENT_SECONDS - 1, is_made_anew=False)]), "warning"),
-        (checks.openings([]), "ok"),
-        (checks.openings([BeingOpened("acme", 599)]), "ok"),
-        (checks.openings([BeingOpened("acme", 600), BeingOpened("new", 1)]), "warning"),
-        (checks.operations([OpenOperation(1, "replay", "lee", 3_599)]), "ok"),
-        (checks.operations([OpenOperation(1, "replay", "lee", 3_600)]), "warning"),
-        (checks.operations([OpenOperation(1, "replay", "lee", checks.RECENT_SECONDS)]), "ok"),
+        (ledger_checks.outbox(Backlog(0, None)), "ok"),
+        (ledger_checks.outbox(Backlog(9, 59)), "ok"),
+        (ledger_checks.outbox(Backlog(9, 60)), "warning"),
+        (ledger_checks.outbox(Backlog(9, 600)), "wrong"),
+        (ledger_checks.claim(None), "ok"),
+        (ledger_checks.claim(59), "ok"),
+        (ledger_checks.claim(60), "warning"),
+        (ledger_checks.parked(Parked(0, 0, None), 24), "ok"),
+        (ledger_checks.parked(Parked(3, 1, 3_599), 24), "ok"),
+        (ledger_checks.parked(Parked(3, 1, 3_600), 24), "warning"),
+        (ledger_checks.accounts([], 1_717_986_000), "ok"),
+        (ledger_checks.accounts([Filling("acme", 0.8, 1)], 1), "warning"),
+        (ledger_checks.accounts([Filling("acme", 0.9999, 2), Filling("bolt", 0.81, 2)], 1), "warning"),
+        (ledger_checks.accounts([Filling("acme", 1.0, 1)], 1), "wrong"),
+        (ledger_checks.accounts([], 1_717_987_000), "warning"),
+        (ledger_checks.accounts([], 2**31 - 1), "wrong"),
+        (ledger_checks.timers(Backlog(0, None)), "ok"),
+        (ledger_checks.timers(Backlog(5, 599)), "ok"),
+        (ledger_checks.timers(Backlog(5, 600)), "warning"),
+        (ledger_checks.dead_letters([]), "ok"),
+        (ledger_checks.dead_letters([WaitingLetters("conflict", 1)]), "warning"),
+        (ledger_checks.refund_requests(Backlog(5, 10**7)), "ok"),
+        (reading_checks.paused([]), "ok"),
+        (reading_checks.paused([("email-bounced", "why")]), "wrong"),
+        (reading_checks.gaps([Gap("t", 0, 1, 2, RECENT_SECONDS, is_made_anew=False)]), "ok"),
+        (reading_checks.gaps([Gap("t", 0, 1, 2, RECENT_SECONDS - 1, is_made_anew=False)]), "warning"),
+        (ledger_checks.openings([]), "ok"),
+        (ledger_checks.openings([BeingOpened("acme", 599)]), "ok"),
+        (ledger_checks.openings([BeingOpened("acme", 600), BeingOpened("new", 1)]), "warning"),
+        (ledger_checks.operations([OpenOperation(1, "replay", "lee", 3_599)]), "ok"),
+        (ledger_checks.operations([OpenOperation(1, "replay", "lee", 3_600)]), "warning"),
+        (ledger_checks.operations([OpenOperation(1, "replay", "lee", RECENT_SECONDS)]), "ok"),
     ],
-    ids=lambda value: f"{value.name}: {value.told}" if isinstance(value, checks.Check) else value,
+    ids=lambda value: f"{value.name}: {value.message}" if isinstance(value, Check) else value,
 )
-def test_thresholds(check: checks.Check, state: str) -> None:
+def test_thresholds(check: Check, state: str) -> None:
     assert check.state == state
     assert (check.what_to_do is None) == (state == "ok")
 
@@ -205,7 +210,7 @@ def test_thresholds(check: checks.Check, state: str) -> None:
 def test_of_many_things_some_are_named() -> None:
     letters = [WaitingLetters(f"reason-{n}", 9 - n) for n in range(8)]
     told = "waiting: 9 reason-0, 8 reason-1, 7 reason-2, 6 reason-3, 5 reason-4 and 3 more"
-    assert checks.dead_letters(letters).told == told
+    assert ledger_checks.dead_letters(letters).message == told
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ def test_of_many_things_some_are_named() -> None:
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "120 min"), (7_200, "2 h"), (172_800, "2 days")],
 )
 def test_ages_are_told_shortly(seconds: float, told: str) -> None:
-    assert checks.refund_requests(Backlog(1, seconds)).told == f"1 wait, the oldest for {told}"
+    assert ledger_checks.refund_requests(Backlog(1, seconds)).message == f"1 wait, the oldest for {told}"
 
 
 @pytest.mark.parametrize(
@@ -236,5 +241,5 @@ def test_tokens(ends: list[timedelta | None], state: str, told: str) -> None:
         )
         for number, end in enumerate(ends)
     ]
-    check = checks.tokens(held, NOON)
-    assert (check.state, check.told) == (state, told)
+    check = database_checks.tokens(held, NOON)
+    assert (check.state, check.message) == (state, told)

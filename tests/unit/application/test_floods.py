@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
+from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, RefusedByLedger
-from credit_service.application.processing import processor as process
 from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, Floods
-from credit_service.application.processing.processor import REFUSALS, Processor
+from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
@@ -168,7 +169,7 @@ def flood(bad: int) -> list[Record]:
 def test_each_message_is_told_of_once_however_often_it_is_tried(
     ledger: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.001)
     records = flood(bad=7)
     processor = Processor(ledger, Rules(), moves_offsets=False)
     report = asyncio.run(processor.process(records, asyncio.Event()))

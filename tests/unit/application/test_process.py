@@ -14,8 +14,8 @@ import pytest
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
+from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, OffsetsMoved
-from credit_service.application.processing import processor as process
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
@@ -98,16 +98,16 @@ class Away(MemoryLedger):
     times: int = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[MemoryTransaction]:
         if self.times:
             self.times -= 1
             raise LedgerUnavailable("away")
-        async with super().transaction() as transaction:
+        async with super().transaction(keep=keep) as transaction:
             yield transaction
 
 
 def test_a_ledger_that_is_away_is_waited_for_however_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.001)
     records = history()
     ledger = Away(BEGAN + timedelta(days=365), times=4)
     processor = Processor(ledger, Rules())
@@ -124,11 +124,11 @@ class MovesOn(MemoryLedger):
     moved: int = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[MemoryTransaction]:
         self.moved += 1
         if self.moved == 1:
             raise LedgerUnavailable("away")
-        async with super().transaction() as transaction:
+        async with super().transaction(keep=keep) as transaction:
             yield transaction
 
     def write(self, what: ToStore) -> None:
@@ -139,13 +139,13 @@ class MovesOn(MemoryLedger):
 def test_what_waits_is_not_decided_on_a_server_of_which_it_is_not_known_what_it_has(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.001)
     ledger = MovesOn(BEGAN + timedelta(days=365))
     processor = Processor(ledger, Rules(), moves_offsets=False)
 
     async def work() -> None:
         if kind == "batch":
-            await processor.process(history(), asyncio.Event(), stands=lambda: ledger.moved < 2)
+            await processor.process(history(), asyncio.Event(), is_current=lambda: ledger.moved < 2)
         else:
             await processor.wake([Wake("a", BEGAN, 1)], asyncio.Event(), lambda: ledger.moved < 2)
 

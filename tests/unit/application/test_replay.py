@@ -11,6 +11,7 @@ import pytest
 
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service import bounds
+from credit_service.application import retry
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.application.record import Record, read_record
@@ -129,21 +130,21 @@ async def test_each_batch_waits_for_as_long_as_the_pace_says(monkeypatch: pytest
         waited.append(seconds)
         return False
 
-    monkeypatch.setattr(module, "_is_set_within", is_set_within)
+    monkeypatch.setattr(module, "is_set_within", is_set_within)
     monkeypatch.setattr(Pace, "wait_seconds", lambda _, messages: 7.0 * messages)
     replayed = await dry_run(Records([record(0), record(1)]), Knows(), rate=1)
     assert (waited, replayed.read) == ([7.0, 7.0], 2)
 
 
 async def test_a_ledger_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.001)
     lookup = Knows(away=3)
     replayed = await dry_run(Records([record(0)]), lookup)
     assert (lookup.asked, replayed.totals) == (4, {"new": 1})
 
 
 async def test_a_ledger_that_stays_away_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.001)
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
     source = Records([record(0)])
     with pytest.raises(LedgerUnavailable):

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credit_contracts import Event, PlanChanged, ProspectGenerated, encode
-from credit_service.application.commands import execute as obeying
+from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
-from credit_service.application.processing import processor as process
 from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
@@ -56,19 +55,18 @@ class NeverInTime(MemoryLedger):
     times: int = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[MemoryTransaction]:
         if self.times:
             self.times -= 1
             raise OutOfTime("TimeoutError")
-        async with super().transaction() as transaction:
+        async with super().transaction(keep=keep) as transaction:
             yield transaction
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (process, obeying):
-        monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.0001)
-    monkeypatch.setattr(process, "BACKOFF_SECONDS_MAX", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_FIRST", 0.0001)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS_MAX", 0.001)
 
 
 def plans(number: int) -> list[Record]:
@@ -98,7 +96,7 @@ def test_a_batch_that_runs_out_of_time_is_halved_and_grows_back() -> None:
     ledger, came = Slow(BEGAN), []
     processor = processor_of(ledger)
     report = asyncio.run(
-        processor.process(plans(40), asyncio.Event(), has_come=lambda: came.append(processor.positions[TOPIC, 0]))
+        processor.process(plans(40), asyncio.Event(), progressed=lambda: came.append(processor.positions[TOPIC, 0]))
     )
 
     in_vain = sum(tried > 3 for tried in ledger.tried)
@@ -148,17 +146,17 @@ def test_a_ledger_that_is_away_has_nothing_halved() -> None:
     @dataclass
     class Away(NeverInTime):
         @asynccontextmanager
-        async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        async def transaction(self, *, keep: bool = True) -> AsyncIterator[MemoryTransaction]:
             if self.times:
                 self.times -= 1
                 raise LedgerUnavailable("ConnectionRefusedError")
-            async with super().transaction() as transaction:
+            async with super().transaction(keep=keep) as transaction:
                 yield transaction
 
     ledger = Away(BEGAN, times=3)
     processor = processor_of(ledger)
     came: list[int] = []
-    asyncio.run(processor.process(plans(4), asyncio.Event(), has_come=lambda: came.append(1)))
+    asyncio.run(processor.process(plans(4), asyncio.Event(), progressed=lambda: came.append(1)))
 
     assert came == [1]
 
@@ -229,7 +227,7 @@ def test_a_row_that_never_has_the_time_ends_the_run() -> None:
 
     with pytest.raises(OutOfTime):
         asyncio.run(opened())
-    assert ledger.tried == [1] * obeying.ATTEMPTS_MAX
+    assert ledger.tried == [1] * retry.ATTEMPTS_MAX
 
 
 def test_a_share_halves_and_doubles() -> None:

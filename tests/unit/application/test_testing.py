@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from credit_contracts import Event, Gap, IncomingData, Late, Missing, ProspectGenerated, SequenceGuard, partition_for
-from credit_service.application.processing import parked_decision as waited
+from credit_service.application.processing import fold as waited
 from credit_service.domain.decide import decide
 from credit_service.testing import CreditService, ParkedEvent
 from support.in_memory import play

@@ -15,7 +15,8 @@ from credit_service import bounds
 from credit_service.application.errors import RefusedByLedger
 from credit_service.application.processing import timer_sweep as timers
 from credit_service.application.processing.parked_expiry import ParkedExpiry
-from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, Setbacks
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.record import Record, read_record

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
-from credit_service.application.processing.processor import Report
+from credit_service.application.processing.report import Report
 from credit_service.metrics.labels import OUTCOMES, REASONS
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import Standing
@@ -69,8 +69,8 @@ def test_labels_are_of_the_closed_sets_alone_and_there_from_the_start(metrics: M
     assert value(metrics, "credits_dead_letters_total", topic="email-bounced", reason="conflict") == 0
     report = Report(events=10, seconds=dict.fromkeys(("load", "decide", "store", "commit"), 0.1))
     for topic in INCOMING_TOPICS:
-        report.fates.update((topic, outcome) for outcome in OUTCOMES if outcome != "dead-letter")
-        report.letters.update((f"stage-{topic}", reason) for reason in REASONS)
+        report.outcomes_by_type.update((topic, outcome) for outcome in OUTCOMES if outcome != "dead-letter")
+        report.letters_by_topic.update((f"stage-{topic}", reason) for reason in REASONS)
         report.misplaced[f"stage-{topic}"] += 1
     metrics.stored(report)
 
@@ -84,7 +84,7 @@ def test_labels_are_of_the_closed_sets_alone_and_there_from_the_start(metrics: M
 def test_a_batch_is_counted_once_under_each_of_its_names(metrics: Metrics) -> None:
     report = Report(
         events=9,
-        fates=Counter(
+        outcomes_by_type=Counter(
             {
                 ("prospect-generated", "charged"): 3,
                 ("prospect-generated", "declined"): 1,
@@ -95,7 +95,7 @@ def test_a_batch_is_counted_once_under_each_of_its_names(metrics: Metrics) -> No
             }
         ),
         reasons=Counter(charge=3, refund=1, lapse=2, renewal=4),
-        letters=Counter({("stage-plan-changed", "conflict"): 1}),
+        letters_by_topic=Counter({("stage-plan-changed", "conflict"): 1}),
     )
     metrics.stored(report)
 

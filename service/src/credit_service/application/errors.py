@@ -1,4 +1,4 @@
-"""What can go wrong below the application, by what is to be done about it."""
+"""The faults of processing, by how they are handled."""
 
 
 class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that it reports
@@ -38,13 +38,21 @@ class SessionsShared(AccessDenied):
     """What answers in the database's place gives one session to several clients: it can never be worked with."""
 
 
-class RefusedByLedger(Exception):  # noqa: N818
+class InputsRefused(Exception):  # noqa: N818
+    """Some of the inputs of a transaction can never be stored; the others can, without them."""
+
+
+class RefusedByLedger(InputsRefused):
     """The database refuses what it was given (SQLSTATE class 22 or 23), and would do so again."""
 
     def __init__(self, sqlstate: str, constraint: str | None) -> None:
         super().__init__(sqlstate, constraint)
         self.sqlstate = sqlstate
         self.constraint = constraint
+
+
+class Undecidable(InputsRefused):
+    """The rules themselves failed on these events: a defect, which must not hold back the others."""
 
 
 class OffsetsMoved(Exception):  # noqa: N818

@@ -30,6 +30,11 @@ class Operation:
     result: dict[str, Json] = field(default_factory=dict)
     is_interrupted: bool = False
 
+    def count(self, name: str) -> None:
+        """Adds one to the number of this name in the result."""
+        number = self.result.get(name, 0)
+        self.result[name] = (number if isinstance(number, int) else 0) + 1
+
 
 @asynccontextmanager
 async def recorded(

@@ -12,7 +12,7 @@ from credit_contracts.ids import ID_CHARACTERS_MAX, OWN_ID_CHARACTERS_MAX, SOURC
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.schemas import schema
 from credit_contracts.topics import TopicContract
-from credit_service.application.processing.processor import REFUSALS
+from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.tracing import TRACEPARENT
 
 BINDING: Final = "0.5.0"

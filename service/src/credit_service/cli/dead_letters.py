@@ -212,7 +212,7 @@ def _group(settings: "Settings", topic: str | None, because: str | None) -> "Let
     from credit_contracts.envelope import UNREADABLE_REASONS
     from credit_contracts.topics import INCOMING_TOPICS
     from credit_service.application.dead_letters.model import Letters
-    from credit_service.application.processing.processor import REASONS_OF_FAULTS, REFUSALS
+    from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 
     name = None if topic is None else kafka_of(settings).event_type(topic)
     if name is not None and name not in INCOMING_TOPICS:

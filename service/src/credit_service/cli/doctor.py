@@ -10,7 +10,7 @@ from credit_service.cli.run import kafka_of, run, settings_or_exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from credit_service.application.doctor.checks import Check
+    from credit_service.application.doctor.check import Check
     from credit_service.settings import Settings
 
 EXIT_WRONG = 1
@@ -37,8 +37,10 @@ def doctor(output: Output = Format.TEXT) -> int:
 
 
 async def _checks(settings: "Settings") -> "list[Check]":
-    from credit_service.application.doctor.checks import CONTRACTS, logins, ok, tokens
+    from credit_service.application.doctor.check import ok
+    from credit_service.application.doctor.database_checks import logins, tokens
     from credit_service.application.doctor.doctor import Deployment, Doctor
+    from credit_service.application.doctor.kafka_checks import CONTRACTS
     from credit_service.kafka.doctor import KafkaExamination
     from credit_service.postgres.address import Addresses
     from credit_service.postgres.health.doctor import PostgresFacts, failed_logins
@@ -61,7 +63,7 @@ async def _checks(settings: "Settings") -> "list[Check]":
 
 
 def _as_json(check: "Check") -> dict[str, str | None]:
-    return {"name": check.name, "state": check.state, "told": check.told, "what_to_do": check.what_to_do}
+    return {"name": check.name, "state": check.state, "told": check.message, "what_to_do": check.what_to_do}
 
 
 def _print(checks: "Sequence[Check]") -> None:
@@ -76,5 +78,5 @@ def _print(checks: "Sequence[Check]") -> None:
         table.add_column(name, overflow="fold")
     for check in checks:
         state = Text(check.state, style=COLORS[check.state])
-        table.add_row(state, check.name, Text(check.told), Text(check.what_to_do or ""))
+        table.add_row(state, check.name, Text(check.message), Text(check.what_to_do or ""))
     Console(highlight=False, markup=False).print(table)

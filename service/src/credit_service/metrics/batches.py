@@ -5,7 +5,7 @@ from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from credit_service.application.processing.processor import Report
+from credit_service.application.processing.report import Report
 from credit_service.metrics.labels import DEAD_LETTER, OUTCOMES, READ, REASONS, STEP
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -64,10 +64,10 @@ class BatchMetrics:
 
     def stored(self, report: Report) -> None:
         """Takes in one batch that was committed."""
-        for (event_type, outcome), count in report.fates.items():
+        for (event_type, outcome), count in report.outcomes_by_type.items():
             if event_type in READ:
                 self._events.labels(event_type, outcome).inc(count)
-        for (topic, reason), count in report.letters.items():
+        for (topic, reason), count in report.letters_by_topic.items():
             self._letters.labels(self._event_type(topic), reason).inc(count)
             self._events.labels(self._event_type(topic), DEAD_LETTER).inc(count)
         for topic, count in report.left_out.items():

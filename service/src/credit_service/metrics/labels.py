@@ -4,7 +4,8 @@ from typing import Final, get_args
 
 from credit_contracts.envelope import UNREADABLE_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
-from credit_service.application.processing.processor import REASONS_OF_FAULTS, REFUSALS, STEPS
+from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
+from credit_service.application.processing.report import STEPS
 from credit_service.domain.decision import Outcome
 
 READ: Final = INCOMING_TOPICS

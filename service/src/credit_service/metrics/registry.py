@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
-from credit_service.application.processing.processor import Report
+from credit_service.application.processing.report import Report
 from credit_service.metrics.batches import BatchMetrics
 from credit_service.metrics.standing import Standing, StandingCollector
 

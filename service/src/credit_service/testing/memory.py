@@ -111,11 +111,11 @@ class MemoryLedger:
     outbox: list[WaitingEvent | WaitingDeadLetter] = field(default_factory=list)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator["MemoryTransaction"]:
         """See `application.ports.Ledger`."""
         transaction = MemoryTransaction(self)
         yield transaction
-        for write in transaction.writes:
+        for write in transaction.writes if keep else ():
             write()
 
     async def accounts_behind(

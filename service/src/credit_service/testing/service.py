@@ -170,7 +170,7 @@ class CreditService:
     def _settled(self) -> list[Message]:
         """Lets all that is due happen, as the sweeps of the real service do; what was published since last time."""
         numbers = range(self._partitions)
-        while _at_once(self._expiry.sweep(numbers, self._partitions)).letters:
+        while _at_once(self._expiry.sweep(numbers, self._partitions)).letters_by_topic:
             pass
         before: list[tuple[object, ...]] = []
         while (wakes := self._wakes()) and (standing := self._standing(wakes)) != before:

@@ -84,7 +84,7 @@ class LetterTransaction(LedgerTransaction, Protocol):
 class LetterStore(Protocol):
     """Dead letters in the database. Raises the faults of `application.errors`."""
 
-    def transaction(self) -> AbstractAsyncContextManager[LetterTransaction]:
+    def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[LetterTransaction]:
         """Opens a transaction on a connection of its own."""
 
     def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:

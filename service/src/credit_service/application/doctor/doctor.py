@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from credit_contracts.topics import TopicContract
-from credit_service.application.doctor import checks
-from credit_service.application.doctor.checks import Check
+from credit_service.application.doctor import database_checks, kafka_checks, ledger_checks, reading_checks
+from credit_service.application.doctor.check import Check, ok
 from credit_service.application.doctor.facts import ClusterFacts, DatabaseFacts, Denied, KafkaFacts, Unreachable
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ class Doctor:
         self._here = here
 
     async def checks(self) -> AsyncIterator[Check]:
-        """The checks as they are made. Where a server is away, or has no schema, that is told once."""
+        """The checks as they are made. A server that is away, or has no schema, is one check."""
         server = await _asked("database", self._database.server)
         schema = server if isinstance(server, Check) else await _asked("schema", self._schema_check)
         if isinstance(server, Check):
             yield server
         else:
-            yield checks.version(server)
-            yield checks.durability(server)
+            yield database_checks.version(server)
+            yield database_checks.durability(server)
             yield schema
         has_schema = isinstance(schema, Check) and schema.state == "ok"
         if has_schema:
@@ -64,10 +64,10 @@ class Doctor:
         if isinstance(cluster, Check):
             yield cluster
         else:
-            yield checks.ok("kafka", f"{cluster.brokers} broker{'' if cluster.brokers == 1 else 's'}")
-            yield checks.topics(cluster, self._deployment.topics, self._deployment.cursor_topic)
-            yield checks.topic_settings(cluster, self._deployment.topics)
-            yield checks.replication(cluster)
+            yield ok("kafka", f"{cluster.brokers} broker{'' if cluster.brokers == 1 else 's'}")
+            yield kafka_checks.topics(cluster, self._deployment.topics, self._deployment.cursor_topic)
+            yield kafka_checks.topic_settings(cluster, self._deployment.topics)
+            yield kafka_checks.replication(cluster)
             yield await _asked("access", self._access)
             yield await _asked("members", self._members)
             yield await _asked("transactions", lambda: self._transactions(cluster))
@@ -81,7 +81,7 @@ class Doctor:
     async def _schema_check(self) -> Check:
         problem = await self._database.schema_problem()
         if problem is None:
-            return checks.ok("schema", "all migrations are there")
+            return ok("schema", "all migrations are there")
         return Check("schema", "wrong", problem, "run `credits migrate`; what lies in the ledger was not looked at")
 
     async def _clock(self) -> Check:
@@ -89,13 +89,13 @@ class Doctor:
         ledger = await self._database.now()
         after = self._here()
         half = (after - before) / 2
-        return checks.clock(before + half, ledger, half.total_seconds())
+        return database_checks.clock(before + half, ledger, half.total_seconds())
 
     async def _access(self) -> Check:
-        return checks.access(await self._kafka.missed_by_service())
+        return kafka_checks.access(await self._kafka.missed_by_service())
 
     async def _members(self) -> Check:
-        return checks.members(await self._kafka.members(), self._deployment.group_id)
+        return reading_checks.members(await self._kafka.members(), self._deployment.group_id)
 
     def _incoming(self, cluster: ClusterFacts) -> "list[TopicPartition]":
         return [
@@ -110,14 +110,14 @@ class Doctor:
         before = await self._kafka.bounds(self._incoming(cluster))
         before = {partition: bounds for partition, bounds in before.items() if bounds.written > bounds.end}
         if not before:
-            return checks.transactions({}, TRANSACTION_SECONDS)
+            return reading_checks.transactions({}, TRANSACTION_SECONDS)
         await asyncio.sleep(TRANSACTION_SECONDS)
         after = await self._kafka.bounds(list(before))
         pinned = {p: b for p, b in after.items() if b.written > b.end == before[p].end}
-        return checks.transactions(pinned, TRANSACTION_SECONDS)
+        return reading_checks.transactions(pinned, TRANSACTION_SECONDS)
 
     async def _reading(self, cluster: ClusterFacts) -> list[Check]:
-        """What is told of the stored offsets by the logs; one line, if either cannot be asked."""
+        """The checks of the stored offsets against the logs; one check if either cannot be asked."""
         partitions = self._incoming(cluster)
         deployment = self._deployment
 
@@ -138,9 +138,9 @@ class Doctor:
             }
             unread = await self._kafka.unreadable(waits) if waits else {}
             return [
-                checks.lag(stored, bounds, paused),
-                checks.offsets(stored, bounds, committed, gone),
-                checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()}),
+                reading_checks.lag(stored, bounds, paused),
+                reading_checks.offsets(stored, bounds, committed, gone),
+                reading_checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()}),
             ]
 
         found = await _asked("offsets", look)
@@ -150,40 +150,40 @@ class Doctor:
         database, deployment = self._database, self._deployment
 
         async def paused() -> Check:
-            return checks.paused([(deployment.contract_name(t), why) for t, why in await database.paused()])
+            return reading_checks.paused([(deployment.contract_name(t), why) for t, why in await database.paused()])
 
         async def outbox() -> Check:
-            return checks.outbox(await database.outbox())
+            return ledger_checks.outbox(await database.outbox())
 
         async def set_aside() -> Check:
-            return checks.set_aside(await database.set_aside())
+            return ledger_checks.set_aside(await database.set_aside())
 
         async def claim() -> Check:
-            return checks.claim(await database.claim_seconds())
+            return ledger_checks.claim(await database.claim_seconds())
 
         async def parked() -> Check:
-            return checks.parked(await database.parked(), deployment.parked_hours_max)
+            return ledger_checks.parked(await database.parked(), deployment.parked_hours_max)
 
         async def openings() -> Check:
-            return checks.openings(await database.openings())
+            return ledger_checks.openings(await database.openings())
 
         async def timers() -> Check:
-            return checks.timers(await database.timers())
+            return ledger_checks.timers(await database.timers())
 
         async def accounts() -> Check:
-            return checks.accounts(await database.filling(), await database.last_account_no())
+            return ledger_checks.accounts(await database.filling(), await database.last_account_no())
 
         async def dead_letters() -> Check:
-            return checks.dead_letters(await database.letters())
+            return ledger_checks.dead_letters(await database.letters())
 
         async def refund_requests() -> Check:
-            return checks.refund_requests(await database.refund_requests())
+            return ledger_checks.refund_requests(await database.refund_requests())
 
         async def gaps() -> Check:
-            return checks.gaps(await database.gaps())
+            return reading_checks.gaps(await database.gaps())
 
         async def operations() -> Check:
-            return checks.operations(await database.open_operations())
+            return ledger_checks.operations(await database.open_operations())
 
         return {
             "paused": paused,
@@ -215,7 +215,7 @@ async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
     except Denied as error:
         return Check(name, "wrong", f"access is denied: {error}", error.what_to_do)
     except Unreachable as error:
-        told = f"no answer: {error}"
+        message = f"no answer: {error}"
     except TimeoutError:
-        told = f"no answer within {CHECK_SECONDS_MAX:.0f} s"
-    return Check(name, "wrong", told, WHERE.get(name, "run it once more"))
+        message = f"no answer within {CHECK_SECONDS_MAX:.0f} s"
+    return Check(name, "wrong", message, WHERE.get(name, "run it once more"))

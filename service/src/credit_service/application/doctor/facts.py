@@ -16,8 +16,8 @@ class Unreachable(Exception):  # noqa: N818 - reads as the condition that it rep
 class Denied(Unreachable):
     """A server answers, and does not let this login in, or not see this."""
 
-    def __init__(self, told: str, what_to_do: str) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, what_to_do: str) -> None:
+        super().__init__(message)
         self.what_to_do = what_to_do
 
 

@@ -11,6 +11,7 @@ from credit_service import bounds
 from credit_service.application.commands.execute import execute
 from credit_service.application.commands.read_progress import Reading, told_behind
 from credit_service.application.errors import OutOfTime, RefusedByLedger
+from credit_service.application.isolate import isolate
 from credit_service.application.opening.rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
 from credit_service.application.processing.batch_share import Share
@@ -127,16 +128,21 @@ class Opening:
 
     async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
         """The fate of each; what the ledger refuses is halved until the one at fault is found."""
-        try:
-            return await (self._try(commands, self._trial) if self._trial else self._do(commands, goes_on))
-        except RefusedByLedger as error:
-            if len(commands) == 1:
-                where = f", {error.constraint}" if error.constraint else ""
-                detail = f"the database refuses it: SQLSTATE {error.sqlstate}{where}"
-                return [_Fate("refused-by-database", detail)]
-        half = len(commands) // 2
-        first = await self._decide_together(commands[:half], commands[half].account_id)
-        return [*first, *await self._decide_together(commands[half:], goes_on)]
+        fates: list[_Fate] = []
+
+        async def attempt(part: Sequence[Command]) -> int:
+            end = len(fates) + len(part)
+            behind = commands[end].account_id if end < len(commands) else goes_on
+            fates.extend(await (self._try(part, self._trial) if self._trial else self._do(part, behind)))
+            return len(part)
+
+        async def give_up(_: Command, refusal: RefusedByLedger) -> None:
+            where = f", {refusal.constraint}" if refusal.constraint else ""
+            detail = f"the database refuses it: SQLSTATE {refusal.sqlstate}{where}"
+            fates.append(_Fate("refused-by-database", detail))
+
+        await isolate(commands, attempt, give_up, RefusedByLedger)
+        return fates
 
     async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]

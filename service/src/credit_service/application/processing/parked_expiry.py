@@ -10,8 +10,9 @@ from credit_service import bounds
 from credit_service.application.errors import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.processing.batch_share import Share
-from credit_service.application.processing.parked_decision import encoded_anew
-from credit_service.application.processing.processor import REFUSALS, Report
+from credit_service.application.processing.parked_letter import encoded_anew
+from credit_service.application.processing.reasons import REFUSALS
+from credit_service.application.processing.report import Report
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class ParkedExpiry:
         except OutOfTime:
             self._at_once.ran_out(limit)
             raise
-        self._at_once.came_through(report.letters.total())
+        self._at_once.came_through(report.letters_by_topic.total())
         return report
 
     async def _sweep(self, numbers: Collection[int], partitions: int, limit: int) -> Report:
@@ -47,4 +48,4 @@ class ParkedExpiry:
                 await transaction.store(ToStore(await transaction.now(), dead_letters=letters))
         if letters:
             log.warning("parked events expired", events=len(letters))
-        return Report(letters=Counter((letter.record.place.topic, letter.reason) for letter in letters))
+        return Report(letters_by_topic=Counter((letter.record.place.topic, letter.reason) for letter in letters))

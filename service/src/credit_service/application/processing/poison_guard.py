@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from credit_contracts.envelope import Unreadable
 from credit_service import bounds
-from credit_service.application.processing.processor import REASONS_OF_ACCOUNTS, REASONS_OF_FAULTS, REASONS_OF_WAITING
+from credit_service.application.processing.reasons import REASONS_OF_ACCOUNTS, REASONS_OF_FAULTS, REASONS_OF_WAITING
 from credit_service.application.record import Record
 from credit_service.domain.event import Place
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from credit_service import bounds
 from credit_service.application.ports import Ledger
 from credit_service.application.processing.parked_expiry import ParkedExpiry
-from credit_service.application.processing.processor import Processor, Report, always
+from credit_service.application.processing.processor import Processor, always
+from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_backoff import Setbacks
 from credit_service.domain.event import Wake
 
@@ -57,12 +58,12 @@ class TimerSweep:
         numbers: Collection[int],
         at_their_ends: Collection[int],
         abandon: asyncio.Event,
-        stands: Callable[[], bool] = always,
+        is_current: Callable[[], bool] = always,
     ) -> Report | None:
         """Wakes accounts of the partition `numbers` that have something due; None if there was nothing to do.
 
         Numbers that are read to their ends go by the database's clock, the others by what `note_reached` was told last.
-        Raises `OffsetsMoved` when it no longer `stands` that the ledger has what was read before.
+        Raises `OffsetsMoved` when it no longer `is_current` that the ledger has what was read before.
         """
         now = time.monotonic()
         self._next_sweep = now + SWEEP_EVERY_SECONDS
@@ -84,7 +85,7 @@ class TimerSweep:
         parts = [[wake for wake in wakes if wake.account_id not in self._setbacks], again]
         whole = Report()
         for part in filter(None, parts):
-            report = await self._processor.wake(part, abandon, stands)
+            report = await self._processor.wake(part, abandon, is_current)
             self._note_woken({wake.account_id for wake in part}, report)
             whole.add(report)
         return whole
@@ -109,8 +110,8 @@ class TimerSweep:
         if now < self._next_expiry or not at_their_ends:
             return None
         expired = await self._expiry.sweep(at_their_ends, self.partitions)
-        self._next_expiry = now + (0.0 if expired.letters else EXPIRE_EVERY_SECONDS)
-        return expired if expired.letters else None
+        self._next_expiry = now + (0.0 if expired.letters_by_topic else EXPIRE_EVERY_SECONDS)
+        return expired if expired.letters_by_topic else None
 
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:

@@ -125,8 +125,7 @@ class RefundRound:
         async with recorded(self.operations, kind, operator, reason, {"account": asked.account_id}) as operation:
             async for account_id, charge in self._waiting(asked):
                 told = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
-                count = operation.result.get(told.outcome, 0)
-                operation.result[told.outcome] = (count if isinstance(count, int) else 0) + 1
+                operation.count(told.outcome)
                 yield told
 
     async def _waiting(self, asked: Asked) -> AsyncIterator[tuple[str, int]]:

@@ -6,9 +6,8 @@ since it goes through the same rules.
 """
 
 import asyncio
-import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -18,15 +17,15 @@ from credit_service import bounds
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
 from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, classify_keys
-from credit_service.application.processing.processor import BACKOFF_SECONDS_FIRST, BACKOFF_SECONDS_MAX, Processor
+from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record
 from credit_service.application.replay.memory import ReplayMemory
+from credit_service.application.retry import is_set_within, retry_within
 from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 OPERATION = "replay"
@@ -174,7 +173,7 @@ class Replay:
         with closing(ReplayMemory()) as memory:
             async with aclosing(_until(ending, source.batches(records_max))) as batches:
                 async for batch in batches:
-                    if await _is_set_within(ending, pace.wait_seconds(len(batch))):
+                    if await is_set_within(ending, pace.wait_seconds(len(batch))):
                         break
                     taken = [record for record in batch if wanted.takes(record)]
                     fates = await self._batch(taken, wanted, memory, replayed) if taken else []
@@ -190,7 +189,7 @@ class Replay:
     async def _batch(
         self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
     ) -> list[Fate]:
-        looked_up, known, letters = await _patiently(lambda: classify_keys(records, self._lookup))
+        looked_up, known, letters = await retry_within(PATIENCE_SECONDS, lambda: classify_keys(records, self._lookup))
         fates: list[Fate] = []
         undecided = []
         repeats = memory.repeats(records, looked_up)
@@ -231,21 +230,6 @@ def _counts(counter: Counter[Name]) -> dict[str, Json]:
     return {name: count for name, count in sorted(counter.items()) if count}
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Asks again while the ledger is away, but not for ever."""
-    now = asyncio.get_running_loop().time
-    give_up_at = now() + PATIENCE_SECONDS
-    pause_seconds = BACKOFF_SECONDS_FIRST
-    while True:
-        try:
-            return await ask()
-        except LedgerUnavailable:
-            if now() + pause_seconds > give_up_at:
-                raise
-        await asyncio.sleep(random.uniform(0.5, 1) * pause_seconds)  # noqa: S311 - jitter
-        pause_seconds = min(pause_seconds * 2, BACKOFF_SECONDS_MAX)
-
-
 async def _until(ending: asyncio.Event, batches: AsyncGenerator[Sequence[Record]]) -> AsyncGenerator[Sequence[Record]]:
     """The batches, until `ending` is set: what is then still waited for is given up."""
     stop = asyncio.ensure_future(ending.wait())
@@ -267,13 +251,3 @@ async def _until(ending: asyncio.Event, batches: AsyncGenerator[Sequence[Record]
                 yield batch
         finally:
             stop.cancel()
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    if seconds > 0:
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return False
-    return event.is_set()

@@ -38,10 +38,13 @@ class PostgresLedger:
         self._letter_bytes_per_day = letter_bytes_per_day
 
     @asynccontextmanager
-    async def transaction(self) -> "AsyncIterator[PostgresTransaction]":
-        """A READ COMMITTED transaction; committed at the end, rolled back on an exception."""
+    async def transaction(self, *, keep: bool = True) -> "AsyncIterator[PostgresTransaction]":
+        """A READ COMMITTED transaction; committed at the end, rolled back on an exception or without `keep`."""
         with translated_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction() if keep else rolled_back(connection),
+            ):
                 yield PostgresTransaction(
                     connection, self._unparked_max, self._topic_prefix, self._repeats, self._letter_bytes_per_day
                 )
@@ -70,6 +73,17 @@ class PostgresLedger:
         with translated_errors():
             rows = await self._pool.fetch(sql("accounts_behind"), [*account_ids], hashes, fresh)
         return {row["account_id"]: row["read_until"] for row in rows}
+
+
+@asynccontextmanager
+async def rolled_back(connection: "Connection") -> AsyncIterator[None]:
+    """A transaction that is rolled back at its end."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
 
 
 class RepeatForecast:

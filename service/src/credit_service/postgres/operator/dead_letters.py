@@ -22,7 +22,7 @@ from credit_service.application.queries import ReadPlace
 from credit_service.application.record import kafka_time, read_record, shown
 from credit_service.domain.event import Place
 from credit_service.postgres.faults import translated_errors
-from credit_service.postgres.ledger.ledger import PostgresTransaction, RepeatForecast
+from credit_service.postgres.ledger.ledger import PostgresTransaction, RepeatForecast, rolled_back
 from credit_service.postgres.session import CONNECT_TIMEOUT_SECONDS
 from credit_service.postgres.statements import sql
 
@@ -41,10 +41,13 @@ class PostgresDeadLetters:
         self._topic_prefix = topic_prefix
 
     @asynccontextmanager
-    async def transaction(self) -> "AsyncIterator[PostgresLetterTransaction]":
+    async def transaction(self, *, keep: bool = True) -> "AsyncIterator[PostgresLetterTransaction]":
         """See `application.dead_letters.model.LetterStore`."""
         with translated_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction() if keep else rolled_back(connection),
+            ):
                 yield PostgresLetterTransaction(connection, self._unparked_max, self._topic_prefix)
 
     async def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:
