@@ -14,9 +14,10 @@ from credit_contracts.incoming import CreditsPurchased
 from credit_service.domain.audit.differences import compared
 from credit_service.domain.audit.recompute import AccountRow, History, PlanRow, is_time_known
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenPurchase
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision
 from credit_service.domain.event import Incoming, Wake
+from credit_service.domain.rules import Rules
 from property.histories import DAY, START, Item, data_of, histories, ordered_about, rules
 from support.domain import NOW, event
 from support.examples import examples

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_contracts.outgoing import Reason
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.decision import Change, Outcome, RefundRequest
 from credit_service.domain.event import Cause, Incoming
 from credit_service.domain.grant import Grant, Origin
@@ -109,19 +109,18 @@ class Account:
 
     def record(
         self,
-        out: Decided,
         reason: Reason,
         cause: Cause,
         lines: Sequence[tuple[int, int]],
         previous_balance: int | None,
-        now: datetime,
+        batch: Batch,
         *,
         occurred_at: datetime | None = None,
         refunds_sequence: int | None = None,
     ) -> int:
-        """Gives the change of the balance its sequence, notes it in `out`, and returns the sequence."""
+        """Gives the change of the balance its sequence, notes it in the batch, and returns the sequence."""
         self.sequence += 1
-        out.changes.append(
+        batch.out.changes.append(
             Change(
                 self.account_id,
                 self.sequence,
@@ -133,7 +132,7 @@ class Account:
                 lines[0][1] if len(lines) == 1 else sum(amount for _, amount in lines),
                 self.period.ends_at if self.period else None,
                 occurred_at or cause.occurred_at,
-                now,
+                batch.now,
                 refunds_sequence,
             )
         )

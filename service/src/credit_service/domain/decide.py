@@ -1,9 +1,8 @@
 """The fold: accounts as loaded, and events in order, become decisions, balance changes and changed accounts."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, assert_never
 
 from credit_contracts.incoming import (
     WRONG_EMAIL,
@@ -18,9 +17,9 @@ from credit_contracts.incoming import (
     ProspectTransferred,
 )
 from credit_contracts.outgoing import SERVICE_SOURCE
-from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.adjustment import adjust, refuse_adjustment
+from credit_service.domain.batch import NOTHING_GIVEN_UP, Batch, GivenUp
 from credit_service.domain.command import (
     Adjust,
     Answer,
@@ -34,7 +33,6 @@ from credit_service.domain.command import (
 from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Decision, Outcome, Refusal, Refused
 from credit_service.domain.event import AHEAD_MAX, EARLIEST, PLAN_CHANGED, Cause, Incoming, Place, Wake
-from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.opening import (
     OPENING,
     hold_back,
@@ -53,30 +51,10 @@ from credit_service.domain.prospect_events import (
     report_wrong_email,
 )
 from credit_service.domain.purchase import add_purchase
-from credit_service.domain.refund import LateRefund
 from credit_service.domain.refund_request import decide_request, refuse_decision
 from credit_service.domain.room import is_full, let_rest
+from credit_service.domain.rules import Rules
 from credit_service.domain.timers import run_timers, run_timers_before
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account.
-
-    `first_plan_age_months_max`: how old a first plan's event may be when it is appended, for its month to be the first.
-    Without `turns` what a person orders is decided as the account stands: no month turns, nothing expires before it.
-    """
-
-    late_refund: LateRefund = field(default_factory=LateRefund)
-    unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
-    first_plan_age_months_max: int = AGE_MONTHS_MAX
-    turns: bool = True
-
-
-GivenUp: TypeAlias = Mapping[tuple[str, bytes], str]
-"""Events that waited, and on which the rules failed before: by account and key, with the name of the error."""
-
-NOTHING_GIVEN_UP: GivenUp = {}
 
 
 def decide(
@@ -92,31 +70,31 @@ def decide(
     no second effect; the same key with other content, and what cannot be decided, comes back as refused. Each command
     has an answer. Raises `ParkedFailed`: the accounts are spoilt, and what failed is to be `given_up`.
     """
-    out = Decided()
+    batch = Batch(now, rules, given_up)
     for item in inputs:
         account = accounts[item.account_id]
         if isinstance(item, Wake):
-            _wake(account, item, now, rules, given_up, out)
+            _wake(account, item, batch)
         elif isinstance(item, Command):
-            answer = _obey(account, item, now, rules, given_up, out)
-            out.answers.append(answer)
+            answer = _obey(account, item, batch)
+            batch.out.answers.append(answer)
             if item.type == OPENING:
                 has_opened = answer.is_new and answer.outcome == "opened"
                 hold_back(account, leaves_open=item.leaves_open, has_opened=has_opened, now=now)
         else:
-            _take(account, item, now, rules, given_up, out)
-    forget_passed_through(out)
-    return out
+            _take(account, item, batch)
+    forget_passed_through(batch)
+    return batch.out
 
 
-def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
+def _wake(account: Account, wake: Wake, batch: Batch) -> None:
     """What waits comes first and brings its own timers about; none may overtake it."""
     if is_full(account):
         let_rest(account)
         return
-    _unpark(account, now, rules, given_up, out)
+    _unpark(account, batch)
     if not account.is_queued_for:
-        run_timers(account, wake.up_to, now, out, timers_max=wake.timers_max)
+        run_timers(account, wake.up_to, batch, timers_max=wake.timers_max)
 
 
 def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Literal["duplicate"] | None:
@@ -136,85 +114,85 @@ def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Lit
     return None
 
 
-def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
-    screened = screen(account, incoming, now)
+def _take(account: Account, incoming: Incoming, batch: Batch) -> None:
+    screened = screen(account, incoming, batch.now)
     if screened == "duplicate":
-        out.duplicates.append(incoming)
+        batch.out.duplicates.append(incoming)
         return
     if screened is not None:
-        out.refused.append(Refused(incoming, screened))
+        batch.out.refused.append(Refused(incoming, screened))
         return
     if is_full(account):
-        out.refused.append(Refused(incoming, "account-full"))
+        batch.out.refused.append(Refused(incoming, "account-full"))
         return
     is_first_plan = not account.has_started and isinstance(incoming.data, PlanChanged)
     if is_first_plan:
-        _apply(account, incoming, now, rules, out)
-        _unpark(account, now, rules, given_up, out)
+        _apply(account, incoming, batch)
+        _unpark(account, batch)
     elif not account.has_started or account.is_queued_for:
-        park(account, incoming, out)
+        park(account, incoming, batch)
     else:
-        _apply(account, incoming, now, rules, out)
+        _apply(account, incoming, batch)
 
 
-def _unpark(account: Account, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
+def _unpark(account: Account, batch: Batch) -> None:
     def apply(incoming: Incoming) -> None:
-        _apply(account, incoming, now, rules, out)
+        _apply(account, incoming, batch)
 
-    unpark(account, apply, out, events_max=rules.unparked_max, given_up=given_up)
+    unpark(account, apply, batch)
 
 
-def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
+def _apply(account: Account, incoming: Incoming, batch: Batch) -> None:
     """Decides one event that is new; the account's timers up to its time come about first."""
     is_plan = incoming.type == PLAN_CHANGED
     # A plan that takes effect on a renewal's very instant comes into it, not after it.
-    if is_plan and rules.turns:
-        run_timers_before(account, incoming.occurred_at, now, out)
-    elif rules.turns:
-        run_timers(account, incoming.occurred_at, now, out)
-    cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, now, incoming.place, out)
-    decision.as_it_stands = not rules.turns
-    decision.outcome, decision.note = _outcome(account, incoming, cause, now, rules, out)
+    if is_plan and batch.rules.turns:
+        run_timers_before(account, incoming.occurred_at, batch)
+    elif batch.rules.turns:
+        run_timers(account, incoming.occurred_at, batch)
+    cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, incoming.place, batch)
+    decision.as_it_stands = not batch.rules.turns
+    decision.outcome, decision.note = _outcome(account, incoming, cause, batch)
     if decision.outcome == "declined":
         decision.declined_in_period = account.declined_in_period
         decision.period_ends_at = account.period.ends_at if account.period else None
-    if is_plan and rules.turns:
-        run_timers(account, incoming.occurred_at, now, out)
+    if is_plan and batch.rules.turns:
+        run_timers(account, incoming.occurred_at, batch)
 
 
-def _obey(account: Account, command: Command, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> Answer:
+def _obey(account: Account, command: Command, batch: Batch) -> Answer:
     """Decides one command, as of `now`; one that was obeyed before has the same answer again."""
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
     if is_full(account):
         return Answer(command, "account-full", is_new=True)
-    if isinstance(command.data, DecideRefund | Adjust) and rules.turns:
+    if isinstance(command.data, DecideRefund | Adjust) and batch.rules.turns:
         # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
         # waiting, for the next sweep: the prospects that the account owns already are still to be opened.
-        _unpark(account, now, rules, given_up, out)
-    if isinstance(command.data, Adjust) and not account.is_queued_for and rules.turns:
+        _unpark(account, batch)
+    if isinstance(command.data, Adjust) and not account.is_queued_for and batch.rules.turns:
         # Not of credits that have lapsed by now.
-        run_timers(account, now, now, out)
-    refusal = refuse(account, command, now)
+        run_timers(account, batch.now, batch)
+    refusal = refuse(account, command, batch.now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    if not account.is_queued_for and rules.turns:
-        run_timers(account, now, now, out)
-    cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
-    decision.as_it_stands = not rules.turns
+    if not account.is_queued_for and batch.rules.turns:
+        run_timers(account, batch.now, batch)
+    cause, decision = _begin(account, command, SERVICE_SOURCE, batch.now, None, batch)
+    decision.as_it_stands = not batch.rules.turns
     match command.data:
         case DecideRefund() as data:
-            decision.outcome = decide_request(account, data, cause, now, rules.late_refund, out)
+            decision.outcome = decide_request(account, data, cause, batch)
         case Adjust() as data:
-            decision.outcome = adjust(account, data, cause, now, out)
+            decision.outcome = adjust(account, data, cause, batch)
         case OpenAccount() as data:
-            open_account(account, data, cause, now, out)
+            open_account(account, data, cause, batch)
         case OpenPurchase() as data:
-            open_purchase(account, data, cause, now, out)
+            open_purchase(account, data, cause, batch)
         case OpenProspect() as data:
             decision.note = data.origin
-            open_prospect(account, data, cause, now, rules.late_refund, out)
+            open_prospect(account, data, cause, batch)
         case unreachable:
             assert_never(unreachable)
     if command.type == OPENING:
@@ -239,9 +217,8 @@ def _begin(
     item: Incoming | Command,
     source: str,
     occurred_at: datetime,
-    now: datetime,
     place: Place | None,
-    out: Decided,
+    batch: Batch,
 ) -> tuple[Cause, Decision]:
     """Gives the decision its position; its outcome is still to be found."""
     account.position += 1
@@ -256,11 +233,11 @@ def _begin(
         item.type,
         "no-effect",
         occurred_at,
-        now,
+        batch.now,
         place,
         prospect_id,
     )
-    out.decisions.append(decision)
+    batch.out.decisions.append(decision)
     account.decided[item.key] = item.content
     return Cause(account.position, source, item.id, item.type, occurred_at, prospect_id), decision
 
@@ -273,28 +250,25 @@ def _prospect_id(account: Account, item: Incoming | Command) -> str | None:
     return prospect_id
 
 
-def _outcome(
-    account: Account, incoming: Incoming, cause: Cause, now: datetime, rules: Rules, out: Decided
-) -> tuple[Outcome, str | None]:
+def _outcome(account: Account, incoming: Incoming, cause: Cause, batch: Batch) -> tuple[Outcome, str | None]:
     """The rule that each kind of event falls under."""
-    late_refund = rules.late_refund
     match incoming.data:
         case ProspectGenerated(prospect_id=prospect_id) | ProspectExported(prospect_id=prospect_id):
-            return bring_onto_account(account, prospect_id, cause, now, late_refund, out), None
+            return bring_onto_account(account, prospect_id, cause, batch), None
         case EmailBounced(bounce_type="soft"):
             return "no-effect", None
         case EmailBounced(prospect_id=prospect_id):
-            return bounce_email(account, prospect_id, cause, now, late_refund, out), None
+            return bounce_email(account, prospect_id, cause, batch), None
         case PlanChanged() as data:
-            return change_plan(account, incoming, data, cause, now, rules.first_plan_age_months_max, out)
+            return change_plan(account, incoming, data, cause, batch)
         case CreditsPurchased() as data:
-            return add_purchase(account, data, cause, now, out)
+            return add_purchase(account, data, cause, batch)
         case ProspectImported(prospect_id=prospect_id):
-            return import_prospect(account, prospect_id, cause, now, late_refund, out), None
+            return import_prospect(account, prospect_id, cause, batch), None
         case ProspectDeleted(prospect_id=prospect_id):
-            return delete_prospect(account, prospect_id, cause, now, late_refund, out), None
+            return delete_prospect(account, prospect_id, cause, batch), None
         case ProspectStageChanged(prospect_id=prospect_id, stage=stage) if stage == WRONG_EMAIL:
-            return report_wrong_email(account, prospect_id, cause, now, late_refund, out), None
+            return report_wrong_email(account, prospect_id, cause, batch), None
         case ProspectTransferred() | ProspectStageChanged():
             return "no-effect", None
         case unreachable:

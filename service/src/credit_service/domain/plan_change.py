@@ -4,7 +4,7 @@ from datetime import datetime
 
 from credit_contracts.incoming import PlanChanged
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.decision import Outcome
 from credit_service.domain.event import Cause, Incoming
 from credit_service.domain.first_plan import begins_at, note_of
@@ -23,24 +23,18 @@ def start_account(account: Account, data: PlanChanged, occurred_at: datetime, at
 
 
 def change_plan(
-    account: Account,
-    incoming: Incoming,
-    data: PlanChanged,
-    cause: Cause,
-    now: datetime,
-    age_months_max: int,
-    out: Decided,
+    account: Account, incoming: Incoming, data: PlanChanged, cause: Cause, batch: Batch
 ) -> tuple[Outcome, str | None]:
     """Puts the plan in force, lets it wait for its `effective_at`, or records it as superseded.
 
     Returns the outcome and what there is to say about it. It never works backwards: a plan with an earlier
-    `effective_at` takes effect now. A first plan that is older than `age_months_max` is taken as of its append time.
+    `effective_at` takes effect now. A first plan that is older than the rules allow is taken as of its append time.
     """
     account.must_know_plans()
     note = None
     at = incoming.occurred_at
     if account.period is None:
-        at = begins_at(incoming, now, age_months_max)
+        at = begins_at(incoming, batch.now, batch.rules.first_plan_age_months_max)
         start_account(account, data, incoming.occurred_at, at)
         note = note_of(at) if at != incoming.occurred_at else None
     elif account.calendar is not None and (
@@ -68,14 +62,14 @@ def change_plan(
     if waits:
         account.pending.append(plan)
     else:
-        take_effect(account, plan, at, now, out)
+        take_effect(account, plan, at, batch)
     if is_for_later:
         account.reschedule()
         return "plan-pending", note
     return "plan-in-force", note
 
 
-def take_effect(account: Account, plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
+def take_effect(account: Account, plan: Plan, at: datetime, batch: Batch) -> None:
     """Puts `plan` in force and grants what it gives beyond the plan credits granted in this period.
 
     max(0, limit - granted): more credits are there at once, fewer take nothing away, and switching to and fro
@@ -90,15 +84,15 @@ def take_effect(account: Account, plan: Plan, at: datetime, now: datetime, out: 
         grant = account.grant("plan", more, at, account.period.ends_at, plan.cause)
         lines.append((grant.grant_id, more))
     if lines or was_unlimited != account.unlimited:
-        account.record(out, "plan_change", plan.cause, lines, previous_balance, now, occurred_at=at)
+        account.record("plan_change", plan.cause, lines, previous_balance, batch, occurred_at=at)
 
 
-def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, now: datetime, out: Decided) -> None:
+def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, batch: Batch) -> None:
     """Puts `plan` in force between the lapse and the allowance; it gives nothing of its own."""
     previous_balance, was_unlimited = account.published_balance, account.unlimited
     account.put_in_force(plan.completed_by(account.plan))
     if was_unlimited != account.unlimited:
-        account.record(out, "plan_change", plan.cause, [], previous_balance, now, occurred_at=at)
+        account.record("plan_change", plan.cause, [], previous_balance, batch, occurred_at=at)
 
 
 def _is_superseded(account: Account, plan: Plan, at: datetime) -> bool:

@@ -10,8 +10,8 @@ from credit_service.application.ports import Ledger, ToStore
 from credit_service.application.processing.outbox_events import outbox_rows
 from credit_service.application.processing.parked_decision import all_of_them, weigh
 from credit_service.domain.command import Answer, Command
-from credit_service.domain.decide import Rules
 from credit_service.domain.orders import portion_of_commands
+from credit_service.domain.rules import Rules
 
 ATTEMPTS_MAX = 5
 BACKOFF_SECONDS_FIRST = 0.1

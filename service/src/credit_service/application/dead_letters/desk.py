@@ -32,9 +32,9 @@ from credit_service.application.processing.batch_share import Share
 from credit_service.application.processing.processor import Processor, Undecidable, detail_of, fold, reason_of
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
-from credit_service.domain.decide import Rules
 from credit_service.domain.decided import Decided
 from credit_service.domain.event import Incoming, Order, Place
+from credit_service.domain.rules import Rules
 from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 BEHIND = "behind"

@@ -37,10 +37,10 @@ from credit_service.application.processing.parked_decision import RulesFailed, a
 from credit_service.application.record import Record
 from credit_service.application.tracing import UNTRACED, BatchTrace, Step
 from credit_service.domain.catch_up import Input, next_portion
-from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.room import is_full
+from credit_service.domain.rules import Rules
 from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 log = structlog.get_logger(__name__)

@@ -25,9 +25,9 @@ from credit_service.application.reconcile.published import PublishedTally, name_
 from credit_service.application.record import Record, is_batch
 from credit_service.domain.audit.differences import Difference, compared
 from credit_service.domain.audit.recompute import History, Recomputed, is_time_known, positions_missing
-from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Decision
 from credit_service.domain.event import Incoming, Place
+from credit_service.domain.rules import Rules
 
 if TYPE_CHECKING:
     from credit_service.domain.account import Account

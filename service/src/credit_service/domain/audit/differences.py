@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from credit_service.domain.audit.recompute import History, Recomputed, has_same_effect, recompute, sums
-from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Change, Decision
 from credit_service.domain.event import Incoming
+from credit_service.domain.rules import Rules
 
 DifferenceKind = Literal[
     "decision-missing",

@@ -31,7 +31,7 @@ from credit_service.domain.command import (
     OpenProspect,
     OpenPurchase,
 )
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Adjustment, Change, DecidedRequest, Decision
 from credit_service.domain.event import PLAN_CHANGED, Incoming, Place, Wake
@@ -39,6 +39,7 @@ from credit_service.domain.first_plan import began_at, begins_at
 from credit_service.domain.grant import Grant
 from credit_service.domain.idempotency import content_of
 from credit_service.domain.prospect import ORIGIN_OF
+from credit_service.domain.rules import Rules
 
 ALL_TIMERS = 1_000_000
 SWEEP_SECONDS = timedelta(seconds=10)
