@@ -27,16 +27,15 @@ def adjust(account: Account, data: Adjust, cause: Cause, batch: Batch) -> Outcom
 
     On an unlimited plan the grants beneath it change, and no balance shows.
     """
-    previous_balance = account.published_balance
     if data.amount > 0:
-        grant = account.grant("adjustment", data.amount, batch.now, data.expires_at, cause)
+        grant = account.open_grant("adjustment", data.amount, batch.now, data.expires_at, cause)
         lines = [(grant.grant_id, data.amount)]
     else:
         lines = _take(account, -data.amount)
     batch.out.adjustments.append(
         Adjustment(account.account_id, cause.position, data.amount, data.expires_at, data.operator, data.reason)
     )
-    account.record("adjustment", cause, lines, previous_balance, batch)
+    account.record("adjustment", cause, lines, batch)
     return "adjusted"
 
 
@@ -44,9 +43,7 @@ def _take(account: Account, wanted: int) -> list[tuple[int, int]]:
     lines = []
     while wanted and (grant := first_to_burn(account.grants.values())):
         taken = min(wanted, grant.remaining)
-        grant.remaining -= taken
-        account.balance -= taken
-        account.touched_grants[grant.grant_id] = grant
+        account.take_from(grant, taken)
         lines.append((grant.grant_id, -taken))
         wanted -= taken
     return lines

@@ -15,7 +15,6 @@ def take_credit(account: Account, prospect: Prospect, cause: Cause, batch: Batch
 
     On an unlimited plan the charge is recorded and takes no grant.
     """
-    previous_balance = account.published_balance
     if cause.source == SERVICE_SOURCE:
         # Told as what it opened; what is published names the decision as the ledger does.
         cause = replace(cause, type="opening")
@@ -24,10 +23,8 @@ def take_credit(account: Account, prospect: Prospect, cause: Cause, batch: Batch
         grant = first_to_burn(account.grants.values())
         if grant is None:
             return None
-        grant.remaining -= 1
-        account.balance -= 1
-        account.touched_grants[grant.grant_id] = grant
-    sequence = account.record("charge", cause, [(grant.grant_id, -1)] if grant else [], previous_balance, batch)
+        account.take_from(grant, 1)
+    sequence = account.record("charge", cause, [(grant.grant_id, -1)] if grant else [], batch)
     charge = Charge(sequence, grant.grant_id if grant else None, cause.occurred_at)
     prospect.charges.append(charge)
     return charge

@@ -8,7 +8,7 @@ from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProsp
 from credit_service.domain.event import EARLIEST, Cause
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
-from credit_service.domain.prospect import Charge, Prospect
+from credit_service.domain.prospect import Charge
 from credit_service.domain.settle import settle
 
 LONG_AGO = EARLIEST
@@ -40,12 +40,12 @@ def refuse_opening(
             return "prospect-known" if is_known else None
 
 
-def hold_back(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
+def track_opening(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
     """Has all else of the account wait while more of it is to be opened; what opens nothing new begins no waiting."""
     if not leaves_open:
-        account.opening_since = None
+        account.end_opening()
     elif has_opened and account.opening_since is None:
-        account.opening_since = now
+        account.begin_opening(now)
 
 
 def open_account(account: Account, data: OpenAccount, cause: Cause, batch: Batch) -> None:
@@ -53,33 +53,29 @@ def open_account(account: Account, data: OpenAccount, cause: Cause, batch: Batch
 
     The whole allowance counts as granted in this month, so that a change of plan gives only what is more.
     """
-    previous_balance = account.published_balance
-    account.calendar = Calendar(data.anchor_at, data.time_zone)
-    account.period = account.calendar.period_at(batch.now)
+    period = account.start(Calendar(data.anchor_at, data.time_zone), batch.now)
     plan = Plan(data.plan_id, data.monthly_credits, data.seats, data.email_accounts, batch.now, cause)
-    account.new_plans.append(plan)
+    account.add_plan(plan)
     account.put_in_force(plan)
-    account.granted_in_period = plan.allowance
+    account.count_as_granted(plan.allowance)
     lines = []
     if data.remaining:
-        grant = account.grant("opening", data.remaining, batch.now, account.period.ends_at, cause)
+        grant = account.open_grant("opening", data.remaining, batch.now, period.ends_at, cause)
         lines.append((grant.grant_id, data.remaining))
-    account.reschedule()
     if lines or account.unlimited:
-        account.record("opening", cause, lines, previous_balance, batch)
+        account.record("opening", cause, lines, batch, was_unlimited=False)
 
 
 def open_purchase(account: Account, data: OpenPurchase, cause: Cause, batch: Batch) -> None:
     """Grants what is left of a purchase; the purchase itself, reported later, then counts no more."""
-    previous_balance = account.published_balance
-    account.note_purchase(data.purchase_id, cause)
-    grant = account.grant("purchase", data.remaining, batch.now, data.expires_at, cause)
-    account.record("opening", cause, [(grant.grant_id, data.remaining)], previous_balance, batch)
+    account.add_purchase(data.purchase_id, cause)
+    grant = account.open_grant("purchase", data.remaining, batch.now, data.expires_at, cause)
+    account.record("opening", cause, [(grant.grant_id, data.remaining)], batch)
 
 
 def open_prospect(account: Account, data: OpenProspect, cause: Cause, batch: Batch) -> None:
     """Puts a prospect on the account, free from then on; what was paid for it may be refunded like any late charge."""
-    prospect = account.prospects.setdefault(data.prospect_id, Prospect(data.prospect_id))
+    prospect = account.prospect(data.prospect_id)
     told = Cause(cause.position, cause.source, cause.id, f"prospect-{data.origin}", LONG_AGO, data.prospect_id)
     if data.origin != "imported":
         # Its number is negative: charges of the ledger are numbered by their sequence.

@@ -25,9 +25,7 @@ def park(account: Account, incoming: Incoming, batch: Batch) -> None:
     if account.parked >= bounds.PARKED_MAX and not account.has_started:
         batch.out.refused.append(Refused(incoming, "parked-full"))
         return
-    account.parked += 1
-    account.parked_keys[incoming.key] = incoming.content
-    account.waiting.append(incoming)
+    account.park(incoming)
     batch.out.parked.append(incoming)
 
 
@@ -36,17 +34,11 @@ def unpark(account: Account, apply: Callable[[Incoming], None], batch: Batch) ->
 
     Those whose account and key are `given_up` are refused. Raises `ParkedFailed`.
     """
-    if not account.lets_in_who_waits:
+    if not account.can_unpark:
         return
-    account.must_know_waiting()
-    account.waiting.sort(key=lambda incoming: incoming.order)
-    until = account.waiting_until
-    ready = [i for i in account.waiting if until is None or i.order <= until][: batch.rules.unparked_max]
-    account.waiting = account.waiting[len(ready) :]
-    account.parked -= len(ready)
+    ready = account.take_waiting(batch.rules.unparked_max)
     batch.out.unparked += ready
     for incoming in ready:
-        del account.parked_keys[incoming.key]
         failed_by = batch.given_up.get((account.account_id, incoming.key))
         if failed_by is not None:
             batch.out.refused.append(Refused(incoming, "undecidable", failed_by))

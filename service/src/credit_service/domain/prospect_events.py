@@ -20,7 +20,7 @@ def bring_onto_account(account: Account, prospect_id: str, cause: Cause, batch: 
     else:
         outcome = _bring_on_new(account, prospect_id, cause, batch)
     if outcome == "declined":
-        account.declined_in_period += 1
+        account.count_decline()
     return outcome
 
 
@@ -29,8 +29,7 @@ def _bring_on_new(account: Account, prospect_id: str, cause: Cause, batch: Batch
     prospect = Prospect(prospect_id, [cause])
     if take_credit(account, prospect, cause, batch) is None:
         return "declined"
-    account.prospects[prospect_id] = prospect
-    account.touched_prospects.add(prospect_id)
+    account.add_prospect(prospect)
     return "charged"
 
 

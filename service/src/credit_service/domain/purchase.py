@@ -16,8 +16,7 @@ def add_purchase(account: Account, data: CreditsPurchased, cause: Cause, batch: 
     """
     if data.purchase_id in account.purchases:
         return "no-effect", PURCHASE_KNOWN
-    account.note_purchase(data.purchase_id, cause)
-    previous_balance = account.published_balance
-    grant = account.grant("purchase", data.credits, cause.occurred_at, data.expires_at, cause)
-    account.record("purchase", cause, [(grant.grant_id, data.credits)], previous_balance, batch)
+    account.add_purchase(data.purchase_id, cause)
+    grant = account.open_grant("purchase", data.credits, cause.occurred_at, data.expires_at, cause)
+    account.record("purchase", cause, [(grant.grant_id, data.credits)], batch)
     return "purchased", None

@@ -17,22 +17,17 @@ def give_back(account: Account, charge: Charge, cause: Cause, batch: Batch) -> L
     The refund of a charge that took no grant (unlimited) is recorded with no credits in it.
     """
     charge.is_settled = True
-    previous_balance = account.published_balance
     lines = []
     if charge.grant_id is not None:
         home = account.grants.get(charge.grant_id)
         if home is not None:
-            home.remaining += 1
-            account.balance += 1
-            account.touched_grants[home.grant_id] = home
+            account.give_back_to(home)
         else:
             home = _late_home(account, cause, batch.rules.late_refund)
             if home is None:
                 return "forfeited"
         lines.append((home.grant_id, 1))
-    charge.refund_sequence = account.record(
-        "refund", cause, lines, previous_balance, batch, refunds_sequence=charge.sequence
-    )
+    charge.refund_sequence = account.record("refund", cause, lines, batch, refunds_sequence=charge.sequence)
     return "refunded"
 
 
@@ -53,9 +48,6 @@ def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant
         expires_at = account.calendar.day_ends_at(lives_until)
     for grant in account.grants.values():
         if grant.origin == "refund" and grant.expires_at == expires_at:
-            grant.amount += 1
-            grant.remaining += 1
-            account.balance += 1
-            account.touched_grants[grant.grant_id] = grant
+            account.enlarge(grant)
             return grant
-    return account.grant("refund", 1, cause.occurred_at, expires_at, cause)
+    return account.open_grant("refund", 1, cause.occurred_at, expires_at, cause)

@@ -38,14 +38,14 @@ def decide_request(account: Account, data: DecideRefund, cause: Cause, batch: Ba
     """Approved, the credit goes back as after a bounce; rejected, it never does on another request."""
     request = account.requests[data.charge_sequence]
     status: RequestStatus = "approved" if data.is_approved else "rejected"
-    account.requests[data.charge_sequence] = replace(request, status=status)
+    account.put_request(replace(request, status=status))
     batch.out.decided_requests.append(
         DecidedRequest(account.account_id, data.charge_sequence, status, cause.position, data.operator, data.reason)
     )
     charge = _charge(account, request)
     if not data.is_approved or charge is None:
         return "rejected"
-    account.touched_prospects.add(request.prospect_id)
+    account.mark_changed(request.prospect_id)
     return give_back(account, charge, cause, batch)
 
 

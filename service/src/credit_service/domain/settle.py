@@ -39,9 +39,7 @@ class Settled:
 
 def record_event(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Settled:
     """Adds `cause` to what is known of the prospect, and settles it. What comes too late has no effect."""
-    prospect = account.prospects.get(prospect_id)
-    if prospect is None:
-        prospect = account.prospects[prospect_id] = Prospect(prospect_id)
+    prospect = account.prospect(prospect_id)
     if prospect.is_closed_at(cause.occurred_at):
         return Settled(prospect.stays(), {cause.position: TOO_LATE})
     prospect.record_event(cause)
@@ -54,7 +52,7 @@ def record_event(account: Account, prospect_id: str, cause: Cause, batch: Batch)
 
 def settle(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> Settled:
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
-    account.touched_prospects.add(prospect.prospect_id)
+    account.mark_changed(prospect.prospect_id)
     settled = Settled(prospect.stays())
     forfeited: list[Charge] = []
     if prospect.charges:

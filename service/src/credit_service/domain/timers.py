@@ -40,7 +40,7 @@ def _fire(account: Account, at: datetime, batch: Batch) -> None:
     if account.period is None or account.calendar is None:
         return
     if account.plans_unknown_until is not None and at >= account.plans_unknown_until:
-        account.must_know_plans()
+        account.require_plans()
     if at == account.period.ends_at:
         _renew(account, account.calendar.period(account.period.number + 1), at, batch)
     else:
@@ -52,9 +52,7 @@ def _renew(account: Account, period: Period, at: datetime, batch: Batch) -> None
     """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
     cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, batch)
     _lapse(account, cause, batch)
-    account.period = period
-    account.granted_in_period = 0
-    account.declined_in_period = 0
+    account.begin_period(period)
     _settle_pending_plans(account, at, batch, take_effect_at_renewal)
     _grant_allowance(account, cause, batch)
 
@@ -73,10 +71,9 @@ def _text(instant: datetime) -> str:
 
 
 def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, batch: Batch) -> Cause:
-    account.position += 1
     decision = Decision(
         account.account_id,
-        account.position,
+        account.next_position(),
         key_of(SERVICE_SOURCE, timer_id),
         NO_CONTENT,
         SERVICE_SOURCE,
@@ -93,33 +90,25 @@ def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, batc
 
 def _lapse(account: Account, cause: Cause, batch: Batch) -> None:
     """Closes the grants that end at the instant; what is left of them lapses in one change."""
-    previous_balance = account.published_balance
     lines = []
     for grant in sorted(account.grants.values(), key=lambda g: g.grant_id):
         if grant.expires_at is None or grant.expires_at > cause.occurred_at:
             continue
-        if grant.remaining:
-            lines.append((grant.grant_id, -grant.remaining))
-            account.balance -= grant.remaining
-            grant.remaining = 0
-        grant.is_open = False
-        account.touched_grants[grant.grant_id] = grant
-        del account.grants[grant.grant_id]
+        if left := account.close(grant):
+            lines.append((grant.grant_id, -left))
     if lines:
-        account.record("lapse", cause, lines, previous_balance, batch)
+        account.record("lapse", cause, lines, batch)
 
 
 def _settle_pending_plans(account: Account, at: datetime, batch: Batch, effect: Effect) -> None:
     """Of the plans that are due, the greatest takes `effect`; the others are superseded by it."""
-    due = [p for p in account.pending if p.effective_at <= at]
+    due = account.plans_due(at)
     if not due:
         return
-    account.pending = [p for p in account.pending if p.effective_at > at]
     winner = max(due, key=lambda p: p.order)
     if account.plan is None or winner.order > account.plan.order:
         effect(account, winner, at, batch)
-    in_force = account.plan
-    account.settled_plans += [in_force if in_force and in_force.order == p.order else p for p in due]
+    account.settle_plans(due)
 
 
 def _grant_allowance(account: Account, cause: Cause, batch: Batch) -> None:
@@ -127,7 +116,5 @@ def _grant_allowance(account: Account, cause: Cause, batch: Batch) -> None:
     allowance = account.plan.allowance if account.plan else 0
     if allowance == 0 or account.period is None:
         return
-    previous_balance = account.published_balance
-    account.granted_in_period = allowance
-    grant = account.grant("plan", allowance, cause.occurred_at, account.period.ends_at, cause)
-    account.record("renewal", cause, [(grant.grant_id, allowance)], previous_balance, batch)
+    grant = account.open_grant("plan", allowance, cause.occurred_at, account.period.ends_at, cause)
+    account.record("renewal", cause, [(grant.grant_id, allowance)], batch)

@@ -474,7 +474,7 @@ def _count(report: Report, what: ToStore) -> None:
     report.became_letters |= {letter.record.place: letter.reason for letter in what.dead_letters}
     report.left_out.update(what.left_out)
     report.letters.update((letter.record.place.topic, letter.reason) for letter in what.dead_letters)
-    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.lets_in_who_waits and not is_full(a)}
+    report.lagging_accounts |= {a.account_id for a in what.accounts.values() if a.can_unpark and not is_full(a)}
 
 
 def _note(share: Share, number: int, report: Report) -> None:

@@ -265,7 +265,7 @@ def _would_be_superseded(account: Account, item: Incoming | Wake | Command) -> b
     if not isinstance(item, Incoming) or not isinstance(item.data, PlanChanged):
         return True
     order = item.data.effective_at or item.occurred_at, item.occurred_at
-    due = [plan for plan in account.pending if plan.effective_at <= item.occurred_at]
+    due = account.plans_due(item.occurred_at)
     return any(order < plan.order[:2] for plan in (account.plan, *due) if plan is not None)
 
 
@@ -280,7 +280,7 @@ def _is_recorded_as_superseded(history: History, told: ReplayStep) -> bool:
 
 
 def _only_a_plan_is_due(account: Account, at: datetime) -> bool:
-    due = [plan.effective_at for plan in account.pending if plan.effective_at <= at]
+    due = [plan.effective_at for plan in account.plans_due(at)]
     if not due or account.next_timer_at != min(due) or account.period is None:
         return False
     ends = [grant.expires_at for grant in account.grants.values() if grant.expires_at is not None]
@@ -303,27 +303,19 @@ def _step(
             return
         recomputed.decisions[decision.position] = decision
     recomputed.changes.update((change.sequence, change) for change in out.changes)
-    recomputed.grants.update(account.new_grants)
+    recomputed.grants.update(account.unstored.new_grants)
     _begin_next_batch(account, out)
 
 
 def _begin_next_batch(account: Account, out: Decided) -> None:
     """What storing and loading comes to."""
-    account.stored_prospects |= account.touched_prospects
-    account.touched_prospects.clear()
-    account.new_grants.clear()
-    account.touched_grants.clear()
-    account.new_plans.clear()
-    account.settled_plans.clear()
-    account.new_purchases.clear()
-    account.decided.clear()
-    account.outcomes.clear()
+    account.mark_stored()
     for request in out.requests:
-        account.requests[request.charge_sequence] = request
+        account.put_request(request)
     for _, charge_sequence in out.requests_overtaken:
         request = account.requests[charge_sequence]
         if request.status == "waiting":
-            account.requests[charge_sequence] = replace(request, status="overtaken")
+            account.put_request(replace(request, status="overtaken"))
 
 
 def _input(history: History, decision: Decision) -> Incoming | Wake | Command:
