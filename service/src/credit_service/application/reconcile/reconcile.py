@@ -24,7 +24,8 @@ from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pe
 from credit_service.application.reconcile.published import PublishedTally, name_of
 from credit_service.application.record import Record, is_batch
 from credit_service.domain.audit.differences import Difference, compared
-from credit_service.domain.audit.recompute import History, Recomputed, is_time_known, positions_missing
+from credit_service.domain.audit.history import History, is_time_known, positions_missing
+from credit_service.domain.audit.recompute import Recomputed
 from credit_service.domain.decision import Decision
 from credit_service.domain.event import Incoming, Place
 from credit_service.domain.rules import Rules
@@ -391,7 +392,7 @@ class Reconciliation:
                     difference.kind,
                     history.account_id,
                     _subject(history.account_id, difference),
-                    difference.told,
+                    difference.detail,
                     mend,
                     decision=decision,
                 )
@@ -414,7 +415,7 @@ class Reconciliation:
                     self._findings.could_not_tell(told)
                     return
         for name_, history in here.odd_events.items():
-            last = history.standing
+            last = history.row
             seen = [
                 record
                 for record in records[name_]
