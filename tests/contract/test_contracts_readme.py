@@ -34,7 +34,7 @@ from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTE
 from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
 from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
-from credit_service.domain.audit.recompute import TIMERS
+from credit_service.domain.audit.steps import TIMERS
 from credit_service.domain.command import CommandType
 from credit_service.domain.event import AHEAD_MAX
 from credit_service.testing import CreditService

@@ -23,7 +23,7 @@ from credit_contracts.topics import PARTITIONS
 from credit_local_stack.servers import CHOICE
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.asyncapi.document import Deployed
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from credit_service.http.accounts import account_routes
 from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.health import health_routes

@@ -30,9 +30,8 @@ from credit_service.domain.command import (
     OpenPurchase,
     command_of,
 )
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Incoming, Wake
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from support.domain import NOW, event
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from credit_contracts.incoming import (
 from credit_service import bounds
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenAccount, OpenProspect, OpenPurchase
 from credit_service.domain.prospect import ProspectOrigin
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from property.model import Model, turn_of_month
 
 DAY = timedelta(days=1)

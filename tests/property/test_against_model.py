@@ -15,11 +15,10 @@ from credit_service import bounds
 from credit_service.application.processing.timer_sweep import NO_TIMERS
 from credit_service.domain.catch_up import Input, next_portion
 from credit_service.domain.command import Command, CommandData
-from credit_service.domain.decide import Rules
 from credit_service.domain.decided import Decided
 from credit_service.domain.event import Wake
 from credit_service.domain.orders import portion_of_commands
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from property.machine import AccountMachine, Change, State
 from support.domain import ACCOUNT, Story, time
 from support.examples import examples

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from credit_contracts.incoming import PlanChanged
 from credit_service.domain.catch_up import TurnBounds, next_portion
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.published import balance_changed, insufficient_credits
+from credit_service.domain.rules import Rules
 from property.histories import (
     START,
     Item,

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_service import bounds
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import DELETED, ORIGIN_OF, Prospect
-from credit_service.domain.refund import LateRefund
 from credit_service.domain.settle import settle
 from property.machine import data_of
 from property.model import Model
@@ -114,10 +113,10 @@ def falls_among_forgotten(report: Report, kept: Prospect, all_told: Sequence[Cau
 
 def stays_settled(telling: Telling) -> bool:
     """Whether nothing is left to be done once something was forgotten: neither charged nor given back nor asked."""
-    prospect, account, out = telling.prospect, Account(ACCOUNT, unlimited=True), Decided()
+    prospect, account, batch = telling.prospect, Account(ACCOUNT, unlimited=True), Batch(NOW)
     cause = Cause(99, "/tests", "none", "email-bounced", START)
-    settled = settle(account, prospect, cause, NOW, LateRefund(), out)
-    return not (out.changes or out.requests or settled.outcomes)
+    settled = settle(account, prospect, cause, batch)
+    return not (batch.out.changes or batch.out.requests or settled.outcomes)
 
 
 @given(stories(), st.integers(4, 12))

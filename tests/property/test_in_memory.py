@@ -17,8 +17,7 @@ from credit_contracts.outgoing import BalanceChanged
 from credit_service.application.commands.execute import execute
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, command_of
-from credit_service.domain.decide import Rules
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from credit_service.testing import CreditService, DecidedEvent, Message
 from property.machine import AccountMachine, Change, State
 from support.examples import examples

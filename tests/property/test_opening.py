@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from credit_contracts.incoming import EmailBounced, IncomingData, PlanChanged, ProspectDeleted, ProspectGenerated
 from credit_service.domain.command import CommandData, OpenAccount, OpenProspect, OpenPurchase, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Incoming, Wake
+from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, Story, event
 from support.examples import examples
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from credit_contracts.incoming import CreditsPurchased
 from credit_service.domain.audit.differences import compared
-from credit_service.domain.audit.recompute import AccountRow, History, PlanRow, is_time_known
+from credit_service.domain.audit.history import History, RecordedAccount, RecordedPlan, is_time_known
 from credit_service.domain.command import Adjust, Command, DecideRefund, OpenPurchase
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.decision import Adjustment, DecidedRequest, Decision
 from credit_service.domain.event import Incoming, Wake
+from credit_service.domain.rules import Rules
 from property.histories import DAY, START, Item, data_of, histories, ordered_about, rules
 from support.domain import NOW, event
 from support.examples import examples
@@ -55,7 +56,7 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
     """What the tables keep of an account: of what events said, no more than that."""
     row: dict[str, Any] = rows.accounts[name]
     calendar, period = row["calendar"], row["period"]
-    standing = AccountRow(
+    recorded = RecordedAccount(
         **{
             key: row[key]
             for key in (
@@ -67,7 +68,7 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
         time_zone=calendar.time_zone if calendar else None,
         period_number=period.number if period else None,
     )
-    history = History(name, standing)
+    history = History(name, recorded)
     said = {(i.key, i.content): i.data for i in items if isinstance(i, Incoming | Command) and i.account_id == name}
     for (owner, position), decision in rows.decisions.items():
         if owner != name:
@@ -86,7 +87,7 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
     history.changes = {change.sequence: change for change in rows.changes if change.account_id == name}
     history.grants = {grant_id: grant for (owner, grant_id), grant in rows.grants.items() if owner == name}
     history.plans = {
-        position: PlanRow(p.plan_id, p.monthly_credits, p.seats, p.email_accounts, p.effective_at)
+        position: RecordedPlan(p.plan_id, p.monthly_credits, p.seats, p.email_accounts, p.effective_at)
         for (owner, position), p in rows.plans.items()
         if owner == name
     }
@@ -210,7 +211,7 @@ def test_what_is_lost_or_altered_is_named(
 
     history.changes[sequence] = lost
     history.changes = dict(sorted(history.changes.items()))
-    history.standing = replace(history.standing, balance=history.standing.balance + 1)
+    history.row = replace(history.row, balance=history.row.balance + 1)
     assert [(d.kind, d.number) for d in compared(history, with_rules)[1]] == [("balance-differs", 0)]
 
 

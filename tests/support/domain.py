@@ -31,12 +31,13 @@ from credit_service.domain.command import (
     OpenPurchase,
     command_of,
 )
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Change, Decision, Refused
 from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.idempotency import content_of, key_of
 from credit_service.domain.period import Period
+from credit_service.domain.rules import Rules
 from support.rows import Rows
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.account import Account
 from credit_service.domain.command import CommandData, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Incoming, Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from credit_service.testing.memory import MemoryLedger

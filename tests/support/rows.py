@@ -172,26 +172,26 @@ class Rows:
         name = account.account_id
         assert account.balance >= 0, "never below zero"
         self.accounts[name] = {column: getattr(account, column) for column in _COLUMNS}
-        for grant in account.new_grants.values():
+        for grant in account.unstored.new_grants.values():
             assert (name, grant.grant_id) not in self.grants
             self.grants[name, grant.grant_id] = replace(grant)
-        for grant in account.touched_grants.values():
+        for grant in account.unstored.changed_grants.values():
             assert 0 <= grant.remaining <= grant.amount
             assert grant.is_open or grant.remaining == 0
             row = self.grants[name, grant.grant_id]
             row.amount, row.remaining, row.is_open = grant.amount, grant.remaining, grant.is_open
-        for prospect_id in account.touched_prospects:
+        for prospect_id in account.unstored.changed_prospects:
             assert (prospect_id in account.stored_prospects) == ((name, prospect_id) in self.prospects)
             self._store_prospect(name, account.prospects[prospect_id])
-        for plan in account.new_plans:
+        for plan in account.unstored.new_plans:
             assert (name, plan.cause.position) not in self.plans
             self.plans[name, plan.cause.position] = plan
             if plan in account.pending:
                 self.pending.add((name, plan.cause.position))
-        for plan in account.settled_plans:
+        for plan in account.unstored.settled_plans:
             self.pending.discard((name, plan.cause.position))
             self.plans[name, plan.cause.position] = plan
-        for purchase_id in account.new_purchases:
+        for purchase_id in account.unstored.new_purchases:
             assert (name, purchase_id) not in self.purchases, "a purchase counts once"
             self.purchases.add((name, purchase_id))
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from credit_service.application.processing.processor import Processor
 from credit_service.application.readiness import Status
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish.relay import Relay

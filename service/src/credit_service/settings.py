@@ -14,9 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from credit_service import bounds
 from credit_service.application.auth.tokens import Token, read_tokens
-from credit_service.domain.decide import Rules
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from credit_service.runtime.programs import held_to_be_a_program
 from credit_service.runtime.tls import TlsFileError, client_context
 

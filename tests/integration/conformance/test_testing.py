@@ -12,7 +12,7 @@ from credit_service.application.adjustments import AdjustmentDesk
 from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
 from credit_service.domain.command import Adjust, DecideRefund
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.operator.operations import PostgresOperationLog

@@ -13,8 +13,8 @@ from credit_contracts.topics import PARTITIONS, partition_for
 from credit_local_stack import Stack
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.migrate import migrate

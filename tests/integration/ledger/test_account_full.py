@@ -19,8 +19,8 @@ from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
 from credit_service.application.record import read_record
 from credit_service.domain.command import Adjust, DecideRefund, OpenPurchase, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.kafka.ranges.unpack import BatchInFile
 from credit_service.postgres.health.doctor import PostgresFacts
 from credit_service.postgres.health.probe import PostgresProbe

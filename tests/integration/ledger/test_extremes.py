@@ -46,8 +46,8 @@ from credit_service.cli.explain_tree import lines_of_account, lines_of_fate, lin
 from credit_service.domain.audit.differences import differences
 from credit_service.domain.audit.recompute import recompute
 from credit_service.domain.command import Adjust
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import AHEAD_MAX, EARLIEST, Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.http.app import create_api
 from credit_service.postgres.explain.explain import PostgresExplains
 from credit_service.postgres.operator.refunds import PostgresRefundRequests

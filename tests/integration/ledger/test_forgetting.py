@@ -28,7 +28,7 @@ from credit_contracts.naming import topic_name
 from credit_service.bounds import TOLD_MAX
 from credit_service.domain.audit.differences import compared
 from credit_service.domain.command import DecideRefund, OpenAccount, OpenProspect
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres.reconcile.audit import open_audit
 from support.credits import run_credits
 from support.explained import Ledger, ledger_of, records_of

@@ -24,7 +24,7 @@ from credit_contracts.naming import topic_name
 from credit_local_stack import Addresses
 from credit_service.application.commands.execute import execute
 from credit_service.domain.command import Command, DecideRefund, OpenProspect, command_of
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres import migrate as migrate_module
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.migrate import MigrationFailed, migrate

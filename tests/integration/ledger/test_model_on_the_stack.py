@@ -20,8 +20,7 @@ from credit_contracts.naming import topic_name
 from credit_service.application.commands.execute import execute
 from credit_service.application.refunds.desk import RefundDesk
 from credit_service.domain.command import CommandData, DecideRefund, command_of
-from credit_service.domain.decide import Rules
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from property.machine import AccountMachine, Change, State

@@ -20,8 +20,8 @@ from credit_service.application.opening.rows import Row
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import OpenAccount, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.kafka.ranges.unpack import BatchInFile
 from credit_service.postgres import session as session_module
 from credit_service.postgres.faults import translated_errors

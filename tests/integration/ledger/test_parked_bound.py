@@ -12,8 +12,8 @@ from credit_service import bounds
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.report import Report
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool

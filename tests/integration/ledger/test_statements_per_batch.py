@@ -27,8 +27,8 @@ from credit_contracts import (
 from credit_contracts.naming import topic_name
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.session import SESSION

@@ -14,7 +14,7 @@ import pytest
 
 from credit_contracts import Event, PlanChanged, ProspectGenerated
 from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentDesk
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.adjustments import PostgresAdjustments
 from credit_service.postgres.pool import open_pool

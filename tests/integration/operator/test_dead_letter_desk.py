@@ -26,8 +26,8 @@ from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain import decide as domain
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
+from credit_service.domain.rules import Rules
 from credit_service.kafka.ranges.unpack import BatchInFile
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.outbox import PostgresOutbox

@@ -33,8 +33,8 @@ from credit_contracts import (
 from credit_service.application.opening.rows import COLUMNS
 from credit_service.application.processing.processor import Processor
 from credit_service.bounds import OPENING_ROWS_PER_BATCH_MAX
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Wake
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.credits import COMMAND_SECONDS_MAX, CREDITS, decide_events, environment, run_credits, run_credits_after

@@ -17,7 +17,7 @@ from credit_contracts.incoming import EmailBounced
 from credit_contracts.naming import topic_name
 from credit_service import bounds
 from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.operations import PostgresOperationLog
 from credit_service.postgres.operator.refunds import PostgresRefundRequests

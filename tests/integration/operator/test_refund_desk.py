@@ -21,8 +21,7 @@ from credit_contracts import (
 )
 from credit_contracts.naming import topic_name
 from credit_service.application.refunds.desk import RefundDesk
-from credit_service.domain.decide import Rules
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.credits import decide_events

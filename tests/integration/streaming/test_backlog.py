@@ -20,7 +20,7 @@ from credit_contracts.incoming import IncomingData, PlanChanged
 from credit_contracts.topics import partition_for
 from credit_local_stack import Addresses
 from credit_service.application.refunds.desk import RefundDesk
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.pool import open_pool
 from support.clock import GRACE, Clock

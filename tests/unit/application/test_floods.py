@@ -17,8 +17,8 @@ from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, F
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
+from credit_service.domain.rules import Rules
 from credit_service.testing.memory import MemoryLedger
 from support.small_bounds import small_bounds
 

@@ -18,8 +18,8 @@ from credit_service.application.opening.rows import RecordKind, Row
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import read_record
 from credit_service.domain.command import Adjust, CommandData, OpenAccount, OpenProspect, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.testing.memory import MemoryLedger
 
 if TYPE_CHECKING:

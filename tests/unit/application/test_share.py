@@ -20,8 +20,8 @@ from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GR
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import OpenAccount, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place, Wake
+from credit_service.domain.rules import Rules
 from credit_service.testing.memory import MemoryLedger, MemoryTransaction
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, Setbacks
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.record import Record, read_record
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Place
+from credit_service.domain.rules import Rules
 from credit_service.testing.memory import MemoryLedger
 from support.small_bounds import small_bounds
 

@@ -10,9 +10,10 @@ import pytest
 from credit_contracts.incoming import CreditsPurchased, PlanChanged, ProspectGenerated
 from credit_service.domain.account import Account
 from credit_service.domain.command import Adjust, Command, OpenProspect, command_of
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.period import Calendar
+from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
 from support.domain import ACCOUNT, NOW, Story, event, time
 

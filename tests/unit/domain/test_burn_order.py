@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from credit_service.domain.decide import Rules
 from credit_service.domain.grant import Grant, first_to_burn
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from support.domain import Story, time
 
 

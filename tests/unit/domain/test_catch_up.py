@@ -4,8 +4,8 @@ from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service import bounds
 from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import Incoming, Wake
+from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, NOW, Story, event, time
 
 

@@ -8,9 +8,10 @@ from credit_contracts.envelope import Event
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.application.record import read_record
 from credit_service.domain.catch_up import TurnBounds, next_portion
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.event import EARLIEST, Incoming, Place, Wake
 from credit_service.domain.first_plan import began_at, begins_at, note_of
+from credit_service.domain.rules import Rules
 from credit_service.testing import CreditService
 from support.domain import ACCOUNT, NOW, Story, event, time
 

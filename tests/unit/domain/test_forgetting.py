@@ -11,7 +11,7 @@ from credit_service import bounds
 from credit_service.bounds import TOLD_MAX
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from support.domain import ACCOUNT, Story, event, time
 from support.small_bounds import SMALL, small_bounds
 

@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from credit_service.domain.decide import Rules
 from credit_service.domain.period import Calendar
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from support.domain import Story, time
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from credit_service.domain.catch_up import Portion, TurnBounds
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenProspect, OpenPurchase, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.event import EARLIEST, Wake
 from credit_service.domain.orders import portion_of_commands
+from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, Story, time
 from support.small_bounds import small_bounds
 

@@ -19,10 +19,11 @@ from credit_contracts.incoming import (
 )
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.domain.decide import Rules, decide
+from credit_service.domain.decide import decide
 from credit_service.domain.event import TYPE_RANK, Incoming, Wake
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.parking import ParkedFailed
+from credit_service.domain.rules import Rules
 from support.cursed import CURSED, curse
 from support.domain import ACCOUNT, NOW, SOURCE, Story, event, time
 from support.small_bounds import small_bounds

@@ -4,9 +4,8 @@ import pytest
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.command import DecideRefund, command_of
-from credit_service.domain.decide import Rules
 from credit_service.domain.published import balance_changed
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from support.domain import ACCOUNT, Story, time
 from support.published import read_back
 

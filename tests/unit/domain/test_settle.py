@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from credit_service.domain.decide import Rules
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from support.domain import Story, time
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.settings import Settings, SettingsError, load_http_tokens, load_settings
 from support.secured import make_files

@@ -17,7 +17,7 @@ from credit_service.application.text_limits import (
 )
 from credit_service.domain.adjustment import CREDITS_MAX
 from credit_service.domain.command import Adjust, Command, command_of
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 
 AdjustmentRefusal = Literal[
     "unknown-account", "not-open", "being-opened", "below-zero", "expired", "conflict", "account-full", "behind"

@@ -305,7 +305,7 @@ def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLet
 
 
 def _letters(settings: "Settings", pool: "Pool") -> "PostgresDeadLetters":
-    from credit_service.domain.decide import Rules
+    from credit_service.domain.rules import Rules
     from credit_service.postgres.operator.dead_letters import PostgresDeadLetters
 
     return PostgresDeadLetters(pool, unparked_max=Rules().unparked_max, topic_prefix=settings.topic_prefix)

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.batch import Batch
 from credit_service.domain.command import Adjust, CommandRefusal
-from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Adjustment, Outcome
 from credit_service.domain.event import Cause
 from credit_service.domain.grant import first_to_burn
@@ -22,21 +22,20 @@ def refuse_adjustment(account: Account, data: Adjust, now: datetime) -> CommandR
     return "below-zero" if account.balance + data.amount < 0 else None
 
 
-def adjust(account: Account, data: Adjust, cause: Cause, now: datetime, out: Decided) -> Outcome:
+def adjust(account: Account, data: Adjust, cause: Cause, batch: Batch) -> Outcome:
     """What is given is a grant of its own; what is taken comes from the grants in the order in which they burn.
 
     On an unlimited plan the grants beneath it change, and no balance shows.
     """
-    previous_balance = account.published_balance
     if data.amount > 0:
-        grant = account.grant("adjustment", data.amount, now, data.expires_at, cause)
+        grant = account.open_grant("adjustment", data.amount, batch.now, data.expires_at, cause)
         lines = [(grant.grant_id, data.amount)]
     else:
         lines = _take(account, -data.amount)
-    out.adjustments.append(
+    batch.out.adjustments.append(
         Adjustment(account.account_id, cause.position, data.amount, data.expires_at, data.operator, data.reason)
     )
-    account.record(out, "adjustment", cause, lines, previous_balance, now)
+    account.record("adjustment", cause, lines, batch)
     return "adjusted"
 
 
@@ -44,9 +43,7 @@ def _take(account: Account, wanted: int) -> list[tuple[int, int]]:
     lines = []
     while wanted and (grant := first_to_burn(account.grants.values())):
         taken = min(wanted, grant.remaining)
-        grant.remaining -= taken
-        account.balance -= taken
-        account.touched_grants[grant.grant_id] = grant
+        account.take_from(grant, taken)
         lines.append((grant.grant_id, -taken))
         wanted -= taken
     return lines

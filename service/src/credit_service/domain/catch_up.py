@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.command import Command
-from credit_service.domain.decide import screen
+from credit_service.domain.decide import skip_reason
 from credit_service.domain.event import AHEAD_MAX, EARLIEST, PLAN_CHANGED, Incoming, Wake
 from credit_service.domain.first_plan import AGE_MONTHS_MAX, begins_at
 
@@ -142,7 +142,7 @@ class _Progress:
                 return self._with_the_first_plan(begins_at(item, now, self._age_max))
             self._latest_waiting = max(until, self._latest_waiting or until)
             return 0
-        if self._account.has_started and self._account.is_queued_for:
+        if self._account.has_started and self._account.queues_new_events:
             return 0
         turns = _turns_due(self._account, until) if self._reached is None else _months(self._reached, until)
         if turns > 0:
@@ -163,7 +163,7 @@ def _until(account: Account, item: Input, now: datetime) -> datetime | None:
         return None
     if isinstance(item, Command):
         return now
-    if screen(account, item, now) is not None:
+    if skip_reason(account, item, now) is not None:
         return None
     # A plan on a turn's very instant comes into that turn.
     return item.occurred_at - MOMENT if item.type == PLAN_CHANGED and account.has_started else item.occurred_at
@@ -174,7 +174,7 @@ def _turns_due(account: Account, until: datetime) -> int:
 
     Where events still wait, a new one queues behind them, and they bring their own turns about.
     """
-    if account.is_queued_for or account.next_timer_at is None or account.next_timer_at > until:
+    if account.queues_new_events or account.next_timer_at is None or account.next_timer_at > until:
         return 0
     ends = {grant.expires_at for grant in account.grants.values()} | {plan.effective_at for plan in account.pending}
     # What ends with the month is part of its turn.

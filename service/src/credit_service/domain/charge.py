@@ -1,22 +1,20 @@
 """One credit for a prospect that comes onto the account."""
 
 from dataclasses import replace
-from datetime import datetime
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.event import Cause
 from credit_service.domain.grant import first_to_burn
 from credit_service.domain.prospect import Charge, Prospect
 
 
-def take_credit(account: Account, prospect: Prospect, cause: Cause, now: datetime, out: Decided) -> Charge | None:
+def take_credit(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> Charge | None:
     """Charges one credit; None if no grant has one left.
 
     On an unlimited plan the charge is recorded and takes no grant.
     """
-    previous_balance = account.published_balance
     if cause.source == SERVICE_SOURCE:
         # Told as what it opened; what is published names the decision as the ledger does.
         cause = replace(cause, type="opening")
@@ -25,10 +23,8 @@ def take_credit(account: Account, prospect: Prospect, cause: Cause, now: datetim
         grant = first_to_burn(account.grants.values())
         if grant is None:
             return None
-        grant.remaining -= 1
-        account.balance -= 1
-        account.touched_grants[grant.grant_id] = grant
-    sequence = account.record(out, "charge", cause, [(grant.grant_id, -1)] if grant else [], previous_balance, now)
+        account.take_from(grant, 1)
+    sequence = account.record("charge", cause, [(grant.grant_id, -1)] if grant else [], batch)
     charge = Charge(sequence, grant.grant_id if grant else None, cause.occurred_at)
     prospect.charges.append(charge)
     return charge

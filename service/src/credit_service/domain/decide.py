@@ -1,9 +1,19 @@
-"""The fold: accounts as loaded, and events in order, become decisions, balance changes and changed accounts."""
+"""Decides events, timers and commands: the one way on which anything changes an account.
+
+Read this file first. `decide` folds its inputs into the accounts, in their order, and returns what it decided:
+
+- An event (`Incoming`) is a duplicate, refused, parked or applied. Applying runs the timers that are due before the
+  event, numbers the decision, and hands the event to its rule, which `_outcome` names.
+- A `Wake` decides events that are parked, and runs the timers that are due.
+- A `Command` of an operator is refused, or decided as of now by its rule in `_execute`.
+
+A rule is a function of the account, its subject, the cause and the batch. It changes the account by the account's own
+methods, and adds its results to `batch.out`.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, assert_never
 
 from credit_contracts.incoming import (
     WRONG_EMAIL,
@@ -18,13 +28,14 @@ from credit_contracts.incoming import (
     ProspectTransferred,
 )
 from credit_contracts.outgoing import SERVICE_SOURCE
-from credit_service import bounds
 from credit_service.domain.account import Account
 from credit_service.domain.adjustment import adjust, refuse_adjustment
+from credit_service.domain.batch import NOTHING_GIVEN_UP, Batch, GivenUp
 from credit_service.domain.command import (
     Adjust,
     Answer,
     Command,
+    CommandData,
     CommandRefusal,
     DecideRefund,
     OpenAccount,
@@ -34,14 +45,13 @@ from credit_service.domain.command import (
 from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Decision, Outcome, Refusal, Refused
 from credit_service.domain.event import AHEAD_MAX, EARLIEST, PLAN_CHANGED, Cause, Incoming, Place, Wake
-from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.opening import (
     OPENING,
-    hold_back,
     open_account,
     open_prospect,
     open_purchase,
     refuse_opening,
+    track_opening,
 )
 from credit_service.domain.parking import forget_passed_through, park, unpark
 from credit_service.domain.plan_change import change_plan
@@ -53,30 +63,10 @@ from credit_service.domain.prospect_events import (
     report_wrong_email,
 )
 from credit_service.domain.purchase import add_purchase
-from credit_service.domain.refund import LateRefund
 from credit_service.domain.refund_request import decide_request, refuse_decision
-from credit_service.domain.room import is_full, let_rest
+from credit_service.domain.room import is_full
+from credit_service.domain.rules import Rules
 from credit_service.domain.timers import run_timers, run_timers_before
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a deployment may choose. `unparked_max`: parked events that one batch decides for one account.
-
-    `first_plan_age_months_max`: how old a first plan's event may be when it is appended, for its month to be the first.
-    Without `turns` what a person orders is decided as the account stands: no month turns, nothing expires before it.
-    """
-
-    late_refund: LateRefund = field(default_factory=LateRefund)
-    unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
-    first_plan_age_months_max: int = AGE_MONTHS_MAX
-    turns: bool = True
-
-
-GivenUp: TypeAlias = Mapping[tuple[str, bytes], str]
-"""Events that waited, and on which the rules failed before: by account and key, with the name of the error."""
-
-NOTHING_GIVEN_UP: GivenUp = {}
 
 
 def decide(
@@ -88,46 +78,54 @@ def decide(
 ) -> Decided:
     """Folds `inputs`, in their order, into `accounts`, which are changed in place.
 
-    Every account named by an input must be in `accounts`, loaded with what its inputs ask for. The same key again has
-    no second effect; the same key with other content, and what cannot be decided, comes back as refused. Each command
-    has an answer. Raises `ParkedFailed`: the accounts are spoilt, and what failed is to be `given_up`.
+    `accounts` has every account that an input names, loaded with the rows that its inputs need. An event that repeats a
+    key has no second effect; with other content it is refused, and so is an event that cannot be decided. Each command
+    gets an answer. Raises `ParkedFailed`: the accounts are then unusable, and the failed event is to be `given_up`.
     """
-    out = Decided()
+    batch = Batch(now, rules, given_up)
     for item in inputs:
         account = accounts[item.account_id]
-        if isinstance(item, Wake):
-            _wake(account, item, now, rules, given_up, out)
-        elif isinstance(item, Command):
-            answer = _obey(account, item, now, rules, given_up, out)
-            out.answers.append(answer)
+        if isinstance(item, Incoming):
+            _take(account, item, batch)
+        elif isinstance(item, Wake):
+            _wake(account, item, batch)
+        else:
+            answer = _execute(account, item, batch)
+            batch.out.answers.append(answer)
             if item.type == OPENING:
                 has_opened = answer.is_new and answer.outcome == "opened"
-                hold_back(account, leaves_open=item.leaves_open, has_opened=has_opened, now=now)
-        else:
-            _take(account, item, now, rules, given_up, out)
-    forget_passed_through(out)
-    return out
+                track_opening(account, leaves_open=item.leaves_open, has_opened=has_opened, now=now)
+    forget_passed_through(batch)
+    return batch.out
 
 
-def _wake(account: Account, wake: Wake, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
-    """What waits comes first and brings its own timers about; none may overtake it."""
-    if is_full(account):
-        let_rest(account)
-        return
-    _unpark(account, now, rules, given_up, out)
-    if not account.is_queued_for:
-        run_timers(account, wake.up_to, now, out, timers_max=wake.timers_max)
+def _take(account: Account, incoming: Incoming, batch: Batch) -> None:
+    """Refuses, parks or applies one event."""
+    reason = skip_reason(account, incoming, batch.now)
+    if reason == "duplicate":
+        batch.out.duplicates.append(incoming)
+    elif reason is not None:
+        batch.out.refused.append(Refused(incoming, reason))
+    elif is_full(account):
+        batch.out.refused.append(Refused(incoming, "account-full"))
+    elif account.has_started and not account.queues_new_events:
+        _apply(account, incoming, batch)
+    elif not account.has_started and isinstance(incoming.data, PlanChanged):
+        _apply(account, incoming, batch)
+        _unpark(account, batch)
+    else:
+        park(account, incoming, batch)
 
 
-def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Literal["duplicate"] | None:
-    """Why the event has no effect whatever the rules say: the reason to refuse it, or that it was decided before."""
-    # Its ids are those of timers to come: who could take one of them could stop a renewal.
+def skip_reason(account: Account, incoming: Incoming, now: datetime) -> Refusal | Literal["duplicate"] | None:
+    """Why the rules do not see the event: it is a duplicate, or refused; None if they see it."""
+    # The ids of this source are those of future timers: an event that took one would stop a renewal.
     if incoming.source == SERVICE_SOURCE:
         return "reserved-source"
     seen = account.decided.get(incoming.key) or account.parked_keys.get(incoming.key)
     if seen is not None:
         return "duplicate" if seen == incoming.content else "conflict"
-    # By the broker's time as well: what waited in a topic ends as it would have ended without the wait.
+    # The broker's time counts as well: waiting in a topic must not make an event acceptable.
     came_at = now if incoming.appended_at is None else min(now, incoming.appended_at)
     if incoming.occurred_at > came_at + AHEAD_MAX:
         return "from-the-future"
@@ -136,95 +134,114 @@ def screen(account: Account, incoming: Incoming, now: datetime) -> Refusal | Lit
     return None
 
 
-def _take(account: Account, incoming: Incoming, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
-    screened = screen(account, incoming, now)
-    if screened == "duplicate":
-        out.duplicates.append(incoming)
-        return
-    if screened is not None:
-        out.refused.append(Refused(incoming, screened))
-        return
-    if is_full(account):
-        out.refused.append(Refused(incoming, "account-full"))
-        return
-    is_first_plan = not account.has_started and isinstance(incoming.data, PlanChanged)
-    if is_first_plan:
-        _apply(account, incoming, now, rules, out)
-        _unpark(account, now, rules, given_up, out)
-    elif not account.has_started or account.is_queued_for:
-        park(account, incoming, out)
-    else:
-        _apply(account, incoming, now, rules, out)
-
-
-def _unpark(account: Account, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> None:
-    def apply(incoming: Incoming) -> None:
-        _apply(account, incoming, now, rules, out)
-
-    unpark(account, apply, out, events_max=rules.unparked_max, given_up=given_up)
-
-
-def _apply(account: Account, incoming: Incoming, now: datetime, rules: Rules, out: Decided) -> None:
-    """Decides one event that is new; the account's timers up to its time come about first."""
+def _apply(account: Account, incoming: Incoming, batch: Batch) -> None:
+    """Decides one new event, after the account's timers up to its time."""
+    turns = batch.rules.turns
     is_plan = incoming.type == PLAN_CHANGED
-    # A plan that takes effect on a renewal's very instant comes into it, not after it.
-    if is_plan and rules.turns:
-        run_timers_before(account, incoming.occurred_at, now, out)
-    elif rules.turns:
-        run_timers(account, incoming.occurred_at, now, out)
-    cause, decision = _begin(account, incoming, incoming.source, incoming.occurred_at, now, incoming.place, out)
-    decision.as_it_stands = not rules.turns
-    decision.outcome, decision.note = _outcome(account, incoming, cause, now, rules, out)
+    # A plan that takes effect at the instant of a renewal is part of that renewal.
+    if is_plan and turns:
+        run_timers_before(account, incoming.occurred_at, batch)
+    elif turns:
+        run_timers(account, incoming.occurred_at, batch)
+    # Matching each class in turn would take longer than most rules.
+    prospect_id: str | None = getattr(incoming.data, "prospect_id", None)
+    cause, decision = _begin(
+        account, incoming, incoming.source, incoming.occurred_at, incoming.place, prospect_id, batch
+    )
+    decision.outcome, decision.note = _outcome(account, incoming, cause, batch)
     if decision.outcome == "declined":
         decision.declined_in_period = account.declined_in_period
         decision.period_ends_at = account.period.ends_at if account.period else None
-    if is_plan and rules.turns:
-        run_timers(account, incoming.occurred_at, now, out)
+    if is_plan and turns:
+        run_timers(account, incoming.occurred_at, batch)
 
 
-def _obey(account: Account, command: Command, now: datetime, rules: Rules, given_up: GivenUp, out: Decided) -> Answer:
-    """Decides one command, as of `now`; one that was obeyed before has the same answer again."""
+def _outcome(account: Account, incoming: Incoming, cause: Cause, batch: Batch) -> tuple[Outcome, str | None]:
+    """The rule that each kind of event falls under."""
+    match incoming.data:
+        case ProspectGenerated(prospect_id=prospect_id) | ProspectExported(prospect_id=prospect_id):
+            return bring_onto_account(account, prospect_id, cause, batch), None
+        case EmailBounced(bounce_type="soft"):
+            return "no-effect", None
+        case EmailBounced(prospect_id=prospect_id):
+            return bounce_email(account, prospect_id, cause, batch), None
+        case PlanChanged() as data:
+            return change_plan(account, incoming, data, cause, batch)
+        case CreditsPurchased() as data:
+            return add_purchase(account, data, cause, batch)
+        case ProspectImported(prospect_id=prospect_id):
+            return import_prospect(account, prospect_id, cause, batch), None
+        case ProspectDeleted(prospect_id=prospect_id):
+            return delete_prospect(account, prospect_id, cause, batch), None
+        case ProspectStageChanged(prospect_id=prospect_id, stage=stage) if stage == WRONG_EMAIL:
+            return report_wrong_email(account, prospect_id, cause, batch), None
+        case ProspectTransferred() | ProspectStageChanged():
+            return "no-effect", None
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _wake(account: Account, wake: Wake, batch: Batch) -> None:
+    """Decides parked events, which run the timers before them; then runs the timers that are due."""
+    if is_full(account):
+        account.stop_timers()
+        return
+    _unpark(account, batch)
+    if not account.queues_new_events:
+        run_timers(account, wake.up_to, batch, timers_max=wake.timers_max)
+
+
+def _unpark(account: Account, batch: Batch) -> None:
+    def apply(incoming: Incoming) -> None:
+        _apply(account, incoming, batch)
+
+    unpark(account, apply, batch)
+
+
+def _execute(account: Account, command: Command, batch: Batch) -> Answer:
+    """Decides one command as of now; a command that is repeated gets the same answer again."""
     seen = account.decided.get(command.key)
     if seen is not None:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
     if is_full(account):
         return Answer(command, "account-full", is_new=True)
-    if isinstance(command.data, DecideRefund | Adjust) and rules.turns:
-        # What waits comes first: it may refund what is asked about, or take what is given. Behind an opening it goes on
-        # waiting, for the next sweep: the prospects that the account owns already are still to be opened.
-        _unpark(account, now, rules, given_up, out)
-    if isinstance(command.data, Adjust) and not account.is_queued_for and rules.turns:
-        # Not of credits that have lapsed by now.
-        run_timers(account, now, now, out)
-    refusal = refuse(account, command, now)
+    turns = batch.rules.turns
+    if isinstance(command.data, DecideRefund | Adjust) and turns:
+        # Parked events come first: they may refund the charge in question, or spend the credits. While the account is
+        # being opened they stay parked until a later sweep, since its prospects are not all known yet.
+        _unpark(account, batch)
+    if isinstance(command.data, Adjust) and not account.queues_new_events and turns:
+        # Credits that have lapsed by now cannot be taken.
+        run_timers(account, batch.now, batch)
+    refusal = refuse(account, command, batch.now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    if not account.is_queued_for and rules.turns:
-        run_timers(account, now, now, out)
-    cause, decision = _begin(account, command, SERVICE_SOURCE, now, now, None, out)
-    decision.as_it_stands = not rules.turns
+    if not account.queues_new_events and turns:
+        run_timers(account, batch.now, batch)
+    prospect_id = _prospect_id(account, command.data)
+    cause, decision = _begin(account, command, SERVICE_SOURCE, batch.now, None, prospect_id, batch)
     match command.data:
         case DecideRefund() as data:
-            decision.outcome = decide_request(account, data, cause, now, rules.late_refund, out)
+            decision.outcome = decide_request(account, data, cause, batch)
         case Adjust() as data:
-            decision.outcome = adjust(account, data, cause, now, out)
+            decision.outcome = adjust(account, data, cause, batch)
         case OpenAccount() as data:
-            open_account(account, data, cause, now, out)
+            open_account(account, data, cause, batch)
         case OpenPurchase() as data:
-            open_purchase(account, data, cause, now, out)
+            open_purchase(account, data, cause, batch)
         case OpenProspect() as data:
             decision.note = data.origin
-            open_prospect(account, data, cause, now, rules.late_refund, out)
+            open_prospect(account, data, cause, batch)
         case unreachable:
             assert_never(unreachable)
     if command.type == OPENING:
         decision.outcome = "opened"
-    account.outcomes[command.key] = decision.outcome
+    account.note_outcome(command.key, decision.outcome)
     return Answer(command, decision.outcome, is_new=True)
 
 
 def refuse(account: Account, command: Command, now: datetime) -> CommandRefusal | None:
-    """Why a command that is new has no effect, as the account stands; None if it has one."""
+    """Why a new command has no effect in the account's present state; None if it has one."""
     if isinstance(command.data, DecideRefund | Adjust) and account.opening_since is not None:
         return "being-opened"
     if isinstance(command.data, DecideRefund):
@@ -234,21 +251,30 @@ def refuse(account: Account, command: Command, now: datetime) -> CommandRefusal 
     return refuse_opening(account, command.data, now)
 
 
+def _prospect_id(account: Account, data: CommandData) -> str | None:
+    match data:
+        case DecideRefund():
+            return account.requests[data.charge_sequence].prospect_id
+        case OpenProspect():
+            return data.prospect_id
+        case _:
+            return None
+
+
 def _begin(
     account: Account,
     item: Incoming | Command,
     source: str,
     occurred_at: datetime,
-    now: datetime,
     place: Place | None,
-    out: Decided,
+    prospect_id: str | None,
+    batch: Batch,
 ) -> tuple[Cause, Decision]:
-    """Gives the decision its position; its outcome is still to be found."""
-    account.position += 1
-    prospect_id = _prospect_id(account, item)
+    """Numbers the decision; the rule sets its outcome."""
+    position = account.number_decision(item.key, item.content)
     decision = Decision(
         account.account_id,
-        account.position,
+        position,
         item.key,
         item.content,
         source,
@@ -256,46 +282,10 @@ def _begin(
         item.type,
         "no-effect",
         occurred_at,
-        now,
+        batch.now,
         place,
         prospect_id,
+        as_it_stands=not batch.rules.turns,
     )
-    out.decisions.append(decision)
-    account.decided[item.key] = item.content
-    return Cause(account.position, source, item.id, item.type, occurred_at, prospect_id), decision
-
-
-def _prospect_id(account: Account, item: Incoming | Command) -> str | None:
-    if isinstance(item.data, DecideRefund):
-        return account.requests[item.data.charge_sequence].prospect_id
-    # Asking each class in turn would take longer than most rules.
-    prospect_id: str | None = getattr(item.data, "prospect_id", None)
-    return prospect_id
-
-
-def _outcome(
-    account: Account, incoming: Incoming, cause: Cause, now: datetime, rules: Rules, out: Decided
-) -> tuple[Outcome, str | None]:
-    """The rule that each kind of event falls under."""
-    late_refund = rules.late_refund
-    match incoming.data:
-        case ProspectGenerated(prospect_id=prospect_id) | ProspectExported(prospect_id=prospect_id):
-            return bring_onto_account(account, prospect_id, cause, now, late_refund, out), None
-        case EmailBounced(bounce_type="soft"):
-            return "no-effect", None
-        case EmailBounced(prospect_id=prospect_id):
-            return bounce_email(account, prospect_id, cause, now, late_refund, out), None
-        case PlanChanged() as data:
-            return change_plan(account, incoming, data, cause, now, rules.first_plan_age_months_max, out)
-        case CreditsPurchased() as data:
-            return add_purchase(account, data, cause, now, out)
-        case ProspectImported(prospect_id=prospect_id):
-            return import_prospect(account, prospect_id, cause, now, late_refund, out), None
-        case ProspectDeleted(prospect_id=prospect_id):
-            return delete_prospect(account, prospect_id, cause, now, late_refund, out), None
-        case ProspectStageChanged(prospect_id=prospect_id, stage=stage) if stage == WRONG_EMAIL:
-            return report_wrong_email(account, prospect_id, cause, now, late_refund, out), None
-        case ProspectTransferred() | ProspectStageChanged():
-            return "no-effect", None
-        case unreachable:
-            assert_never(unreachable)
+    batch.out.decisions.append(decision)
+    return Cause(position, source, item.id, item.type, occurred_at, prospect_id), decision

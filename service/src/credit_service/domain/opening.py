@@ -3,13 +3,12 @@
 from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.batch import Batch
 from credit_service.domain.command import CommandRefusal, OpenAccount, OpenProspect, OpenPurchase
-from credit_service.domain.decided import Decided
 from credit_service.domain.event import EARLIEST, Cause
 from credit_service.domain.period import Calendar
 from credit_service.domain.plan import Plan
-from credit_service.domain.prospect import Charge, Prospect
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.prospect import Charge
 from credit_service.domain.settle import settle
 
 LONG_AGO = EARLIEST
@@ -41,53 +40,47 @@ def refuse_opening(
             return "prospect-known" if is_known else None
 
 
-def hold_back(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
+def track_opening(account: Account, *, leaves_open: bool, has_opened: bool, now: datetime) -> None:
     """Has all else of the account wait while more of it is to be opened; what opens nothing new begins no waiting."""
     if not leaves_open:
-        account.opening_since = None
+        account.end_opening()
     elif has_opened and account.opening_since is None:
-        account.opening_since = now
+        account.begin_opening(now)
 
 
-def open_account(account: Account, data: OpenAccount, cause: Cause, now: datetime, out: Decided) -> None:
+def open_account(account: Account, data: OpenAccount, cause: Cause, batch: Batch) -> None:
     """Puts the plan in force in the month that `now` falls into, with what is left of that month's credits.
 
     The whole allowance counts as granted in this month, so that a change of plan gives only what is more.
     """
-    previous_balance = account.published_balance
-    account.calendar = Calendar(data.anchor_at, data.time_zone)
-    account.period = account.calendar.period_at(now)
-    plan = Plan(data.plan_id, data.monthly_credits, data.seats, data.email_accounts, now, cause)
-    account.new_plans.append(plan)
+    period = account.start(Calendar(data.anchor_at, data.time_zone), batch.now)
+    plan = Plan(data.plan_id, data.monthly_credits, data.seats, data.email_accounts, batch.now, cause)
+    account.add_plan(plan)
     account.put_in_force(plan)
-    account.granted_in_period = plan.allowance
+    account.count_as_granted(plan.allowance)
     lines = []
     if data.remaining:
-        grant = account.grant("opening", data.remaining, now, account.period.ends_at, cause)
+        grant = account.open_grant("opening", data.remaining, batch.now, period.ends_at, cause)
         lines.append((grant.grant_id, data.remaining))
-    account.reschedule()
     if lines or account.unlimited:
-        account.record(out, "opening", cause, lines, previous_balance, now)
+        account.record("opening", cause, lines, batch, was_unlimited=False)
 
 
-def open_purchase(account: Account, data: OpenPurchase, cause: Cause, now: datetime, out: Decided) -> None:
+def open_purchase(account: Account, data: OpenPurchase, cause: Cause, batch: Batch) -> None:
     """Grants what is left of a purchase; the purchase itself, reported later, then counts no more."""
-    previous_balance = account.published_balance
-    account.note_purchase(data.purchase_id, cause)
-    grant = account.grant("purchase", data.remaining, now, data.expires_at, cause)
-    account.record(out, "opening", cause, [(grant.grant_id, data.remaining)], previous_balance, now)
+    account.add_purchase(data.purchase_id, cause)
+    grant = account.open_grant("purchase", data.remaining, batch.now, data.expires_at, cause)
+    account.record("opening", cause, [(grant.grant_id, data.remaining)], batch)
 
 
-def open_prospect(
-    account: Account, data: OpenProspect, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
-) -> None:
+def open_prospect(account: Account, data: OpenProspect, cause: Cause, batch: Batch) -> None:
     """Puts a prospect on the account, free from then on; what was paid for it may be refunded like any late charge."""
-    prospect = account.prospects.setdefault(data.prospect_id, Prospect(data.prospect_id))
+    prospect = account.prospect(data.prospect_id)
     told = Cause(cause.position, cause.source, cause.id, f"prospect-{data.origin}", LONG_AGO, data.prospect_id)
     if data.origin != "imported":
         # Its number is negative: charges of the ledger are numbered by their sequence.
         grant_id = None if account.unlimited else GONE_GRANT
         prospect.charges.append(Charge(-cause.position, grant_id, LONG_AGO))
     prospect.record_event(told)
-    settle(account, prospect, cause, now, late_refund, out)
+    settle(account, prospect, cause, batch)
     prospect.forget()

@@ -31,7 +31,7 @@ def portion_of_commands(
 
 
 def _lets_in_some_only(account: Account) -> bool:
-    return account.lets_in_who_waits and account.waiting_until is not None
+    return account.can_unpark and account.waiting_until is not None
 
 
 def _may_have_effect(account: Account, command: Command, now: datetime) -> bool:

@@ -1,10 +1,10 @@
 """Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from credit_service import bounds
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming
 
@@ -17,46 +17,31 @@ class ParkedFailed(Exception):  # noqa: N818 - reads as the condition that it re
         self.incoming = incoming
 
 
-def park(account: Account, incoming: Incoming, out: Decided) -> None:
+def park(account: Account, incoming: Incoming, batch: Batch) -> None:
     """Lets the event wait behind those that wait already; only an account without a plan has a bound on them.
 
     One with a plan works them off, or they wait for its opening to end: there they would have been decisions.
     """
     if account.parked >= bounds.PARKED_MAX and not account.has_started:
-        out.refused.append(Refused(incoming, "parked-full"))
+        batch.out.refused.append(Refused(incoming, "parked-full"))
         return
-    account.parked += 1
-    account.parked_keys[incoming.key] = incoming.content
-    account.waiting.append(incoming)
-    out.parked.append(incoming)
+    account.park(incoming)
+    batch.out.parked.append(incoming)
 
 
-def unpark(
-    account: Account,
-    apply: Callable[[Incoming], None],
-    out: Decided,
-    *,
-    events_max: int,
-    given_up: Mapping[tuple[str, bytes], str],
-) -> None:
-    """Applies the events that wait, oldest first, at most `events_max`, and none past the last one loaded.
+def unpark(account: Account, apply: Callable[[Incoming], None], batch: Batch) -> None:
+    """Applies the events that wait, oldest first, at most `unparked_max`, and none past the last one loaded.
 
     Those whose account and key are `given_up` are refused. Raises `ParkedFailed`.
     """
-    if not account.lets_in_who_waits:
+    if not account.can_unpark:
         return
-    account.must_know_waiting()
-    account.waiting.sort(key=lambda incoming: incoming.order)
-    until = account.waiting_until
-    ready = [i for i in account.waiting if until is None or i.order <= until][:events_max]
-    account.waiting = account.waiting[len(ready) :]
-    account.parked -= len(ready)
-    out.unparked += ready
+    ready = account.take_waiting(batch.rules.unparked_max)
+    batch.out.unparked += ready
     for incoming in ready:
-        del account.parked_keys[incoming.key]
-        failed_by = given_up.get((account.account_id, incoming.key))
+        failed_by = batch.given_up.get((account.account_id, incoming.key))
         if failed_by is not None:
-            out.refused.append(Refused(incoming, "undecidable", failed_by))
+            batch.out.refused.append(Refused(incoming, "undecidable", failed_by))
             continue
         try:
             apply(incoming)
@@ -64,8 +49,9 @@ def unpark(
             raise ParkedFailed(incoming) from error
 
 
-def forget_passed_through(out: Decided) -> None:
+def forget_passed_through(batch: Batch) -> None:
     """Events that were parked and decided in one go were never in the table: neither new nor gone."""
+    out = batch.out
     passed_through = {id(incoming) for incoming in out.parked} & {id(incoming) for incoming in out.unparked}
     if passed_through:
         out.parked = [incoming for incoming in out.parked if id(incoming) not in passed_through]

@@ -1,57 +1,33 @@
 """A refund gives the credit of one charge back, once, to the grant it came from."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.event import Cause
 from credit_service.domain.grant import Grant
 from credit_service.domain.prospect import Charge
+from credit_service.domain.rules import LateRefund
 
 
-@dataclass(frozen=True, slots=True)
-class LateRefund:
-    """Where a refund goes when its grant has expired.
-
-    `current-period`: a grant that ends with the period; `days`: one that lives for `days`, and to the end of the last
-    one in the account's own time zone; `forfeit`: nowhere.
-    """
-
-    kind: Literal["current-period", "days", "forfeit"] = "current-period"
-    days: int = 0
-
-
-def give_back(
-    account: Account,
-    charge: Charge,
-    cause: Cause,
-    now: datetime,
-    late_refund: LateRefund,
-    out: Decided,
-) -> Literal["refunded", "forfeited"]:
+def give_back(account: Account, charge: Charge, cause: Cause, batch: Batch) -> Literal["refunded", "forfeited"]:
     """Records the refund of `charge`; forfeited if its grant is gone and late refunds are forfeit.
 
     The refund of a charge that took no grant (unlimited) is recorded with no credits in it.
     """
     charge.is_settled = True
-    previous_balance = account.published_balance
     lines = []
     if charge.grant_id is not None:
         home = account.grants.get(charge.grant_id)
         if home is not None:
-            home.remaining += 1
-            account.balance += 1
-            account.touched_grants[home.grant_id] = home
+            account.give_back_to(home)
         else:
-            home = _late_home(account, cause, late_refund)
+            home = _late_home(account, cause, batch.rules.late_refund)
             if home is None:
                 return "forfeited"
         lines.append((home.grant_id, 1))
-    charge.refund_sequence = account.record(
-        out, "refund", cause, lines, previous_balance, now, refunds_sequence=charge.sequence
-    )
+    charge.refund_sequence = account.record("refund", cause, lines, batch, refunds_sequence=charge.sequence)
     return "refunded"
 
 
@@ -72,9 +48,6 @@ def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant
         expires_at = account.calendar.day_ends_at(lives_until)
     for grant in account.grants.values():
         if grant.origin == "refund" and grant.expires_at == expires_at:
-            grant.amount += 1
-            grant.remaining += 1
-            account.balance += 1
-            account.touched_grants[grant.grant_id] = grant
+            account.enlarge(grant)
             return grant
-    return account.grant("refund", 1, cause.occurred_at, expires_at, cause)
+    return account.open_grant("refund", 1, cause.occurred_at, expires_at, cause)

@@ -1,23 +1,22 @@
 """A wrong e-mail asks for a refund: the request waits for a person, who decides it once."""
 
 from dataclasses import replace
-from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.batch import Batch
 from credit_service.domain.command import CommandRefusal, DecideRefund
-from credit_service.domain.decided import Decided
 from credit_service.domain.decision import DecidedRequest, Outcome, RefundRequest, RequestStatus
 from credit_service.domain.event import EARLIEST, Cause
 from credit_service.domain.prospect import Charge, Prospect
-from credit_service.domain.refund import LateRefund, give_back
+from credit_service.domain.refund import give_back
 
 
-def request_refund(account: Account, prospect: Prospect, charge: Charge, cause: Cause, out: Decided) -> None:
+def request_refund(account: Account, prospect: Prospect, charge: Charge, cause: Cause, batch: Batch) -> None:
     """Opens the request for a charge that was not given back, and never asked for before."""
     charge.is_requested = True
     charge.at = cause.occurred_at
     asked_by = (account.account_id, charge.sequence, prospect.prospect_id, cause.position)
-    out.requests.append(RefundRequest(*asked_by, grant_id=charge.grant_id if charge.sequence > 0 else None))
+    batch.out.requests.append(RefundRequest(*asked_by, grant_id=charge.grant_id if charge.sequence > 0 else None))
 
 
 def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | None:
@@ -35,21 +34,19 @@ def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | No
     return "already-refunded" if charge.is_settled else None
 
 
-def decide_request(
-    account: Account, data: DecideRefund, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
-) -> Outcome:
+def decide_request(account: Account, data: DecideRefund, cause: Cause, batch: Batch) -> Outcome:
     """Approved, the credit goes back as after a bounce; rejected, it never does on another request."""
     request = account.requests[data.charge_sequence]
     status: RequestStatus = "approved" if data.is_approved else "rejected"
-    account.requests[data.charge_sequence] = replace(request, status=status)
-    out.decided_requests.append(
+    account.put_request(replace(request, status=status))
+    batch.out.decided_requests.append(
         DecidedRequest(account.account_id, data.charge_sequence, status, cause.position, data.operator, data.reason)
     )
     charge = _charge(account, request)
     if not data.is_approved or charge is None:
         return "rejected"
-    account.touched_prospects.add(request.prospect_id)
-    return give_back(account, charge, cause, now, late_refund, out)
+    account.mark_changed(request.prospect_id)
+    return give_back(account, charge, cause, batch)
 
 
 def _charge(account: Account, request: RefundRequest) -> Charge | None:

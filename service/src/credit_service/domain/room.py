@@ -20,11 +20,6 @@ def is_filling(account: Account) -> bool:
     return _has_used(account, bounds.ACCOUNT_NUMBERS_MAX * FILLING, bounds.ACCOUNT_CREDITS_MAX * FILLING)
 
 
-def let_rest(account: Account) -> None:
-    """Nothing of a full account happens by itself any more: it must not be found due over and over."""
-    account.next_timer_at = None
-
-
 def _has_used(account: Account, numbers: float, credits_held: float) -> bool:
     return (
         account.position >= numbers

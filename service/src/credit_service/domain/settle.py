@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_service.domain.account import Account
+from credit_service.domain.batch import Batch
 from credit_service.domain.charge import take_credit
-from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Outcome
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect, Stay
-from credit_service.domain.refund import LateRefund, give_back
+from credit_service.domain.refund import give_back
 from credit_service.domain.refund_request import request_refund
 
 TOO_LATE: Outcome = "too-late"
@@ -37,37 +37,31 @@ class Settled:
         return next((stay for stay in self.stays if stay.holds(at)), None)
 
 
-def record_event(
-    account: Account, prospect_id: str, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
-) -> Settled:
+def record_event(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Settled:
     """Adds `cause` to what is known of the prospect, and settles it. What comes too late has no effect."""
-    prospect = account.prospects.get(prospect_id)
-    if prospect is None:
-        prospect = account.prospects[prospect_id] = Prospect(prospect_id)
+    prospect = account.prospect(prospect_id)
     if prospect.is_closed_at(cause.occurred_at):
         return Settled(prospect.stays(), {cause.position: TOO_LATE})
     prospect.record_event(cause)
-    settled = settle(account, prospect, cause, now, late_refund, out)
+    settled = settle(account, prospect, cause, batch)
     prospect.forget()
     if not prospect.history and prospect.closed_until is None:
         account.forget(prospect_id)
     return settled
 
 
-def settle(
-    account: Account, prospect: Prospect, cause: Cause, now: datetime, late_refund: LateRefund, out: Decided
-) -> Settled:
+def settle(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> Settled:
     """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
-    account.touched_prospects.add(prospect.prospect_id)
+    account.mark_changed(prospect.prospect_id)
     settled = Settled(prospect.stays())
     forfeited: list[Charge] = []
     if prospect.charges:
-        forfeited = _release_strays(account, prospect, settled.stays, cause, now, late_refund, out)
+        forfeited = _release_strays(account, prospect, settled.stays, cause, batch)
     for stay in settled.stays:
         charge = prospect.charge_of(stay)
         if stay.origin == "imported":
             if charge is not None and not charge.is_settled:
-                settled.outcomes[cause.position] = _give_back(account, charge, cause, now, late_refund, out)
+                settled.outcomes[cause.position] = _give_back(account, charge, cause, batch)
                 if charge.refund_sequence is not None:
                     prospect.void(charge)
             continue
@@ -75,20 +69,20 @@ def settle(
             charge = forfeited.pop(0)
             charge.at = stay.brought_by.occurred_at
         if charge is None:
-            charge = take_credit(account, prospect, stay.brought_by, now, out)
+            charge = take_credit(account, prospect, stay.brought_by, batch)
             if charge is None:
                 prospect.drop(stay)
-                rest = settle(account, prospect, cause, now, late_refund, out)
+                rest = settle(account, prospect, cause, batch)
                 return Settled(rest.stays, settled.outcomes | {stay.brought_by.position: "declined"} | rest.outcomes)
             settled.outcomes[stay.brought_by.position] = "charged"
         if charge.is_settled:
             continue
         if stay.bounce is not None:
-            settled.outcomes[stay.bounce.position] = _give_back(account, charge, stay.bounce, now, late_refund, out)
+            settled.outcomes[stay.bounce.position] = _give_back(account, charge, stay.bounce, batch)
             if charge.refund_sequence is not None:
                 charge.at = stay.bounce.occurred_at
         elif stay.wrong_email is not None and not charge.is_requested:
-            request_refund(account, prospect, charge, stay.wrong_email, out)
+            request_refund(account, prospect, charge, stay.wrong_email, batch)
             settled.outcomes[stay.wrong_email.position] = "refund-requested"
     return settled
 
@@ -98,9 +92,7 @@ def _release_strays(
     prospect: Prospect,
     stays: Sequence[Stay],
     cause: Cause,
-    now: datetime,
-    late_refund: LateRefund,
-    out: Decided,
+    batch: Batch,
 ) -> list[Charge]:
     """What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew.
 
@@ -109,7 +101,7 @@ def _release_strays(
     forfeited = []
     for stray in prospect.strays(stays):
         if not stray.is_settled:
-            _give_back(account, stray, cause, now, late_refund, out)
+            _give_back(account, stray, cause, batch)
         if stray.refund_sequence is None:
             forfeited.append(stray)
         else:
@@ -117,10 +109,8 @@ def _release_strays(
     return forfeited
 
 
-def _give_back(
-    account: Account, charge: Charge, due: Cause, now: datetime, late_refund: LateRefund, out: Decided
-) -> Outcome:
+def _give_back(account: Account, charge: Charge, due: Cause, batch: Batch) -> Outcome:
     """The refund; a request for it, if one waits, is overtaken."""
     if charge.is_requested:
-        out.requests_overtaken.append((account.account_id, charge.sequence))
-    return give_back(account, charge, due, now, late_refund, out)
+        batch.out.requests_overtaken.append((account.account_id, charge.sequence))
+    return give_back(account, charge, due, batch)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service.domain.account import Account
-from credit_service.domain.decided import Decided
+from credit_service.domain.batch import Batch
 from credit_service.domain.decision import Decision
 from credit_service.domain.event import Cause
 from credit_service.domain.idempotency import key_of
@@ -15,70 +15,65 @@ from credit_service.domain.plan_change import take_effect, take_effect_at_renewa
 
 NO_CONTENT = bytes(16)
 
-Effect = Callable[[Account, Plan, datetime, datetime, Decided], None]
+Effect = Callable[[Account, Plan, datetime, Batch], None]
 
 
-def run_timers(
-    account: Account, up_to: datetime, now: datetime, out: Decided, *, timers_max: int | None = None
-) -> None:
+def run_timers(account: Account, up_to: datetime, batch: Batch, *, timers_max: int | None = None) -> None:
     """Lets the account's timers up to and including `up_to` happen, one instant after the other."""
     happened = 0
     while account.next_timer_at is not None and account.next_timer_at <= up_to:
         if timers_max is not None and happened >= timers_max:
             return
-        _fire(account, account.next_timer_at, now, out)
+        _fire(account, account.next_timer_at, batch)
         account.reschedule()
         happened += 1
 
 
-def run_timers_before(account: Account, instant: datetime, now: datetime, out: Decided) -> None:
+def run_timers_before(account: Account, instant: datetime, batch: Batch) -> None:
     """Lets the account's timers before `instant` happen, leaving those on it."""
     while account.next_timer_at is not None and account.next_timer_at < instant:
-        _fire(account, account.next_timer_at, now, out)
+        _fire(account, account.next_timer_at, batch)
         account.reschedule()
 
 
-def _fire(account: Account, at: datetime, now: datetime, out: Decided) -> None:
+def _fire(account: Account, at: datetime, batch: Batch) -> None:
     if account.period is None or account.calendar is None:
         return
     if account.plans_unknown_until is not None and at >= account.plans_unknown_until:
-        account.must_know_plans()
+        account.require_plans()
     if at == account.period.ends_at:
-        _renew(account, account.calendar.period(account.period.number + 1), at, now, out)
+        _renew(account, account.calendar.period(account.period.number + 1), at, batch)
     else:
-        _expire(account, at, now, out)
-        _settle_pending_plans(account, at, now, out, take_effect)
+        _expire(account, at, batch)
+        _settle_pending_plans(account, at, batch, take_effect)
 
 
-def _renew(account: Account, period: Period, at: datetime, now: datetime, out: Decided) -> None:
+def _renew(account: Account, period: Period, at: datetime, batch: Batch) -> None:
     """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
-    cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, now, out)
-    _lapse(account, cause, now, out)
-    account.period = period
-    account.granted_in_period = 0
-    account.declined_in_period = 0
-    _settle_pending_plans(account, at, now, out, take_effect_at_renewal)
-    _grant_allowance(account, cause, now, out)
+    cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, batch)
+    _lapse(account, cause, batch)
+    account.begin_period(period)
+    _settle_pending_plans(account, at, batch, take_effect_at_renewal)
+    _grant_allowance(account, cause, batch)
 
 
-def _expire(account: Account, at: datetime, now: datetime, out: Decided) -> None:
+def _expire(account: Account, at: datetime, batch: Batch) -> None:
     """Closes the grants that end within the period."""
     ends = [g.grant_id for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
     if ends:
         # A late refund may open a grant whose end was decided before, so the instant alone is no key.
-        cause = _decide_timer(account, "expiry", f"expiry:{_text(at)}:{min(ends)}", at, now, out)
-        _lapse(account, cause, now, out)
+        cause = _decide_timer(account, "expiry", f"expiry:{_text(at)}:{min(ends)}", at, batch)
+        _lapse(account, cause, batch)
 
 
 def _text(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, now: datetime, out: Decided) -> Cause:
-    account.position += 1
+def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, batch: Batch) -> Cause:
     decision = Decision(
         account.account_id,
-        account.position,
+        account.next_position(),
         key_of(SERVICE_SOURCE, timer_id),
         NO_CONTENT,
         SERVICE_SOURCE,
@@ -86,50 +81,40 @@ def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, now:
         kind,
         "renewed" if kind == "renewal" else "expired",
         at,
-        now,
+        batch.now,
         place=None,
     )
-    out.decisions.append(decision)
+    batch.out.decisions.append(decision)
     return Cause(decision.position, decision.source, decision.id, decision.type, at)
 
 
-def _lapse(account: Account, cause: Cause, now: datetime, out: Decided) -> None:
+def _lapse(account: Account, cause: Cause, batch: Batch) -> None:
     """Closes the grants that end at the instant; what is left of them lapses in one change."""
-    previous_balance = account.published_balance
     lines = []
     for grant in sorted(account.grants.values(), key=lambda g: g.grant_id):
         if grant.expires_at is None or grant.expires_at > cause.occurred_at:
             continue
-        if grant.remaining:
-            lines.append((grant.grant_id, -grant.remaining))
-            account.balance -= grant.remaining
-            grant.remaining = 0
-        grant.is_open = False
-        account.touched_grants[grant.grant_id] = grant
-        del account.grants[grant.grant_id]
+        if left := account.close(grant):
+            lines.append((grant.grant_id, -left))
     if lines:
-        account.record(out, "lapse", cause, lines, previous_balance, now)
+        account.record("lapse", cause, lines, batch)
 
 
-def _settle_pending_plans(account: Account, at: datetime, now: datetime, out: Decided, effect: Effect) -> None:
+def _settle_pending_plans(account: Account, at: datetime, batch: Batch, effect: Effect) -> None:
     """Of the plans that are due, the greatest takes `effect`; the others are superseded by it."""
-    due = [p for p in account.pending if p.effective_at <= at]
+    due = account.plans_due(at)
     if not due:
         return
-    account.pending = [p for p in account.pending if p.effective_at > at]
     winner = max(due, key=lambda p: p.order)
     if account.plan is None or winner.order > account.plan.order:
-        effect(account, winner, at, now, out)
-    in_force = account.plan
-    account.settled_plans += [in_force if in_force and in_force.order == p.order else p for p in due]
+        effect(account, winner, at, batch)
+    account.settle_plans(due)
 
 
-def _grant_allowance(account: Account, cause: Cause, now: datetime, out: Decided) -> None:
+def _grant_allowance(account: Account, cause: Cause, batch: Batch) -> None:
     """Use it or lose it: the plan's allowance anew, to the end of the period that begins."""
     allowance = account.plan.allowance if account.plan else 0
     if allowance == 0 or account.period is None:
         return
-    previous_balance = account.published_balance
-    account.granted_in_period = allowance
-    grant = account.grant("plan", allowance, cause.occurred_at, account.period.ends_at, cause)
-    account.record(out, "renewal", cause, [(grant.grant_id, allowance)], previous_balance, now)
+    grant = account.open_grant("plan", allowance, cause.occurred_at, account.period.ends_at, cause)
+    account.record("renewal", cause, [(grant.grant_id, allowance)], batch)

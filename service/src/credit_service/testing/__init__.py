@@ -2,7 +2,7 @@
 
 from credit_service.application.queries import AccountSnapshot, DecidedEvent, ParkedEvent
 from credit_service.domain.command import Adjust, DecideRefund
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from credit_service.testing.message import Message
 from credit_service.testing.service import CreditService
 

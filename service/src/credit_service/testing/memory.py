@@ -19,6 +19,7 @@ from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Decision, RefundRequest
 from credit_service.domain.event import Incoming, Place, Wake
 from credit_service.domain.prospect import Prospect
+from credit_service.domain.unstored import Unstored
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class Kept:
 
     def store(self, account: Account) -> None:
         """Keeps what the account names as touched or new."""
-        self.prospects.update({name: account.prospects[name] for name in account.touched_prospects})
-        self.purchases.update(account.new_purchases)
+        self.prospects.update({name: account.prospects[name] for name in account.unstored.changed_prospects})
+        self.purchases.update(account.unstored.new_purchases)
         self.row = _bare(account)
 
 
@@ -81,19 +82,14 @@ def _bare(account: Account) -> Account:
         account,
         prospects={},
         stored_prospects=set(),
-        touched_prospects=set(),
         purchases=set(),
-        new_purchases={},
         requests={},
         outcomes={},
         decided={},
         parked_keys={},
         waiting=[],
         waiting_until=None,
-        new_grants={},
-        touched_grants={},
-        new_plans=[],
-        settled_plans=[],
+        unstored=Unstored(),
     )
 
 
@@ -144,7 +140,7 @@ class MemoryLedger:
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:
         """See `application.ports.Ledger`."""
-        return [name for name, kept in self.accounts.items() if kept.row.lets_in_who_waits][:limit]
+        return [name for name, kept in self.accounts.items() if kept.row.can_unpark][:limit]
 
     def write(self, what: ToStore) -> None:
         """Keeps all that one transaction wrote."""

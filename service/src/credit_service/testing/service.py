@@ -24,11 +24,10 @@ from credit_service.application.queries import AccountSnapshot, DecidedEvent, Pa
 from credit_service.application.record import Record, read_record
 from credit_service.application.refunds.desk import refund_command
 from credit_service.domain.command import Adjust, CommandRefusal, DecideRefund
-from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Outcome
 from credit_service.domain.event import Place, Wake
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund, Rules
 from credit_service.testing.memory import MemoryLedger
 from credit_service.testing.message import Message
 from credit_service.testing.shown import account_shown, event_shown

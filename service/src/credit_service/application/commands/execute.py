@@ -7,8 +7,8 @@ from credit_service.application.ports import Ledger
 from credit_service.application.processing.fold import fold
 from credit_service.application.retry import retry
 from credit_service.domain.command import Answer, Command
-from credit_service.domain.decide import Rules
 from credit_service.domain.orders import portion_of_commands
+from credit_service.domain.rules import Rules
 
 
 async def execute(

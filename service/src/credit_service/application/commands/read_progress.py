@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from credit_service.application.ports import ReadSoFar
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 
 FRESH = timedelta(seconds=30)
 """So far behind the database's clock events may be read, and an order is decided all the same."""

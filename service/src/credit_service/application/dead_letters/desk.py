@@ -16,7 +16,7 @@ from credit_service.application.operations import Operation, OperationLog, recor
 from credit_service.application.processing.batch_share import Share
 from credit_service.application.retry import retry
 from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 from credit_service.runtime.failpoints import Failpoint, no_failpoints
 
 IDS_MAX = 1_000

@@ -16,7 +16,7 @@ from credit_service.application.opening.rows import RecordKind, RefusedRow, Row,
 from credit_service.application.ports import Ledger
 from credit_service.application.processing.batch_share import Share
 from credit_service.domain.command import Answer, Command, OpenAccount
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 
 if TYPE_CHECKING:
     from credit_service.application.opening.trial import TrialMemory

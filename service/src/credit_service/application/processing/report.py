@@ -91,7 +91,7 @@ class Report:
         self.lagging_accounts |= {
             account.account_id
             for account in what.accounts.values()
-            if account.lets_in_who_waits and not is_full(account)
+            if account.can_unpark and not is_full(account)
         }
 
 

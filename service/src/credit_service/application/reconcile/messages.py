@@ -9,7 +9,7 @@ from credit_service.application.reconcile.findings import Finding, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_message
 from credit_service.application.reconcile.ports import Span
 from credit_service.application.record import Record
-from credit_service.domain.audit.recompute import History
+from credit_service.domain.audit.history import History
 from credit_service.domain.event import Incoming, Place
 
 

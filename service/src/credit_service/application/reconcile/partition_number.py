@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from credit_service.application.reconcile.fingerprint import Fingerprint
 from credit_service.application.reconcile.ports import Span
 from credit_service.application.reconcile.published import PublishedTally
-from credit_service.domain.audit.recompute import History
+from credit_service.domain.audit.history import History
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from credit_service.application.ports import TopicPartition
 from credit_service.application.processing.known_events import Lookup
 from credit_service.application.record import Record
 from credit_service.domain.account import Account
-from credit_service.domain.audit.recompute import AccountRow, History
+from credit_service.domain.audit.history import History, RecordedAccount
 from credit_service.domain.event import Place
 
 
@@ -19,7 +19,7 @@ class AuditedAccount:
 
     number: int
     account_id: str
-    standing: AccountRow
+    standing: RecordedAccount
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from credit_service.application.reconcile.findings import Finding, place_text
 from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
 from credit_service.application.reconcile.ports import Pending, PublishedRecord
-from credit_service.domain.audit.recompute import History
+from credit_service.domain.audit.history import History
 from credit_service.domain.published import Published, balance_changed, insufficient_credits
 
 DECLINE_MARK = ":d:"
@@ -150,7 +150,7 @@ def look_closely(
         if name.number in seen[name.is_decline]:
             found.append(Finding("event-repeated", history.account_id, subject, f"once more {where}"))
         elif event is None:
-            known = history.standing.position if name.is_decline else history.standing.sequence
+            known = history.row.position if name.is_decline else history.row.sequence
             if name.number <= known and name.number not in gone[name.is_decline]:
                 found.append(Finding("event-extra", history.account_id, subject, f"{where}, of nothing in the ledger"))
         elif not _is_told_of(history, name, gone[True]):

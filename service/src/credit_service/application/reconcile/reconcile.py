@@ -25,9 +25,11 @@ from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pe
 from credit_service.application.reconcile.published import PublishedTally, name_of
 from credit_service.application.reconcile.recomputed import fill_gaps, findings_of, gone_of, recompute
 from credit_service.domain.audit.differences import Difference
-from credit_service.domain.audit.recompute import History, Recomputed
-from credit_service.domain.decide import Rules
+from credit_service.domain.audit.history import History
+from credit_service.domain.audit.recompute import Recomputed
+from credit_service.domain.rules import Rules
 from credit_service.domain.event import Incoming, Place
+from credit_service.domain.rules import Rules
 
 if TYPE_CHECKING:
     from credit_service.application.record import Record
@@ -313,7 +315,7 @@ class Reconciliation:
                     self._findings.could_not_tell(message)
                     return
         for name_, history in here.odd_events.items():
-            last = history.standing
+            last = history.row
             seen = [
                 record
                 for record in records[name_]

@@ -21,7 +21,7 @@ from credit_service.application.text_limits import (
     require_text,
 )
 from credit_service.domain.command import Answer, Command, DecideRefund, command_of
-from credit_service.domain.decide import Rules
+from credit_service.domain.rules import Rules
 
 RequestFate = Literal[
     "refunded",

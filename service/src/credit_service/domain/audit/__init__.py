@@ -1,4 +1,5 @@
-"""An account's recorded decisions, folded once more by the same rules, and where the record disagrees.
+"""The audit: reads an account's recorded history, replays it by the same rules, and compares the two.
 
-Pure, as all of `domain`; the rest of it never imports this.
+`history` is what the ledger keeps, `steps` turns it into inputs, `recompute` replays them, `differences` compares. The
+rest of `domain` never imports this package.
 """

@@ -170,7 +170,7 @@ async def _store_prospects(connection: "Connection", accounts: Iterable[Account]
     new: list[tuple[object, ...]] = []
     known: list[tuple[object, ...]] = []
     for account in accounts:
-        for prospect_id in account.touched_prospects:
+        for prospect_id in account.unstored.changed_prospects:
             row = (numbers[account.account_id], packed(prospect_id), *columns_of(account.prospects[prospect_id]))
             (known if prospect_id in account.stored_prospects else new).append(row)
     await _copy(connection, "prospects", PROSPECT, new)
@@ -195,12 +195,12 @@ def _grant(number: int, g: Grant) -> tuple[object, ...]:
 
 
 async def _store_grants(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
-    new = [_grant(numbers[a.account_id], g) for a in accounts for g in a.new_grants.values()]
+    new = [_grant(numbers[a.account_id], g) for a in accounts for g in a.unstored.new_grants.values()]
     known = [
         (numbers[a.account_id], g.grant_id, g.amount, g.remaining, g.is_open)
         for a in accounts
-        for g in a.touched_grants.values()
-        if g.grant_id not in a.new_grants
+        for g in a.unstored.changed_grants.values()
+        if g.grant_id not in a.unstored.new_grants
     ]
     await _copy(connection, "grants", GRANT, new)
     await _update(connection, "store_grants", known)
@@ -229,9 +229,13 @@ def _plan(number: int, account: Account, p: Plan) -> tuple[object, ...]:
 
 
 async def _store_plans(connection: "Connection", accounts: Iterable[Account], numbers: Numbers) -> None:
-    await _copy(connection, "plans", PLAN, [_plan(numbers[a.account_id], a, p) for a in accounts for p in a.new_plans])
+    await _copy(
+        connection, "plans", PLAN, [_plan(numbers[a.account_id], a, p) for a in accounts for p in a.unstored.new_plans]
+    )
     settled = [
-        (numbers[a.account_id], p.cause.position, p.seats, p.email_accounts) for a in accounts for p in a.settled_plans
+        (numbers[a.account_id], p.cause.position, p.seats, p.email_accounts)
+        for a in accounts
+        for p in a.unstored.settled_plans
     ]
     await _update(connection, "store_settled_plans", settled)
 
@@ -243,7 +247,7 @@ async def _store_purchases(connection: "Connection", accounts: Iterable[Account]
     new = [
         (numbers[a.account_id], purchase_id, position)
         for a in accounts
-        for purchase_id, position in a.new_purchases.items()
+        for purchase_id, position in a.unstored.new_purchases.items()
     ]
     await _copy(connection, "purchases", PURCHASE, new)
 

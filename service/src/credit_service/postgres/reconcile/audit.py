@@ -13,7 +13,7 @@ from credit_service import bounds
 from credit_service.application.ports import TopicPartition
 from credit_service.application.reconcile.ports import AuditedAccount, Pending, Span
 from credit_service.domain.account import Account
-from credit_service.domain.audit.recompute import AccountRow, History, PlanRow
+from credit_service.domain.audit.history import History, RecordedAccount, RecordedPlan
 from credit_service.domain.decision import Adjustment, Change, DecidedRequest, Decision
 from credit_service.domain.event import Cause, Place
 from credit_service.domain.grant import Grant
@@ -79,7 +79,7 @@ class PostgresAudit:
             block: list[AuditedAccount] = []
             decisions = 0
             for row in rows:
-                account = AuditedAccount(row["account_no"], row["account_id"], AccountRow(*row[2:]))
+                account = AuditedAccount(row["account_no"], row["account_id"], RecordedAccount(*row[2:]))
                 if block and decisions + account.standing.position > bounds.DECISIONS_READ_MAX:
                     yield block
                     block, decisions = [], 0
@@ -100,7 +100,7 @@ class PostgresAudit:
             grant = found[number].grants[grant_id] = Grant(grant_id, *rest)
             grant.expires_at = with_zone(grant.expires_at)
         for number, position, *rest in await self._fetch("audit_plans", numbers):
-            found[number].plans[position] = PlanRow(*rest)
+            found[number].plans[position] = RecordedPlan(*rest)
         for number, position, purchase_id in await self._fetch("audit_purchases", numbers):
             found[number].purchases[position] = purchase_id
         for number, charge, status, position, *words in await self._fetch("audit_refund_requests", numbers):
