@@ -28,8 +28,8 @@ from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import reason_of
 from credit_service.application.record import TOO_LARGE_BATCH, Record, is_batch
 from credit_service.application.retry import ATTEMPTS_MAX, retry
-from credit_service.domain.rules import Rules
 from credit_service.domain.event import Incoming, Place
+from credit_service.domain.rules import Rules
 from credit_service.runtime.failpoints import Failpoint
 
 BEHIND = "behind"

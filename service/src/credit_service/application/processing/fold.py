@@ -16,10 +16,10 @@ from credit_service.domain.account import Account
 from credit_service.domain.catch_up import Input, Portion, next_portion
 from credit_service.domain.command import Command
 from credit_service.domain.decide import decide
-from credit_service.domain.rules import Rules
 from credit_service.domain.decided import Decided
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.parking import ParkedFailed
+from credit_service.domain.rules import Rules
 
 log = structlog.get_logger(__name__)
 

@@ -89,9 +89,7 @@ class Report:
         self.left_out.update(what.left_out)
         self.letters_by_topic.update((letter.record.place.topic, letter.reason) for letter in letters)
         self.lagging_accounts |= {
-            account.account_id
-            for account in what.accounts.values()
-            if account.can_unpark and not is_full(account)
+            account.account_id for account in what.accounts.values() if account.can_unpark and not is_full(account)
         }
 
 

@@ -7,9 +7,9 @@ from credit_service.application.reconcile.findings import Finding, Mend
 from credit_service.domain.audit.differences import Difference, compared
 from credit_service.domain.audit.history import History, is_time_known, positions_missing
 from credit_service.domain.audit.recompute import Recomputed
-from credit_service.domain.rules import Rules
 from credit_service.domain.decision import Decision
 from credit_service.domain.event import Incoming
+from credit_service.domain.rules import Rules
 
 
 def recompute(
@@ -70,7 +70,9 @@ def findings_of(history: History, found: Sequence[Difference], recomputed: Recom
         elif difference.kind != "entry-missing" and is_derived:
             mend = "recount"
         subject = _subject(history.account_id, difference)
-        findings.append(Finding(difference.kind, history.account_id, subject, difference.detail, mend, decision=decision))
+        findings.append(
+            Finding(difference.kind, history.account_id, subject, difference.detail, mend, decision=decision)
+        )
     return findings
 
 

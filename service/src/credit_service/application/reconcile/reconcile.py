@@ -27,7 +27,6 @@ from credit_service.application.reconcile.recomputed import fill_gaps, findings_
 from credit_service.domain.audit.differences import Difference
 from credit_service.domain.audit.history import History
 from credit_service.domain.audit.recompute import Recomputed
-from credit_service.domain.rules import Rules
 from credit_service.domain.event import Incoming, Place
 from credit_service.domain.rules import Rules
 
