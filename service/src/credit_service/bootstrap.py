@@ -27,7 +27,8 @@ from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
-from credit_service.kafka.consume.intake import Intake, IntakeBounds
+from credit_service.kafka.consume.intake import Intake
+from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
 from credit_service.kafka.topics import missing_or_uneven
