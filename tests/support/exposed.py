@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.health_ports import Backlog
 from credit_service.http.app import create_api
+from credit_service.metrics.gauges import PoolUse, Standing, TopicLag
 from credit_service.metrics.labels import POOLS
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from support.tokens import ACCESS
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
 from credit_service.kafka.topics import missing_or_uneven
+from credit_service.metrics.gauges import PoolUse, Standing, TopicLag
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.health.backlog import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.processing.processor import Report
+from credit_service.metrics.gauges import Standing
 from credit_service.metrics.labels import OUTCOMES, REASONS
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import Standing
 from support.exposed import KNOWN, metrics_of_a_service
 
 if TYPE_CHECKING:

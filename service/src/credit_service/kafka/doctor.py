@@ -24,8 +24,8 @@ from credit_service.application.doctor.facts import (
     Unread,
 )
 from credit_service.application.ports import Positions
+from credit_service.kafka.access.foreign_members import group_of
 from credit_service.kafka.access.probe import inspect, require
-from credit_service.kafka.access.strangers import group_of
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.connect.acls import named, required_acls
 from credit_service.kafka.connect.client import made

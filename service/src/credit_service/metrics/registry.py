@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from credit_service.application.processing.processor import Report
 from credit_service.metrics.batches import BatchMetrics
-from credit_service.metrics.standing import Standing, StandingCollector
+from credit_service.metrics.gauges import Standing, StandingCollector
 
 
 class Metrics:

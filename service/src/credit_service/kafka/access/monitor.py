@@ -7,10 +7,10 @@ from uuid import UUID
 import structlog
 
 from credit_service.application.readiness import Status
+from credit_service.kafka.access.duplicate_instances import Twins
+from credit_service.kafka.access.foreign_members import Strangers
 from credit_service.kafka.access.probe import inspect
-from credit_service.kafka.access.strangers import Strangers
 from credit_service.kafka.access.topic_ids import topic_ids
-from credit_service.kafka.access.twins import Twins
 from credit_service.kafka.connect.acls import Acl, publishing, reading
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed

@@ -11,8 +11,8 @@ from uuid import UUID
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
+from credit_service.kafka.access.foreign_members import Group, group_of
 from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsRequest
-from credit_service.kafka.access.strangers import Group, group_of
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
 from credit_service.kafka.connect.acls import Acl, Operation
 from credit_service.kafka.connect.connection import KafkaConnection

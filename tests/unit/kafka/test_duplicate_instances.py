@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group, GroupMember
-from credit_service.kafka.access.twins import Twins
+from credit_service.kafka.access.duplicate_instances import Twins
+from credit_service.kafka.access.foreign_members import Group, GroupMember
 from credit_service.kafka.connect.connection import KafkaConnection
 
 NAMED = KafkaConnection("h:1", "credits", instance_id="pod-1")

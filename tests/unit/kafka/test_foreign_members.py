@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group, Strangers, group_of
+from credit_service.kafka.access.foreign_members import Group, Strangers, group_of
 from credit_service.kafka.connect.connection import KafkaConnection
 
 CONNECTION = KafkaConnection("h:1", "credits", "p-")

@@ -3,7 +3,7 @@
 import structlog
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group
+from credit_service.kafka.access.foreign_members import Group
 from credit_service.kafka.connect.connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
