@@ -14,7 +14,7 @@ from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.processing.lane import Lanes
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.access.probe import AccessReport
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.consume.assignment import Assignment
 from credit_service.kafka.consume.broker_watch import BrokerWatch
@@ -247,8 +247,8 @@ async def test_who_stands_by_hears_by_asking(parts: Parts, around: Surroundings,
 async def test_a_partition_that_nobody_leads_is_an_excuse(
     knows_all_ends: bool, leaderless: list[str], excuse: str | None, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look(*_: object) -> Seen:
-        return Seen(leaderless=leaderless)
+    async def look(*_: object) -> AccessReport:
+        return AccessReport(leaderless=leaderless)
 
     monkeypatch.setattr("credit_service.kafka.consume.broker_watch.inspect", look)
     assert await parts.brokers.excuse(knows_all_ends=knows_all_ends) == excuse

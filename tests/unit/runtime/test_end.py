@@ -50,7 +50,7 @@ class Endless:
         self.is_cut = is_cut
 
     @asynccontextmanager
-    async def lead(self, _rung: Any) -> AsyncIterator[Endless]:
+    async def lead(self, _notified: Any) -> AsyncIterator[Endless]:
         yield self
 
     async def left_over(self) -> None: ...

@@ -73,9 +73,9 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
     """
 
     def __init__(
-        self, make: Callable[[], Awaitable[Token]], told_of: str, extensions: Mapping[str, str] | None = None
+        self, make: Callable[[], Awaitable[Token]], source: str, extensions: Mapping[str, str] | None = None
     ) -> None:
-        self.told_of = told_of
+        self.source = source
         self._make = make
         self._extensions = dict(extensions or {})
         self._held: _Held | None = None
@@ -103,7 +103,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
             await asyncio.wait({self._making}, timeout=RENEWED_SECONDS_MAX if lives else WAIT_SECONDS_MAX)
         if (held := self._held) and monotonic() < held.ends_at:
             return held.token.text
-        raise self._failure or NoToken(f"no token for Kafka: {self.told_of} has not given one yet")
+        raise self._failure or NoToken(f"no token for Kafka: {self.source} has not given one yet")
 
     def forget(self, token: str) -> None:
         """A broker has refused this token: the next who asks gets another, but not more often than every second.
@@ -113,7 +113,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
         if self._held is not None and self._held.token.text == token:
             self._held = None
             self._not_before = max(self._not_before, monotonic() + AGAIN_SECONDS)
-            self._failure = NoToken(f"no token for Kafka: a broker has refused that of {self.told_of}")
+            self._failure = NoToken(f"no token for Kafka: a broker has refused that of {self.source}")
 
     async def _renew(self) -> None:
         asked_at = monotonic()

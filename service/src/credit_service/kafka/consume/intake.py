@@ -111,7 +111,7 @@ class Intake:
             for topic in self._connection.incoming_topics
             for number in consumer.partitions_for_topic(topic) or ()
         }
-        return self._access.strangers.counted_by(self._membership.member_id, known - consumer.assignment())
+        return self._access.foreign_members.counted_by(self._membership.member_id, known - consumer.assignment())
 
     def lag(self) -> dict[str, Lag] | None:
         """The lag of each topic, by the name in the contracts, where it is known."""
@@ -159,7 +159,7 @@ class Intake:
         """Finishes the batches in hand, and begins no other."""
         self._stopping.set()
         for lane in self._lanes:
-            lane.ring()
+            lane.notify()
 
     def abandon(self) -> None:
         """Gives up batches that wait for the ledger; they stay uncommitted."""
@@ -180,7 +180,7 @@ class Intake:
         except Exception:  # FastStream would swallow any error, and lose the records
             log.exception("records could not be taken in, reading them again")
             self._opener.open_again(partitions)
-        self._lanes.ring(partitions)
+        self._lanes.notify(partitions)
 
     def _take_in(self, portion: Portion) -> None:
         event_type = self._connection.event_type(portion.partition.topic)

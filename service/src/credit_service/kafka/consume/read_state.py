@@ -123,12 +123,12 @@ class ReadState:
     def note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
         """Notes that the logs of these do not have the next offset; see `log_gaps`."""
         self.out_of_range |= partitions
-        self.lanes.ring(partitions)
+        self.lanes.notify(partitions)
 
     def note_unreadable(self, partition: TopicPartition, fault: Fault) -> None:
         """Holds the partition; see `held_retries`."""
         self.held.note(partition, fault)
-        self.lanes.ring({partition})
+        self.lanes.notify({partition})
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Drops what is known of the partitions and what is buffered of them."""

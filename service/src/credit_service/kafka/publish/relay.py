@@ -23,7 +23,7 @@ from credit_service.application.processing.outgoing_record import OutgoingRecord
 from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.access.transactions import no_producer
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import REFUSALS, describe
 from credit_service.kafka.publish.claim_recovery import was_published
@@ -84,19 +84,19 @@ class Relay:
         self._reach = reach
         self._tell = tell
         self._tracing = tracing
-        self._rung = asyncio.Event()
+        self._notified = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stopped_at = 0.0
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Says that something waits in the outbox."""
-        self._rung.set()
+        self._notified.set()
 
     def stop(self) -> None:
         """Lets the relay publish what waits now, and then end."""
         self._stopped_at = time.monotonic()
         self._stopping.set()
-        self._rung.set()
+        self._notified.set()
 
     async def run(self) -> None:
         """Leads, or tries to; whatever goes wrong, it begins anew from what Postgres and Kafka say."""
@@ -132,7 +132,7 @@ class Relay:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _lead(self) -> None:
-        async with self._outbox.lead(self.ring) as session:
+        async with self._outbox.lead(self.notify) as session:
             if session is None:
                 self._tell(None)
                 return
@@ -163,7 +163,7 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
         """A producer whose start ends the transaction of any predecessor, and shuts it out."""
-        producer = made(
+        producer = create_client(
             AIOKafkaProducer,
             self._connection,
             client_id=self._connection.relay_id,
@@ -198,7 +198,7 @@ class Relay:
 
     async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer, refused: RefusedRows) -> bool:
         """One claim, or a wait for news; False once the relay is to end, and nothing waits that has waited then."""
-        self._rung.clear()
+        self._notified.clear()
         refused.try_again()
         claim = await session.claim(refused.rows_max, bounds.CLAIM_BYTES_MAX, refused.left_out)
         if claim is None:
@@ -207,7 +207,7 @@ class Relay:
                 return False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._rung.wait()
+                    await self._notified.wait()
             return True
         # One that had room for more took all that waited: what comes after it, others have decided.
         has_all = len(claim.rows) < refused.rows_max and not claim.is_cut

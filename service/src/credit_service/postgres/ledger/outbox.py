@@ -57,7 +57,7 @@ class PostgresOutbox:
             # Ends the lock at once; a graceful goodbye could wait for a server that is not there.
             connection.terminate()
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         """See `application.ports.Outbox`."""
         with faults_named():
             await self._pool.execute(sql("ring_outbox"), CHANNEL)
