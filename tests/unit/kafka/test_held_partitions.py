@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from credit_service.application.readiness import Status
 from credit_service.kafka.consume import held_partitions as held_module
 from credit_service.kafka.consume.held_partitions import HeldPartitions
-from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portions import Fault
 
 
 def partition(number: int) -> TopicPartition:

@@ -11,8 +11,8 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartiti
 
 from credit_service import bounds
 from credit_service.kafka.consume.open_transactions import Ends
-from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault, OutOfRange, Portion
 
 
 class Faults(Protocol):

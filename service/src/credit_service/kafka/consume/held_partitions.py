@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from credit_service.application import ports
 from credit_service.application.readiness import Status
-from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portions import Fault
 
 log = structlog.get_logger(__name__)
 

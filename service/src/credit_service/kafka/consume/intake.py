@@ -25,7 +25,7 @@ from credit_service.kafka.consume.opener import PartitionOpener
 from credit_service.kafka.consume.read_state import ReadState
 from credit_service.kafka.consume.turns import IntakeBounds, Stored, Turns
 from credit_service.kafka.consume.upkeep import Upkeep
-from credit_service.kafka.fetch.fetcher import Portion
+from credit_service.kafka.fetch.portions import Portion
 from credit_service.kafka.fetch.records import read_item
 
 log = structlog.get_logger(__name__)

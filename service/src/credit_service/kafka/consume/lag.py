@@ -14,7 +14,7 @@ from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consume.consumer import HandOverConsumer
 from credit_service.kafka.consume.open_transactions import BehindTransaction
-from credit_service.kafka.fetch.fetcher import NO_TIMESTAMP
+from credit_service.kafka.fetch.portions import NO_TIMESTAMP
 
 ANSWER_SECONDS_MAX = 5.0
 KNOWN_SECONDS_MAX = 20.0

@@ -15,7 +15,7 @@ from credit_service.kafka.consume.assignment import Assignment
 from credit_service.kafka.consume.predecessor import Predecessors
 from credit_service.kafka.consume.read_state import ReadState
 from credit_service.kafka.consume.subscriber import Feed, Subscriber
-from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portions import Fault
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from credit_service.kafka.consume.group_offsets import GroupOffsets
 from credit_service.kafka.consume.held_partitions import HeldPartitions
 from credit_service.kafka.consume.membership import Membership
 from credit_service.kafka.consume.open_transactions import OpenTransactions
-from credit_service.kafka.fetch.fetcher import Fault, Portion
+from credit_service.kafka.fetch.portions import Fault, Portion
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -17,7 +17,7 @@ from credit_service import bounds
 from credit_service.kafka.connect.client import adopt_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.consume.consumer import Faults, HandOverConsumer
-from credit_service.kafka.fetch.fetcher import Portion
+from credit_service.kafka.fetch.portions import Portion
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber

@@ -13,8 +13,8 @@ from credit_service.application.processing.outgoing_record import OutgoingRecord
 from credit_service.application.tracing import TRACEPARENT
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.fetch.fetcher import Fault
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault
 from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0

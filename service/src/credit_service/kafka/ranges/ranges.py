@@ -14,8 +14,8 @@ from credit_service import bounds
 from credit_service.application import ports
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.fetch.fetcher import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
