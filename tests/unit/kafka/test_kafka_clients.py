@@ -28,7 +28,7 @@ CLIENTS = {
     "HandOverConsumer",
     "KafkaBroker",
     "create_conn",
-    "TellingConnection",
+    "TokenConnection",
 }
 
 
@@ -40,9 +40,9 @@ def made_in(source: str) -> list[tuple[int, bool]]:
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func).rpartition(".")[2]
-        if name == "adopted":
+        if name == "adopt_client":
             adopted.update(id(argument) for argument in node.args)
-        if name == "made":
+        if name == "create_client":
             found.append((node.lineno, ast.unparse(node.args[0]) in CLIENTS))
         elif name == "KafkaBroker":
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}

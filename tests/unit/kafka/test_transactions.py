@@ -85,7 +85,7 @@ async def test_a_producer_that_is_refused_for_good_is_told_by_the_relay(
         said.append(problem)
         relay.stop()
 
-    monkeypatch.setattr("credit_service.kafka.publish.relay.made", lambda *_, **__: Producer())
+    monkeypatch.setattr("credit_service.kafka.publish.relay.create_client", lambda *_, **__: Producer())
     outbox: Any = SimpleNamespace(lead=lambda _: Lock())
     relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), tell=tell)
     await relay.run()
