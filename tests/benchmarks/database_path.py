@@ -27,7 +27,7 @@ from credit_service.application.record import read_record
 from credit_service.bootstrap import collect_seldom
 from credit_service.domain.event import Place
 from credit_service.domain.rules import Rules
-from credit_service.kafka.consume.intake import IntakeBounds
+from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.pool import open_pool

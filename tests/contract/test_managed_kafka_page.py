@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from credit_service.kafka.connect.tokens import read_printed
+from credit_service.kafka.connect.token_command import read_printed
 from credit_service.runtime.programs import PRINTED_BYTES_MAX, PROGRAM_SECONDS_MAX, printed_by
 from credit_service.settings import Settings, load_settings
 from support.secured import make_files

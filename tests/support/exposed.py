@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, cast
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.health_ports import Backlog
 from credit_service.http.app import create_api
+from credit_service.metrics.gauges import PoolUse, ServiceState, TopicLag
 from credit_service.metrics.labels import POOLS
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from support.tokens import ACCESS
 
 if TYPE_CHECKING:
     from credit_service.application.queries import Reads
 
-KNOWN = Standing(
+KNOWN = ServiceState(
     is_ready=True,
     pools=[PoolUse(name, open=3, idle=1, most=6) for name in POOLS],
     lag={topic: TopicLag(messages=2, seconds=1.5) for topic in INCOMING_TOPICS},

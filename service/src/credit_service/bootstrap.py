@@ -27,12 +27,13 @@ from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
-from credit_service.kafka.consume.intake import Intake, IntakeBounds
+from credit_service.kafka.consume.intake import Intake
+from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
 from credit_service.kafka.topics import missing_or_uneven
+from credit_service.metrics.gauges import PoolUse, ServiceState, TopicLag
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.health.probe import PostgresProbe
 from credit_service.postgres.ledger.ledger import PostgresLedger
@@ -70,7 +71,7 @@ class Service:
 
     intake: Intake
     relay: Relay
-    doorbell: OutboxNotifier
+    notifier: OutboxNotifier
     watch: Watch
 
 
@@ -108,12 +109,12 @@ def build(
     access = AccessWatch(connection, status)
     outbox = PostgresOutbox(addresses.relay, pool)
     relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)
-    doorbell = OutboxNotifier(relay, outbox)
+    notifier = OutboxNotifier(relay, outbox)
 
     def stored(report: Report) -> None:
         metrics.stored(report)
         if report.changes or report.dead_letters or report.outcomes["declined"]:
-            doorbell.press()
+            notifier.notify()
 
     bounds = IntakeBounds(settings.batch_records_max, settings.unreadable_in_a_row_max)
     expiry = ParkedExpiry(ledger, timedelta(hours=settings.parked_hours_max))
@@ -130,15 +131,15 @@ def build(
     )
     sight, probe = PostgresProbe(pools["watch"]), PostgresReads(pools["probe"])
     watch = Watch(sight, probe, intake, status, settings.stuck_seconds_max)
-    return Service(intake, relay, doorbell, watch)
+    return Service(intake, relay, notifier, watch)
 
 
-def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Standing:
+def service_state(service: Service, status: Status, pools: Mapping[str, Pool]) -> ServiceState:
     """What the metrics show of the parts, now."""
     intake, relay, watch = service.intake, service.relay, service.watch
     lag = intake.lag()
     behind = None if lag is None else {topic: TopicLag(of.messages, of.seconds) for topic, of in lag.items()}
-    return Standing(
+    return ServiceState(
         is_ready=not status.problems,
         degraded=set(status.degraded),
         buffered=intake.buffered,
@@ -181,7 +182,7 @@ async def serve(settings: Settings) -> int:
         pools = {"ledger": pool, "reads": reads_pool, "probe": probe_pool, "watch": watch_pool}
         reads = PostgresReads(reads_pool)
         service = build(settings, connection, addresses, pools, status, metrics, tracing)
-        metrics.standing = lambda: standing(service, status, pools)
+        metrics.state = lambda: service_state(service, status, pools)
 
         async def ping() -> None:
             await PostgresReads(probe_pool).ping()
@@ -258,14 +259,14 @@ async def _run(
 
 @contextlib.asynccontextmanager
 async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
-    bell = asyncio.create_task(service.doorbell.run())
+    notices = asyncio.create_task(service.notifier.run())
     tasks = [asyncio.create_task(service.intake.run()), asyncio.create_task(service.relay.run())]
     try:
         yield tasks
     finally:
-        for task in (bell, *tasks):
+        for task in (notices, *tasks):
             task.cancel()
-        await asyncio.gather(bell, *tasks, return_exceptions=True)
+        await asyncio.gather(notices, *tasks, return_exceptions=True)
 
 
 async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:

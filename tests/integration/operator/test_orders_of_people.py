@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BECAUSE = ("--reason", "goodwill", "--operator", "lee", "--yes")
 ONE_LANE_THAT_NOTES_OFTEN = (
     as_faults(LANES=1)
-    + "; from credit_service.kafka.consume import intake; intake.READ_NOTED_EVERY_SECONDS = 0"
+    + "; from credit_service.kafka.consume import turns; turns.READ_NOTED_EVERY_SECONDS = 0"
     + "; from credit_service.application.processing import timer_sweep; timer_sweep.SWEEP_EVERY_SECONDS = 0"
 )
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -45,7 +45,7 @@ Message = tuple[str, bytes | None, Headers]
 FAULTS = """
 import asyncio
 from credit_service.application.processing import fold as waited
-from credit_service.kafka.consume import intake
+from credit_service.kafka.consume import intake, turns
 from credit_service.kafka.publish import relay
 from credit_service.postgres.reads import queries as read
 from credit_service.tracing import export
@@ -76,7 +76,7 @@ def decide(accounts, inputs, *arguments):
 waited.decide = decide
 
 fails_first(intake.Intake, "_take_in", "intake")
-fails_first(intake.Intake, "_take_turn", "turn")
+fails_first(turns.Turns, "_take_turn", "turn")
 fails_first(relay.Relay, "_publish_waiting", "relay")
 fails_first(read.PostgresReads, "entries", "http")
 

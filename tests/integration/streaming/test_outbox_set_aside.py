@@ -265,11 +265,11 @@ async def test_the_next_leader_goes_on_with_what_is_set_aside(rows: Rows, deploy
 async def test_a_row_that_the_client_cannot_build_is_set_aside(rows: Rows, deployment: Deployment) -> None:
     await rows.put(*mixed(5, set()))
     faults = (
-        "from credit_service.kafka.publish import relay; made = relay.outgoing_record\n"
+        "from credit_service.kafka.publish import claim_transaction as module; made = module.outgoing_record\n"
         "def outgoing_record(waiting, partitions):\n"
         "    if waiting.event_id == 'a3:1': raise UnicodeError('it says what it likes')\n"
         "    return made(waiting, partitions)\n"
-        "relay.outgoing_record = outgoing_record\n"
+        "module.outgoing_record = outgoing_record\n"
     )
     service = await (await deployment.start(faults=faults)).ready()
     await eventually(lambda: is_set_aside(rows, 2))

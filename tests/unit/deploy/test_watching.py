@@ -31,7 +31,7 @@ PANELS_MAX = 20
 def exposed() -> dict[str, set[str]]:
     """The labels of every series that a member shows."""
     metrics = metrics_of_a_service()
-    metrics.standing = lambda: KNOWN
+    metrics.state = lambda: KNOWN
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -15,7 +15,7 @@ import pytest
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import NOT_TOLD, Seen, _topics, inspect
+from credit_service.kafka.access.probe import NOT_TOLD, AccessReport, _topics, inspect
 from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
@@ -31,16 +31,16 @@ CONNECTION = KafkaConnection("127.0.0.1:1", "group")
 
 
 async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[Seen | Exception] = [
+    answers: list[AccessReport | Exception] = [
         BrokerUnavailable("gone"),
         Refused("the login"),
         BrokerUnavailable("gone"),
-        Seen(),
+        AccessReport(),
         BrokerUnavailable("gone"),
-        Seen(uncoordinated=["group"]),
+        AccessReport(uncoordinated=["group"]),
     ]
 
-    async def asked(*_: object) -> Seen:
+    async def asked(*_: object) -> AccessReport:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -54,7 +54,7 @@ async def seen(monkeypatch: pytest.MonkeyPatch, *answers: list[Resource] | Excep
             raise Enough
 
     Admin.answers = list(answers)
-    monkeypatch.setattr("credit_service.kafka.access.compacted_topics.made", lambda *_, **__: Admin())
+    monkeypatch.setattr("credit_service.kafka.access.compacted_topics.create_client", lambda *_, **__: Admin())
     monkeypatch.setattr("credit_service.kafka.access.compacted_topics.asyncio.sleep", sleep)
     with pytest.raises(Enough):
         await CompactedTopics(KafkaConnection("h:1", "g"), status).keep_looking()

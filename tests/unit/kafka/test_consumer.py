@@ -19,8 +19,8 @@ from credit_service.kafka.consume import consumer as consumer_module
 from credit_service.kafka.consume.consumer import HandOverConsumer
 from credit_service.kafka.consume.open_transactions import Ends
 from credit_service.kafka.fetch.batches import BatchRecord
-from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault, OutOfRange, Portion
 
 if TYPE_CHECKING:
     from collections.abc import Set

@@ -17,16 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_service import bounds
-from credit_service.kafka.fetch.fetcher import (
-    CHECKSUM,
-    LEADERS_ASKED_EVERY_SECONDS,
-    Fault,
-    Fetched,
-    Item,
-    PartitionFetcher,
-    Portion,
-    TooLargeBatch,
-)
+from credit_service.kafka.fetch.fetched import CHECKSUM, Fetched
+from credit_service.kafka.fetch.fetcher import LEADERS_ASKED_EVERY_SECONDS, PartitionFetcher
+from credit_service.kafka.fetch.portions import Fault, Item, Portion, TooLargeBatch
 from support.foreign.batches import CODECS, CONTROL, TRANSACTIONAL, RawRecord, batch_of, flipped
 
 if TYPE_CHECKING:

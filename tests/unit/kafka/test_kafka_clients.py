@@ -28,7 +28,7 @@ CLIENTS = {
     "HandOverConsumer",
     "KafkaBroker",
     "create_conn",
-    "TellingConnection",
+    "TokenConnection",
 }
 
 
@@ -40,9 +40,9 @@ def made_in(source: str) -> list[tuple[int, bool]]:
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func).rpartition(".")[2]
-        if name == "adopted":
+        if name == "adopt_client":
             adopted.update(id(argument) for argument in node.args)
-        if name == "made":
+        if name == "create_client":
             found.append((node.lineno, ast.unparse(node.args[0]) in CLIENTS))
         elif name == "KafkaBroker":
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
@@ -77,9 +77,9 @@ def test_nobody_but_the_connection_names_addresses() -> None:
 def test_one_that_forgets_it_is_found() -> None:
     assert made_in("aiokafka.AIOKafkaProducer(bootstrap_servers=connection.servers)") == [(1, False)]
     assert made_in("AIOKafkaConsumer(**connection.options, group_id=None)") == [(1, False)]
-    assert made_in("made(AIOKafkaConsumer, connection, group_id=None)") == [(1, True)]
+    assert made_in("create_client(AIOKafkaConsumer, connection, group_id=None)") == [(1, True)]
     assert made_in("await create_conn(host, port, **connection.login)") == [(1, False)]
-    assert made_in("adopted(HandOverConsumer(*topics, **options), connection)") == [(1, True)]
+    assert made_in("adopt_client(HandOverConsumer(*topics, **options), connection)") == [(1, True)]
 
 
 # What is replaced here, or called, as it was when that was written: see whether it still fits, then put in what the

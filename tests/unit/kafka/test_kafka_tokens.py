@@ -14,16 +14,10 @@ import pytest
 import structlog
 
 from credit_service.kafka.connect import token_endpoint, tokens
+from credit_service.kafka.connect.token_command import from_command, read_printed
 from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
-from credit_service.kafka.connect.tokens import (
-    AskingAuthenticator,
-    NoToken,
-    TellingConnection,
-    Token,
-    Tokens,
-    from_command,
-    read_printed,
-)
+from credit_service.kafka.connect.token_login import TokenAuthenticator, TokenConnection
+from credit_service.kafka.connect.tokens import NoToken, Token, Tokens
 from support.patience import patience
 from support.tokens_of_kafka import Endpoint, Signer, giving_tokens, printed, prints, the_signer
 from support.wait import eventually
@@ -185,7 +179,7 @@ async def test_one_that_a_broker_has_refused_is_not_shown_again(clock: Clock) ->
 
 async def test_a_refusal_that_comes_late_does_not_take_away_the_token_that_was_made_meanwhile(clock: Clock) -> None:
     provider = Tokens(Maker(), "HERE")
-    slow, fast = (AskingAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
+    slow, fast = (TokenAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
     await slow.step(None)
     await fast.step(None)
     provider.forget(fast.shown)
@@ -263,11 +257,11 @@ async def test_a_defect_is_told_by_its_type_and_does_not_end_who_asks() -> None:
 async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> None:
     """Brokers answer a bad token with JSON and a success, and say no when they are answered."""
     provider = Tokens(Maker(), "HERE", {"logicalCluster": "lkc-1"})
-    good = AskingAuthenticator(sasl_oauth_token_provider=provider)
+    good = TokenAuthenticator(sasl_oauth_token_provider=provider)
     first = await good.step(None)
     assert first == (b"n,,\x01auth=Bearer token-1\x01logicalCluster=lkc-1\x01\x01", True)
     assert await good.step(b"") is None
-    bad = AskingAuthenticator(sasl_oauth_token_provider=provider)
+    bad = TokenAuthenticator(sasl_oauth_token_provider=provider)
     await bad.step(None)
     assert await bad.step(b'{"status":"invalid_token"}') == (b"\x01", True)
     assert await bad.step(b"") is None
@@ -277,10 +271,10 @@ async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> No
 async def test_tokens_that_are_sent_in_the_clear_are_told_of_once(
     protocol: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TellingConnection, "has_warned", False, raising=False)
+    monkeypatch.setattr(TokenConnection, "has_warned", False, raising=False)
     with structlog.testing.capture_logs() as said:
         for _ in range(3):
-            TellingConnection(
+            TokenConnection(
                 "127.0.0.1",
                 9092,
                 security_protocol=protocol,

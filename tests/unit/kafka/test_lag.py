@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.kafka.consume.lag import Lag, LagMeter
-from credit_service.kafka.consume.open_transactions import Hidden
+from credit_service.kafka.consume.open_transactions import BehindTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ class Measured:
         self.positions: Positions = {}
         self.received: Positions = {}
         self.joined: Positions = {}
-        self.hidden: dict[Any, Hidden] = {}
+        self.hidden: dict[Any, BehindTransaction] = {}
         self.meter = LagMeter(
             cast("Any", self.kafka), self.positions, self.received, self.joined, lambda at: self.hidden.get(at)
         )
@@ -105,7 +105,7 @@ async def test_what_waits_is_as_old_as_its_oldest_message(measured: Measured) ->
 
 async def test_what_nobody_can_read_is_part_of_the_lag_and_nothing_that_could_be_decided(measured: Measured) -> None:
     measured.positions[HERE] = 100
-    measured.hidden[HERE] = Hidden(21, 12)
+    measured.hidden[HERE] = BehindTransaction(21, 12)
     assert await measured.lag() == Lag(21, 12)
     assert not measured.meter.is_behind([HERE])
     measured.positions[HERE] = 90
@@ -191,11 +191,11 @@ async def test_one_without_a_leader_hides_none_but_itself(measured: Measured) ->
     measured.kafka.ends = {HERE: 100, THERE: 100}
     measured.positions |= {HERE: 90, THERE: 80}
     assert await measured.lag() == Lag(30, 0)
-    assert measured.meter.untold == set()
+    assert measured.meter.without_end == set()
     measured.kafka.leaderless = {HERE}
     measured.kafka.ends[THERE] = 101
     assert await measured.lag() == Lag(21, 0)
-    assert measured.meter.untold == {HERE}
+    assert measured.meter.without_end == {HERE}
     assert not measured.meter.is_behind([HERE])
     assert measured.meter.is_behind([THERE])
 

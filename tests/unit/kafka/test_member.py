@@ -14,9 +14,15 @@ from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.processing.lane import Lanes
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.access.probe import AccessReport
 from credit_service.kafka.connect.connection import KafkaConnection
+from credit_service.kafka.consume.assignment import Assignment
+from credit_service.kafka.consume.broker_watch import BrokerWatch
+from credit_service.kafka.consume.lost_commits import LostCommits
 from credit_service.kafka.consume.member import Member
+from credit_service.kafka.consume.membership import Membership
+from credit_service.kafka.consume.opener import PartitionOpener
+from credit_service.kafka.consume.read_state import ReadState
 from support.wait import eventually
 
 if TYPE_CHECKING:
@@ -54,7 +60,7 @@ class Surroundings:
 
     def forget(self, _: int) -> None: ...
     def close_partitions(self, _: Any) -> None: ...
-    def leave_alone(self, _: Any) -> None: ...
+    def suspend(self, _: Any) -> None: ...
     def open(self, *_: Any) -> None: ...
     def resume(self, *_: Any) -> None: ...
 
@@ -64,7 +70,7 @@ class Surroundings:
     def partitions_for_topic(self, _: str) -> set[int]:
         return {0, 1, 2}
 
-    def hears_nothing(self) -> bool:
+    def brokers_are_silent(self) -> bool:
         return self.silent
 
     async def start(self) -> None: ...
@@ -100,7 +106,7 @@ class Surroundings:
     async def ask_for_topic_ids(self) -> dict[str, UUID]:
         return {}
 
-    async def opening_positions(self, _: Any, __: Any, partitions: Collection[Any], ___: Any) -> Positions:
+    async def start_positions(self, _: Any, __: Any, partitions: Collection[Any], ___: Any) -> Positions:
         self.tries += 1
         if self.ledger_is_away:
             raise LedgerUnavailable("gone")
@@ -112,8 +118,9 @@ class Surroundings:
 @pytest.fixture
 def around(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     around = Surroundings()
-    monkeypatch.setattr("credit_service.kafka.consume.member.opening_positions", around.opening_positions)
-    monkeypatch.setattr("credit_service.kafka.consume.member.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.kafka.consume.opener.start_positions", around.start_positions)
+    for module in ("member", "opener"):
+        monkeypatch.setattr(f"credit_service.kafka.consume.{module}.RETRY_SECONDS", 0.01)
     return around
 
 
@@ -122,101 +129,115 @@ def status() -> Status:
     return Status({})
 
 
+class Parts:
+    """The parts of an intake that need neither a ledger nor a broker."""
+
+    def __init__(self, around: Surroundings, status: Status) -> None:
+        of_all, abandon = cast("Any", around), asyncio.Event()
+        connection, membership = KafkaConnection("h:1", "g"), Membership()
+        membership.subscriber = of_all
+        lanes = Lanes(lambda: of_all, LedgerClock())
+        self.membership = membership
+        self.state = ReadState(connection, membership, lanes, {}, status)
+        self.opener = PartitionOpener(connection, self.state, of_all, of_all, status)
+        self.brokers = BrokerWatch(connection, self.state, self.opener, of_all, status)
+        self.lost_commits = LostCommits(self.state, self.opener, of_all)
+        assignment = Assignment(self.state, self.opener, abandon)
+        self.member = Member(connection, lambda _: None, self.state, assignment, of_all, status)
+
+
 @pytest.fixture
-async def member(around: Surroundings, status: Status) -> AsyncIterator[Member]:
-    of_all = cast("Any", around)
-    lanes = Lanes(lambda: of_all, LedgerClock())
-    member = Member(KafkaConnection("h:1", "g"), lambda _: None, lanes, of_all, {}, asyncio.Event(), status, of_all)
-    member._subscriber = of_all
-    yield member
-    await member._cancel_opening()
+async def parts(around: Surroundings, status: Status) -> AsyncIterator[Parts]:
+    parts = Parts(around, status)
+    yield parts
+    await parts.opener.cancel()
 
 
-def opened(member: Member) -> set[Any]:
-    return set(member.received)
+def opened(parts: Parts) -> set[Any]:
+    return set(parts.state.received)
 
 
-async def test_all_are_opened_at_once(member: Member, around: Surroundings, status: Status) -> None:
-    await member.on_partitions_assigned(around.assigned)
-    await eventually(lambda: not member.opening)
-    assert opened(member) == {ZERO, ONE, TWO}
+async def test_all_are_opened_at_once(parts: Parts, around: Surroundings, status: Status) -> None:
+    await parts.member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not parts.opener.opening)
+    assert opened(parts) == {ZERO, ONE, TWO}
     assert around.tries == 1
     assert status.problems == {}
 
 
 async def test_one_without_a_leader_does_not_hold_up_the_others(
-    member: Member, around: Surroundings, status: Status
+    parts: Parts, around: Surroundings, status: Status
 ) -> None:
     around.leaderless = {ZERO}
-    await member.on_partitions_assigned(around.assigned)
-    await eventually(lambda: member.opening == {0})
-    assert opened(member) == {ONE, TWO}
+    await parts.member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: parts.opener.opening == {0})
+    assert opened(parts) == {ONE, TWO}
     assert status.problems == {"partitions": "partitions could not be opened yet"}
 
     around.leaderless = set()
-    await eventually(lambda: not member.opening)
-    assert opened(member) == {ZERO, ONE, TWO}
+    await eventually(lambda: not parts.opener.opening)
+    assert opened(parts) == {ZERO, ONE, TWO}
     assert status.problems == {}
 
 
 async def test_another_that_is_opened_does_not_make_it_ready(
-    member: Member, around: Surroundings, status: Status
+    parts: Parts, around: Surroundings, status: Status
 ) -> None:
     around.leaderless = {ZERO}
-    member.open_again({ZERO})
+    parts.opener.open_again({ZERO})
     await eventually(lambda: status.problems)
-    member.open_again({ONE})
-    await eventually(lambda: opened(member) == {ONE})
-    await eventually(lambda: member.opening == {0})
+    parts.opener.open_again({ONE})
+    await eventually(lambda: opened(parts) == {ONE})
+    await eventually(lambda: parts.opener.opening == {0})
     assert status.problems
 
 
-async def test_two_that_end_in_the_same_turn_of_the_loop_make_it_ready(member: Member, status: Status) -> None:
+async def test_two_that_end_in_the_same_turn_of_the_loop_make_it_ready(parts: Parts, status: Status) -> None:
     status.set("partitions", "no partitions are assigned yet")
-    member.open_again({ZERO})
-    member.open_again({ONE})
-    await eventually(lambda: not member.opening)
+    parts.opener.open_again({ZERO})
+    parts.opener.open_again({ONE})
+    await eventually(lambda: not parts.opener.opening)
     assert status.problems == {}
 
 
 async def test_nor_does_one_that_ends_while_partitions_are_shared_out(
-    member: Member, around: Surroundings, status: Status
+    parts: Parts, around: Surroundings, status: Status
 ) -> None:
     around.leaderless = {ZERO}
-    member.open_again({ZERO})
+    parts.opener.open_again({ZERO})
     await eventually(lambda: status.problems)
-    member.is_rejoining = True
+    parts.membership.is_rejoining = True
     around.leaderless = set()
-    await eventually(lambda: not member.opening)
+    await eventually(lambda: not parts.opener.opening)
     assert status.problems
 
 
 async def test_while_the_ledger_is_away_they_stay_together_and_kafka_is_not_suspected(
-    member: Member, around: Surroundings, status: Status
+    parts: Parts, around: Surroundings, status: Status
 ) -> None:
     around.ledger_is_away = True
-    await member.on_partitions_assigned(around.assigned)
+    await parts.member.on_partitions_assigned(around.assigned)
     await eventually(lambda: around.tries > 2)
-    assert len(member._opening) == 1
+    assert len(parts.opener._tasks) == 1
     assert around.suspicions == 0
     around.ledger_is_away = False
-    await eventually(lambda: not member.opening)
+    await eventually(lambda: not parts.opener.opening)
     assert status.problems == {}
 
 
-async def test_who_stands_by_hears_by_asking(member: Member, around: Surroundings, status: Status) -> None:
-    member.look_for_brokers()
+async def test_who_stands_by_hears_by_asking(parts: Parts, around: Surroundings, status: Status) -> None:
+    parts.brokers.look()
     assert status.problems == {}
     around.is_answered = False
-    member.look_for_brokers()
+    parts.brokers.look()
     assert status.problems == {"kafka": "no broker answers"}
     around.fetches = [ONE]  # which has been heard of
-    member.look_for_brokers()
+    parts.brokers.look()
     assert status.problems == {}
 
 
 @pytest.mark.parametrize(
-    ("is_told_of_all", "leaderless", "excuse"),
+    ("knows_all_ends", "leaderless", "excuse"),
     [
         (True, [TOPIC], None),
         (False, [TOPIC], f"partitions have no leader: {TOPIC}"),
@@ -224,69 +245,72 @@ async def test_who_stands_by_hears_by_asking(member: Member, around: Surrounding
     ],
 )
 async def test_a_partition_that_nobody_leads_is_an_excuse(
-    is_told_of_all: bool, leaderless: list[str], excuse: str | None, member: Member, monkeypatch: pytest.MonkeyPatch
+    knows_all_ends: bool, leaderless: list[str], excuse: str | None, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look(*_: object) -> Seen:
-        return Seen(leaderless=leaderless)
+    async def look(*_: object) -> AccessReport:
+        return AccessReport(leaderless=leaderless)
 
-    monkeypatch.setattr("credit_service.kafka.consume.member.inspect", look)
-    assert await member.excuse(is_told_of_all=is_told_of_all) == excuse
+    monkeypatch.setattr("credit_service.kafka.consume.broker_watch.inspect", look)
+    assert await parts.brokers.excuse(knows_all_ends=knows_all_ends) == excuse
 
 
 @pytest.mark.parametrize("is_well", [True, False])
 async def test_who_can_commit_no_more_joins_again_if_the_group_is_well_without_it(
-    is_well: bool, member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    is_well: bool, parts: Parts, around: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("credit_service.kafka.consume.member.CUT_OFF_SECONDS", 0.05)
     monkeypatch.setattr("credit_service.kafka.consume.group_offsets.COMMIT_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr("credit_service.kafka.consume.member.Subscriber", lambda *_, **__: around)
-    await member.on_partitions_assigned(around.assigned)
-    await eventually(lambda: not member.opening)
+    await parts.member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not parts.opener.opening)
     around.takes_offsets, around.is_coordinated = False, is_well
-    looking_after = [asyncio.create_task(member.stay_in()), asyncio.create_task(member.keep_group_offsets())]
+    looking_after = [
+        asyncio.create_task(parts.member.stay_in()),
+        asyncio.create_task(parts.member.keep_group_offsets()),
+    ]
     try:
         if is_well:
-            await eventually(lambda: around.stopped and member.is_in)
+            await eventually(lambda: around.stopped and parts.membership.is_in)
         else:
-            await eventually(lambda: member.group_offsets.failing_seconds > 0.2)
+            await eventually(lambda: parts.state.group_offsets.failing_seconds > 0.2)
         assert around.stopped == is_well
-        assert bool(member.group_offsets.failing_seconds) is not is_well
+        assert bool(parts.state.group_offsets.failing_seconds) is not is_well
     finally:
         for task in looking_after:
             task.cancel()
         await asyncio.gather(*looking_after, return_exceptions=True)
 
 
-async def test_who_is_cut_off_waits_while_partitions_are_shared_out_anew(member: Member) -> None:
-    member.group_offsets._failing_since = 0.0
-    assert member.is_cut_off
-    member.is_rejoining = True
-    assert not member.is_cut_off
+async def test_who_is_cut_off_waits_while_partitions_are_shared_out_anew(parts: Parts) -> None:
+    parts.state.group_offsets._failing_since = 0.0
+    assert parts.member.is_cut_off
+    parts.membership.is_rejoining = True
+    assert not parts.member.is_cut_off
 
 
 async def test_another_server_is_asked_at_once_what_it_has(
-    member: Member, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, around: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_service.kafka.consume.member.STORED_READ_EVERY_SECONDS", 3600.0)
+    monkeypatch.setattr("credit_service.kafka.consume.lost_commits.READ_EVERY_SECONDS", 3600.0)
     around.assigned = {ZERO}
-    await member.on_partitions_assigned(around.assigned)
-    await eventually(lambda: not member.opening)
-    lane = member._lanes.of(ZERO)
+    await parts.member.on_partitions_assigned(around.assigned)
+    await eventually(lambda: not parts.opener.opening)
+    lane = parts.state.lanes.of(ZERO)
     around.stored = {ZERO: 7}
-    assert await member.look_for_lost_commits(lane)
-    stands = member.grounds_of(lane)
+    assert await parts.lost_commits.look(lane)
+    is_same_server = parts.lost_commits.same_server(lane)
     around.stored = {ZERO: 5}
-    assert await member.look_for_lost_commits(lane), "the same one is asked now and then"
-    assert not member.opening
+    assert await parts.lost_commits.look(lane), "the same one is asked now and then"
+    assert not parts.opener.opening
 
     around.moved += 1
-    assert not stands()
+    assert not is_same_server()
     around.ledger_is_away = True
-    assert not await member.look_for_lost_commits(lane), "it is not known what it has"
+    assert not await parts.lost_commits.look(lane), "it is not known what it has"
     around.ledger_is_away, around.moves_while_asked = False, True
-    assert not await member.look_for_lost_commits(lane), "it may be another one that was asked"
-    await eventually(lambda: not member.opening)
+    assert not await parts.lost_commits.look(lane), "it may be another one that was asked"
+    await eventually(lambda: not parts.opener.opening)
     around.moves_while_asked = False
-    assert await member.look_for_lost_commits(lane)
-    assert member.opening == {0}
-    assert member.grounds_of(lane)()
+    assert await parts.lost_commits.look(lane)
+    assert parts.opener.opening == {0}
+    assert parts.lost_commits.same_server(lane)()

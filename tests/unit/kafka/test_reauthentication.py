@@ -18,7 +18,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from structlog.testing import capture_logs
 
 from credit_service.kafka.connect import client, reauthentication
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
 from credit_service.kafka.connect.reauthentication import Connection, connect
@@ -278,7 +278,7 @@ async def test_a_client_shows_the_password_of_the_moment_when_the_one_before_is_
     async with session_broker() as broker:
         broker.takes = "second"
         deployment = deployment_of(broker)
-        admin = made(AIOKafkaAdminClient, Rotated(deployment.bootstrap_servers, "group", security=SECURITY))
+        admin = create_client(AIOKafkaAdminClient, Rotated(deployment.bootstrap_servers, "group", security=SECURITY))
         await admin.start()
         assert broker.shown[:2] == ["old", "second"]
         await admin.close()
@@ -286,7 +286,7 @@ async def test_a_client_shows_the_password_of_the_moment_when_the_one_before_is_
 
 async def test_a_client_says_why_it_is_not_let_in() -> None:
     async with session_broker() as broker:
-        admin = made(AIOKafkaAdminClient, deployment_of(broker, "wrong"))
+        admin = create_client(AIOKafkaAdminClient, deployment_of(broker, "wrong"))
         with pytest.raises(Refused, match="refuses the login of service by "):
             await admin.start()
         await admin.close()
@@ -297,7 +297,7 @@ async def test_an_answer_that_the_login_cannot_take_ends_nobody_who_waits(monkey
         raise AssertionError
 
     async with session_broker() as broker:
-        admin = made(AIOKafkaAdminClient, deployment_of(broker))
+        admin = create_client(AIOKafkaAdminClient, deployment_of(broker))
         await admin.start()
         kafka = admin._client
         monkeypatch.setattr(Connection, "_do_sasl_handshake", asserts)
@@ -320,7 +320,7 @@ async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_t
     async with session_broker() as before, session_broker() as door:
         door.address = ("127.0.0.1", before.port)
         deployment = deployment_of(door)
-        admin = made(AIOKafkaAdminClient, deployment)
+        admin = create_client(AIOKafkaAdminClient, deployment)
         await admin.start()
         kafka = admin._client
         kafka._sync_task.cancel()
@@ -343,7 +343,7 @@ async def test_a_broker_that_falls_silent_is_left_for_the_others(monkeypatch: py
     monkeypatch.setattr(reauthentication, "METADATA_SECONDS_MAX", 0.2, raising=False)
     async with session_broker() as silent, session_broker() as door, session_broker() as after:
         door.address = ("127.0.0.1", silent.port)
-        admin = made(AIOKafkaAdminClient, deployment_of(door), request_timeout_ms=3_600_000)
+        admin = create_client(AIOKafkaAdminClient, deployment_of(door), request_timeout_ms=3_600_000)
         await admin.start()
         kafka = admin._client
         kafka._sync_task.cancel()
@@ -374,7 +374,7 @@ async def test_one_that_falls_silent_at_a_login_is_left_as_well(monkeypatch: pyt
 async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 60.0)
     async with session_broker() as door:
-        admin = made(AIOKafkaAdminClient, deployment_of(door))
+        admin = create_client(AIOKafkaAdminClient, deployment_of(door))
         await admin.start()
         kafka, begun = admin._client, door.connections
         kafka._sync_task.cancel()
@@ -390,7 +390,7 @@ async def test_an_address_that_says_nothing_is_given_up_soon(monkeypatch: pytest
     monkeypatch.setattr(reauthentication, "STEP_SECONDS_MAX", 0.2)
     async with session_broker() as silent:
         silent.holds[API_VERSIONS] = asyncio.Event()
-        admin = made(AIOKafkaAdminClient, deployment_of(silent), request_timeout_ms=3_600_000)
+        admin = create_client(AIOKafkaAdminClient, deployment_of(silent), request_timeout_ms=3_600_000)
         with pytest.raises(BrokerUnavailable, match=f"no answer from 127.0.0.1:{silent.port} in time"):
             await admin.start()
         await admin.close()

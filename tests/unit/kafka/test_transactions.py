@@ -11,7 +11,7 @@ from aiokafka import errors
 from credit_service.application.readiness import Status
 from credit_service.kafka.access import probe as access
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import Seen
+from credit_service.kafka.access.probe import AccessReport
 from credit_service.kafka.access.transactions import no_producer, unknown_to
 from credit_service.kafka.connect.acls import Acl
 from credit_service.kafka.connect.connection import KafkaConnection
@@ -49,7 +49,7 @@ async def test_one_that_has_no_coordinator_for_good_has_none(error: Any, lacks: 
         async def send(self, _: object) -> SimpleNamespace:
             return SimpleNamespace(error_code=error.errno)
 
-    seen = Seen()
+    seen = AccessReport()
     await access._ask_coordinator(CONNECTION, Broker(), OURS, seen)
     assert (seen.lacking is not None) == lacks
     assert (seen.uncoordinated == ["group-relay"]) == (not lacks)
@@ -85,7 +85,7 @@ async def test_a_producer_that_is_refused_for_good_is_told_by_the_relay(
         said.append(problem)
         relay.stop()
 
-    monkeypatch.setattr("credit_service.kafka.publish.relay.made", lambda *_, **__: Producer())
+    monkeypatch.setattr("credit_service.kafka.publish.relay.create_client", lambda *_, **__: Producer())
     outbox: Any = SimpleNamespace(lead=lambda _: Lock())
     relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), tell=tell)
     await relay.run()
@@ -99,8 +99,8 @@ def test_what_may_pass_is_no_such_refusal() -> None:
 
 
 async def test_without_them_publishing_is_refused_and_reading_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def asked(*_: object) -> Seen:
-        return Seen(lacking="no transactions")
+    async def asked(*_: object) -> AccessReport:
+        return AccessReport(lacking="no transactions")
 
     monkeypatch.setattr("credit_service.kafka.access.monitor.inspect", asked)
     status = Status({})

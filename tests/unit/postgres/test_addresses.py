@@ -13,7 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from credit_service.kafka.access import probe as access
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.reauthentication import connect
 from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
@@ -75,7 +75,7 @@ def test_a_broker_is_reached_at_the_next_address() -> None:
 def test_so_is_one_that_a_client_begins_with() -> None:
     async def reach() -> int:
         async with session_broker() as broker:
-            admin = made(AIOKafkaAdminClient, KafkaConnection(f"{NAME}:{broker.port}", "group"))
+            admin = create_client(AIOKafkaAdminClient, KafkaConnection(f"{NAME}:{broker.port}", "group"))
             await admin.start()
             await admin.close()
             return broker.connections

@@ -8,7 +8,7 @@ import credit_service
 from credit_service import bounds
 from credit_service.domain.catch_up import TurnBounds
 from credit_service.domain.rules import Rules
-from credit_service.kafka.consume.intake import IntakeBounds
+from credit_service.kafka.consume.turns import IntakeBounds
 from support.small_bounds import CANNOT_BE_SMALL, SHOWS, SMALL, as_faults, read_by, small_bounds
 
 SOURCES = Path(credit_service.__path__[0])

@@ -13,6 +13,7 @@ from credit_service.application.ports import Claim, WaitingEvent
 from credit_service.bootstrap import _end
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish import relay
+from credit_service.kafka.publish.claim_transaction import ClaimTransaction
 from credit_service.kafka.publish.relay import Relay
 from support.patience import patience
 
@@ -50,7 +51,7 @@ class Endless:
         self.is_cut = is_cut
 
     @asynccontextmanager
-    async def lead(self, _rung: Any) -> AsyncIterator[Endless]:
+    async def lead(self, _notified: Any) -> AsyncIterator[Endless]:
         yield self
 
     async def left_over(self) -> None: ...
@@ -73,7 +74,7 @@ def relay_of(outbox: Endless, monkeypatch: pytest.MonkeyPatch) -> Relay:
     async def publish(*_: Any) -> None: ...
 
     monkeypatch.setattr(Relay, "_fenced_producer", producer)
-    monkeypatch.setattr(Relay, "_publish", publish)
+    monkeypatch.setattr(ClaimTransaction, "publish", publish)
     access = SimpleNamespace(publishing=False)
     return Relay(KafkaConnection("h:1", "g"), cast("Any", outbox), cast("Any", access))
 

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from credit_contracts.topics import INCOMING_TOPICS
 from credit_service.application.processing.report import Report
+from credit_service.metrics.gauges import ServiceState
 from credit_service.metrics.labels import OUTCOMES, REASONS
 from credit_service.metrics.registry import Metrics
-from credit_service.metrics.standing import Standing
 from support.exposed import KNOWN, metrics_of_a_service
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_the_table_of_the_docs_is_the_registry(metrics: Metrics) -> None:
-    metrics.standing = lambda: KNOWN
+    metrics.state = lambda: KNOWN
     told = [
         tuple(cell.strip() for cell in row.strip("|").split("|"))
         for row in re.findall(r"^\| `credits_.*$", DOCUMENT, re.MULTILINE)
@@ -55,7 +55,7 @@ def test_the_table_of_the_docs_is_the_registry(metrics: Metrics) -> None:
 
 
 def test_names_end_in_their_unit_and_say_what_they_count(metrics: Metrics) -> None:
-    metrics.standing = lambda: KNOWN
+    metrics.state = lambda: KNOWN
     for name, family in shown(metrics).items():
         assert family.documentation, name
         assert name.endswith("_total") == (family.type == "counter"), name
@@ -117,20 +117,20 @@ def test_a_batch_is_counted_once_under_each_of_its_names(metrics: Metrics) -> No
 
 
 def test_what_nobody_knows_is_left_out_and_not_zero(metrics: Metrics) -> None:
-    metrics.standing = lambda: KNOWN
+    metrics.state = lambda: KNOWN
     assert value(metrics, "credits_outbox_events") == 1
     assert value(metrics, "credits_lag_seconds", topic="email-bounced") == 1.5
     assert value(metrics, "credits_database_up") == 1
 
-    metrics.standing = Standing
+    metrics.state = ServiceState
     assert value(metrics, "credits_outbox_events") is None
     assert value(metrics, "credits_lag_seconds", topic="email-bounced") is None
     assert value(metrics, "credits_database_up") is None
     assert value(metrics, "credits_ready") == 0
 
-    metrics.standing = lambda: Standing(degraded={"held"})
+    metrics.state = lambda: ServiceState(degraded={"held"})
     assert value(metrics, "credits_degraded", part="held") == 1
     assert value(metrics, "credits_degraded", part="topics") == 0
 
-    metrics.standing = lambda: Standing(database_answers=False)
+    metrics.state = lambda: ServiceState(database_answers=False)
     assert value(metrics, "credits_database_up") == 0

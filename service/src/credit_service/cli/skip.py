@@ -12,7 +12,7 @@ from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition
-    from credit_service.kafka.ranges.ranges import Lies
+    from credit_service.kafka.ranges.ranges import RangeContent
     from credit_service.settings import Settings
 
 
@@ -62,7 +62,7 @@ def skip(
     return 0
 
 
-async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, Lies]":
+async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, RangeContent]":
     """Where the partition stands, where its log ends, and what lies there."""
     from aiokafka import TopicPartition
 

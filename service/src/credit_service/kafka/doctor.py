@@ -24,11 +24,11 @@ from credit_service.application.doctor.facts import (
     Unread,
 )
 from credit_service.application.ports import Positions
+from credit_service.kafka.access.foreign_members import group_of
 from credit_service.kafka.access.probe import inspect, require
-from credit_service.kafka.access.strangers import group_of
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.connect.acls import named, required_acls
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import REFUSALS, describe
 from credit_service.kafka.ranges.ranges import range_reader
@@ -127,7 +127,7 @@ class KafkaExamination:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[Any]:
-        admin = made(
+        admin = create_client(
             AIOKafkaAdminClient,
             self._connection,
             client_id=f"{self._connection.group_id}-doctor",

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 from credit_contracts.topics import TOPICS
 from credit_service.kafka.access.probe import inspect, require
 from credit_service.kafka.connect.acls import Operation, on_topics, required_acls
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, describe, not_allowed
 
@@ -111,7 +111,7 @@ def _wanted(connection: KafkaConnection, replication_factor: int) -> list[NewTop
 
 @asynccontextmanager
 async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = made(
+    admin = create_client(
         AIOKafkaAdminClient,
         connection,
         client_id=f"{connection.group_id}-topics",

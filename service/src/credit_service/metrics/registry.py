@@ -7,20 +7,20 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from credit_service.application.processing.report import Report
 from credit_service.metrics.batches import BatchMetrics
-from credit_service.metrics.standing import Standing, StandingCollector
+from credit_service.metrics.gauges import ServiceState, StateCollector
 
 
 class Metrics:
-    """Counts what is stored; shows `standing` as it is when asked.
+    """Counts what is stored; shows `state` at each scrape.
 
     `event_type` is the name that the contracts know a topic of Kafka by; `schema` is the newest migration.
     """
 
     def __init__(self, event_type: Callable[[str], str], schema: str) -> None:
         self.registry = CollectorRegistry()
-        self.standing: Callable[[], Standing] = Standing
+        self.state: Callable[[], ServiceState] = ServiceState
         self._batches = BatchMetrics(self.registry, event_type)
-        self.registry.register(StandingCollector(lambda: self.standing()))
+        self.registry.register(StateCollector(lambda: self.state()))
         ProcessCollector(registry=self.registry)
         info = Gauge(
             "credits_info",

@@ -41,7 +41,7 @@ class Lane:
         self.moved = 0
         self._arrived = asyncio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Says that there may be something to do."""
         self._arrived.set()
 
@@ -81,10 +81,10 @@ class Lanes:
         """The lane that the partition belongs to, by its number alone."""
         return self._lanes[partition[1] % len(self._lanes)]
 
-    def ring(self, partitions: Iterable[TopicPartition]) -> None:
+    def notify(self, partitions: Iterable[TopicPartition]) -> None:
         """Says that there may be something to do for these."""
         for lane in {self.of(partition) for partition in partitions}:
-            lane.ring()
+            lane.notify()
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:

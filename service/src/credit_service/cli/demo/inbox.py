@@ -18,7 +18,7 @@ from credit_contracts import (
 )
 from credit_contracts.dead_letters import REASON_HEADER
 from credit_service.cli.demo.service import Stopped
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.topics import partition_counts
 
@@ -88,7 +88,7 @@ async def open_inbox(connection: KafkaConnection, account_ids: Collection[str]) 
     topics = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
     counts = await partition_counts(connection, topics, "read")
     partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]
-    consumer = made(
+    consumer = create_client(
         AIOKafkaConsumer,
         connection,
         isolation_level="read_committed",

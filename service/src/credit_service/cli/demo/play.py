@@ -12,7 +12,7 @@ from credit_contracts import Event, IncomingData, encode
 from credit_service.cli.demo.inbox import Inbox
 from credit_service.cli.demo.service import POLL_SECONDS, ServiceProcess, Stopped
 from credit_service.cli.demo.story import Sent, Step, Story
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 
 ANSWERED_SECONDS_MAX = 60
@@ -91,7 +91,7 @@ class Player:
 @asynccontextmanager
 async def upstream_producer(connection: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
     """A producer as every upstream team should have one."""
-    producer = made(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
+    producer = create_client(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             await producer.start()

@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ class CompactedTopics:
 
     async def _look(self) -> list[str]:
         topics = self._connection.incoming_topics
-        admin = made(
+        admin = create_client(
             AIOKafkaAdminClient,
             self._connection,
             client_id=f"{self._connection.group_id}-settings",

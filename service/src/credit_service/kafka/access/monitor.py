@@ -7,10 +7,10 @@ from uuid import UUID
 import structlog
 
 from credit_service.application.readiness import Status
+from credit_service.kafka.access.duplicate_instances import DuplicateInstances
+from credit_service.kafka.access.foreign_members import ForeignMembers
 from credit_service.kafka.access.probe import inspect
-from credit_service.kafka.access.strangers import Strangers
 from credit_service.kafka.access.topic_ids import topic_ids
-from credit_service.kafka.access.twins import Twins
 from credit_service.kafka.connect.acls import Acl, publishing, reading
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
@@ -35,18 +35,18 @@ class AccessWatch:
         self.is_answered = True
         self.is_coordinated = False
         self.topic_ids: dict[str, UUID] = {}
-        self.strangers = Strangers(status)
-        self._twins = Twins(connection, status)
+        self.foreign_members = ForeignMembers(status)
+        self._duplicates = DuplicateInstances(connection, status)
         self._connection = connection
         self._status = status
         self._reading = reading(connection)
         self._publishing = publishing(connection)
-        self._rung = asyncio.Event()
+        self._suspected = asyncio.Event()
         self._pause = ASK_AGAIN_SECONDS
 
     def suspect(self) -> None:
         """Says that something was refused, or that nothing is heard; what it is will be asked."""
-        self._rung.set()
+        self._suspected.set()
 
     async def until_time(self) -> None:
         """Returns when it is time to ask: soon if something is refused, each time a little later."""
@@ -58,8 +58,8 @@ class AccessWatch:
         else:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._rung.wait()
-        self._rung.clear()
+                    await self._suspected.wait()
+        self._suspected.clear()
 
     async def ask(self) -> None:
         """Looks at all rights of the service. A broker that does not answer leaves open what is refused."""
@@ -75,8 +75,8 @@ class AccessWatch:
         else:
             self.topic_ids.update(seen.topic_ids)
             group = seen.groups.get(self._connection.group_id)
-            self.strangers.look(group)
-            self._twins.look(group)
+            self.foreign_members.look(group)
+            self._duplicates.look(group)
             self.reading = _overlap(seen.refused, self._reading)
             self.publishing = bool(seen.lacking) or _overlap(seen.refused, self._publishing)
             self.is_coordinated = self._connection.group_id not in seen.uncoordinated

@@ -11,8 +11,8 @@ from uuid import UUID
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
+from credit_service.kafka.access.foreign_members import Group, group_of
 from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsRequest
-from credit_service.kafka.access.strangers import Group, group_of
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
 from credit_service.kafka.connect.acls import Acl, Operation
 from credit_service.kafka.connect.connection import KafkaConnection
@@ -33,7 +33,7 @@ NOT_TOLD = -(2**31)
 
 
 @dataclass(slots=True)
-class Seen:
+class AccessReport:
     """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
 
     `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well. `topic_ids` are
@@ -50,7 +50,7 @@ class Seen:
     lacking: str | None = None
 
 
-async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> Seen:
+async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> AccessReport:
     """What there is and what is missing of the `needed` rights; changes nothing.
 
     Raises `Refused` for a broker that does not let us in, and `BrokerUnavailable` for one that does not answer.
@@ -82,10 +82,10 @@ async def require(connection: KafkaConnection, needed: Collection[Acl]) -> dict[
     return seen.partitions
 
 
-async def _topics(broker: Any, needed: Collection[Acl]) -> Seen:
+async def _topics(broker: Any, needed: Collection[Acl]) -> AccessReport:
     asked = [right for right in needed if right.kind == "topic"]
     answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in asked))))
-    seen, allowed = Seen(), {}
+    seen, allowed = AccessReport(), {}
     for error_code, name, *ids, _, partitions, operations in map(_without_tags, answer.topics):
         is_hidden = for_code(error_code) is TopicAuthorizationFailedError
         # Of a topic that is not there, nothing is told.
@@ -108,7 +108,7 @@ def _may(operations: int, operation: Operation) -> bool:
     return operations == NOT_TOLD or bool(operations >> BITS[operation] & 1)
 
 
-async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl, seen: Seen) -> None:
+async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl, seen: AccessReport) -> None:
     kind = GROUP if right.kind == "group" else TRANSACTION
     found = await broker.send(FindCoordinatorRequest(right.name, kind))
     error_code, operations = found.error_code, NOT_TOLD

@@ -26,9 +26,9 @@ async def of_topics_gone(
 ) -> set[ports.TopicPartition]:
     """Those whose stored offsets count in a topic that is not there any more, since one of its name was made anew."""
     now = await topic_ids(connection, sorted({topic for topic, _ in partitions}))
-    return made_anew(await offsets.topic_ids(partitions), now)
+    return recreated(await offsets.topic_ids(partitions), now)
 
 
-def made_anew(stored: Mapping[ports.TopicPartition, UUID], now: Mapping[str, UUID]) -> set[ports.TopicPartition]:
+def recreated(stored: Mapping[ports.TopicPartition, UUID], now: Mapping[str, UUID]) -> set[ports.TopicPartition]:
     """The partitions of which Kafka has another topic `now`."""
     return {partition for partition, known in stored.items() if now.get(partition[0], known) != known}

@@ -32,12 +32,12 @@ _NOT_CONNECTED = (KafkaError, OSError, EOFError, TimeoutError)
 T = TypeVar("T")
 
 
-def made(kind: Callable[..., T], deployment: KafkaConnection, **options: Any) -> T:
+def create_client(kind: Callable[..., T], deployment: KafkaConnection, **options: Any) -> T:
     """One of aiokafka's consumers, producers and admin clients, whose connections are as `deployment` says."""
-    return adopted(kind(**deployment.options, **options), deployment)
+    return adopt_client(kind(**deployment.options, **options), deployment)
 
 
-def adopted(user: T, deployment: KafkaConnection) -> T:
+def adopt_client(user: T, deployment: KafkaConnection) -> T:
     """The same for one that is there, and has not been started."""
     holder: Any = user
     client = holder.client if hasattr(holder, "client") else holder._client
@@ -60,7 +60,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
 
     async def bootstrap(self) -> None:
         """As aiokafka's, but that it raises why no broker answers."""
-        self.cluster.update_metadata(await self._told_at_the_door([]))
+        self.cluster.update_metadata(await self._metadata_from_settings([]))
         if self._sync_task is None:
             self._sync_task: Any = create_task(self._md_synchronizer())
 
@@ -102,7 +102,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
         before = self._addresses()
         try:
             # With the topics: one that is missing for a moment would have its group share out partitions again.
-            told = await self._told_at_the_door(list(topics) if topics else None)
+            told = await self._metadata_from_settings(list(topics) if topics else None)
         except BrokerUnavailable:
             return False
         self.cluster.update_metadata(told)
@@ -121,7 +121,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
     def _addresses(self) -> set[str]:
         return {f"{broker.host}:{broker.port}" for broker in self.cluster.brokers()}
 
-    async def _told_at_the_door(self, topics: list[str] | None) -> Any:
+    async def _metadata_from_settings(self, topics: list[str] | None) -> Any:
         """What the first broker that answers at the settings' addresses tells of the others, and of the topics.
 
         Raises `BrokerUnavailable`; a refusal says more than another's silence.

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from credit_service.kafka.connect.token_command import COMMAND, from_command
 from credit_service.kafka.connect.token_endpoint import TOKEN_URL, Client, from_endpoint
-from credit_service.kafka.connect.tokens import COMMAND, Token, Tokens, from_command
+from credit_service.kafka.connect.tokens import Token, Tokens
 from credit_service.runtime.tls import TlsFileError, client_context
 from credit_service.settings import PREFIX, secret_file_of
 

@@ -77,7 +77,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, where: str, host: str) -> 
 
 
 def _made_by(connection: KafkaConnection) -> str:
-    made_by = connection.credentials.tokens.told_of if connection.credentials.tokens else ""
+    made_by = connection.credentials.tokens.source if connection.credentials.tokens else ""
     if made_by == TOKEN_URL:
         return f"{made_by}: see CREDITS_KAFKA_OAUTH_CLIENT_ID, ..._SCOPE and ..._EXTENSIONS"
     return f"{made_by}: run it by hand to see which, and see CREDITS_KAFKA_OAUTH_EXTENSIONS"

@@ -20,7 +20,7 @@ from aiokafka.util import wait_for
 
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.errors import BrokerUnavailable, connection_error
-from credit_service.kafka.connect.tokens import TellingConnection
+from credit_service.kafka.connect.token_login import TokenConnection
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ _UNEXPECTED = (CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT)
 _OF_LOGIN = (SaslHandShakeRequest, SaslAuthenticateRequest)
 
 
-class Connection(TellingConnection):
+class Connection(TokenConnection):
     """A connection with the login that `deployment` gives at the moment of each login.
 
     While it logs in again, what is sent is held, and goes out after in the same order. The broker answers one request

@@ -11,8 +11,8 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartiti
 
 from credit_service import bounds
 from credit_service.kafka.consume.open_transactions import Ends
-from credit_service.kafka.fetch.fetcher import Fault, OutOfRange, Portion
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault, OutOfRange, Portion
 
 
 class Faults(Protocol):
@@ -59,7 +59,7 @@ class HandOverConsumer(PortionConsumer):
         for partition in partitions:
             self._handed_out.pop(partition, None)
 
-    def leave_alone(self, partitions: Iterable[TopicPartition]) -> None:
+    def suspend(self, partitions: Iterable[TopicPartition]) -> None:
         """Neither hands out nor fetches anything of these until they are opened again."""
         self.close_partitions(partitions)
         for partition in partitions:
@@ -152,7 +152,7 @@ class HandOverConsumer(PortionConsumer):
         """The partitions that are fetched from, and of which brokers have told before."""
         return [p for p in self.assignment() - self.paused() if self.last_poll_timestamp(p) is not None]
 
-    def hears_nothing(self) -> bool:
+    def brokers_are_silent(self) -> bool:
         """Whether the brokers, which have answered before, did not for any partition that is fetched from lately."""
         fetched = self.fetches
         return bool(fetched) and not any(map(self._was_heard_of, fetched))

@@ -1,4 +1,4 @@
-"""Partitions that cannot be read: they stand where they are, are named, and are tried again."""
+"""Partitions that cannot be read: each keeps its offset, is named in the status, and is tried again."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -10,19 +10,19 @@ from aiokafka import TopicPartition
 
 from credit_service.application import ports
 from credit_service.application.readiness import Status
-from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portions import Fault
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 30.0
 NAMED_MAX = 5
 
-State: TypeAlias = Literal["stands", "out", "tried"]
-"""It stands, and what arrived before is still to be decided; it is out of the merge; or it is being read once more."""
+State: TypeAlias = Literal["draining", "out", "tried"]
+"""Draining: the records that arrived before are still to be decided. Out: of the merge. Tried: opened once more."""
 
 
 @dataclass(slots=True)
-class Held:
+class HeldPartition:
     """One partition that cannot be read from `offset` on."""
 
     offset: int
@@ -37,11 +37,11 @@ class Held:
 
 
 class HeldPartitions:
-    """Says in `status` which they are. While a partition is here, others of its number do not wait for it."""
+    """Names the held partitions in `status`. Other partitions of the same number do not wait for a held one."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
-        self._held: dict[ports.TopicPartition, Held] = {}
+        self._held: dict[ports.TopicPartition, HeldPartition] = {}
 
     def __contains__(self, partition: ports.TopicPartition) -> bool:
         return partition in self._held
@@ -49,12 +49,12 @@ class HeldPartitions:
     def __iter__(self) -> Iterator[ports.TopicPartition]:
         return iter(self._held)
 
-    def standing(self) -> set[ports.TopicPartition]:
-        """Those that are still in the merge, and not to be fetched from."""
-        return {partition for partition, held in self._held.items() if held.state == "stands"}
+    def draining(self) -> set[ports.TopicPartition]:
+        """Those that are still in the merge, and from which nothing may be fetched."""
+        return {partition for partition, held in self._held.items() if held.state == "draining"}
 
-    def items(self) -> list[tuple[ports.TopicPartition, Held]]:
-        """All of them, of this moment."""
+    def items(self) -> list[tuple[ports.TopicPartition, HeldPartition]]:
+        """A copy of all of them."""
         return list(self._held.items())
 
     def note(self, partition: TopicPartition, fault: Fault) -> None:
@@ -67,22 +67,22 @@ class HeldPartitions:
             until=fault.until,
             cause=fault.cause,
         )
-        self._held[partition] = Held(fault.offset, fault.cause, "stands", time.monotonic() + RETRY_SECONDS)
-        self._tell()
+        self._held[partition] = HeldPartition(fault.offset, fault.cause, "draining", time.monotonic() + RETRY_SECONDS)
+        self._report()
 
-    def read_again(self, partition: ports.TopicPartition) -> None:
-        """Lets the partition go: it is read past the place where it stood."""
+    def release(self, partition: ports.TopicPartition) -> None:
+        """Holds the partition no longer: it is read past the offset at which it was held."""
         held = self._held.pop(partition)
         log.info("held partition is read again", topic=partition[0], partition=partition[1], offset=held.offset)
-        self._tell()
+        self._report()
 
     def forget(self, partitions: Iterable[ports.TopicPartition]) -> None:
-        """Forgets partitions that are not this member's any more, or that are left alone."""
+        """Forgets partitions that this member does not read any more."""
         for partition in partitions:
             self._held.pop(partition, None)
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         named = [f"{topic}/{at} at offset {held.offset} ({held.cause})" for (topic, at), held in self._held.items()]
         more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
         listed = ", ".join(sorted(named)[:NAMED_MAX]) + more

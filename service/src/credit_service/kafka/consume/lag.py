@@ -13,8 +13,8 @@ from credit_service.application import ports
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.ports import OffsetStore, Positions
 from credit_service.kafka.consume.consumer import HandOverConsumer
-from credit_service.kafka.consume.open_transactions import Hidden
-from credit_service.kafka.fetch.fetcher import NO_TIMESTAMP
+from credit_service.kafka.consume.open_transactions import BehindTransaction
+from credit_service.kafka.fetch.portions import NO_TIMESTAMP
 
 ANSWER_SECONDS_MAX = 5.0
 KNOWN_SECONDS_MAX = 20.0
@@ -38,8 +38,8 @@ class LagMeter:
     The fetcher's own notion of an end is not asked: it grows old while a partition is paused. `positions` are the
     ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
     `received` is how far each was handed over, `joined` how far with its last record: the ledger comes no farther.
-    `hidden` tells of what nobody can read: it is part of the lag, and nothing that could be decided. `untold` are the
-    partitions of which Kafka did not say the end when it was last asked.
+    `behind_transaction` gives the messages behind an open transaction: part of the lag, but they cannot be decided.
+    `without_end` are the partitions of which Kafka did not give the end at the last measurement.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class LagMeter:
         positions: Positions,
         received: Mapping[ports.TopicPartition, int],
         joined: Mapping[ports.TopicPartition, int],
-        hidden: Callable[[ports.TopicPartition], Hidden | None] = lambda _: None,
+        behind_transaction: Callable[[ports.TopicPartition], BehindTransaction | None] = lambda _: None,
     ) -> None:
-        self.untold: Set[ports.TopicPartition] = frozenset()
+        self.without_end: Set[ports.TopicPartition] = frozenset()
         self._offsets = offsets
         self._positions = positions
         self._received = received
         self._joined = joined
-        self._hidden = hidden
+        self._behind_transaction = behind_transaction
         self._following: Positions = {}
         self._lags: dict[ports.TopicPartition, Lag | None] = {}
         self._measured_at = -KNOWN_SECONDS_MAX
@@ -67,14 +67,14 @@ class LagMeter:
             return None
         of_topics: dict[str, list[Lag | None]] = defaultdict(list)
         for partition, lag in self._lags.items():
-            of_topics[partition[0]].append(self._with_hidden(partition, lag))
+            of_topics[partition[0]].append(self._with_unreadable(partition, lag))
         return {topic: _summed(lags) for topic, lags in of_topics.items()}
 
-    def _with_hidden(self, partition: ports.TopicPartition, lag: Lag | None) -> Lag | None:
-        hidden = self._hidden(partition)
-        if lag is None or hidden is None:
+    def _with_unreadable(self, partition: ports.TopicPartition, lag: Lag | None) -> Lag | None:
+        unreadable = self._behind_transaction(partition)
+        if lag is None or unreadable is None:
             return lag
-        return Lag(lag.messages + hidden.messages, max(lag.seconds, hidden.seconds))
+        return Lag(lag.messages + unreadable.messages, max(lag.seconds, unreadable.seconds))
 
     def is_behind(self, partitions: Collection[ports.TopicPartition]) -> bool:
         """Whether messages of these that can be read waited when it was last measured."""
@@ -101,7 +101,7 @@ class LagMeter:
                 lags = {tp: await self._lag(consumer, tp, end, oldest_ms) for tp, end in ends.items()}
         except (KafkaError, IllegalStateError, TimeoutError):
             return
-        self.untold = assigned - ends.keys()
+        self.without_end = assigned - ends.keys()
         self._lags, self._measured_at = lags, time.monotonic()
         self._behind_since = {tp: since for tp, since in self._behind_since.items() if tp in lags}
 

@@ -8,7 +8,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from credit_service.application.ports import OffsetStore, Positions
-from credit_service.kafka.access.topic_ids import as_kafka_shows, made_anew
+from credit_service.kafka.access.topic_ids import as_kafka_shows, recreated
 from credit_service.kafka.consume.consumer import HandOverConsumer
 
 log = structlog.get_logger(__name__)
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS_MAX = 10.0
 
 
-async def opening_positions(
+async def start_positions(
     consumer: HandOverConsumer,
     offsets: OffsetStore,
     partitions: Collection[TopicPartition],
@@ -36,7 +36,7 @@ async def opening_positions(
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     await offsets.open({(tp.topic, tp.partition): first[tp] for tp in partitions if tp not in stored})
-    of_topics_gone = made_anew(old_ids, topic_ids)
+    of_topics_gone = recreated(old_ids, topic_ids)
     for partition in partitions:
         expected = stored.get(partition)
         if expected is not None and partition in of_topics_gone:

@@ -14,10 +14,10 @@ from faststream.kafka.message import KafkaMessage
 from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 from credit_service import bounds
-from credit_service.kafka.connect.client import adopted
+from credit_service.kafka.connect.client import adopt_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.consume.consumer import Faults, HandOverConsumer
-from credit_service.kafka.fetch.fetcher import Portion
+from credit_service.kafka.fetch.portions import Portion
 
 if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import BatchSubscriber
@@ -138,7 +138,7 @@ class Subscriber:
         def build(*topics: str, **options: Any) -> HandOverConsumer:
             # With the login of now: FastStream has the one that there was when it was made.
             options = builder.keywords | options | self._connection.login
-            return adopted(HandOverConsumer(*topics, faults=self._faults, **options), self._connection)
+            return adopt_client(HandOverConsumer(*topics, faults=self._faults, **options), self._connection)
 
         return build
 

@@ -4,7 +4,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import ConsumerStoppedError
 
-from credit_service.kafka.fetch.fetcher import PartitionFetcher, Portion
+from credit_service.kafka.fetch.fetcher import PartitionFetcher
+from credit_service.kafka.fetch.portions import Portion
 
 
 class PortionConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types

@@ -3,7 +3,7 @@
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record, batch_of, read_record
 from credit_service.domain.event import Place
-from credit_service.kafka.fetch.fetcher import Item, TooLargeBatch
+from credit_service.kafka.fetch.portions import Item, TooLargeBatch
 
 
 def read_item(partition: TopicPartition, event_type: str, item: Item) -> Record:

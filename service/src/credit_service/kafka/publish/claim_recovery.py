@@ -11,10 +11,10 @@ from credit_service.application.kept_record import Headers
 from credit_service.application.ports import Claim
 from credit_service.application.processing.outgoing_record import OutgoingRecord, outgoing_record
 from credit_service.application.tracing import TRACEPARENT
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.fetch.fetcher import Fault
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault
 from credit_service.kafka.topics import partition_counts
 
 ASK_SECONDS_MAX = 20.0
@@ -36,7 +36,7 @@ async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
 
 async def _cursor(connection: KafkaConnection) -> str | None:
     partition = TopicPartition(connection.cursor_topic, 0)
-    admin = made(AIOKafkaAdminClient, connection)
+    admin = create_client(AIOKafkaAdminClient, connection)
     try:
         await admin.start()
         offsets = await admin.list_consumer_group_offsets(connection.relay_id, partitions=[partition])
@@ -51,7 +51,7 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
     first = claim.rows[0]
     topic = connection.topic(first.topic)
     record = outgoing_record(first, (await partition_counts(connection, [topic], "read"))[topic])
-    consumer = made(
+    consumer = create_client(
         PortionConsumer,
         connection,
         isolation_level="read_committed",

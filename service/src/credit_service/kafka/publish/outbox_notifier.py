@@ -16,20 +16,20 @@ class OutboxNotifier:
     def __init__(self, relay: Relay, outbox: Outbox) -> None:
         self._relay = relay
         self._outbox = outbox
-        self._pressed = asyncio.Event()
+        self._is_due = asyncio.Event()
 
-    def press(self) -> None:
+    def notify(self) -> None:
         """Says that something waits."""
         if self._relay.is_leading:
-            self._relay.ring()
+            self._relay.notify()
         else:
-            self._pressed.set()
+            self._is_due.set()
 
     async def run(self) -> None:
         """Sends the notices, until it is cancelled; one that is lost is made up for by the leader's own poll."""
         while True:
-            await self._pressed.wait()
-            self._pressed.clear()
+            await self._is_due.wait()
+            self._is_due.clear()
             with contextlib.suppress(LedgerUnavailable):
-                await self._outbox.ring()
+                await self._outbox.notify()
             await asyncio.sleep(BETWEEN_NOTICES_SECONDS)

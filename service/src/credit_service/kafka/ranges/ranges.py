@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 
 from credit_service import bounds
 from credit_service.application import ports
-from credit_service.kafka.connect.client import made
+from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.fetch.fetcher import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.fetch.portion_consumer import PortionConsumer
+from credit_service.kafka.fetch.portions import Fault, Item, OutOfRange, Portion
 from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
@@ -85,7 +85,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Lies:
+class RangeContent:
     """What lies in a range: the offset of the first record that can be read, and why others before it cannot be."""
 
     readable: int | None
@@ -209,7 +209,7 @@ class RangeReader:
                 stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in left)
                 raise RangeStalled(f"nothing came for {IDLE_SECONDS_MAX} s: {stuck}")
 
-    async def look(self, asked: Range) -> Lies:
+    async def look(self, asked: Range) -> RangeContent:
         """Reads the range up to the first record that can be read, past what cannot be; raises aiokafka's errors."""
         at = TopicPartition(*asked.partition)
         self._consumer.assign([at])
@@ -220,13 +220,13 @@ class RangeReader:
                 for portion in await self._portions([at]):
                     if portion.records:
                         first = portion.records[0].offset
-                        return Lies(first if first < asked.end else None, faults)
+                        return RangeContent(first if first < asked.end else None, faults)
                     if isinstance(portion.fault, Fault):
                         faults.append(portion.fault)
                         if portion.fault.until is None:
-                            return Lies(None, faults)
+                            return RangeContent(None, faults)
                         self._consumer.seek(at, portion.fault.until)
-        return Lies(None, faults)
+        return RangeContent(None, faults)
 
     async def faults_at(self, positions: ports.Positions) -> dict[ports.TopicPartition, Fault]:
         """Which of the partitions cannot be read at their offsets; of what does not answer soon nothing is told."""
@@ -273,7 +273,7 @@ async def range_reader(
     connection: KafkaConnection, isolation: Isolation = "read_committed"
 ) -> AsyncIterator[RangeReader]:
     """A reader with a consumer of its own; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
-    consumer = made(
+    consumer = create_client(
         PortionConsumer,
         connection,
         client_id=f"{connection.group_id}-ranges",

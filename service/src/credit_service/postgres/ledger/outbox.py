@@ -58,7 +58,7 @@ class PostgresOutbox:
             # Ends the lock at once; a graceful close could wait for a server that is gone.
             connection.terminate()
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         """See `application.ports.Outbox`."""
         with translated_errors():
             await self._pool.execute(sql("notify_outbox"), CHANNEL)

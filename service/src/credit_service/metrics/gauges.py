@@ -1,4 +1,4 @@
-"""What the service shows of itself at the moment it is asked; what is not known is left out, never made up."""
+"""The metrics that are read at each scrape; values that are not known are left out."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from credit_service.metrics.labels import DEGRADED, PUBLISHED
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """One pool of connections: how many it has, and how many of them wait for work."""
+    """One pool of connections: how many are open, how many of them are idle, and how many may be open."""
 
     name: str
     open: int
@@ -32,8 +32,8 @@ class TopicLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """All of it; None: nobody knows at the moment."""
+class ServiceState:
+    """All values of one moment; None where a value is not known."""
 
     is_ready: bool = False
     degraded: Collection[str] = ()
@@ -54,20 +54,20 @@ Samples = Iterable[tuple[Sequence[str], float]]
 
 
 class Shown(NamedTuple):
-    """One metric: what it is called, and how its values are found."""
+    """One metric: its name, its help text, and how its values are read."""
 
     kind: type[GaugeMetricFamily | CounterMetricFamily]
     name: str
     help: str
     labels: Sequence[str]
-    values: Callable[[Standing], Samples]
+    values: Callable[[ServiceState], Samples]
 
 
-def _gauge(name: str, help_text: str, value: Callable[[Standing], float | None]) -> Shown:
+def _gauge(name: str, help_text: str, value: Callable[[ServiceState], float | None]) -> Shown:
     return Shown(GaugeMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
 
 
-def _counter(name: str, help_text: str, value: Callable[[Standing], int]) -> Shown:
+def _counter(name: str, help_text: str, value: Callable[[ServiceState], int]) -> Shown:
     return Shown(CounterMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
 
 
@@ -79,7 +79,7 @@ def _known(value: float | None) -> Samples:
     return [] if value is None else [((), value)]
 
 
-def _lag(value: Callable[[TopicLag], float]) -> Callable[[Standing], Samples]:
+def _lag(value: Callable[[TopicLag], float]) -> Callable[[ServiceState], Samples]:
     return lambda s: [((topic,), value(lag)) for topic, lag in (s.lag or {}).items()]
 
 
@@ -168,17 +168,17 @@ SHOWN = (
 )
 
 
-class StandingCollector(Collector):
-    """Asks `standing` at each scrape."""
+class StateCollector(Collector):
+    """Reads the state at each scrape."""
 
-    def __init__(self, standing: Callable[[], Standing]) -> None:
-        self._standing = standing
+    def __init__(self, state: Callable[[], ServiceState]) -> None:
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
-        standing = self._standing()
+        state = self._state()
         for shown in SHOWN:
             family = shown.kind(shown.name, shown.help, labels=shown.labels)
-            for labels, value in shown.values(standing):
+            for labels, value in shown.values(state):
                 family.add_metric(labels, float(value))
             yield family

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group, GroupMember
-from credit_service.kafka.access.twins import Twins
+from credit_service.kafka.access.duplicate_instances import DuplicateInstances
+from credit_service.kafka.access.foreign_members import Group, GroupMember
 from credit_service.kafka.connect.connection import KafkaConnection
 
 NAMED = KafkaConnection("h:1", "credits", instance_id="pod-1")
@@ -20,7 +20,7 @@ def group(*client_ids: str, is_stable: bool = True) -> Group:
 
 def test_two_of_the_own_name_are_told_of_until_one_is_gone() -> None:
     status = Status({})
-    twins = Twins(NAMED, status)
+    twins = DuplicateInstances(NAMED, status)
     twins.look(group("credits-pod-1", "credits-pod-2"))
     assert status.degraded == {}
     twins.look(group("credits-pod-1", "credits-pod-2", "credits-pod-1"))
@@ -36,13 +36,13 @@ def test_two_of_the_own_name_are_told_of_until_one_is_gone() -> None:
 
 def test_a_few_hosts_are_named() -> None:
     status = Status({})
-    Twins(NAMED, status).look(group(*["credits-pod-1"] * 8))
+    DuplicateInstances(NAMED, status).look(group(*["credits-pod-1"] * 8))
     assert status.degraded["twins"].count("10.0.0.") == 5
     assert " and 3 more: " in status.degraded["twins"]
 
 
 def test_others_of_one_name_are_none_of_its_business_and_without_a_name_there_are_no_twins() -> None:
     status = Status({})
-    Twins(NAMED, status).look(group("credits-pod-1", "credits-pod-2", "credits-pod-2"))
-    Twins(KafkaConnection("h:1", "credits"), status).look(group("credits", "credits"))
+    DuplicateInstances(NAMED, status).look(group("credits-pod-1", "credits-pod-2", "credits-pod-2"))
+    DuplicateInstances(KafkaConnection("h:1", "credits"), status).look(group("credits", "credits"))
     assert status.degraded == {}

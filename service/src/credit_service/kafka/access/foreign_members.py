@@ -37,7 +37,7 @@ class Group:
     members: Sequence[GroupMember] = field(default_factory=list)
 
     @property
-    def strangers(self) -> list[GroupMember]:
+    def foreign_members(self) -> list[GroupMember]:
         """Those that are none of ours and hold partitions of ours."""
         return [member for member in self.members if not member.is_ours and member.partitions]
 
@@ -85,7 +85,7 @@ def _assigned(assignment: bytes) -> list[TopicPartition]:
     return found
 
 
-class Strangers:
+class ForeignMembers:
     """Says in `status` who holds partitions of ours and is none of ours."""
 
     def __init__(self, status: Status) -> None:
@@ -97,7 +97,7 @@ class Strangers:
         if group is None or not group.is_stable:
             return
         self._group = group
-        problem = told_of(group.strangers)
+        problem = told_of(group.foreign_members)
         if not self._status.degrade("group", problem):
             return
         if problem is None:
@@ -113,7 +113,7 @@ class Strangers:
         ours = sorted(member.member_id for member in self._group.members if member.is_ours)
         if not ours or ours[0] != member_id:
             return set()
-        return {at for stranger in self._group.strangers for at in stranger.partitions} & set(partitions)
+        return {at for stranger in self._group.foreign_members for at in stranger.partitions} & set(partitions)
 
 
 def told_of(strangers: Sequence[GroupMember]) -> str | None:

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from credit_service.application.readiness import Status
 from credit_service.kafka.consume import held_partitions as held_module
 from credit_service.kafka.consume.held_partitions import HeldPartitions
-from credit_service.kafka.fetch.fetcher import Fault
+from credit_service.kafka.fetch.portions import Fault
 
 
 def partition(number: int) -> TopicPartition:
@@ -28,7 +28,7 @@ def test_each_is_named_with_its_place_and_the_cause() -> None:
         "held": "partitions are held, they cannot be read: email-bounced/0 at offset 3 (its checksum is wrong),"
         " email-bounced/1 at offset 7 (its checksum is wrong)"
     }
-    held.read_again(partition(1))
+    held.release(partition(1))
     assert status.degraded["held"].endswith("cannot be read: email-bounced/0 at offset 3 (its checksum is wrong)")
     held.forget([partition(0), partition(5)])
     assert status.degraded == {}
@@ -51,12 +51,12 @@ def test_one_is_tried_again_after_a_while_once_it_is_out(monkeypatch: pytest.Mon
     ((_, one),) = held.items()
     now[0] += held_module.RETRY_SECONDS
     assert not one.is_due
-    assert held.standing() == {partition(0)}
+    assert held.draining() == {partition(0)}
     one.state = "out"
     assert one.is_due
     # Read once more, it may become full, and has to be fetched from again.
     one.state = "tried"
-    assert held.standing() == set()
+    assert held.draining() == set()
     held.note(partition(0), fault())
     ((_, one),) = held.items()
     one.state = "out"

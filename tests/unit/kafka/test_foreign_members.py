@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group, Strangers, group_of
+from credit_service.kafka.access.foreign_members import ForeignMembers, Group, group_of
 from credit_service.kafka.connect.connection import KafkaConnection
 
 CONNECTION = KafkaConnection("h:1", "credits", "p-")
@@ -44,7 +44,7 @@ def test_a_member_with_the_groups_name_is_ours(client_id: str) -> None:
     ],
 )
 def test_any_other_that_holds_partitions_is_a_stranger(told: Told) -> None:
-    assert [one.partitions for one in group(told).strangers] == [{A}]
+    assert [one.partitions for one in group(told).foreign_members] == [{A}]
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_any_other_that_holds_partitions_is_a_stranger(told: Told) -> None:
     ],
 )
 def test_who_holds_none_of_our_partitions_is_no_stranger(told: Told) -> None:
-    assert group(told).strangers == []
+    assert group(told).foreign_members == []
 
 
 def test_strangers_are_named_until_they_have_gone() -> None:
     status = Status({})
-    strangers = Strangers(status)
+    strangers = ForeignMembers(status)
     strangers.look(group(member("1", "credits", 0), member("2", "x", 1), member("3", "x", 2, host="/10.0.0.2")))
     words = "strangers in the group hold partitions, and nobody decides what lies there: client id x on 2 hosts has 2"
     assert status.degraded == {"group": words}
@@ -75,13 +75,13 @@ def test_strangers_are_named_until_they_have_gone() -> None:
 
 def test_of_many_some_are_named() -> None:
     status = Status({})
-    Strangers(status).look(group(*(member(f"{n}", f"x{n}", n) for n in range(9))))
+    ForeignMembers(status).look(group(*(member(f"{n}", f"x{n}", n) for n in range(9))))
     assert status.degraded["group"].count("client id") == 5
     assert status.degraded["group"].endswith(" and 4 more")
 
 
 def test_one_of_ours_counts_what_strangers_hold() -> None:
-    strangers = Strangers(Status({}))
+    strangers = ForeignMembers(Status({}))
     assert strangers.counted_by("1", {A, B, C}) == set()
     strangers.look(group(member("2", "credits", 0), member("1", "credits-a", 1), member("0", "x", 2)))
     assert strangers.counted_by("1", {A, C}) == {C}

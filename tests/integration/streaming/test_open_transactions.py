@@ -30,7 +30,7 @@ PARTITIONS = 3
 BEHIND = 20
 TOPIC = "prospect-exported"
 AT = datetime.now(UTC) - timedelta(hours=1)
-SAID_SOON = "from credit_service.kafka.consume import open_transactions; open_transactions.PINNED_SECONDS = 1.0"
+SAID_SOON = "from credit_service.kafka.consume import open_transactions; open_transactions.HANGING_SECONDS = 1.0"
 SWEPT_OFTEN = "from credit_service.application.processing import timer_sweep; timer_sweep.EXPIRE_EVERY_SECONDS = 0.1"
 LOOKED_AT_TWICE_SOON = "from credit_service.application.doctor import doctor; doctor.TRANSACTION_SECONDS = 1.0"
 LOOKS_OFTEN = "from credit_service.watch import watch; watch.LOOK_SECONDS_MAX = 0.3"

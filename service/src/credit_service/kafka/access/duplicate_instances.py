@@ -3,7 +3,7 @@
 import structlog
 
 from credit_service.application.readiness import Status
-from credit_service.kafka.access.strangers import Group
+from credit_service.kafka.access.foreign_members import Group
 from credit_service.kafka.connect.connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 HOSTS_NAMED_MAX = 5
 
 
-class Twins:
+class DuplicateInstances:
     """Says in `status` that several members of the group have the name of this process."""
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
@@ -22,7 +22,7 @@ class Twins:
         """Takes what was told of the group; where it is None, or is being shared out, what was known stands."""
         if group is None or not group.is_stable or not self._connection.instance_id:
             return
-        problem = twins_of(self._connection.client_id, group)
+        problem = duplicates_of(self._connection.client_id, group)
         if not self._status.degrade("twins", problem):
             return
         if problem is None:
@@ -31,7 +31,7 @@ class Twins:
             log.error("several processes have one name", twins=problem)
 
 
-def twins_of(client_id: str, group: Group) -> str | None:
+def duplicates_of(client_id: str, group: Group) -> str | None:
     """How many members have this client id, and on which hosts; None if it is one, or none."""
     hosts = sorted(member.host for member in group.members if member.client_id == client_id)
     if len(hosts) <= 1:

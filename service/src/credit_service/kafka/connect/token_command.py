@@ -1,0 +1,77 @@
+"""Tokens that a program prints as JSON, as `CREDITS_KAFKA_TOKEN_COMMAND` says."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from credit_service.kafka.connect.tokens import NoToken, Token
+from credit_service.runtime.programs import ProgramFailed, printed_by
+
+COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
+_ENDS = ("expires_at", "expires_in")
+
+
+async def from_command(command: str) -> Token:
+    """Runs the program, and reads the token that it prints as JSON; raises `NoToken`."""
+    try:
+        printed = await _in_a_thread(lambda: printed_by(command))
+    except ProgramFailed as error:
+        raise NoToken(f"no token for Kafka: {COMMAND}: {error}") from None
+    return read_printed(printed, datetime.now(UTC))
+
+
+def read_printed(printed: str, now: datetime) -> Token:
+    """The token in `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; `NoToken` else."""
+    wrong = NoToken(f"no token for Kafka: {COMMAND} does not print JSON with token, and expires_at or expires_in")
+    try:
+        said = json.loads(printed)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if not isinstance(said, dict) or not any(said.keys() == {"token", end} for end in _ENDS):
+        raise wrong
+    life = _life(said.get("expires_in")) if "expires_in" in said else _until(said["expires_at"], now)
+    if life is None:
+        raise wrong
+    return Token.of(COMMAND, said["token"], life)
+
+
+def _life(seconds: object) -> float | None:
+    return float(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
+
+
+def _until(instant: object, now: datetime) -> float | None:
+    try:
+        ends_at = datetime.fromisoformat(instant) if isinstance(instant, str) else None
+    except ValueError:
+        return None
+    return (ends_at - now).total_seconds() if ends_at and ends_at.tzinfo else None
+
+
+async def _in_a_thread(work: Callable[[], str]) -> str:
+    """As `asyncio.to_thread`, whose threads the end of the service would wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # it belongs to whoever waits
+            error = raised
+        # There is no loop any more when the service has ended meanwhile.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, daemon=True, name="kafka-token").start()
+    return await done
