@@ -100,5 +100,5 @@ class Outbox(Protocol):
     def lead(self, rung: Callable[[], None]) -> AbstractAsyncContextManager[OutboxSession | None]:
         """Tries to become the one leader; None if another one is. `rung` is called when another process has news."""
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         """Tells the leader, in whatever process it is, that something waits."""

@@ -18,7 +18,8 @@ from credit_service.application.ports import OffsetStore
 from credit_service.application.processing.chain import ChainBroken
 from credit_service.application.processing.lane import Lane
 from credit_service.application.processing.poison_guard import Floods
-from credit_service.application.processing.processor import Processor, Report
+from credit_service.application.processing.processor import Processor
+from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.application.readiness import Status
 from credit_service.application.record import Record
