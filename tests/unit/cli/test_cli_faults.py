@@ -8,7 +8,7 @@ import pytest
 
 from credit_service import cli
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly
-from credit_service.cli.run import told_of_ledger
+from credit_service.cli.shared.run import told_of_ledger
 
 
 @pytest.mark.parametrize(

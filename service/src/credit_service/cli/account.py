@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.export import RowsFormat, RowsOutput, long_reads, print_rows
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import reads, run, settings_or_exit
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.rows import RowsFormat, RowsOutput, long_reads, print_rows
+from credit_service.cli.shared.run import reads, run, settings_or_exit
+from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
-from credit_service.cli.run import ledger, run, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import ledger, run, settings_or_exit
+from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
     from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentChange

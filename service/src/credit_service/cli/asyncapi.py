@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.output import put
-from credit_service.cli.run import settings_or_exit
+from credit_service.cli.shared.output import put
+from credit_service.cli.shared.run import settings_or_exit
 
 
 def asyncapi(

@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import kafka_of, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

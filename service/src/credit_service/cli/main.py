@@ -4,27 +4,16 @@ import sys
 
 import typer
 
-from credit_service.cli import (
-    account,
-    adjust,
-    asyncapi,
-    dead_letters,
-    migrate,
-    outbox,
-    reconcile,
-    refunds,
-    resume,
-    serve,
-    tail,
-    tokens,
-    topics,
-    trigger,
-)
+from credit_service.cli import account, adjust, asyncapi, migrate, outbox, resume, serve, tail, topics, trigger
+from credit_service.cli.dead_letters import commands as dead_letters
 from credit_service.cli.doctor import doctor
-from credit_service.cli.explain import explain
-from credit_service.cli.open import open_customers
-from credit_service.cli.replay import replay
+from credit_service.cli.explain.command import explain
+from credit_service.cli.opening.command import open_customers
+from credit_service.cli.reconcile.command import reconcile
+from credit_service.cli.refunds import commands as refunds
+from credit_service.cli.replay.command import replay
 from credit_service.cli.skip import skip
+from credit_service.cli.tokens import commands as tokens
 from credit_service.runtime.tracebacks import describe
 
 EXIT_DEFECT = 1
@@ -46,7 +35,7 @@ app.add_typer(account.app, name="account")
 app.command("explain")(explain)
 app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
-app.command("reconcile")(reconcile.reconcile)
+app.command("reconcile")(reconcile)
 app.command("replay")(replay)
 app.command("doctor")(doctor)
 app.command("resume")(resume.resume)

@@ -1,8 +1,8 @@
 """`credits migrate`."""
 
-from credit_service.cli.faults import Failed
-from credit_service.cli.output import say
-from credit_service.cli.run import run, settings_or_exit
+from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.output import say
+from credit_service.cli.shared.run import run, settings_or_exit
 
 
 def migrate() -> None:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.letters_shown import age, safe
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
-from credit_service.cli.run import ledger, reads, run, settings_or_exit
+from credit_service.cli.dead_letters.display import age, safe
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.operator_options import Operator, Reason, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import ledger, reads, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

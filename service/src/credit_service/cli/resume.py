@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import kafka_of, ledger, run, settings_or_exit
 
 
 def resume(

@@ -1,7 +1,7 @@
 """`credits serve`."""
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.run import settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.run import settings_or_exit
 
 
 def serve() -> int:

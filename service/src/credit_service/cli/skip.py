@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import Operator, Reason, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import kafka_of, ledger, run, settings_or_exit
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition

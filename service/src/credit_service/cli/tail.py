@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import kafka_of, run, settings_or_exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import kafka_of, run, settings_or_exit
 
 app = typer.Typer(help="The Kafka topics that the service reads and writes.", no_args_is_help=True)
 

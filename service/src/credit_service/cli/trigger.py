@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import kafka_of, run, settings_or_exit
 
 if TYPE_CHECKING:
     from credit_contracts import Encoded, Event, IncomingData

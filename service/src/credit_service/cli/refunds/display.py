@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from credit_service.cli.letters_shown import age
+from credit_service.cli.dead_letters.display import age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.output import say
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import say
 
 OFFSET_DIGITS_MAX = 18
 # Python takes more for a time: weeks, rows of digits, of which nobody sees what they say, and from 3.14 on 24:00.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.application.auth.scopes import Scope
-from credit_service.cli.env_file import read_variable, write_variable
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put, say
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.times import instant_of
+from credit_service.cli.tokens.env_file import read_variable, write_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

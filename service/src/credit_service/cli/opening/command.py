@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import AsItStands
-from credit_service.cli.run import ledger, run, settings_or_exit, told_of_ledger
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import AsItStands
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import ledger, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

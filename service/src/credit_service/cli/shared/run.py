@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, TypeVar
 
-from credit_service.cli.faults import Failed, WrongUse
+from credit_service.cli.shared.errors import Failed, WrongUse
 
 if TYPE_CHECKING:
     from credit_service.application.errors import LedgerUnavailable

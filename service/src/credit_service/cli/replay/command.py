@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.instants import range_of
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Yes, hold_to
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit, told_of_ledger
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import Operator, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import kafka_of, ledger, run, settings_or_exit, told_of_ledger
+from credit_service.cli.shared.times import range_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
-from credit_service.cli.progress import progress
-from credit_service.cli.refunds_shown import request_shown, request_table
-from credit_service.cli.run import ledger, reads, run, settings_or_exit, told_of_ledger
+from credit_service.cli.refunds.display import request_shown, request_table
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.progress import progress
+from credit_service.cli.shared.run import ledger, reads, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

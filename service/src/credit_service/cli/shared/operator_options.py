@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.faults import WrongUse
+from credit_service.cli.shared.errors import WrongUse
 
 
 def _user() -> str:

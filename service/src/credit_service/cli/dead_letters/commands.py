@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.letters_shown import age, each_line, groups_table, letter_shown, told_line
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
-from credit_service.cli.progress import progress
-from credit_service.cli.run import kafka_of, ledger, reads, run, settings_or_exit, told_of_ledger
+from credit_service.cli.dead_letters.display import age, each_line, groups_table, letter_shown, told_line
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, hold_to
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.progress import progress
+from credit_service.cli.shared.run import kafka_of, ledger, reads, run, settings_or_exit, told_of_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service import bounds
-from credit_service.cli.export import long_reads, write_whole
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.run import run, settings_or_exit
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.rows import long_reads, write_whole
+from credit_service.cli.shared.run import run, settings_or_exit
+from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
     from credit_service.application.explain.model import Explanation, Fate, Story, Unexplained, When
-    from credit_service.cli.explain_tree import Line
+    from credit_service.cli.explain.tree import Line
     from credit_service.settings import Settings
 
 WIDTH_OF_A_PIPE = 10_000
@@ -66,8 +66,8 @@ def _hold_to_utf8(text: str | None) -> None:
 
 
 async def _account(settings: "Settings", account_id: str, when: "When", output: Format, *, is_full: bool) -> int:
-    from credit_service.cli.explain_json import document
-    from credit_service.cli.explain_tree import lines_of_account
+    from credit_service.cli.explain.json_document import document
+    from credit_service.cli.explain.tree import lines_of_account
     from credit_service.postgres.explain.explain import PostgresExplains
 
     is_full |= output is Format.JSON
@@ -105,7 +105,7 @@ def _adds_up(found: "Explanation") -> int:
 
 
 async def _story(settings: "Settings", account_id: str, prospect_id: str, output: Format) -> int:
-    from credit_service.cli.explain_tree import lines_of_story
+    from credit_service.cli.explain.tree import lines_of_story
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:
@@ -117,7 +117,7 @@ async def _story(settings: "Settings", account_id: str, prospect_id: str, output
 
 
 async def _fate(settings: "Settings", account_id: str, source: str, event_id: str, output: Format) -> int:
-    from credit_service.cli.explain_tree import lines_of_fate
+    from credit_service.cli.explain.tree import lines_of_fate
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from credit_service.cli.faults import Failed
+from credit_service.cli.shared.errors import Failed
 
 if TYPE_CHECKING:
     import asyncpg
