@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from credit_service.application.ports import Claim, WaitingEvent
-from credit_service.bootstrap import _end
+from credit_service.bootstrap.serve import _end
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish import relay
 from credit_service.kafka.publish.relay import Relay

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from credit_service.application.readiness import Status
-from credit_service.bootstrap import _until_well
+from credit_service.bootstrap.serve import _until_well
 
 
 async def test_a_step_is_taken_again_until_it_has_no_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credit_service.bootstrap.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.bootstrap.serve.RETRY_SECONDS", 0.01)
     status, complaints = Status({}), iter(["no broker", "no topics", None])
     seen: list[object] = []
 

@@ -13,7 +13,7 @@ def serve() -> int:
     import structlog
 
     from credit_service.application.errors import SessionsShared
-    from credit_service.bootstrap import serve as run_service
+    from credit_service.bootstrap.serve import serve as run_service
     from credit_service.http.server import CannotListen
     from credit_service.runtime.logging import configure_logging
     from credit_service.runtime.loop import run_in_loop

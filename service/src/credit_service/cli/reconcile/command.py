@@ -189,7 +189,7 @@ async def _reconcile(
 
     from credit_service.application.reconcile.findings import Findings
     from credit_service.application.reconcile.reconcile import Reconciliation
-    from credit_service.bootstrap import collect_seldom
+    from credit_service.bootstrap.serve import collect_seldom
     from credit_service.kafka.access.topic_ids import of_topics_gone
     from credit_service.kafka.ranges.audit_topics import open_topics
     from credit_service.kafka.ranges.ranges import RangeStalled, TopicsUnknown

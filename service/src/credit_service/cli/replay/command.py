@@ -192,7 +192,7 @@ async def _replay(
     from credit_service.application.processing.processor import Processor
     from credit_service.application.replay.replay import Replay
     from credit_service.application.temporary_files import NoTemporaryRoom
-    from credit_service.bootstrap import collect_seldom
+    from credit_service.bootstrap.serve import collect_seldom
     from credit_service.kafka.ranges.ranges import RangeStalled
     from credit_service.kafka.ranges.replay_source import open_records
     from credit_service.postgres.ledger.ledger import PostgresLedger
