@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import structlog
 
+from credit_contracts.dead_letters import reasons_of
 from credit_contracts.envelope import Unreadable
 from credit_service.application.errors import (
     Abandoned,
@@ -48,26 +49,10 @@ log = structlog.get_logger(__name__)
 BACKOFF_SECONDS_FIRST = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
-REFUSALS = {
-    "reserved-source": "the event's source is that of the service's own events",
-    "conflict": "the same source and id were decided before with other content",
-    "from-the-future": (
-        "the event's time is more than 5 minutes ahead of the database's clock, or of its arrival in Kafka"
-    ),
-    "before-1970": "the event's time is before 1970",
-    "account-full": "the numbers of this account are used up: of its decisions, balance changes, grants or credits",
-    "parked-full": "too many events of this account wait for its first plan",
-    "parked-too-long": "the account's first plan did not come in time",
-}
-
-REASONS_OF_FAULTS = ("refused-by-database", "undecidable")
-"""Neither the message's fault nor its content's: `reason_of` says them."""
-
-REASONS_OF_ACCOUNTS = ("account-full",)
-"""Of all that is told of the account, whatever it is."""
-
-REASONS_OF_WAITING = ("parked-full", "parked-too-long")
-"""The account's first plan is missing: a plan that its producer is late with, or never sends."""
+REFUSALS = reasons_of("event", "account", "first-plan")
+REASONS_OF_FAULTS = tuple(reasons_of("service"))
+REASONS_OF_ACCOUNTS = tuple(reasons_of("account"))
+REASONS_OF_WAITING = tuple(reasons_of("first-plan"))
 
 STEPS = ("load", "decide", "store", "commit")
 """What a batch's time is told by."""
