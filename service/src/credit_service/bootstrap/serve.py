@@ -1,47 +1,44 @@
-"""The one place that wires the service together, starts it, and ends it."""
+"""Wires the service together, and runs it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from credit_service import bounds
-from credit_service.application.errors import AccessDenied, LedgerUnavailable, SessionsShared
 from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor, Report
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.readiness import Status
 from credit_service.application.tracing import UNTRACED, Tracing
 from credit_service.asyncapi.document import Deployed
+from credit_service.bootstrap.garbage_collection import collect_seldom
+from credit_service.bootstrap.ledger import ledger_on
+from credit_service.bootstrap.shutdown import end
+from credit_service.bootstrap.startup import check_schema, check_topics, join_group, until_well
 from credit_service.http.access import Access, kept_current
 from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
 from credit_service.kafka.consume.intake import Intake, IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
-from credit_service.kafka.topics import missing_or_uneven
 from credit_service.metrics.registry import Metrics
 from credit_service.metrics.standing import PoolUse, Standing, TopicLag
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.health.backlog import PostgresProbe
-from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.ledger.offsets import PostgresOffsetStore
 from credit_service.postgres.ledger.outbox import PostgresOutbox
 from credit_service.postgres.migrate import newest_version
-from credit_service.postgres.pool import connect, open_pool
+from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
-from credit_service.postgres.schema import schema_problem
 from credit_service.runtime.failpoints import failpoint
 from credit_service.runtime.logging import log_what_the_loop_meets
 from credit_service.settings import load_http_tokens
@@ -57,9 +54,6 @@ if TYPE_CHECKING:
     from credit_service.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-RETRY_SECONDS = 1.0
-NEW_OBJECTS_PER_COLLECTION = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +79,7 @@ def build(
     pool = pools["ledger"]
     rules = settings.rules
     reach = failpoint(settings.kill_at)
-    ledger = PostgresLedger(
-        pool,
-        unparked_max=rules.unparked_max,
-        topic_prefix=settings.topic_prefix,
-        letter_bytes_per_day=settings.dead_letter_bytes_per_day,
-    )
+    ledger = ledger_on(settings, pool)
 
     def told_of(part: str) -> ReportProblem:
         def tell(problem: str | None) -> None:
@@ -132,7 +121,7 @@ def build(
 
 
 def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Standing:
-    """What the metrics show of the parts, now."""
+    """The state of the parts, for the metrics."""
     intake, relay, watch = service.intake, service.relay, service.watch
     lag = intake.lag()
     behind = None if lag is None else {topic: TopicLag(of.messages, of.seconds) for topic, of in lag.items()}
@@ -156,7 +145,7 @@ def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Sta
 async def serve(settings: Settings) -> int:
     """Runs the service until SIGTERM or SIGINT; returns the exit code.
 
-    What is missing at the start (a database, its schema, a broker, topics) is said once and waited for.
+    At the start it waits for a database, its schema, a broker and topics, and logs once what is missing.
     """
     collect_seldom()
     ending = asyncio.Event()
@@ -196,7 +185,7 @@ async def serve(settings: Settings) -> int:
             kept_current(access, load_http_tokens),
         ):
             exit_code = await _run(settings, connection, service, addresses, pool, status, ending)
-        # Whatever is left of connections is not waited for: the budget is spent.
+        # The time for the end is spent: open connections are cut.
         for opened in pools.values():
             opened.terminate()
     log.info("ended", exit_code=exit_code)
@@ -204,23 +193,12 @@ async def serve(settings: Settings) -> int:
 
 
 def traces(endpoint: str) -> AbstractAsyncContextManager[Tracing]:
-    """To the collector at `endpoint`; without one nothing is traced, and nothing of it is loaded."""
+    """Tracing to the collector at `endpoint`; without one, the tracing libraries are not imported."""
     if not endpoint:
         return contextlib.nullcontext(UNTRACED)
     from credit_service.tracing.export import tracing_to
 
     return tracing_to(endpoint)
-
-
-def collect_seldom() -> None:
-    """Has Python look for cycles far less often than it does by itself.
-
-    What a batch makes is freed by reference counts. The collector finds next to nothing, yet goes through all that
-    waits to be decided, again and again: a third of the time that a message took.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
 
 
 async def _run(
@@ -233,12 +211,12 @@ async def _run(
     ending: asyncio.Event,
 ) -> int:
     steps: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
-        ("database", lambda: _schema(addresses, pool, service.watch)),
-        ("kafka", lambda: _topics(connection)),
-        ("kafka", lambda: _join(service.intake)),
+        ("database", lambda: check_schema(addresses, pool, service.watch)),
+        ("kafka", lambda: check_topics(connection)),
+        ("kafka", lambda: join_group(service.intake)),
     ]
     for part, step in steps:
-        if not await _until_well(part, step, status, ending):
+        if not await until_well(part, step, status, ending):
             return 0
     status.set("start", None)
     log.info("serving")
@@ -250,7 +228,7 @@ async def _run(
         stuck.cancel()
         status.set("end", "ending")
         clean = ending.is_set()
-        await _end(service, tasks, settings.shutdown_seconds)
+        await end(service, tasks, settings.shutdown_seconds)
     return 0 if clean else 1
 
 
@@ -264,94 +242,3 @@ async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
         for task in (bell, *tasks):
             task.cancel()
         await asyncio.gather(bell, *tasks, return_exceptions=True)
-
-
-async def _end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
-    """Finishes the batch, leaves the group and publishes what it decided; all within the budget."""
-    intake, relay = tasks
-    log.info("ending, the batch in hand is finished")
-    service.intake.stop()
-    if not await _ends_within(intake, budget_seconds * 0.4):
-        service.intake.abandon()
-        await _ends_within(intake, budget_seconds * 0.1)
-    service.relay.stop()
-    # Side by side: what this member had is read by others, while what it has decided is published.
-    leaving = asyncio.create_task(service.intake.leave())
-    await _ends_within(relay, budget_seconds * 0.25)
-    # The last tenth is for those who are being answered over HTTP.
-    if not await _ends_within(leaving, budget_seconds * 0.15):
-        leaving.cancel()
-
-
-async def _ends_within(task: asyncio.Task[None], seconds: float) -> bool:
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    for ended in done:
-        if not ended.cancelled() and (error := ended.exception()):
-            log.error("a part ended with an error", cause=type(error).__name__, exc_info=error)
-    return bool(done)
-
-
-async def _until_well(
-    part: str, step: Callable[[], Awaitable[str | None]], status: Status, ending: asyncio.Event
-) -> bool:
-    """Repeats `step` until it has no complaint; each new one is said once. False if the service is to end first."""
-    while not ending.is_set():
-        taken = asyncio.ensure_future(step())
-        ended = asyncio.create_task(ending.wait())
-        await asyncio.wait({taken, ended}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        if not taken.done():
-            taken.cancel()
-            await asyncio.gather(taken, return_exceptions=True)
-            return False
-        problem = await taken
-        if status.set(part, problem) and problem:
-            log.warning("not ready", part=part, problem=problem)
-        if problem is None:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), RETRY_SECONDS)
-    return False
-
-
-async def _schema(addresses: Addresses, pool: Pool, watch: Watch) -> str | None:
-    """What is wrong with the database. That it is away the watch is told, which has not begun to look itself."""
-    try:
-        problem = await schema_problem(pool)
-        await _hold_to_sessions(addresses)
-    except SessionsShared:
-        raise
-    except LedgerUnavailable as error:
-        watch.database_answers = False
-        return f"the database {'denies access' if isinstance(error, AccessDenied) else 'does not answer'}: {error}"
-    watch.database_answers = None
-    return problem
-
-
-async def _hold_to_sessions(addresses: Addresses) -> None:
-    """Raises `SessionsShared` for each role's address; whatever else is wrong there, its part says when it needs it."""
-    for address in addresses.served:
-        if not address.has_sessions:
-            try:
-                (await connect(address)).terminate()
-            except SessionsShared:
-                raise
-            except LedgerUnavailable:
-                pass
-
-
-async def _topics(connection: KafkaConnection) -> str | None:
-    try:
-        return await missing_or_uneven(connection)
-    except Refused as error:
-        return str(error)
-    except BrokerUnavailable as error:
-        return f"Kafka does not answer: {error}"
-
-
-async def _join(intake: Intake) -> str | None:
-    try:
-        await intake.start()
-    except (KafkaError, TimeoutError, OSError) as error:
-        return f"Kafka: {describe(error)}"
-    return None
