@@ -1,7 +1,7 @@
-"""`credits serve`."""
+"""`credits serve`: runs the service."""
 
+from credit_service.cli.shared.connections import settings_or_exit
 from credit_service.cli.shared.errors import Failed, WrongUse
-from credit_service.cli.shared.run import settings_or_exit
 
 
 def serve() -> int:
@@ -25,6 +25,6 @@ def serve() -> int:
         raise Failed(str(error)) from None
     except SessionsShared as error:
         raise WrongUse(str(error)) from None
-    except Exception:  # a defect, for the log like any other
+    except Exception:  # a defect; it goes to the log like any other
         structlog.get_logger(__name__).exception("ended by an error")
         return 1

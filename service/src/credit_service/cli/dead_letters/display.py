@@ -1,7 +1,9 @@
-"""Dead letters as people read them; what strangers have sent cannot move the cursor of a terminal."""
+"""Dead letters as text for people; content that others sent cannot control the terminal."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from credit_service.cli.shared.text import age, safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -10,25 +12,11 @@ if TYPE_CHECKING:
 
     from credit_service.application.dead_letters.model import Bytes, LetterAnswer, LetterGroup, LetterLine, ShownLetter
 
-LEFT_OUT = "not kept: too large, or too many that day; a retry reads them from Kafka, if they are there"
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
-
-
-def safe(text: str) -> str:
-    """The text with every character that does not print written as its number."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def age(seconds: int) -> str:
-    """How long, in the largest unit that fits."""
-    for size, unit in UNITS:
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+LEFT_OUT = "not kept: too large, or too many that day; a retry reads them from Kafka while Kafka has them"
 
 
 def groups_table(groups: "Sequence[LetterGroup]") -> "Table":
-    """A row a group."""
+    """A table with a row for each group."""
     from rich.table import Table
 
     table = Table()
@@ -42,7 +30,7 @@ def groups_table(groups: "Sequence[LetterGroup]") -> "Table":
 
 
 def each_line(line: "LetterLine") -> str:
-    """One letter in a line."""
+    """One letter as a line."""
     place = f"{line.place.topic}/{line.place.partition}/{line.place.offset}"
     about = line.account_id or "no account"
     more = [
@@ -56,21 +44,21 @@ def each_line(line: "LetterLine") -> str:
     return safe("  ".join(parts))
 
 
-def told_line(answer: "LetterAnswer") -> str:
-    """What became of one letter."""
+def answer_line(answer: "LetterAnswer") -> str:
+    """What became of a letter, as a line."""
     before = " before" if answer.became.endswith("-before") else ""
-    what = answer.became.removesuffix("-before")
-    if what == "resolved":
+    became = answer.became.removesuffix("-before")
+    if became == "resolved":
         return f"#{answer.dead_letter_id}: {answer.outcome}{before}"
-    if what == "failed":
+    if became == "failed":
         return safe(f"#{answer.dead_letter_id}: waits on: {answer.reason or 'moved'}, {answer.detail}")
-    if what == "unknown":
+    if became == "unknown":
         return f"#{answer.dead_letter_id}: is not there"
-    return f"#{answer.dead_letter_id}: {what}{before}"
+    return f"#{answer.dead_letter_id}: {became}{before}"
 
 
-def letter_shown(letter: "ShownLetter") -> str:
-    """One letter whole."""
+def letter_text(letter: "ShownLetter") -> str:
+    """All of one letter."""
     place = letter.place
     rows = [
         ("Dead letter", f"#{letter.dead_letter_id}"),
@@ -87,7 +75,7 @@ def letter_shown(letter: "ShownLetter") -> str:
         ("Bytes", LEFT_OUT if letter.is_left_out else None),
         ("SHA-256 of it all", letter.content_sha256),
     ]
-    lines = [f"{name:<20}{safe(said)}" for name, said in rows if said is not None]
+    lines = [f"{name:<20}{safe(text)}" for name, text in rows if text is not None]
     lines += [f"{'Header':<20}{safe(header.name)} = {_bytes(header.value)}" for header in letter.headers]
     key, value = _bytes(letter.key), _bytes(letter.value)
     if letter.key_bytes is not None:

@@ -1,4 +1,4 @@
-"""`credits explain`."""
+"""`credits explain`: explains a balance, a prospect or a message."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service import bounds
+from credit_service.cli.shared.connections import long_reading_connection, settings_or_exit
 from credit_service.cli.shared.errors import WrongUse
 from credit_service.cli.shared.output import Format, Output, put, say
-from credit_service.cli.shared.rows import long_reads, write_whole
-from credit_service.cli.shared.run import run, settings_or_exit
+from credit_service.cli.shared.rows import write_whole
+from credit_service.cli.shared.run import run
 from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
@@ -24,54 +25,56 @@ WIDTH_OF_A_PIPE = 10_000
 
 def explain(
     account_id: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")],
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="As the ledger had it recorded at this time.")] = None,
-    position: Annotated[int | None, typer.Option(min=1, help="As it stood after the decision of this number.")] = None,
-    prospect: Annotated[str | None, typer.Option(metavar="ID", help="All that is known of this prospect.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="The balance as recorded at this time.")] = None,
+    position: Annotated[int | None, typer.Option(min=1, help="The balance after the decision of this number.")] = None,
+    prospect: Annotated[str | None, typer.Option(metavar="ID", help="The history of this prospect.")] = None,
     event: Annotated[
         tuple[str, str] | None, typer.Option(metavar="SOURCE ID", help="What became of this message.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Leave nothing out, however long it gets.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every entry, however many there are.")] = False,
     output: Output = Format.TEXT,
 ) -> int:
     """Explain a balance: from its grants and their entries down to the messages that caused them.
 
-    What is left out for its length stands there as one sum, so that all adds up; [cyan]--full[/] and
-    [cyan]--output json[/] leave nothing out. With [cyan]--prospect[/] or [cyan]--event[/] it tells the story of one
-    prospect, or what became of one message; the exit code is 1 if that was never seen.
+    Long lists are shortened, with the sum of the omitted entries, so that the numbers add up; [cyan]--full[/] and
+    [cyan]--output json[/] print everything. [cyan]--prospect[/] explains the history of one prospect, and
+    [cyan]--event[/] what became of one message; the exit code is 1 if the service never saw it.
 
     Example: [cyan]credits explain acme --at 2026-03-31T23:59:59Z[/]
     """
-    asked = {"--at": at, "--position": position, "--prospect": prospect, "--event": event}
-    given = [option for option, value in asked.items() if value is not None]
+    options = {"--at": at, "--position": position, "--prospect": prospect, "--event": event}
+    given = [option for option, value in options.items() if value is not None]
     if len(given) > 1:
         raise WrongUse(f"{' and '.join(given)} exclude each other")
     if full and (prospect is not None or event is not None):
         raise WrongUse(f"--full: {given[0]} leaves nothing out")
     for text in (prospect, *(event or ())):
-        _hold_to_utf8(text)
+        _require_utf8(text)
     when = position if at is None else instant_of("--at", at)
     settings = settings_or_exit()
     if prospect is not None:
-        return run(_story(settings, account_id, prospect, output))
+        return run(_explain_prospect(settings, account_id, prospect, output))
     if event is not None:
-        return run(_fate(settings, account_id, *event, output))
-    return run(_account(settings, account_id, when, output, is_full=full))
+        return run(_explain_message(settings, account_id, *event, output))
+    return run(_explain_account(settings, account_id, when, output, is_full=full))
 
 
-def _hold_to_utf8(text: str | None) -> None:
+def _require_utf8(text: str | None) -> None:
     try:
         (text or "").encode()
     except UnicodeEncodeError:
         raise WrongUse(f"{text!r} is not UTF-8, and no id is like that") from None
 
 
-async def _account(settings: "Settings", account_id: str, when: "When", output: Format, *, is_full: bool) -> int:
+async def _explain_account(
+    settings: "Settings", account_id: str, when: "When", output: Format, *, is_full: bool
+) -> int:
     from credit_service.cli.explain.json_document import document
     from credit_service.cli.explain.tree import lines_of_account
     from credit_service.postgres.explain.explain import PostgresExplains
 
     is_full |= output is Format.JSON
-    async with long_reads(settings) as connection:
+    async with long_reading_connection(settings) as connection:
         explains = PostgresExplains(connection, settings.topic_prefix)
         async with explains.account(account_id, when, is_full=is_full) as found:
             if isinstance(found, str):
@@ -104,11 +107,11 @@ def _adds_up(found: "Explanation") -> int:
     return 1
 
 
-async def _story(settings: "Settings", account_id: str, prospect_id: str, output: Format) -> int:
+async def _explain_prospect(settings: "Settings", account_id: str, prospect_id: str, output: Format) -> int:
     from credit_service.cli.explain.tree import lines_of_story
     from credit_service.postgres.explain.explain import PostgresExplains
 
-    async with long_reads(settings) as connection:
+    async with long_reading_connection(settings) as connection:
         story = await PostgresExplains(connection, settings.topic_prefix).story(account_id, prospect_id)
     if story is None:
         raise WrongUse(f"there is no account {account_id!r}")
@@ -116,11 +119,11 @@ async def _story(settings: "Settings", account_id: str, prospect_id: str, output
     return 0 if story.decisions or story.parked or story.dead_letters.letters else 1
 
 
-async def _fate(settings: "Settings", account_id: str, source: str, event_id: str, output: Format) -> int:
+async def _explain_message(settings: "Settings", account_id: str, source: str, event_id: str, output: Format) -> int:
     from credit_service.cli.explain.tree import lines_of_fate
     from credit_service.postgres.explain.explain import PostgresExplains
 
-    async with long_reads(settings) as connection:
+    async with long_reading_connection(settings) as connection:
         fate = await PostgresExplains(connection, settings.topic_prefix).fate(account_id, source, event_id)
     if fate is None:
         raise WrongUse(f"there is no account {account_id!r}")
@@ -142,7 +145,7 @@ def _print_tree(lines: "list[Line]") -> None:
     from rich.text import Text
     from rich.tree import Tree
 
-    # In a pipe a line stays one line.
+    # In a pipe, lines are not wrapped.
     width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
     branches = [Tree(Text(lines[0].text, style="bold"))]
     for line in islice(lines, 1, None):
@@ -157,7 +160,7 @@ async def _indented(lines: "AsyncIterator[Line]") -> AsyncIterator[str]:
 
 
 async def _stream(parts: AsyncIterator[str], end: str) -> None:
-    """Writes what comes in blocks of whole lines."""
+    """Writes the parts in blocks of whole lines."""
     block: list[str] = []
     async for part in parts:
         block.append(part + end)

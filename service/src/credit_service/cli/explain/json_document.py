@@ -1,4 +1,4 @@
-"""An explained account as one JSON document, written while it is read: it may be longer than memory."""
+"""An explained account as one JSON document, written while it is read: it may not fit into memory."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 async def document(explanation: "Explanation") -> AsyncIterator[str]:
-    """The summary with `entries` in each grant, `declines` and `parked` as lists, in pieces."""
+    """Yields the document in parts: the summary with the entries of each grant, then the declines and parked events."""
     summary = explanation.summary
     head = json.loads(summary.model_dump_json(exclude={"grants", "grants_elided", "without_grant", "parked"}))
     yield json.dumps(head | {"declined": summary.declined}, separators=(",", ":"), ensure_ascii=False)[:-1]

@@ -1,4 +1,7 @@
-"""What is explained, as lines of a tree. Each line that stands for credits begins with their number."""
+"""An explained account, prospect or message as the lines of a tree.
+
+A line about credits begins with their number.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
@@ -30,14 +33,14 @@ BY_OPENING = "by a person: brought in by `credits open`"
 
 
 class Line(NamedTuple):
-    """A line, and how many are above it in the tree."""
+    """A line and its depth in the tree."""
 
     depth: int
     text: str
 
 
 async def lines_of_account(explanation: "Explanation") -> AsyncIterator[Line]:
-    """The account, its grants with their entries, what was declined, and what waits."""
+    """The account, its grants with their entries, its declines, and its parked events."""
     summary = explanation.summary
     yield Line(0, _head(summary))
     if summary.outcomes:
@@ -78,20 +81,20 @@ async def lines_of_account(explanation: "Explanation") -> AsyncIterator[Line]:
 
 
 def lines_of_story(story: "Story") -> list[Line]:
-    """The prospect as it stands, and what was told of it in order of occurrence."""
-    lines = [Line(0, f"{story.prospect_id} on {story.account_id}: {_standing(story)}")]
-    told: list[tuple[datetime, list[Line]]] = [(c.decision.occurred_at, _caused(1, c)) for c in story.decisions]
-    told += [(parked.occurred_at, [Line(1, _parked(parked))]) for parked in story.parked]
-    told += [(letter.occurred_at, _letter(1, letter)) for letter in story.dead_letters.letters]
-    told.sort(key=lambda item: item[0])
-    lines += [line for _, of_one in told for line in of_one]
+    """The prospect's state, and its events in order of occurrence."""
+    lines = [Line(0, f"{story.prospect_id} on {story.account_id}: {_state(story)}")]
+    events: list[tuple[datetime, list[Line]]] = [(c.decision.occurred_at, _caused(1, c)) for c in story.decisions]
+    events += [(parked.occurred_at, [Line(1, _parked(parked))]) for parked in story.parked]
+    events += [(letter.occurred_at, _letter(1, letter)) for letter in story.dead_letters.letters]
+    events.sort(key=lambda item: item[0])
+    lines += [line for _, of_one in events for line in of_one]
     if not story.is_complete:
         lines.append(Line(1, f"and more: these are the first {len(story.decisions):,} decisions on it"))
     return lines + _left_open(story.dead_letters, "it")
 
 
 def lines_of_fate(fate: "Fate") -> list[Line]:
-    """What became of the message."""
+    """What became of the message: its decision, its place among parked events, or its dead letters."""
     words = {
         "decided": "was decided",
         "parked": "waits for the account's first plan",
@@ -108,8 +111,8 @@ def lines_of_fate(fate: "Fate") -> list[Line]:
 
 
 def time_text(at: datetime) -> str:
-    """An instant, as --at takes it."""
-    # Not by strftime: it writes the year 1 as 1, which no time is read from.
+    """An instant in the form that --at accepts."""
+    # strftime writes the year 1 as 1, which --at would refuse.
     return f"{at.replace(tzinfo=None).isoformat()}Z"
 
 
@@ -157,7 +160,7 @@ def _entry_text(entry: "Entry") -> str:
     if entry.refunded_by is not None:
         beside = f"; given back by #{entry.refunded_by.sequence}{_where(entry, entry.refunded_by.grant_id)}"
     if entry.charges:
-        # A delete that came late had parted a stay in two, or shown that a refund was of another stay.
+        # A late delete split a stay in two, or showed that a refund belongs to another stay.
         beside += f"; the decision has {len(entry.charges)} charges: {', '.join(f'#{n}' for n in entry.charges)}"
     recorded = f"recorded at {time_text(entry.recorded_at)}"
     return f"{entry.amount:+,}  #{entry.sequence} {entry.reason}{of}, balance {before} -> {after}, {recorded}{beside}"
@@ -249,20 +252,20 @@ def _left_open(letters: "Letters", what: str) -> list[Line]:
     return lines
 
 
-def _standing(story: "Story") -> str:
-    standing = story.standing
-    if standing is None:
+def _state(story: "Story") -> str:
+    state = story.standing
+    if state is None:
         return "nothing is known of it" if not (story.decisions or story.parked) else "not on the account"
-    if standing.origin is None:
+    if state.origin is None:
         return "not on the account"
-    where = "on the account" if standing.on_account else "not on the account any more"
-    charge = standing.charge
+    where = "on the account" if state.on_account else "not on the account any more"
+    charge = state.charge
     if charge is None:
-        return f"{where}, {standing.origin}, at no cost"
+        return f"{where}, {state.origin}, at no cost"
     what = "its charge from before the ledger" if charge.sequence < 0 else f"its charge #{charge.sequence}"
     ended = {
         "alive": "stands",
         "refunded": f"was given back by #{charge.refund_sequence}",
         "forfeited": "is not given back, since its grant had ended",
     }
-    return f"{where}, {standing.origin}; {what} {ended[charge.status]}"
+    return f"{where}, {state.origin}; {what} {ended[charge.status]}"

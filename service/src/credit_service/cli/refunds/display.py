@@ -1,8 +1,8 @@
-"""Refund requests as people read them."""
+"""Refund requests as text for people."""
 
 from typing import TYPE_CHECKING
 
-from credit_service.cli.dead_letters.display import age
+from credit_service.cli.shared.text import age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def request_table(lines: "Sequence[RequestLine]", *, with_head: bool = True) -> "Table":
-    """A row a request."""
+    """A table with a row for each request."""
     from rich.table import Table
 
     table = Table(show_header=with_head)
@@ -36,8 +36,8 @@ def request_table(lines: "Sequence[RequestLine]", *, with_head: bool = True) -> 
     return table
 
 
-def request_shown(request: "ShownRequest") -> str:
-    """One request whole."""
+def request_text(request: "ShownRequest") -> str:
+    """All of one request."""
     entry = request.entry
     balance = None
     if entry is not None and entry.balance is not None:
@@ -56,7 +56,7 @@ def request_shown(request: "ShownRequest") -> str:
         ("Because", request.reason),
         ("Refund", None if request.refund_sequence is None else str(request.refund_sequence)),
     ]
-    return "\n".join(f"{name:<10}{said}" for name, said in rows if said is not None)
+    return "\n".join(f"{name:<10}{text}" for name, text in rows if text is not None)
 
 
 def _paid_by(line: "RequestLine") -> str:

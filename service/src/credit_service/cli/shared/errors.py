@@ -1,15 +1,15 @@
-"""How a command ends when not all is well."""
+"""The two ways in which a command ends without success."""
 
 import typer
 
 
 class WrongUse(typer.TyperException):
-    """The arguments or the settings are wrong; trying again will not help."""
+    """The arguments or the settings are wrong; the same command fails again."""
 
     exit_code = 2
 
 
 class Failed(typer.TyperException):
-    """The arguments are right, and yet it could not be done."""
+    """The arguments are right, but the command could not do its work."""
 
     exit_code = 1

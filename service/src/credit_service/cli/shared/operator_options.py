@@ -1,4 +1,4 @@
-"""Who gives an order and why, and whether it is meant."""
+"""The options for operator, reason and confirmation."""
 
 import getpass
 import sys
@@ -25,13 +25,13 @@ Operator = Annotated[
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept for good.")]
 AsItStands = Annotated[
     bool,
-    typer.Option("--as-it-stands", help="Decide though events of the account are not read yet, and turn no month."),
+    typer.Option("--as-it-stands", help="Decide although events of the account are unread, and renew no month before."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
-def hold_to(question: str, *, yes: bool) -> None:
-    """Goes on if `yes` is given or a person at the terminal says so; else the command ends, and nothing was done."""
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks a person at the terminal unless `yes` is given; a no ends the command before it has changed anything."""
     if yes:
         return
     if not sys.stdin.isatty():

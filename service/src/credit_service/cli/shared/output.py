@@ -1,4 +1,4 @@
-"""Data on stdout, for people or as JSON; talk on stderr."""
+"""Output of commands: data on stdout, as text or JSON; messages on stderr."""
 
 import sys
 from enum import StrEnum
@@ -8,22 +8,22 @@ import typer
 
 
 class Format(StrEnum):
-    """How data are printed."""
+    """The format of the data on stdout."""
 
     TEXT = "text"
     JSON = "json"
 
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print data on stdout.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Format of the data on stdout.")]
 
 
 def put(line: str) -> None:
-    """Writes a line of data at once, so that a pipe sees it when it happens."""
+    """Writes a line of data, and flushes it: a pipe sees each line at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def say(line: str) -> None:
-    """Writes a line of talk."""
+    """Writes a line to stderr."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

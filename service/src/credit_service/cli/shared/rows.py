@@ -1,4 +1,4 @@
-"""Rows of a list, however many: as aligned text, as JSON lines, or as CSV, a block at a time."""
+"""Prints rows block by block: as aligned text, as JSON lines, or as CSV."""
 
 import csv
 import io
@@ -6,27 +6,19 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import Annotated, Protocol
 
 import typer
-
-from credit_service.cli.shared.errors import Failed
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from credit_service.settings import Settings
 
 FORMULA_BEGINS_WITH = ("=", "+", "-", "@", "'")
 ID_WIDTH_MAX = 40
 
 
 class RowsFormat(StrEnum):
-    """How rows are printed."""
+    """The format of the rows on stdout."""
 
     TEXT = "text"
     JSON = "json"
@@ -38,32 +30,16 @@ RowsOutput = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="How to print rows on stdout: aligned, a JSON object a line, or CSV with a header. In CSV an id that a "
-        "spreadsheet would take for a formula has an apostrophe before it.",
+        help="Format of the rows on stdout: aligned text, one JSON object a line, or CSV with a header. In CSV an "
+        "apostrophe precedes an id that a spreadsheet would take for a formula.",
     ),
 ]
-
-
-@asynccontextmanager
-async def long_reads(settings: "Settings") -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """A connection that may read for long from a database that has the schema, or the command ends with what is wrong.
-
-    What is raised within goes through as it is: a pipe that is closed is no fault of the database.
-    """
-    from credit_service.postgres.address import Addresses
-    from credit_service.postgres.reads import export
-    from credit_service.postgres.schema import schema_problem
-
-    async with export.long_reads(Addresses.of(settings).reader) as connection:
-        if problem := await schema_problem(connection):
-            raise Failed(problem)
-        yield connection
 
 
 async def print_rows(
     columns: Sequence[str], blocks: AsyncIterator[Sequence[Sequence[object]]], output: RowsFormat
 ) -> None:
-    """Writes each block as it comes; lines are written whole, or not at all."""
+    """Writes each block as it arrives; a line is written whole, or not at all."""
     printers: dict[RowsFormat, type[_Printer]] = {
         RowsFormat.TEXT: _Aligned,
         RowsFormat.JSON: _JsonLines,
@@ -79,9 +55,9 @@ async def print_rows(
 
 
 def write_whole(text: str) -> None:
-    """Writes all of `text` to stdout; a Ctrl-C meanwhile does not cut a line in two.
+    """Writes all of `text` to stdout; Ctrl-C does not cut a line in two.
 
-    Unbuffered, as in many a container, Python itself drops what a signal kept the pipe from taking.
+    With unbuffered output, as in many containers, Python itself drops the rest of a write that a signal interrupts.
     """
     sys.stdout.flush()
     left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
@@ -103,16 +79,16 @@ class _JsonLines:
         return "".join(f"{self._line(row)}\n" for row in rows)
 
     def _line(self, row: Sequence[object]) -> str:
-        told = {name: _value(cell) for name, cell in zip(self._columns, row, strict=True)}
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        cells = {name: _value(cell) for name, cell in zip(self._columns, row, strict=True)}
+        return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Csv:
     """CSV for spreadsheets and programs.
 
-    Ids are whatever other services send. A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula,
-    so such a text has an apostrophe before it; and so has one that begins with an apostrophe, so that all can be told
-    apart. Numbers stay as they are, and JSON has all ids as they are.
+    Other services choose the ids. A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, so an
+    apostrophe precedes such a text. It also precedes a text that begins with an apostrophe, so that different ids stay
+    different. Numbers are unchanged, and JSON has all ids unchanged.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
@@ -128,7 +104,7 @@ class _Csv:
 
 
 class _Aligned:
-    """As wide as the first block needs; what is longer later on pushes its line out, and is not cut."""
+    """Columns as wide as the first block needs; a longer cell of a later block widens its line, and is not cut."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
@@ -136,7 +112,7 @@ class _Aligned:
         self._is_number = [True] * len(columns)
 
     def lines(self, rows: Sequence[Sequence[object]], *, is_first: bool) -> str:
-        cells = [[_told(cell) for cell in row] for row in rows]
+        cells = [[_text(cell) for cell in row] for row in rows]
         if is_first:
             for n, name in enumerate(self._columns):
                 self._widths[n] = max([len(name), *(min(len(row[n]), ID_WIDTH_MAX) for row in cells)])
@@ -158,7 +134,7 @@ def _value(cell: object) -> object:
 
 @lru_cache(maxsize=4_096)
 def _instant(at: datetime) -> str:
-    # All of a batch is recorded at one instant, and months end at few.
+    # All entries of a batch have one instant, and months end at few instants.
     from credit_contracts.times import format_time
 
     return format_time(at)
@@ -172,7 +148,7 @@ def _no_formula(cell: object) -> object:
     return cell
 
 
-def _told(cell: object) -> str:
+def _text(cell: object) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, bool):

@@ -1,4 +1,4 @@
-"""Times and offsets on the command line."""
+"""Times and offsets given on the command line."""
 
 import re
 from datetime import UTC, datetime
@@ -7,19 +7,19 @@ from credit_service.cli.shared.errors import WrongUse
 from credit_service.cli.shared.output import say
 
 OFFSET_DIGITS_MAX = 18
-# Python takes more for a time: weeks, rows of digits, of which nobody sees what they say, and from 3.14 on 24:00.
+# Python accepts more: weeks, rows of digits, which are hard to read, and from 3.14 on 24:00.
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ](?!24)[0-9:]{5,8}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
 
 
 def instant_of(option: str, text: str) -> datetime:
-    """The instant of an RFC 3339 time or a day; without a zone it is taken as UTC, which is said."""
+    """Parses an RFC 3339 time or a day; a time without a zone is taken as UTC, with a message about it."""
     given = text.strip().upper()
     try:
         if not TIME.fullmatch(given):
             raise ValueError
         at = datetime.fromisoformat(given)
         is_naive = at.tzinfo is None
-        # The first and the last day have no instant in every zone.
+        # Near the first and the last day, some zones have no instant.
         instant = at.replace(tzinfo=UTC) if is_naive else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise WrongUse(f"{option}: {text!r} is no time such as 2026-03-01T12:00:00Z") from None
@@ -29,7 +29,7 @@ def instant_of(option: str, text: str) -> datetime:
 
 
 def bound_of(option: str, text: str | None) -> datetime | int | None:
-    """The instant or the offset; None if nothing is given."""
+    """Parses an instant or an offset; None if the option is not given."""
     if text is None:
         return None
     if text.isascii() and text.isdigit() and len(text) <= OFFSET_DIGITS_MAX:
@@ -38,7 +38,7 @@ def bound_of(option: str, text: str | None) -> datetime | int | None:
 
 
 def range_of(start: str | None, end: str | None) -> tuple[datetime | int | None, datetime | int | None]:
-    """The bounds given by --from and --to; an empty range, or one turned around, is wrong use."""
+    """Parses --from and --to; raises `WrongUse` for an empty or reversed range."""
     begin, until = bound_of("--from", start), bound_of("--to", end)
     is_wrong = until == 0
     is_wrong |= isinstance(begin, int) and isinstance(until, int) and begin >= until

@@ -1,4 +1,4 @@
-"""`credits tokens`."""
+"""`credits tokens`: makes and lists the tokens of the read API."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import typer
 from credit_service.application.auth.scopes import Scope
 from credit_service.cli.shared.errors import WrongUse
 from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.panels import LOOK, RUN
 from credit_service.cli.shared.times import instant_of
 from credit_service.cli.tokens.env_file import read_variable, write_variable
 
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
 
 VARIABLE = "CREDITS_HTTP_TOKENS"
 
-app = typer.Typer(help="The tokens that open the read API.", no_args_is_help=True)
+app = typer.Typer(help="The tokens of the read API.", no_args_is_help=True)
 
 
 @app.callback()
 def tokens() -> None:
-    """The tokens that open the read API."""
+    """The tokens of the read API."""
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def new(
-    name: Annotated[str, typer.Option(help="Who it is for: small letters, digits and dashes.")],
-    scope: Annotated[list[Scope], typer.Option(help="What it opens; give it several times for several.")],
-    account: Annotated[str | None, typer.Option(help="The one account that it opens; without it, all.")] = None,
-    expires_at: Annotated[str | None, typer.Option(metavar="TIME", help="It opens nothing from then on.")] = None,
+    name: Annotated[str, typer.Option(help="The client's name: small letters, digits and dashes.")],
+    scope: Annotated[list[Scope], typer.Option(help="A scope that the token has; may be given several times.")],
+    account: Annotated[str | None, typer.Option(help="The only account that it may read; without it, all.")] = None,
+    expires_at: Annotated[str | None, typer.Option(metavar="TIME", help="The token is valid until then.")] = None,
     env_file: Annotated[
-        Path | None, typer.Option(help="A file of variables, such as .env, in which the token is put in force.")
+        Path | None, typer.Option(help="A file of variables, such as .env, to add the token to.")
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Make a token. It is shown this once, and kept nowhere: the setting CREDITS_HTTP_TOKENS has its SHA-256.
+    """Make a token. It is shown only once, and stored nowhere: the setting CREDITS_HTTP_TOKENS has its SHA-256.
 
-    The token is printed on stdout, and what has to be added to the list in the setting on stderr.
+    The token is printed on stdout, and the entry for the list in the setting on stderr.
 
     Example: [cyan]credits tokens new --name dashboard --scope accounts:read --account acme[/]
     """
@@ -62,7 +63,7 @@ def new(
     except ValueError as error:
         raise WrongUse(str(error).removeprefix("token 1, ")) from None
     if env_file is not None:
-        _put_in_force(made, env_file)
+        _add_to(made, env_file)
     if output is Format.JSON:
         put(json.dumps({"token": secret, "entry": made.entry()}))
         return
@@ -71,13 +72,13 @@ def new(
         say(f"To put it in force, add this to the JSON list in {VARIABLE}: {json.dumps(made.entry())}")
 
 
-def _put_in_force(made: "Token", env_file: Path) -> None:
+def _add_to(made: "Token", env_file: Path) -> None:
     from credit_service.application.auth.tokens import read_tokens
 
     try:
         held = read_variable(env_file, VARIABLE)
         if not held:
-            _hold_to_secrets(env_file)
+            _require_no_secret_file(env_file)
         text = _written([*read_tokens(held or "[]"), made])
         read_tokens(text)
         write_variable(env_file, VARIABLE, text)
@@ -90,8 +91,8 @@ def _put_in_force(made: "Token", env_file: Path) -> None:
         say(f"but {VARIABLE} is also in the environment, which wins")
 
 
-def _hold_to_secrets(env_file: Path) -> None:
-    """Refused, because it cannot be undone by whoever is locked out: all tokens of the file of secrets would close."""
+def _require_no_secret_file(env_file: Path) -> None:
+    """Raises `WrongUse` if a file of secrets has tokens: the list in `env_file` would replace all of them."""
     from credit_service.settings import SettingsError, secret_file_of_http_tokens
 
     try:
@@ -106,13 +107,13 @@ def _hold_to_secrets(env_file: Path) -> None:
 
 
 def _written(tokens: "Iterable[Token]") -> str:
-    """As JSON without `$`: in a file of variables, `${X}` is what X has."""
+    """The list as JSON without `$`: in a file of variables, `${X}` is replaced by the value of X."""
     return json.dumps([token.entry() for token in tokens]).replace("$", "\\u0024")
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=LOOK)
 def list_tokens(output: Output = Format.TEXT) -> None:
-    """List the tokens that are in force by the settings of this machine: whose, and what they open.
+    """List the tokens in the settings of this machine: name, scopes, account and end.
 
     Example: [cyan]credits tokens list[/]
     """

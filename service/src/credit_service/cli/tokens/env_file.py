@@ -1,4 +1,4 @@
-"""A file of variables, such as `.env`, one of which is changed."""
+"""Reads and changes one variable of a file such as `.env`."""
 
 import os
 import shutil
@@ -7,16 +7,17 @@ from pathlib import Path
 
 
 def read_variable(file: Path, name: str) -> str | None:
-    """The variable as a service that reads the file has it."""
+    """Reads the variable as the service does; None if the file has none."""
     from dotenv import dotenv_values
 
     return dotenv_values(file).get(name)
 
 
 def write_variable(file: Path, name: str, value: str) -> None:
-    """Writes it all at once: the file that a link leads to, which stays its owner's, its group's and as open as it was.
+    """Replaces the file at once, or the file that a link leads to; owner, group and permissions stay.
 
-    Raises `OSError` if that cannot be, and `ValueError` if another value would be read; then nothing is written.
+    Raises `OSError` if that is impossible, and `ValueError` if the file would be read with another value; then the file
+    is unchanged.
     """
     from dotenv import set_key
 
@@ -27,7 +28,7 @@ def write_variable(file: Path, name: str, value: str) -> None:
             _copy(file, written)
         set_key(written, name, value)
         if file.exists():
-            _leave_to_its_owner(file, written)
+            _keep_owner(file, written)
         if read_variable(written, name) != value:
             raise ValueError("cannot be written so that it is read as it is")
         written.replace(file)
@@ -38,11 +39,11 @@ def _copy(file: Path, copy: Path) -> None:
     shutil.copyfile(file, copy)
 
 
-def _leave_to_its_owner(file: Path, written: Path) -> None:
+def _keep_owner(file: Path, written: Path) -> None:
     wanted, found = file.stat(), written.stat()
     if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
         try:
             os.chown(written, wanted.st_uid, wanted.st_gid)
         except PermissionError:
-            raise PermissionError(1, "it is another user's or group's, and would become this user's") from None
+            raise PermissionError(1, "it belongs to another user or group, and would become this user's") from None
     shutil.copymode(file, written)
