@@ -60,7 +60,7 @@ def programs(released: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     # Behind the wheels, and without the links to the sources: those are in files that are not read there.
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
     uv = Path(sys.executable).with_name("uv")
-    offline = ["--quiet", "--offline", "--no-index", "--no-deps", "--python", folder / "bin" / "python"]
+    offline = ["--quiet", "--offline", "--no-index", "--no-deps", "--python", str(folder / "bin" / "python")]
     run(uv, "pip", "install", *offline, *released.values(), folder=folder)
     return folder / "bin"
 
