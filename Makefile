@@ -120,6 +120,12 @@ licences: $(READY) ## List the licences of that, and fail on one without a reaso
 audit: $(READY) ## Look for known vulnerabilities in all that is locked, where the feed is reached
 	$(BIN)/python .ci/audit.py
 
+.PHONY: release-check
+release-check: $(READY) ## Build wheels and source distributions into dist, and check that an index can show them
+	rm -rf dist
+	$(foreach folder,$(PACKAGES),$(UV) build --quiet --offline --no-sources --no-build-isolation --python $(BIN)/python \
+	  --out-dir dist $(folder) &&) $(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
 ##@ Work on it
 
 .PHONY: format
@@ -133,11 +139,11 @@ lock: $(UV) ## Bring requirements.lock up to what the pyprojects ask for
 
 .PHONY: clean
 clean: ## Remove all that was made here
-	rm -rf .venv .tools .bench sbom.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools .bench dist sbom.json .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp: made last, so that an interrupted setup is begun again.
-$(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml) | $(UV)
+$(READY): requirements.lock VERSION pyproject.toml $(PACKAGES:%=%/pyproject.toml) | $(UV)
 	rm -f $@
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock

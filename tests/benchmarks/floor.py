@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from benchmarks.deployment import BALANCE_CHANGED
 from benchmarks.yardstick import consumer_of, deployment, opened, producer_of, run_until_sigterm
 from credit_service import bounds
-from credit_service.bootstrap import collect_seldom
+from credit_service.bootstrap.garbage_collection import collect_seldom
 from credit_service.postgres.ids import packed
 
 if TYPE_CHECKING:

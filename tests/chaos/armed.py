@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from credit_service import bootstrap
+from credit_service.bootstrap import serve
 from credit_service.runtime.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Trigger:
             assert not kill_at
             return Armed(self.path).reach
 
-        setattr(bootstrap, failpoint.__name__, armed)
+        setattr(serve, failpoint.__name__, armed)
 
 
 @dataclass

@@ -28,11 +28,10 @@ from credit_contracts import (
     build,
     decode,
 )
-from credit_contracts.envelope import UNREADABLE_REASONS
+from credit_contracts.dead_letters import reasons_of
 from credit_contracts.examples import examples
 from credit_contracts.incoming import AMOUNT_MAX, PLAN_YEARS_MAX, STAGE_CHARACTERS_MAX
 from credit_contracts.sequence_guard import MISSING_MAX, RECENT_MAX
-from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
 from credit_service.domain.audit.steps import TIMERS
 from credit_service.domain.command import CommandType
@@ -135,7 +134,7 @@ def test_causes_of_the_services_own_are_the_code() -> None:
 
 def test_what_build_cannot_see_is_the_code() -> None:
     told = README[README.index("What it cannot see becomes a dead letter later") :].partition("\n\n")[0]
-    unseen = {*REFUSALS, *REASONS_OF_FAULTS} - {"reserved-source", "before-1970"}
+    unseen = {*reasons_of("event", "account", "first-plan", "service")} - {"reserved-source", "before-1970"}
     assert set(re.findall(r"`([\w-]+)`", told)) == {"time", *unseen}
 
 
@@ -168,6 +167,6 @@ def test_limits_are_the_code() -> None:
     assert f"`{WRONG_EMAIL}` asks for a refund" in README
 
 
-@pytest.mark.parametrize(("reason", "meaning"), UNREADABLE_REASONS.items())
+@pytest.mark.parametrize(("reason", "meaning"), reasons_of("message").items())
 def test_table_of_reasons_is_the_code(reason: str, meaning: str) -> None:
     assert f"| `{reason}` | {meaning} |" in README

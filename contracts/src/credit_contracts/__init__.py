@@ -1,11 +1,11 @@
 """The messages of the credit service: models, CloudEvents codec, topics, and what producers and consumers need."""
 
+from credit_contracts.dead_letters import UnreadableReason
 from credit_contracts.envelope import (
     Encoded,
     Event,
     Headers,
     Unreadable,
-    UnreadableReason,
     decode,
     decode_outgoing,
     encode,

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError, from_json, to_json
 
+from credit_contracts.dead_letters import UnreadableReason
 from credit_contracts.ids import ID_CHARACTERS_MAX, OWN_ID_CHARACTERS_MAX, SOURCE_CHARACTERS_MAX
 from credit_contracts.incoming import INCOMING, IncomingData
 from credit_contracts.outgoing import OUTGOING, OutgoingData
@@ -35,31 +36,6 @@ class Event(Generic[D_co]):
     type: str
     time: datetime
     data: D_co
-
-
-UnreadableReason = Literal[
-    "no-value",
-    "too-large",
-    "bad-header",
-    "wrong-content-type",
-    "not-json",
-    "bad-envelope",
-    "unknown-type",
-    "wrong-topic",
-    "bad-data",
-]
-
-UNREADABLE_REASONS: Final[Mapping[UnreadableReason, str]] = {
-    "no-value": "the record has no value",
-    "too-large": "the value is larger than 1 MiB and was not looked at",
-    "bad-header": "a header that is needed is null, not UTF-8, or there twice, or the name of any is not UTF-8",
-    "wrong-content-type": "the content type is neither JSON nor a CloudEvent in JSON, in UTF-8",
-    "not-json": "the value is not JSON, or nested too deeply",
-    "bad-envelope": "an attribute of the CloudEvent is missing or not valid",
-    "unknown-type": "nobody knows events of this type",
-    "wrong-topic": "the type is known but belongs to another topic",
-    "bad-data": "a field of the data is missing or not valid",
-}
 
 
 @dataclass(frozen=True, slots=True)

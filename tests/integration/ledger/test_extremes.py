@@ -41,8 +41,8 @@ from credit_service.application.opening.rows import RefusedRow, Row, begin_rows,
 from credit_service.application.ports import WaitingEvent
 from credit_service.application.processing.outgoing_record import outgoing_record
 from credit_service.application.record import Record, read_record
-from credit_service.cli.explain_json import document
-from credit_service.cli.explain_tree import lines_of_account, lines_of_fate, lines_of_story
+from credit_service.cli.explain.json_document import document
+from credit_service.cli.explain.tree import lines_of_account, lines_of_fate, lines_of_story
 from credit_service.domain.audit.differences import differences
 from credit_service.domain.audit.recompute import recompute
 from credit_service.domain.command import Adjust

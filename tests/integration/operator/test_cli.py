@@ -128,7 +128,8 @@ IMPORTED = """
 import sys
 from credit_service.cli.main import main
 assert main() == 0
-heavy = {"aiokafka", "asyncpg", "faststream", "pydantic", "starlette", "structlog", "uvicorn"}
+heavy = {"aiokafka", "asyncpg", "faststream", "opentelemetry", "prometheus_client", "pydantic"}
+heavy |= {"starlette", "structlog", "uvicorn"}
 print(*sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
 

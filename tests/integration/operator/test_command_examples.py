@@ -47,7 +47,7 @@ ENDS_WITH = {
     'credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run': 2,
     "credits doctor --output json": 1,  # no service runs
     "credits reconcile --from 2026-03-01T00:00:00Z --report found.json": 1,  # dead letters wait
-    'credits dead-letters retry 12 13 --reason "billing is mended"': 1,  # they still cannot be read
+    'credits dead-letters retry 12 13 --reason "billing is fixed"': 1,  # they still cannot be read
     'credits refunds reject acme 7 --reason "the address is right"': 1,  # it was approved
 }
 REPAIR = 'credits reconcile --repair --reason "after the restore" --yes'

@@ -446,7 +446,7 @@ async def test_nobody_orders_anything_of_an_account_until_all_its_rows_were_read
     adjust = ("adjust", "a0", "+5", "--reason", "goodwill", "--operator", "lee", "--yes")
     refused = run_credits(*adjust, folder=half.folder, **half.settings())
     assert refused.returncode == 1
-    assert "a0 is being opened; once `credits open` has ended, do it again" in refused.stdout + refused.stderr
+    assert "a0 is being opened; run this again after `credits open`" in refused.stdout + refused.stderr
 
     half.told(half.write(many(1, PROSPECTS)))
     assert run_credits(*adjust, folder=half.folder, **half.settings()).returncode == 0

@@ -354,10 +354,10 @@ async def test_nothing_of_a_message_comes_out_but_in_dead_letters(
 
 # As it starts, it fails in words that have a password.
 FAULT_AT_THE_START = """
-from credit_service import bootstrap
+from credit_service.bootstrap import serve
 def build(settings, *_):
     raise ValueError(settings.database_url.get_secret_value())
-bootstrap.build = build
+serve.build = build
 """
 
 

@@ -5,8 +5,8 @@ from hashlib import sha256
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder  # type: ignore[import-untyped, unused-ignore]
 
-from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX, TOPIC_HEADER
-from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, UNREADABLE_REASONS
+from credit_contracts.dead_letters import PUBLISHED_KEY_BYTES_MAX, PUBLISHED_VALUE_BYTES_MAX, REASONS, TOPIC_HEADER
+from credit_contracts.envelope import DETAIL_CHARACTERS_MAX
 from credit_contracts.topics import DEAD_LETTER_TOPIC, MAX_MESSAGE_BYTES
 from credit_service import bounds
 from credit_service.application.kept_record import Headers
@@ -35,7 +35,7 @@ def published(headers: Headers) -> OutgoingRecord:
     waiting = WaitingDeadLetter(
         DEAD_LETTER_TOPIC,
         Place("t" * TOPIC_CHARACTERS_MAX, 2**31 - 1, 2**63 - 1),
-        max(UNREADABLE_REASONS, key=len),
+        max(REASONS, key=len),
         "\U0001f600" * DETAIL_CHARACTERS_MAX,
         NEVER,
         b"k" * PUBLISHED_KEY_BYTES_MAX,

@@ -8,7 +8,7 @@ import pytest
 
 from credit_service import cli
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, NoPassword, ReadOnly
-from credit_service.cli.run import told_of_ledger
+from credit_service.cli.shared.server_errors import describe_ledger_error
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from credit_service.cli.run import told_of_ledger
     ],
 )
 def test_each_fault_is_said_as_it_is(error: LedgerUnavailable, told: str) -> None:
-    assert told_of_ledger(error).startswith(told)
+    assert describe_ledger_error(error).startswith(told)
 
 
 def test_no_command_has_words_of_its_own_for_it() -> None:
     folder = Path(cli.__file__).parent
     assert [file.name for file in folder.rglob("*.py") if "the database does not answer" in file.read_text()] == [
-        "run.py"
+        "server_errors.py"
     ]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from credit_service.cli.explain_tree import time_text
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.instants import bound_of, instant_of, range_of
+from credit_service.cli.explain.tree import time_text
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.times import bound_of, instant_of, range_of
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_file_that_cannot_stay_its_owners_is_left_alone(
     (folder / ".env").write_text("CREDITS_TOPIC_PREFIX=eu-\n")
     monkeypatch.setattr(os, "stat", anothers)
     monkeypatch.setattr(os, "chown", denied)
-    told = "credits: --env-file .env: it is another user's or group's, and would become this user's\n"
+    told = "credits: --env-file .env: it belongs to another user or group, and would become this user's\n"
     assert run(*NEW, "me", "--env-file", ".env") == (2, "", told)
     assert (folder / ".env").read_text() == "CREDITS_TOPIC_PREFIX=eu-\n"
     assert sorted(path.name for path in folder.iterdir()) == [".env"]

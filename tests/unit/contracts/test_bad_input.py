@@ -19,7 +19,8 @@ from credit_contracts import (
     decode,
     decode_outgoing,
 )
-from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, MAX_VALUE_BYTES, UNREADABLE_REASONS
+from credit_contracts.dead_letters import reasons_of
+from credit_contracts.envelope import DETAIL_CHARACTERS_MAX, MAX_VALUE_BYTES
 from credit_contracts.times import parse_time
 
 Changes = dict[str, Any]
@@ -573,7 +574,7 @@ def test_time_is_told_where_the_envelope_could_be_read() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    assert tuple(UNREADABLE_REASONS) == get_args(UnreadableReason)
+    assert tuple(reasons_of("message")) == get_args(UnreadableReason)
 
 
 def test_detail_is_bounded() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from credit_service.application.ports import Claim, WaitingEvent
-from credit_service.bootstrap import _end
+from credit_service.bootstrap.shutdown import end
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.publish import relay
 from credit_service.kafka.publish.claim_transaction import ClaimTransaction
@@ -37,7 +37,7 @@ async def test_the_group_is_left_while_the_relay_has_something_to_publish() -> N
     intake_part = SimpleNamespace(stop=lambda: stopped.append("intake"), leave=leave)
     parts = SimpleNamespace(intake=intake_part, relay=SimpleNamespace(stop=lambda: stopped.append("relay")))
     tasks = [asyncio.create_task(intake()), asyncio.create_task(cast("Any", left.wait()))]
-    await asyncio.wait_for(_end(cast("Any", parts), tasks, BUDGET_SECONDS), patience(WITHIN_SECONDS))
+    await asyncio.wait_for(end(cast("Any", parts), tasks, BUDGET_SECONDS), patience(WITHIN_SECONDS))
     assert stopped == ["intake", "relay"]
     assert left.is_set()
 

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from credit_service.application.readiness import Status
-from credit_service.bootstrap import _until_well
+from credit_service.bootstrap.startup import until_well
 
 
 async def test_a_step_is_taken_again_until_it_has_no_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credit_service.bootstrap.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("credit_service.bootstrap.startup.RETRY_SECONDS", 0.01)
     status, complaints = Status({}), iter(["no broker", "no topics", None])
     seen: list[object] = []
 
@@ -19,7 +19,7 @@ async def test_a_step_is_taken_again_until_it_has_no_complaint(monkeypatch: pyte
         seen.append(dict(status.problems))
         return next(complaints)
 
-    assert await _until_well("kafka", step, status, asyncio.Event())
+    assert await until_well("kafka", step, status, asyncio.Event())
     assert seen == [{}, {"kafka": "no broker"}, {"kafka": "no topics"}]
     assert status.problems == {}
 
@@ -35,7 +35,7 @@ async def test_who_is_to_end_does_not_wait_for_a_step_that_takes_long() -> None:
             cleaned_up.append(True)
         return None
 
-    assert not await _until_well("kafka", joins, Status({}), ending)
+    assert not await until_well("kafka", joins, Status({}), ending)
     assert cleaned_up
 
 
@@ -44,4 +44,4 @@ async def test_a_step_that_fails_is_a_defect_that_is_heard() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await _until_well("kafka", step, Status({}), asyncio.Event())
+        await until_well("kafka", step, Status({}), asyncio.Event())

@@ -6,22 +6,17 @@ from copy import deepcopy
 from typing import Any, Final
 
 from credit_contracts import dead_letters
-from credit_contracts.envelope import TYPE_CHARACTERS_MAX, UNREADABLE_REASONS, Event, decode, encode_structured
+from credit_contracts.envelope import TYPE_CHARACTERS_MAX, Event, decode, encode_structured
 from credit_contracts.examples import Example, examples
 from credit_contracts.ids import ID_CHARACTERS_MAX, OWN_ID_CHARACTERS_MAX, SOURCE_CHARACTERS_MAX
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_contracts.schemas import schema
 from credit_contracts.topics import TopicContract
-from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.tracing import TRACEPARENT
 
 BINDING: Final = "0.5.0"
 NO_CONTROL_CHARACTERS: Final = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 STRUCTURED: Final = "application/cloudevents+json"
-REASONS_NOT_DECIDED: Final = {
-    "refused-by-database": "the database refuses what the event would write",
-    "undecidable": "the rules failed on the event",
-}
 
 Json = dict[str, Any]
 
@@ -120,7 +115,6 @@ def _structured_payload(topic: TopicContract) -> Json:
 
 
 def _dead_letter(topic: TopicContract) -> Json:
-    reasons = [*UNREADABLE_REASONS.items(), *REFUSALS.items(), *REASONS_NOT_DECIDED.items()]
     number = {"type": "string", "pattern": "^[0-9]+$"}
     needed = {
         dead_letters.TOPIC_HEADER: {"type": "string", "description": "The topic in which it lay, with the prefix."},
@@ -128,7 +122,7 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.OFFSET_HEADER: number,
         dead_letters.REASON_HEADER: {
             "type": "string",
-            "description": "\n".join(f"- `{reason}`: {meaning}" for reason, meaning in reasons),
+            "description": "\n".join(f"- `{reason}`: {text.meaning}" for reason, text in dead_letters.REASONS.items()),
         },
         dead_letters.DETAIL_HEADER: {"type": "string", "description": "What was wrong, without values."},
         dead_letters.TIME_HEADER: {"type": "string", "format": "date-time", "description": "When it was recorded."},

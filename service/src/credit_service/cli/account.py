@@ -1,4 +1,4 @@
-"""`credits account`."""
+"""`credits account`: lists accounts, and shows the balance and the ledger entries of one."""
 
 from contextlib import aclosing
 from datetime import datetime
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.export import RowsFormat, RowsOutput, long_reads, print_rows
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import reads, run, settings_or_exit
+from credit_service.cli.shared.connections import long_reading_connection, reading_pool, settings_or_exit
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.panels import LOOK
+from credit_service.cli.shared.rows import RowsFormat, RowsOutput, print_rows
+from credit_service.cli.shared.run import run
+from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The reasons of balance changes, as the messages name them."""
+    """The reasons of balance changes, named as in the messages."""
 
     CHARGE = "charge"
     REFUND = "refund"
@@ -42,19 +44,19 @@ def account() -> None:
     """Accounts and their credits."""
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=LOOK)
 def list_accounts(
     below: Annotated[int | None, typer.Option(min=1, help="Only balances below this many credits.")] = None,
     unlimited: Annotated[bool, typer.Option("--unlimited", help="Only accounts on an unlimited plan.")] = False,
     plan: Annotated[str | None, typer.Option(help="Only accounts with this plan in force.")] = None,
-    prefix: Annotated[str, typer.Option(help="Only accounts whose id begins so.")] = "",
-    parked: Annotated[bool, typer.Option("--parked", help="Only accounts with events that wait.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only accounts whose id begins with this.")] = "",
+    parked: Annotated[bool, typer.Option("--parked", help="Only accounts with parked events.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many accounts.")] = None,
     output: RowsOutput = RowsFormat.TEXT,
 ) -> None:
-    """List accounts as they stand, in the order of their ids; however many, they are of one moment.
+    """List accounts with their balances, in the order of their ids, as of one moment.
 
-    An unlimited account has no balance. What is asked for has to hold all at once.
+    An unlimited account has no balance. An account is listed if it matches all options.
 
     Example: [cyan]credits account list --below 10 --output csv[/]
     """
@@ -70,24 +72,27 @@ async def _list(settings: "Settings", which: "WhichAccounts", output: RowsFormat
     from credit_service.application.export import AccountRow
     from credit_service.postgres.reads.export import PostgresExports
 
-    async with long_reads(settings) as connection, aclosing(PostgresExports(connection).accounts(which)) as blocks:
+    async with (
+        long_reading_connection(settings) as connection,
+        aclosing(PostgresExports(connection).accounts(which)) as blocks,
+    ):
         await print_rows(AccountRow._fields, blocks, output)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def entries(
     account_id: Annotated[
         str | None, typer.Argument(metavar="[ACCOUNT]", help="The account's id; without it, all accounts.")
     ] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Recorded at this time or later.")] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Recorded before this time.")] = None,
-    reason: Annotated[Kind | None, typer.Option(help="Only changes of this kind.")] = None,
+    reason: Annotated[Kind | None, typer.Option(help="Only changes with this reason.")] = None,
     output: RowsOutput = RowsFormat.TEXT,
 ) -> None:
-    """Print the ledger, row by row: what changed a balance, when, and which message caused it.
+    """Print the ledger entry by entry: what changed a balance, when, and which message caused it.
 
-    Ranges that follow each other have every row once, if each [cyan]--to[/] has been past for a minute. A range of time
-    out of all accounts is one pass through the whole ledger, account by account, and takes as long as that is large.
+    Consecutive ranges contain every entry once, if each [cyan]--to[/] is at least a minute in the past. A range of time
+    over all accounts reads the whole ledger, account by account, and takes accordingly long.
 
     Example: [cyan]credits account entries --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --output csv[/]
     """
@@ -105,14 +110,17 @@ async def _entries(settings: "Settings", which: "WhichEntries", output: RowsForm
     from credit_service.application.export import EntryRow, UnknownAccount
     from credit_service.postgres.reads.export import PostgresExports
 
-    async with long_reads(settings) as connection, aclosing(PostgresExports(connection).entries(which)) as blocks:
+    async with (
+        long_reading_connection(settings) as connection,
+        aclosing(PostgresExports(connection).entries(which)) as blocks,
+    ):
         try:
             await print_rows(EntryRow._fields, blocks, output)
         except UnknownAccount:
             raise WrongUse(f"there is no account {which.account_id!r}") from None
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def show(
     account_id: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")],
     output: Output = Format.TEXT,
@@ -126,7 +134,7 @@ def show(
     async def read() -> "AccountSnapshot | None":
         from credit_service.postgres.reads.queries import PostgresReads
 
-        async with reads(settings) as pool:
+        async with reading_pool(settings) as pool:
             return await PostgresReads(pool).account(account_id)
 
     found = run(read())
@@ -168,7 +176,7 @@ def _plan(account: "AccountSnapshot") -> str:
         return "none in force"
     monthly = "unlimited credits" if plan.monthly_credits is None else f"{plan.monthly_credits:,} credits a month"
     also = {"seats": plan.seats, "e-mail accounts": plan.email_accounts}
-    more = [f"{count:,} {what}" for what, count in also.items() if count is not None]
+    more = [f"{count:,} {name}" for name, count in also.items() if count is not None]
     return f"{plan.plan_id}: {', '.join([monthly, *more])}"
 
 

@@ -1,4 +1,4 @@
-"""`credits adjust`."""
+"""`credits adjust`: gives an account credits, or takes some."""
 
 import re
 import secrets
@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.instants import instant_of
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import AsItStands, Operator, Reason, Yes, hold_to
-from credit_service.cli.run import ledger, run, settings_or_exit
+from credit_service.cli.shared.connections import opened_ledger, settings_or_exit, writing_pool
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, confirm
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import run
+from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
     from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentChange
     from credit_service.application.queries import AccountSnapshot
 
-# Without a sign, nobody knows whether it is meant to be given or to be what there is afterwards.
+# A number without a sign could also be meant as the balance afterwards.
 AMOUNT = re.compile(r"[+-][0-9]{1,12}")
 
-# -5 is an amount and no option.
+# -5 is an amount, not an option.
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 
 
@@ -29,19 +30,21 @@ def adjust(
     reason: Reason,
     operator: Operator,
     expires_at: Annotated[
-        str | None, typer.Option(help="When what is given ends, RFC 3339 with a zone; never if not given.")
+        str | None, typer.Option(help="When the given credits expire, RFC 3339 with a zone; never if not given.")
     ] = None,
     command_id: Annotated[
-        str | None, typer.Option("--id", help="Names the adjustment: the same once more has no second effect.")
+        str | None,
+        typer.Option("--id", help="The adjustment's id; a second adjustment with the same id has no effect."),
     ] = None,
     as_it_stands: AsItStands = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
-    """Give an account credits, or take some: goodwill, or the mending of a mistake.
+    """Give an account credits, or take some: for goodwill, or to correct a mistake.
 
-    What is given burns like a purchase; what is taken comes from what burns first, and never more than there is. The
-    exit code is 1 if it was refused. While events of the account wait to be read it is refused, after half a minute.
+    Given credits burn like purchased ones. Taken credits come from the grants that burn first, and never exceed the
+    balance. The exit code is 1 if the adjustment is refused. While events of the account are unread, it is refused
+    after half a minute.
 
     Example: [cyan]credits adjust acme +50 --reason "goodwill after the outage"[/]
 
@@ -57,21 +60,18 @@ def adjust(
     async def look() -> "AccountSnapshot | None":
         from credit_service.postgres.reads.queries import PostgresReads
 
-        async with ledger(settings) as pool:
+        async with writing_pool(settings) as pool:
             return await PostgresReads(pool).account(account_id)
 
     async def do() -> "AdjustmentAnswer":
         from credit_service.application.adjustments import AdjustmentDesk
-        from credit_service.application.commands.read_progress import Reading
-        from credit_service.postgres.ledger.ledger import PostgresLedger
         from credit_service.postgres.operator.adjustments import PostgresAdjustments
         from credit_service.postgres.reads.queries import PostgresReads
 
-        rules = settings.rules
-        async with ledger(settings) as pool:
-            into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-            reading = Reading(into, as_it_stands)
-            desk = AdjustmentDesk(into, rules, PostgresReads(pool), PostgresAdjustments(pool), reading)
+        async with opened_ledger(settings) as into:
+            reads, adjustments = PostgresReads(into.pool), PostgresAdjustments(into.pool)
+            reading = into.reading(as_it_stands=as_it_stands)
+            desk = AdjustmentDesk(into.ledger, into.rules, reads, adjustments, reading)
             return await desk.adjust(
                 account_id, wanted, expires_at=until, operator=operator, reason=reason, command_id=name
             )
@@ -80,7 +80,7 @@ def adjust(
         found = run(look())
         if found is None:
             raise WrongUse(f"there is no account {account_id!r}")
-        hold_to(f"{_order(wanted)} {account_id}, which has {_credits(found.balance)}?", yes=yes)
+        confirm(f"{_order(wanted)} {account_id}, which has {_credits(found.balance)}?", yes=yes)
     if command_id is None:
         say(f"The adjustment is {name}: after a fault, give it again with --id {name}")
     try:
@@ -94,7 +94,7 @@ def adjust(
         return 0 if answer.outcome == "adjusted" else 1
     if answer.change is None:
         raise Failed(f"nothing was adjusted: {_refusal(answer, wanted)}")
-    put(_told(answer, answer.change))
+    put(_done(answer, answer.change))
     return 0
 
 
@@ -116,18 +116,18 @@ def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
     has = f"{answer.account_id} has {_credits(answer.balance)}"
     return {
         "not-open": f"{answer.account_id} has no plan yet",
-        "being-opened": f"{answer.account_id} is being opened; once `credits open` has ended, do it again",
+        "being-opened": f"{answer.account_id} is being opened; run this again after `credits open`",
         "below-zero": f"{has}, and {-amount:,} cannot be taken",
         "expired": "--expires-at has passed",
         "account-full": f"the numbers of {answer.account_id} are used up",
-        "conflict": f"--id {answer.command_id} was used before for something else",
+        "conflict": f"--id {answer.command_id} was used before for another adjustment",
     }[answer.outcome]
 
 
-def _told(answer: "AdjustmentAnswer", change: "AdjustmentChange") -> str:
+def _done(answer: "AdjustmentAnswer", change: "AdjustmentChange") -> str:
     if change.balance is None:
-        what = f"{change.amount:+,} credits beneath an unlimited plan"
+        effect = f"{change.amount:+,} credits beneath an unlimited plan"
     else:
-        what = f"{change.previous_balance:,} -> {change.balance:,} credits ({change.amount:+,})"
+        effect = f"{change.previous_balance:,} -> {change.balance:,} credits ({change.amount:+,})"
     before = "" if answer.is_new else ", done before"
-    return f"{answer.account_id}: {what}, sequence {change.sequence}, id {answer.command_id}{before}"
+    return f"{answer.account_id}: {effect}, sequence {change.sequence}, id {answer.command_id}{before}"

@@ -1,21 +1,21 @@
-"""`credits asyncapi`."""
+"""`credits asyncapi`: prints the AsyncAPI document."""
 
 from typing import Annotated
 
 import typer
 
-from credit_service.cli.output import put
-from credit_service.cli.run import settings_or_exit
+from credit_service.cli.shared.connections import settings_or_exit
+from credit_service.cli.shared.output import put
 
 
 def asyncapi(
     default: Annotated[
-        bool, typer.Option("--default", help="Of a deployment that has chosen nothing: contracts/asyncapi.json.")
+        bool, typer.Option("--default", help="For a deployment with default settings, as in contracts/asyncapi.json.")
     ] = False,
 ) -> None:
     """Print the AsyncAPI 3 document of this deployment: topics, messages, headers, keys, schemas, examples.
 
-    It connects to nothing. The service shows the same on /asyncapi.
+    The command connects to no server. The service shows the same document on /asyncapi.
 
     Example: [cyan]credits asyncapi[/]
     """

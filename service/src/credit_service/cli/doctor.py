@@ -1,11 +1,12 @@
-"""`credits doctor`."""
+"""`credits doctor`: checks the deployment, and says what to do."""
 
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.connections import kafka_of, settings_or_exit
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +19,10 @@ COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
 def doctor(output: Output = Format.TEXT) -> int:
-    """Look at everything that has to be well: settings, servers, topics, the service, and what waits for whom.
+    """Check settings, servers, topics, the service, and the work that waits for people.
 
-    Each line is ok, a warning, or wrong, and says what to do. Nothing is written. A server that is away is one line,
-    and the rest is looked at. The exit code is 1 if something is wrong; warnings are for working hours.
+    Each check is ok, a warning, or wrong, and says what to do. Nothing is written. A server that does not answer is one
+    failed check; the others still run. The exit code is 1 if a check is wrong; a warning can wait for working hours.
 
     Example: [cyan]credits doctor --output json[/]
     """
@@ -74,7 +75,7 @@ def _print(checks: "Sequence[Check]") -> None:
     table = Table()
     for name in ("State", "Check"):
         table.add_column(name, no_wrap=True)
-    for name in ("What is so", "What to do"):
+    for name in ("Finding", "What to do"):
         table.add_column(name, overflow="fold")
     for check in checks:
         state = Text(check.state, style=COLORS[check.state])

@@ -1,12 +1,13 @@
-"""`credits migrate`."""
+"""`credits migrate`: brings the database to the current schema."""
 
-from credit_service.cli.faults import Failed
-from credit_service.cli.output import say
-from credit_service.cli.run import run, settings_or_exit
+from credit_service.cli.shared.connections import settings_or_exit
+from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.output import say
+from credit_service.cli.shared.run import run
 
 
 def migrate() -> None:
-    """Bring the database to the schema that this service needs; forward only, and safe to repeat.
+    """Migrate the database to the schema of this version; forward only, and safe to repeat.
 
     Example: [cyan]credits migrate[/]
     """
@@ -19,12 +20,12 @@ def migrate() -> None:
     address = Addresses.of(settings).migrations
     run(require_access(address))
     try:
-        said = run_migrations(address)
+        output = run_migrations(address)
     except NoPassword as error:
         raise Failed(str(error)) from None
     except MigrationFailed as error:
         lines = str(error).splitlines()
         raise Failed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None
-    if said:
-        say(said)
+    if output:
+        say(output)
     say(f"The database is at version {newest_version()}.")

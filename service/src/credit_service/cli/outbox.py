@@ -1,14 +1,16 @@
-"""`credits outbox`."""
+"""`credits outbox`: lists, retries and drops events that Kafka refuses."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import WrongUse
-from credit_service.cli.letters_shown import age, safe
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
-from credit_service.cli.run import ledger, reads, run, settings_or_exit
+from credit_service.cli.shared.connections import reading_pool, settings_or_exit, writing_pool
+from credit_service.cli.shared.errors import WrongUse
+from credit_service.cli.shared.operator_options import Operator, Reason, Yes, confirm
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.panels import DECIDE, LOOK
+from credit_service.cli.shared.run import run
+from credit_service.cli.shared.text import age, safe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,23 +21,23 @@ if TYPE_CHECKING:
 LINES_DEFAULT = 100
 LINES_MAX = 100_000
 
-Ids = Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of rows, as `list` has them.", min=1)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which rows are meant, and do nothing.")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of rows, as `list` shows them.", min=1)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the rows, and do nothing.")]
 
-app = typer.Typer(help="Events that Kafka refuses, and what waits behind them.", no_args_is_help=True)
+app = typer.Typer(help="Events that Kafka refuses, and the events that wait behind them.", no_args_is_help=True)
 
 
 @app.callback()
 def outbox() -> None:
-    """Events that Kafka refuses, and what waits behind them."""
+    """Events that Kafka refuses, and the events that wait behind them."""
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=LOOK)
 def list_rows(
-    limit: Annotated[int, typer.Option(min=1, max=LINES_MAX, help="So many at most.")] = LINES_DEFAULT,
+    limit: Annotated[int, typer.Option(min=1, max=LINES_MAX, help="At most this many rows.")] = LINES_DEFAULT,
     output: Output = Format.TEXT,
 ) -> None:
-    """Show what Kafka refuses: the row, why, and how many later events of its account wait behind it.
+    """Show the events that Kafka refuses: the row, why, and how many later events of its account wait behind it.
 
     Example: [cyan]credits outbox list[/]
     """
@@ -44,7 +46,7 @@ def list_rows(
     async def read() -> "list[SetAsideRow]":
         from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
-        async with reads(settings) as pool:
+        async with reading_pool(settings) as pool:
             return await PostgresSetAsideRows(pool).rows(None, limit)
 
     found = run(read())
@@ -54,7 +56,7 @@ def list_rows(
         say("Nothing is set aside.")
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDE)
 def retry(
     ids: Ids,
     reason: Reason,
@@ -62,20 +64,20 @@ def retry(
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
 ) -> int:
-    """Have rows published once what Kafka had against them is mended, and then what waits behind them, in order.
+    """Publish rows once the cause of Kafka's refusal is removed, and then the events behind them, in order.
 
-    One that Kafka refuses again is set aside again, once others of its topic were taken. The exit code is 1 if one of
-    them is not set aside.
+    A row that Kafka refuses again is set aside again, after other events of its topic were accepted. The exit code is 1
+    if one of the rows is not set aside.
 
     Example: [cyan]credits outbox retry 17 --reason "the topic takes 1 MB again"[/]
     """
     settings = settings_or_exit()
-    if not _told(settings, ids) or dry_run:
+    if not _show(settings, ids) or dry_run:
         return _nothing_done(settings, ids)
     return _do(settings, lambda desk: desk.retry(_once(ids), operator, reason), output)
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDE)
 def drop(
     ids: Ids,
     reason: Reason,
@@ -84,17 +86,17 @@ def drop(
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
-    """Never publish rows, for good: who, when and why are kept. What waits behind them goes out.
+    """Give rows up for good: they are never published, and the events behind them are. Who, when and why are kept.
 
-    Consumers miss these events. `credits reconcile` goes on to name them, and publishes none. The exit code is 1 if one
-    of them is not set aside.
+    Consumers miss these events. `credits reconcile` still reports them, and does not publish them. The exit code is 1
+    if one of the rows is not set aside.
 
-    Example: [cyan]credits outbox drop 18 --reason "told to its consumers by hand"[/]
+    Example: [cyan]credits outbox drop 18 --reason "consumers were informed by hand"[/]
     """
     settings = settings_or_exit()
-    if not (count := _told(settings, ids)) or dry_run:
+    if not (count := _show(settings, ids)) or dry_run:
         return _nothing_done(settings, ids)
-    hold_to(f"Drop {count:,} row{'' if count == 1 else 's'} for good?", yes=yes)
+    confirm(f"Drop {count:,} row{'' if count == 1 else 's'} for good?", yes=yes)
     return _do(settings, lambda desk: desk.drop(_once(ids), operator, reason), output)
 
 
@@ -111,14 +113,14 @@ def _rows(settings: "Settings", ids: "Sequence[int]") -> "list[SetAsideRow]":
     async def read() -> "list[SetAsideRow]":
         from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
-        async with ledger(settings) as pool:
+        async with writing_pool(settings) as pool:
             return await PostgresSetAsideRows(pool).rows(_once(ids), ROWS_MAX)
 
     return run(read())
 
 
-def _told(settings: "Settings", ids: "Sequence[int]") -> int:
-    """Says which rows are meant; how many of them are set aside."""
+def _show(settings: "Settings", ids: "Sequence[int]") -> int:
+    """Shows the rows, and returns how many of them are set aside."""
     found = _rows(settings, ids)
     for row in found:
         say(_line(row))
@@ -137,7 +139,7 @@ def _do(settings: "Settings", work: "Callable[[OutboxDesk], Awaitable[list[RowAn
         from credit_service.postgres.operator.operations import PostgresOperationLog
         from credit_service.postgres.operator.outbox_desk import PostgresSetAsideRows
 
-        async with ledger(settings) as pool:
+        async with writing_pool(settings) as pool:
             return await work(OutboxDesk(PostgresSetAsideRows(pool), PostgresOperationLog(pool)))
 
     try:

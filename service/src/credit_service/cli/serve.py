@@ -1,7 +1,7 @@
-"""`credits serve`."""
+"""`credits serve`: runs the service."""
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.run import settings_or_exit
+from credit_service.cli.shared.connections import settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
 
 
 def serve() -> int:
@@ -13,7 +13,7 @@ def serve() -> int:
     import structlog
 
     from credit_service.application.errors import SessionsShared
-    from credit_service.bootstrap import serve as run_service
+    from credit_service.bootstrap.serve import serve as run_service
     from credit_service.http.server import CannotListen
     from credit_service.runtime.logging import configure_logging
     from credit_service.runtime.loop import run_in_loop
@@ -25,6 +25,6 @@ def serve() -> int:
         raise Failed(str(error)) from None
     except SessionsShared as error:
         raise WrongUse(str(error)) from None
-    except Exception:  # a defect, for the log like any other
+    except Exception:  # a defect; it goes to the log like any other
         structlog.get_logger(__name__).exception("ended by an error")
         return 1

@@ -1,14 +1,15 @@
-"""`credits skip`."""
+"""`credits skip`: passes unreadable offsets of a held partition."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.person import Operator, Reason, Yes, hold_to
-from credit_service.cli.run import kafka_of, ledger, run, settings_or_exit
+from credit_service.cli.shared.connections import kafka_of, settings_or_exit, writing_pool
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.operator_options import Operator, Reason, Yes, confirm
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import run
 
 if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def skip(
-    topic: Annotated[str, typer.Argument(help="An incoming topic, by the name that the contracts have for it.")],
+    topic: Annotated[str, typer.Argument(help="An incoming topic, by its name in the contracts.")],
     partition: Annotated[int, typer.Argument(min=0, help="The number of the partition.")],
-    to: Annotated[int, typer.Option(min=1, help="Where to read on: the offset behind what cannot be read.")],
+    to: Annotated[int, typer.Option(min=1, help="Where to continue: the first offset after the unreadable ones.")],
     reason: Reason,
     operator: Operator,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be skipped, and keep nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be skipped, and write nothing.")] = False,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
-    """Go past what cannot be read in a partition that is held: it is recorded as a gap, and never decided.
+    """Skip unreadable offsets of a held partition: they are recorded as a gap, and never decided.
 
-    What can be read is never skipped. The service reads on within half a minute.
+    Readable messages are never skipped. The service continues within half a minute.
 
     Example: [cyan]credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run[/]
     """
@@ -52,7 +53,7 @@ def skip(
     if dry_run:
         say("Nothing was skipped.")
         return 0
-    hold_to(f"Skip the offsets from {begin} up to {to} of {name}/{partition} for good?", yes=yes)
+    confirm(f"Skip the offsets from {begin} up to {to} of {name}/{partition} for good?", yes=yes)
     if not run(_skip(settings, at, begin, to, log_end, operator, reason)):
         raise Failed("the service has read on meanwhile: nothing was skipped")
     if output is Format.JSON:
@@ -62,8 +63,8 @@ def skip(
     return 0
 
 
-async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, RangeContent]":
-    """Where the partition stands, where its log ends, and what lies there."""
+async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, Lies]":
+    """The partition's stored offset, the end of its log, and what is unreadable in between."""
     from aiokafka import TopicPartition
 
     from credit_service.kafka.ranges.ranges import Range, range_reader
@@ -74,7 +75,7 @@ async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[i
     topic, partition = at
     if partition >= (await partition_counts(kafka, [topic], "read")).get(topic, 0):
         raise WrongUse(f"{kafka.event_type(topic)} has no partition {partition}")
-    async with ledger(settings) as pool:
+    async with writing_pool(settings) as pool:
         begin = (await PostgresOffsetStore(pool).load([at])).get(at)
     if begin is None:
         raise WrongUse(f"the service has never read {kafka.event_type(topic)}/{partition}")
@@ -82,8 +83,8 @@ async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[i
         partition_of = TopicPartition(*at)
         _, log_ends = await reader.bounds([partition_of])
         if not begin < to <= log_ends[partition_of]:
-            told = f"the partition stands at {begin}, and its log ends at {log_ends[partition_of]}"
-            raise WrongUse(f"--to: {to} does not lie behind that: {told}")
+            bounds = f"the partition stands at {begin}, and its log ends at {log_ends[partition_of]}"
+            raise WrongUse(f"--to: {to} does not lie behind that: {bounds}")
         return begin, log_ends[partition_of], await reader.look(Range(*at, begin, to))
 
 
@@ -95,7 +96,7 @@ async def _skip(
     from credit_service.postgres.operator.operations import PostgresOperationLog
 
     arguments: dict[str, Json] = {"topic": at[0], "partition": at[1], "from": begin, "to": to}
-    async with ledger(settings) as pool:
+    async with writing_pool(settings) as pool:
         try:
             async with recorded(PostgresOperationLog(pool), "skip", operator, reason, arguments) as operation:
                 is_skipped = await PostgresOffsetStore(pool).skip_gap(at, begin, to, log_end)

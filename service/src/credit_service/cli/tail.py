@@ -1,4 +1,4 @@
-"""`credits tail`."""
+"""`credits tail`: prints the outgoing events as the service publishes them."""
 
 import asyncio
 from contextlib import aclosing
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed
-from credit_service.cli.output import Format, Output, put, say
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.connections import kafka_of, settings_or_exit
+from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.output import Format, Output, put, say
+from credit_service.cli.shared.run import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,11 +23,13 @@ POLL_MS = 500
 
 def tail(
     account: Annotated[str | None, typer.Option(help="Only the events of this account.")] = None,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Also what was published before.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Also events that were published before.")
+    ] = False,
     events_max: Annotated[int | None, typer.Option("--max", min=1, help="End after this many events.")] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Watch what the service publishes: balance changes and insufficient credits, a line each, until Ctrl-C.
+    """Print outgoing events until Ctrl-C: balance changes and insufficient credits, a line each.
 
     With [cyan]--output json[/] each line is a CloudEvent.
 
@@ -53,7 +56,7 @@ async def _tail(
 
 
 async def _events(connection: "KafkaConnection", from_beginning: bool) -> "AsyncGenerator[Event[OutgoingData]]":
-    """The events of the outgoing topics, once their transactions are committed."""
+    """Yields the committed events of the outgoing topics."""
     from aiokafka import TopicPartition
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
@@ -98,7 +101,7 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
                     else:
                         consumer.seek(portion.partition, portion.fault.until)
                 elif isinstance(portion.fault, OutOfRange):
-                    say(f"{at}: what comes next was removed by retention, going on where it begins now")
+                    say(f"{at}: retention removed the next messages, going on where the log begins now")
                     await consumer.seek_to_beginning(portion.partition)
     finally:
         await consumer.stop()

@@ -1,4 +1,4 @@
-"""`credits topics`."""
+"""`credits topics`: creates the topics, and lists the ACLs that Kafka needs."""
 
 import json
 import shlex
@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.connections import kafka_of, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.panels import LOOK, RUN
+from credit_service.cli.shared.run import run
 
 app = typer.Typer(help="The Kafka topics that the service reads and writes.", no_args_is_help=True)
 
@@ -18,14 +20,14 @@ def topics() -> None:
     """The Kafka topics that the service reads and writes."""
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def create(
     replication_factor: Annotated[
         int | None, typer.Option(min=1, max=32767, help="Copies of each topic; the broker's default if not given.")
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Create the topics that are missing, as the contracts say; those that exist are left as they are.
+    """Create missing topics as the contracts define them; existing topics are not changed.
 
     Example: [cyan]credits topics create --replication-factor 3[/]
     """
@@ -43,15 +45,15 @@ def create(
         put(f"{'created' if topic.created else 'exists '}  {topic.name}")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def acls(
-    principal: Annotated[str, typer.Option(help="Who is to be allowed, as Kafka names it.")],
+    principal: Annotated[str, typer.Option(help="The principal to allow, as Kafka names it.")],
     uses: Annotated[
-        list[str] | None, typer.Option("--for", help="The service (serve), or a command; may be repeated.")
+        list[str] | None, typer.Option("--for", help="The service (serve) or a command; may be given several times.")
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """List what Kafka has to allow, as calls of Kafka's own tool; nothing is asked of Kafka, and nothing changed.
+    """List the ACLs that Kafka needs, as calls of Kafka's own tool, without connecting to Kafka.
 
     Example: [cyan]credits topics acls --principal User:credit-service --for serve[/]
     """

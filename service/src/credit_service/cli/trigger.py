@@ -1,4 +1,4 @@
-"""`credits trigger`."""
+"""`credits trigger`: sends a test event."""
 
 import asyncio
 import json
@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import typer
 
-from credit_service.cli.faults import Failed, WrongUse
-from credit_service.cli.output import Format, Output, put
-from credit_service.cli.run import kafka_of, run, settings_or_exit
+from credit_service.cli.shared.connections import kafka_of, settings_or_exit
+from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.output import Format, Output, put
+from credit_service.cli.shared.run import run
 
 if TYPE_CHECKING:
     from credit_contracts import Encoded, Event, IncomingData
@@ -48,14 +49,14 @@ def trigger(
     to_campaign: Field = None,
     stage: Field = None,
     event_id: Annotated[
-        str | None, typer.Option("--id", help="Names the attempt; the same once more has no second effect.")
+        str | None, typer.Option("--id", help="The event's id; a second event with the same id has no effect.")
     ] = None,
-    source: Annotated[str, typer.Option(help="Who sends it.")] = "/credits-cli",
-    time: Annotated[str | None, typer.Option(help="When it happened, RFC 3339 with a zone; now if not given.")] = None,
+    source: Annotated[str, typer.Option(help="The event's source.")] = "/credits-cli",
+    time: Annotated[str | None, typer.Option(help="The event's time, RFC 3339 with a zone; now if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the event and send nothing.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Send a test event to Kafka, as its producer would, and print where it lies.
+    """Send a test event to Kafka as its producer would, and print its topic, partition and offset.
 
     Example: [cyan]credits trigger plan-changed acme --plan-id pro --monthly-credits 500[/]
 
@@ -103,16 +104,16 @@ def _event(
     data = {field: value for field, (_, value) in given.items() if value is not None}
     if "monthly_credits" in data:
         data["monthly_credits"] = _monthly_credits(data["monthly_credits"])
-    happened_at = _time(time)
+    occurred_at = _time(time)
     try:
-        checked = model.model_validate({"account_id": account_id} | data, context=happened_at)
+        checked = model.model_validate({"account_id": account_id} | data, context=occurred_at)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         option = given.get(str(first["loc"][0]), ("ACCOUNT", None))[0]
         raise WrongUse(
             f"{event_type} needs {option}" if first["type"] == "missing" else f"{option}: {first['msg']}"
         ) from None
-    return Event(source, event_id, event_type, happened_at, checked)
+    return Event(source, event_id, event_type, occurred_at, checked)
 
 
 def _monthly_credits(given: str) -> int | None:
@@ -137,7 +138,7 @@ def _time(given: str | None) -> datetime:
 
 
 def _encoded(event: "Event[IncomingData]") -> "Encoded":
-    """The record; one that the service could not read is refused here."""
+    """Encodes the event; raises `WrongUse` if the service could not read it."""
     from credit_contracts import Unreadable, decode, encode
 
     encoded = encode(event)
@@ -148,7 +149,7 @@ def _encoded(event: "Event[IncomingData]") -> "Encoded":
 
 
 async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encoded") -> tuple[int, int]:
-    """Sends the record to the partition of its key; the partition and offset where all replicas have it."""
+    """Sends the record to the partition of its key; returns partition and offset once all replicas have it."""
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.asyncapi.document import Deployed, asyncapi, rendered
-from credit_service.http.pieces import LongAnswers
+from credit_service.http.long_answers import LongAnswers
 from credit_service.http.routes import get
 
 POLICY: Final = (

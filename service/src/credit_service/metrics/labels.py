@@ -2,9 +2,8 @@
 
 from typing import Final, get_args
 
-from credit_contracts.envelope import UNREADABLE_REASONS
+from credit_contracts.dead_letters import REASONS as DEAD_LETTER_REASONS
 from credit_contracts.topics import DEAD_LETTER_TOPIC, INCOMING_TOPICS, OUTGOING_TOPICS
-from credit_service.application.processing.reasons import REASONS_OF_FAULTS, REFUSALS
 from credit_service.application.processing.report import STEPS
 from credit_service.domain.decision import Outcome
 
@@ -16,7 +15,7 @@ DEAD_LETTER: Final = "dead-letter"
 _OF_ITSELF = {"renewed", "expired", "rejected", "opened", "adjusted"}
 
 OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "duplicate", "parked", DEAD_LETTER)
-REASONS: Final = (*UNREADABLE_REASONS, *REFUSALS, *REASONS_OF_FAULTS)
+REASONS: Final = tuple(DEAD_LETTER_REASONS)
 STEP: Final = STEPS
 POOLS: Final = ("ledger", "reads", "probe", "watch")
 DEGRADED: Final = ("compacted", "group", "held", "outbox", "pinned", "topics")

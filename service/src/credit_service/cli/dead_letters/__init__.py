@@ -1,0 +1,1 @@
+"""`credits dead-letters`: list, show, retry, discard and erase dead letters."""

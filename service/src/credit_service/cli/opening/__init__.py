@@ -1,0 +1,1 @@
+"""`credits open`: bring an existing customer base in from a file."""

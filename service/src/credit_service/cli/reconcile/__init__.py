@@ -1,0 +1,1 @@
+"""`credits reconcile`: compare the topics with the ledger, and repair what differs."""

@@ -1,0 +1,1 @@
+"""`credits refunds`: list, show, approve and reject refund requests."""

@@ -1,0 +1,1 @@
+"""`credits replay`: read a range of the incoming topics again."""

@@ -1,0 +1,1 @@
+"""`credits tokens`: make and list the tokens of the read API."""
