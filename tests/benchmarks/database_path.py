@@ -25,7 +25,6 @@ from credit_contracts.topics import INCOMING_TOPICS, PARTITIONS, partition_for
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import read_record
 from credit_service.bootstrap.garbage_collection import collect_seldom
-from credit_service.domain.rules import Rules
 from credit_service.domain.event import Place
 from credit_service.domain.rules import Rules
 from credit_service.kafka.consume.turns import IntakeBounds

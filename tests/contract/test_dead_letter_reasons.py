@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from credit_contracts.dead_letters import REASONS, DeadLetterReason, ReasonKind, UnreadableReason, reasons_of
-from credit_service.application.processing import processor
+from credit_service.application.processing import reasons
 from credit_service.domain.decision import Refusal
 from credit_service.metrics import labels
 
@@ -28,7 +28,7 @@ def test_every_reason_has_its_text_and_its_kind() -> None:
 def test_the_reasons_of_the_code_are_those() -> None:
     assert tuple(reasons_of("message")) == get_args(UnreadableReason)
     assert {*get_args(Refusal)} == {*reasons_of("event", "account", "first-plan"), "undecidable"}
-    assert {*processor.REFUSALS} | {*processor.REASONS_OF_FAULTS} == REASONS.keys() - {*reasons_of("message")}
+    assert {*reasons.REFUSALS} | {*reasons.REASONS_OF_FAULTS} == REASONS.keys() - {*reasons_of("message")}
     assert tuple(REASONS) == labels.REASONS
 
 

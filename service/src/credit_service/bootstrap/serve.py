@@ -31,6 +31,7 @@ from credit_service.kafka.consume.intake import Intake
 from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
 from credit_service.kafka.publish.relay import Relay
+from credit_service.metrics.gauges import PoolUse, ServiceState, TopicLag
 from credit_service.metrics.registry import Metrics
 from credit_service.postgres.address import Addresses
 from credit_service.postgres.health.probe import PostgresProbe
@@ -121,7 +122,7 @@ def build(
     return Service(intake, relay, notifier, watch)
 
 
-def standing(service: Service, status: Status, pools: Mapping[str, Pool]) -> Standing:
+def service_state(service: Service, status: Status, pools: Mapping[str, Pool]) -> ServiceState:
     """The state of the parts, for the metrics."""
     intake, relay, watch = service.intake, service.relay, service.watch
     lag = intake.lag()
@@ -242,4 +243,4 @@ async def _running(service: Service) -> AsyncIterator[list[asyncio.Task[None]]]:
     finally:
         for task in (notices, *tasks):
             task.cancel()
-        await asyncio.gather(bell, *tasks, return_exceptions=True)
+        await asyncio.gather(notices, *tasks, return_exceptions=True)

@@ -63,7 +63,7 @@ def skip(
     return 0
 
 
-async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, Lies]":
+async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[int, int, RangeContent]":
     """The partition's stored offset, the end of its log, and what is unreadable in between."""
     from aiokafka import TopicPartition
 
