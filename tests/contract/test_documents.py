@@ -19,6 +19,7 @@ from credit_service.http.accounts import account_routes
 from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.health import health_routes
 from credit_service.http.openapi import openapi_route
+from credit_service.metrics.labels import DEGRADED
 from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
 from support.documents import (
     ROOT,
@@ -37,6 +38,7 @@ from support.patience import VARIABLE
 README = "README.md"
 README_BYTES_MAX = 8_500
 RULES = "service/docs/RULES.md"
+ARCHITECTURE = "service/ARCHITECTURE.md"
 PACKAGE_READMES = ["contracts/README.md", "deploy/local_stack/README.md", "service/README.md"]
 PAGES = pages()
 SERVICE = ROOT / "service/src/credit_service"
@@ -135,6 +137,36 @@ def test_the_folders_are_the_packages() -> None:
     listed = [code(row[0]) for row in table("service/docs/FOLDERS.md", "package | job")]
 
     assert sorted(listed) == sorted(packages)
+
+
+def test_the_tables_of_the_data_are_those_of_the_privileges() -> None:
+    """The privileges are held to the catalog."""
+    granted = {code(row[0]) for row in table("deploy/POSTGRES_ACCESS.md", "table | `credits_service`")}
+    described = [code(row[0]) for row in table(ARCHITECTURE, "table | one row is")]
+
+    assert sorted(described) == sorted(name for name in granted if not name.endswith("_by_account"))
+
+
+def test_what_keeps_a_promise_in_the_database_is_in_the_migrations() -> None:
+    schema = "".join(path.read_text("utf-8") for path in SERVICE.glob("postgres/migrations/*.sql"))
+    named = {name for row in table(ARCHITECTURE, "promise | in the code") for name in re.findall(r"`(\w+)`", row[2])}
+
+    assert named
+    assert sorted(name for name in named if not re.search(rf"\b{name}\b", schema)) == []
+
+
+def test_what_keeps_a_promise_in_the_code_is_in_the_code() -> None:
+    source = "".join(path.read_text("utf-8") for path in SERVICE.rglob("*.py"))
+    named = {name for row in table(ARCHITECTURE, "promise | in the code") for name in re.findall(r"`([\w.]+)`", row[1])}
+
+    assert named
+    assert sorted(name for name in named if not re.search(rf"def {name.rpartition('.')[2]}\(", source)) == []
+
+
+def test_the_parts_that_wait_for_a_person_are_the_code() -> None:
+    listed = [code(row[0]) for row in table("service/docs/HEALTH.md", "part of `degraded`")]
+
+    assert sorted(listed) == sorted([*DEGRADED, "twins"])  # without a metric of their own
 
 
 # --- the pages
