@@ -1,4 +1,4 @@
-"""What the README says is so: its commands run, its tables are the code, its links lead somewhere."""
+"""The commands of the documents run, in the order in which a reader meets them."""
 
 from __future__ import annotations
 
@@ -12,72 +12,48 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import httpx
 import pytest
-from pydantic.fields import FieldInfo
 
-from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
-from credit_contracts.topics import PARTITIONS
-from credit_local_stack.servers import CHOICE
-from credit_service.application.processing.reasons import REFUSALS
-from credit_service.asyncapi.document import Deployed
-from credit_service.domain.rules import LateRefund
-from credit_service.http.accounts import account_routes
-from credit_service.http.asyncapi import asyncapi_routes
-from credit_service.http.health import health_routes
-from credit_service.http.openapi import openapi_route
-from credit_service.settings import PREFIX, SECRETS_DIR_VARIABLE, Settings
+from credit_service.settings import PREFIX
 from support.credits import CREDITS, run_credits
-from support.patience import VARIABLE, patience
+from support.documents import ROOT, commands, pages, text
+from support.patience import patience
 from support.ports import next_port
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-DOCUMENTS = [
-    "README.md",
-    "deploy/POSTGRES_ACCESS.md",
-    "deploy/KAFKA_ACCESS.md",
-    "deploy/MANAGED_KAFKA.md",
-    "deploy/MANAGED_POSTGRES.md",
-    "CHANGELOG.md",
-    "service/ARCHITECTURE.md",
-]
-COMMANDS = [
-    line.removeprefix("$ ").partition("  #")[0].strip()
-    for block in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    for line in block.splitlines()
-]
-OF_MAKE = sorted({command for command in COMMANDS if command.startswith("make ")})
+README = "README.md"
+# The pages whose commands build on each other, in the order of a reader.
+IN_ORDER = [README, *(f"service/docs/{page}.md" for page in ("EXPLAIN", "READ_API", "OPERATIONS"))]
+OTHERS = ["service/docs/DEVELOPMENT.md"]
+COMMANDS = [command for page in IN_ORDER for command in commands(page)]
+OF_MAKE = sorted(
+    {command for page in [*IN_ORDER, *OTHERS] for command in commands(page) if command.startswith("make ")}
+)
 OF_CREDITS = [command for command in COMMANDS if not command.startswith(("make ", "export PATH"))]
+NAMED = sorted(
+    {
+        command
+        for page in pages()
+        if page.startswith(("README", "service/", "deploy/"))
+        for command in re.findall(r"`credits ([a-z-]+(?: [a-z][a-z-]*)?)", text(page))
+    }
+)
 SECONDS_MAX = 60
 
 
-def table(head: str) -> list[list[str]]:
-    """The rows of the table whose head begins so, cell by cell."""
-    lines = README.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {head}"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
+@pytest.mark.parametrize("page", [*IN_ORDER, *OTHERS])
+def test_there_are_no_other_code_blocks(page: str) -> None:
+    assert text(page).count("```") == 2 * text(page).count("```console\n")
+    assert all(command.split()[0] in ("make", "credits", "curl", "export") for command in commands(page))
 
 
-def code(cell: str) -> str:
-    return cell.split("`")[1]
+def test_the_package_shows_the_first_commands_of_the_readme() -> None:
+    shown = [command for command in commands("service/README.md") if not command.startswith("pip ")]
 
-
-# --- the commands
-
-
-def test_there_are_no_other_code_blocks() -> None:
-    assert README.count("```") == 2 * README.count("```console\n")
-    assert all(command.split()[0] in ("make", "credits", "curl", "export") for command in COMMANDS)
+    assert shown == OF_CREDITS[: OF_CREDITS.index("credits serve") + 1]
 
 
 @pytest.mark.parametrize("command", OF_MAKE)
@@ -194,113 +170,9 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`credits ([a-z-]+(?: [a-z-]+)?)", README))))
+@pytest.mark.parametrize("command", NAMED)
 def test_credits_knows(command: str, tmp_path: Path) -> None:
     for words in {tuple(command.split()), tuple(command.split()[:1])}:
         helped = run_credits(*words, "--help", folder=tmp_path)
 
         assert helped.returncode == 0, helped.stderr
-
-
-# --- the tables
-
-
-def test_the_settings_are_the_code() -> None:
-    rows = table("setting | default")
-    told = {code(row[0]): row[1] for row in rows}
-
-    assert told.pop(SECRETS_DIR_VARIABLE)
-    assert told == {f"{PREFIX}{name.upper()}": _default(field) for name, field in Settings.model_fields.items()}
-
-
-def _default(field: FieldInfo) -> str:
-    if field.default_factory_takes_validated_data:
-        return "`CREDITS_DATABASE_URL`"
-    default = field.get_default(call_default_factory=True)
-    if isinstance(default, LateRefund):
-        return f"`{default.kind}`"
-    if default in ("", None, ()):
-        return "none"
-    return "needed" if repr(default) == "PydanticUndefined" else f"`{default}`"
-
-
-def test_every_variable_that_is_named_is_a_setting() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS_DIR_VARIABLE, CHOICE, VARIABLE}
-
-    assert set(re.findall(rf"{PREFIX}[A-Z_]+", README)) <= known
-
-
-def test_the_topics_are_the_code() -> None:
-    goes_in = {code(row[0]): row[1] for row in table("what goes in (topic)")}
-
-    assert goes_in == {name: ", ".join(model.producers) for name, model in INCOMING.items()}
-    assert [code(row[0]) for row in table("what comes out (topic)")] == [*OUTGOING_TOPICS, DEAD_LETTER_TOPIC]
-    assert f"partitions ({PARTITIONS})" in README
-
-
-def test_the_reasons_of_dead_letters_are_the_code() -> None:
-    told = {code(row[0]): row[1].partition(";")[0] for row in table("reason | when")}
-
-    assert set(told) == {*REFUSALS, "refused-by-database", "undecidable"}
-    assert {reason: told[reason] for reason in REFUSALS} == REFUSALS
-
-
-DOMAIN = ROOT / "service/src/credit_service/domain"
-WITHOUT_RULES = {"__init__.py", "command.py", "decision.py"}
-"""Values alone."""
-
-
-def names_linked(cell: str) -> list[str]:
-    return re.findall(r"\[([^]]+)\]\(", cell)
-
-
-def test_every_file_of_rules_is_in_the_table_of_rules() -> None:
-    rules = [name for row in table("rule | where it lives") for name in names_linked(row[1])]
-
-    assert set(rules) == {path.name for path in DOMAIN.glob("*.py")} - WITHOUT_RULES
-
-
-def test_every_rule_lives_in_one_place_that_is_there() -> None:
-    for rule, place, _ in table("rule | where it lives"):
-        (name,) = names_linked(place)
-        assert re.search(rf"^ *def {code(place)}\(", (DOMAIN / name).read_text(), re.MULTILINE), rule
-
-
-def test_every_test_of_the_domain_holds_a_rule_and_every_rule_is_held() -> None:
-    held_by = [names_linked(row[2]) for row in table("rule | where it lives")]
-    tests = {path.name for path in (ROOT / "tests/unit/domain").glob("test_*.py")}
-
-    assert all(held_by)
-    assert tests <= {name for names in held_by for name in names}
-
-
-def test_the_paths_are_the_code() -> None:
-    nothing = cast("Any", None)
-    api = [*account_routes(nothing, nothing), openapi_route(), *asyncapi_routes(Deployed())]
-    routes = [*api, *health_routes(nothing, nothing, nothing)]
-
-    assert [code(row[0]).partition("?")[0] for row in table("GET | answers")] == [route.path for route in routes]
-
-
-@pytest.mark.parametrize("name", [*DOCUMENTS, "contracts/README.md", "deploy/runbook/README.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    document = ROOT / name
-    links = re.findall(r"\]\(([^)]+)\)", document.read_text())
-
-    assert [link for link in links if "://" not in link and not leads_somewhere(document, link)] == []
-
-
-def leads_somewhere(document: Path, link: str) -> bool:
-    path, _, anchor = link.partition("#")
-    target = document.parent / path if path else document
-    if not anchor or not target.is_file():
-        return target.exists() and not anchor
-    headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
-    return anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_lines_are_not_too_long(name: str) -> None:
-    lines = (ROOT / name).read_text().splitlines()
-
-    assert [line for line in lines if len(line) > 121 and not line.startswith("|")] == []

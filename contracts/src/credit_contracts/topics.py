@@ -83,11 +83,11 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
             model=model,
             producers=model.producers,
             consumers=("credit-service",),
-            ordering="In order of occurrence per account where the producer can; late arrivals are forgiven.",
+            ordering="In order of occurrence per account where the producer can; late events are settled in order.",
             delivery="At least once: send until it is acknowledged, under the same id. A repeat has no effect.",
-            compatibility="What older producers send is read: fields come as optional, none goes or gets stricter.",
+            compatibility="Older messages stay readable: new fields are optional, none is removed or made stricter.",
             retention_ms=_days_ms(30),
-            # When a message came is what an event's own time is held against; a producer may say anything.
+            # An event's own time is checked against the arrival of its message; a producer could set any time.
             timestamp_type="LogAppendTime",
         )
         for name, model in INCOMING.items()
@@ -102,7 +102,7 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
             consumers=("notifications", "dashboards", "campaigns"),
             ordering=ordering,
             delivery="Exactly once for a read_committed consumer; after a restore, again under the same ids.",
-            compatibility="What is sent is read by older consumers: fields are added, and each that there is stays.",
+            compatibility="Older consumers can read every message: fields are added, none is removed.",
             retention_ms=_days_ms(30),
         )
         for (name, model), ordering in zip(OUTGOING.items(), _OUTGOING_ORDERING, strict=True)
@@ -117,7 +117,7 @@ TOPICS: Final[tuple[TopicContract, ...]] = (
         key="the original key; none for one above 64 KiB",
         ordering="None.",
         delivery="Exactly once for a read_committed consumer.",
-        compatibility="The headers that there are stay as they are; others may be added.",
+        compatibility="Existing headers never change; others may be added.",
         retention_ms=_days_ms(90),
     ),
 )

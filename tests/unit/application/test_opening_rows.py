@@ -26,7 +26,7 @@ from credit_service.domain.command import OpenAccount, OpenProspect, OpenPurchas
 if TYPE_CHECKING:
     from credit_service.application.opening.rows import RowsFormat
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "service/docs/OPENING.md"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 ANCHOR = "2026-01-31T00:00:00Z"
 ACCOUNT: dict[str, object] = {
@@ -309,8 +309,8 @@ def test_no_value_is_repeated() -> None:
     assert "s3cret" not in str(rows)
 
 
-def test_the_fields_are_those_that_the_readme_tells_of() -> None:
-    table = README.read_text().partition("| field | of | meaning |")[2].partition("\n\n")[0]
+def test_the_fields_are_those_of_the_page() -> None:
+    table = PAGE.read_text().partition("| field | of | meaning |")[2].partition("\n\n")[0]
     heads = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
 
     assert {"record", *re.findall(r"`(\w+)`", "".join(heads))} == set(COLUMNS)
