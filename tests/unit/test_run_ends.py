@@ -27,7 +27,7 @@ pytest_plugins = ["support.run_ends"]
 def pytest_configure(config):
     import support.run_ends
     support.run_ends._GRACE_SECONDS = float(os.environ["GRACE_SECONDS"])
-    for mark in ("backlog", "chaos", "footprint", "image", "stack"):
+    for mark in ("backlog", "chaos", "footprint", "image", "slow", "stack"):
         config.addinivalue_line("markers", f"{mark}: none here")
 """
 
