@@ -54,6 +54,13 @@ stack: $(READY) ## Run Postgres and Kafka in the foreground, their addresses in 
 test: $(READY) ## Run the tests, on a local stack of their own
 	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
+.PHONY: test-slow
+test-slow: $(READY) ## Run the tests that kill servers, have servers of their own, or wait for long
+	$(BIN)/python -m pytest -n 4 --dist loadgroup -m slow
+
+.PHONY: test-all
+test-all: test test-slow properties footprint image local-stack backlog ## Run all tests, but for the hours of `make chaos`
+
 .PHONY: properties
 properties: $(READY) ## Run the property tests with all their examples; EXAMPLES=20: with twenty times as many
 	CREDITS_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 --timeout=3600 tests/property \
@@ -72,7 +79,7 @@ local-stack: $(READY) ## Run the tests that start, end and kill the local stack 
 	$(BIN)/python -m pytest tests/integration/local_stack/test_local_stack.py -m stack
 
 .PHONY: chaos
-chaos: $(READY) ## Run the tests that kill things, for longer than `make test` does; CHAOS_EVENTS=20000: with more junk
+chaos: $(READY) ## Run the tests that kill things, for longer than `make test-slow` does; CHAOS_EVENTS=20000: with more junk
 	$(BIN)/python -m pytest tests/chaos -m chaos
 
 .PHONY: backlog

@@ -47,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backlog: works off fourteen months of thousands of accounts")
     config.addinivalue_line("markers", "footprint: measures memory or bytes, for `make footprint`")
     config.addinivalue_line("markers", "image: runs the steps of the image, for `make image`")
+    config.addinivalue_line("markers", "slow: kills servers, has its own, or waits for long, for `make test-slow`")
     config.addinivalue_line("markers", "stack: starts and ends the local stack itself, for `make local-stack`")
     config.addinivalue_line("markers", "local_stack: starts and kills a local stack of its own")
     config.stash[_SERVERS] = ExitStack()

@@ -18,6 +18,7 @@ from support.service import Deployment
 from support.stack import in_memory
 
 _TOLD = "run under faults"
+_FOLDER = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,15 @@ def scene(deployment: Deployment) -> Scene:
 @pytest.fixture
 def own_scene(own_stack: Stack, own_deployment: Deployment) -> Scene:
     return Scene(own_deployment, own_stack, SETTINGS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the short runs as slow: those of `make chaos` and `make backlog` have marks of their own."""
+    for item in items:
+        is_short = item.get_closest_marker("chaos") is None and item.get_closest_marker("backlog") is None
+        if is_short and item.path.is_relative_to(_FOLDER):
+            item.add_marker("slow")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

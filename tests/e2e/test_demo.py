@@ -18,6 +18,8 @@ from support.patience import patience
 from support.topics import remove_topics, topics_of
 from support.wait import eventually
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 110
 DEMO = ["-m", "credit_service.cli.demo"]
 # Each charge is expected to cost two credits, which it does not.

@@ -95,6 +95,7 @@ SAYS = {
 NOTHING_TO_DO = {"credits resume": 1, "credits skip": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_commands_run_in_the_order_in_which_they_stand(environment: dict[str, str], tmp_path: Path) -> None:
     assert set(SAYS) <= set(OF_CREDITS)

@@ -82,6 +82,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 async def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED.format(path=sys.path))
     # No pipe: what holds it open is what is looked for here.

@@ -27,7 +27,7 @@ pytest_plugins = ["support.run_ends"]
 def pytest_configure(config):
     import support.run_ends
     support.run_ends._GRACE_SECONDS = float(os.environ["GRACE_SECONDS"])
-    for mark in ("backlog", "chaos", "footprint", "image", "stack"):
+    for mark in ("backlog", "chaos", "footprint", "image", "slow", "stack"):
         config.addinivalue_line("markers", f"{mark}: none here")
 """
 
@@ -138,6 +138,7 @@ def test_the_plugin_is_of_this_run(pytestconfig: pytest.Config) -> None:
     assert pytestconfig.pluginmanager.has_plugin("support.run_ends")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_run_which_names_its_test(tmp_path: Path) -> None:
     code, said = run(tmp_path, OF_THE_DEAD, "-n3")
 
@@ -152,6 +153,7 @@ def ignore_what_ends() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.mark.slow
 def test_a_test_that_hangs_fails_alone_and_the_others_find_what_they_do_wherever_it_is_started(tmp_path: Path) -> None:
     code, said = run(
         tmp_path, OF_THE_LATE, "-n2", "--timeout=6000", factor=0.01, grace_seconds=6000, preexec_fn=ignore_what_ends
@@ -163,6 +165,7 @@ def test_a_test_that_hangs_fails_alone_and_the_others_find_what_they_do_wherever
     assert re.search(r"FAILED .*Timeout .>2.0s", said), "a mark's limit, too, is as patient as the run"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_between_tests_fails_the_run(tmp_path: Path) -> None:
     code, said = run(tmp_path, OF_THE_DEAD_AT_THE_END, "-n2", conftest=DIES_AT_THE_END)
 

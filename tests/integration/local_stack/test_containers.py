@@ -26,6 +26,7 @@ def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_test_run_without_docker_skips_what_needs_servers_and_says_why() -> None:
     ours = ("CREDITS_", "TEST_RUN_", "PYTEST_")
     of_its_own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -90,6 +90,7 @@ async def _is_told(connection: KafkaConnection, needed: list[Acl], told: str) ->
     return False
 
 
+@pytest.mark.slow
 async def test_the_service_runs_with_what_is_listed_and_tells_what_is_not_allowed(
     secured: Deployment, secured_broker: SecuredBroker
 ) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from support.service import Deployment, ServiceProcess
 
 # One loop: aiokafka does not wait for the end of connections that were refused.
-pytestmark = [pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("secured-kafka"), pytest.mark.asyncio(loop_scope="module")]
 
 CLIENT_SECRET, NEW_SECRET = "client-hunter2", "client-hunter3"
 # Brokers are asked ten times a second in place of every ten seconds: each time by a new connection.

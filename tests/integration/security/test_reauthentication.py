@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from support.service import ServiceProcess
 
-pytestmark = [pytest.mark.xdist_group("short-sessions"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("short-sessions"), pytest.mark.timeout(600)]
 
 # A stand-in for a login that follows its file.
 READS_ANEW = """

@@ -196,6 +196,7 @@ def stage(stack: Addresses, database_template: str, topic_prefix: str, tmp_path:
     return open_one
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_live_at_once_in_pieces_and_twice_come_to_the_same(stage: Any) -> None:
     events = month_of_traffic(29, accounts=ACCOUNTS, events=EVENTS)

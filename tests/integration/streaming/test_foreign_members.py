@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -59,6 +60,7 @@ async def members_told(deployment: Deployment) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 async def test_it_is_named_and_what_it_holds_counts_as_waiting(deployment: Deployment) -> None:
     await deployment.make_topics(partitions=PARTITIONS)
     services = [await (await deployment.start(faults=LOOKS_OFTEN)).ready() for _ in range(2)]

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.xdist_group("moved-brokers"), pytest.mark.timeout(400), pytest.mark.local_stack]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("moved-brokers"),
+    pytest.mark.timeout(400),
+    pytest.mark.local_stack,
+]
 
 WENT_ON = "no known broker answered, going on with those that the settings' addresses lead to"
 # Lines are given their time after it was decided whether they are written, by another clock.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 
 from credit_contracts.envelope import encode
 from credit_contracts.incoming import PlanChanged, ProspectExported, ProspectGenerated
@@ -78,6 +79,7 @@ async def lag_of(service: ServiceProcess, topic: str) -> float | None:
     return (await scraped(service)).value("lag_messages", topic=topic)
 
 
+@pytest.mark.slow
 async def test_it_is_named_and_what_lies_behind_it_counts_as_waiting(deployment: Deployment) -> None:
     await deployment.make_topics()
     account, topic = account_of(0), deployment.topic(TOPIC)

@@ -99,6 +99,7 @@ async def test_a_killed_one_is_out_of_the_group_before_its_session_could_have_ru
     assert await service.terminate() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.local_stack
 async def test_so_it_is_where_an_empty_group_waits_for_more_members(delayed: Deployment) -> None:
     service = await killed_and_started(delayed, instance_id=NAME, faults=LONG_SESSIONS)

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.xdist_group("session-timeout"), pytest.mark.timeout(400), pytest.mark.local_stack]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("session-timeout"),
+    pytest.mark.timeout(400),
+    pytest.mark.local_stack,
+]
 
 
 @pytest.fixture

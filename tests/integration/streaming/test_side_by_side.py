@@ -39,6 +39,7 @@ async def has_decided(service: ServiceProcess) -> None:
     await eventually(lambda: service.logged("batch"), what=f"{service.log.name} decides")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_upgrade", [True, False], ids=["upgrade", "way back"])
 @pytest.mark.parametrize("commit", STATES.values(), ids=STATES.keys())
 async def test_members_of_two_states_share_the_work(

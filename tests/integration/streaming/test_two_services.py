@@ -83,6 +83,7 @@ def times_led(service: ServiceProcess) -> int:
     return len(service.logged("relay leads"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_one_is_frozen_and_woken_then_the_other_killed(deployment: Deployment) -> None:
     await deployment.make_topics()
@@ -138,6 +139,7 @@ def entered(observed: Observed, account: str) -> list[tuple[str, int]]:
     return [(row["reason"], row["amount"]) for row in observed.entries if row["account_id"] == account]
 
 
+@pytest.mark.slow
 async def test_two_started_after_months_renew_each_account_once_a_period(deployment: Deployment) -> None:
     await deployment.make_topics()
     async with Clock.replacing(deployment.database_url, BEGAN + timedelta(hours=1)) as clock:
