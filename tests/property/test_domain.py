@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import PlanChanged
-from credit_service.domain.catch_up import TurnBounds, next_portion
+from credit_service.domain.catch_up import TimerBounds, next_portion
 from credit_service.domain.decide import decide
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.published import balance_changed, insufficient_credits
@@ -261,13 +261,13 @@ def test_timers_may_come_of_themselves_or_with_the_next_event(
     assert outcome(taken([woken], with_rules)) == outcome(taken([items], with_rules))
 
 
-turn_bounds = st.builds(TurnBounds, st.integers(1, 4), st.integers(1, 3))
+turn_bounds = st.builds(TimerBounds, st.integers(1, 4), st.integers(1, 3))
 
 
 @given(histories(), rules(), turn_bounds, st.data())
 @settings(max_examples=examples(200))
 def test_the_size_of_batches_does_not_show(
-    items: Items, with_rules: Rules, bounds: TurnBounds, data: st.DataObject
+    items: Items, with_rules: Rules, bounds: TimerBounds, data: st.DataObject
 ) -> None:
     """However the events are cut into batches, and however few turns of months one transaction takes on.
 
@@ -284,7 +284,7 @@ def test_the_size_of_batches_does_not_show(
     assert outcome(settled(rows, with_rules)) == outcome(taken([[item] for item in items], with_rules))
 
 
-def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bounds: TurnBounds) -> None:
+def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bounds: TimerBounds) -> None:
     """One batch as the application decides it."""
     while items:
         accounts = rows.load(items, unparked_max=with_rules.unparked_max)

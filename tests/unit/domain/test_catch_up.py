@@ -3,7 +3,7 @@ from __future__ import annotations
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service import bounds
-from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
+from credit_service.domain.catch_up import Input, Portion, TimerBounds, next_portion
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, NOW, Story, event, time
@@ -80,7 +80,7 @@ def test_a_plan_on_the_instant_of_a_turn_comes_into_it(hundred: Story) -> None:
     on_the_turn = first_plan("2026-02-01")
     other = event(ProspectGenerated(account_id="other", prospect_id="p"), time("2026-02-02"), "other")
     accounts = hundred.rows.load([on_the_turn, other], unparked_max=1_000)
-    early = next_portion(accounts, [on_the_turn, other], NOW, TurnBounds(of_batch=1)).inputs
+    early = next_portion(accounts, [on_the_turn, other], NOW, TimerBounds(of_batch=1)).inputs
     assert {item.account_id for item in early} == {"other"}
     hundred.batch([on_the_turn])
     assert hundred.balance == 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from credit_service.domain.catch_up import Portion, TurnBounds
+from credit_service.domain.catch_up import Portion, TimerBounds
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenProspect, OpenPurchase, command_of
 from credit_service.domain.event import EARLIEST, Wake
 from credit_service.domain.orders import portion_of_commands
@@ -12,13 +12,13 @@ from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, Story, time
 from support.small_bounds import small_bounds
 
-ONE_TURN = TurnBounds(of_batch=1, of_account=1)
+ONE_TURN = TimerBounds(of_batch=1, of_account=1)
 LATER = time("2026-04-15")
 GIVE = Adjust(1, None, "ops", "a reason")
 REFUND = DecideRefund(2, True, "ops", "a reason")
 
 
-def portion(story: Story, data: CommandData, within: TurnBounds = ONE_TURN) -> Portion:
+def portion(story: Story, data: CommandData, within: TimerBounds = ONE_TURN) -> Portion:
     command = command_of(ACCOUNT, data, "c-1")
     accounts = story.rows.load([command], unparked_max=story.rules.unparked_max)
     return portion_of_commands(accounts, [command], LATER, within)
@@ -42,7 +42,7 @@ def test_turns_that_are_too_many_come_first(behind: Story, data: CommandData) ->
 
 
 def test_turns_that_are_few_come_along(behind: Story) -> None:
-    assert portion(behind, GIVE, TurnBounds()).taken == 1
+    assert portion(behind, GIVE, TimerBounds()).taken == 1
 
 
 @pytest.mark.parametrize(
