@@ -1,4 +1,4 @@
-"""What holds for every history, whatever happens in it."""
+"""Invariants of every history."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def taken(batches: Sequence[Sequence[Item]], with_rules: Rules) -> Rows:
 
 
 def settled(rows: Rows, with_rules: Rules) -> Rows:
-    """Once nothing waits any more of accounts that have a plan."""
+    """The rows once no account with a plan has parked events."""
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         take(rows, [Wake(name, START, 0) for name in lagging], with_rules)
     return rows
 
 
 def outcome(rows: Rows) -> tuple[object, ...]:
-    """All that is stored but what only says where and in which batch."""
+    """All that is stored, without the places in Kafka."""
     by_account = defaultdict(list)
     for change in rows.changes:
         by_account[change.account_id].append(change)
@@ -106,7 +106,7 @@ def check(rows: Rows) -> None:
         assert account["position"] == len(decisions)
         assert {change.cause.position for change in changes} <= {decision.position for decision in decisions}
 
-        # Each change begins where the one before it ended, and says what happened in between.
+        # Each change begins with the balance at which the one before it ended.
         assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
         for change in changes:
             if change.previous_balance is not None and change.balance is not None:
@@ -143,12 +143,12 @@ def check(rows: Rows) -> None:
         if request.status == "waiting":
             prospect = rows.prospect(name, request.prospect_id)
             charges_known = {charge.sequence: charge for charge in prospect.charges}
-            # What is closed is known of by the request alone.
+            # Only the request knows a charge of a closed stay.
             assert prospect.closed_until is not None or not charges_known[charge_sequence].is_settled
 
 
 def check_prospect(prospect: Prospect) -> None:
-    """Each stay that costs something is charged once; what is borne belongs to such a stay."""
+    """Each stay that costs a credit is charged once; each charge that is not refunded belongs to such a stay."""
     stays = prospect.stays()
     kept = [charge for charge in prospect.charges if not prospect.is_closed_at(charge.at)]
     borne = [charge.sequence for charge in kept if not charge.is_settled]
@@ -261,17 +261,17 @@ def test_timers_may_come_of_themselves_or_with_the_next_event(
     assert outcome(taken([woken], with_rules)) == outcome(taken([items], with_rules))
 
 
-turn_bounds = st.builds(TimerBounds, st.integers(1, 4), st.integers(1, 3))
+timer_bounds = st.builds(TimerBounds, st.integers(1, 4), st.integers(1, 3))
 
 
-@given(histories(), rules(), turn_bounds, st.data())
+@given(histories(), rules(), timer_bounds, st.data())
 @settings(max_examples=examples(200))
 def test_the_size_of_batches_does_not_show(
     items: Items, with_rules: Rules, bounds: TimerBounds, data: st.DataObject
 ) -> None:
-    """However the events are cut into batches, and however few turns of months one transaction takes on.
+    """However the events are cut into batches, and however few timers one transaction runs.
 
-    A wake is a batch of its own, as in the service: it asks for a number of turns, not for those up to an event.
+    A wake is a batch of its own, as in the service: it runs a number of timers, not those up to an event.
     """
     rows = Rows()
     left = items
@@ -291,7 +291,7 @@ def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bound
         portion = next_portion(accounts, items, NOW, bounds)
         before = {name: row["next_timer_at"] for name, row in rows.accounts.items()}
         take(rows, portion.inputs, with_rules)
-        # Turns that do not come about would be asked for again and again.
+        # Wakes without an effect would be repeated for ever.
         assert portion.taken or before != {name: row["next_timer_at"] for name, row in rows.accounts.items()}
         items = items[portion.taken :]
 
@@ -362,7 +362,7 @@ def test_the_ledger_is_whole_also_where_nothing_comes_in_order(
 
 
 def forgiven(in_order: list[Incoming], arrived: list[Incoming], data: st.DataObject) -> None:
-    """Nothing that lasts tells in which order the events arrived."""
+    """The lasting state does not depend on the order in which the events arrived."""
     cut = data.draw(st.integers(0, len(arrived)))
     live, late = taken([in_order], Rules()), taken([arrived[:cut], arrived[cut:]], Rules())
     check(late)

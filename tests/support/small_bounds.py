@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SMALL: dict[str, int] = {
-    "TOLD_MAX": 7,
+    "HISTORY_MAX": 7,
     "PARKED_MAX": 2,
     "ACCOUNT_NUMBERS_MAX": 3,
     "ACCOUNT_CREDITS_MAX": 3,
@@ -98,7 +98,7 @@ CANNOT_BE_SMALL: dict[str, str] = {
 }
 
 SHOWS: dict[str, str] = {
-    "TOLD_MAX": "what is told of a stay of a prospect that ended long ago is too-late",
+    "HISTORY_MAX": "what is told of a stay of a prospect that ended long ago is too-late",
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
     "ACCOUNT_NUMBERS_MAX": "what is told of an account with so many decisions is a dead letter: account-full",
     "ACCOUNT_CREDITS_MAX": "what is told of an account with so many credits is a dead letter: account-full",

@@ -8,7 +8,7 @@ import pytest
 
 from credit_contracts.incoming import ProspectDeleted, ProspectGenerated
 from credit_service import bounds
-from credit_service.bounds import TOLD_MAX
+from credit_service.bounds import HISTORY_MAX
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.rules import LateRefund
@@ -24,7 +24,7 @@ TYPES = {
     "W": "prospect-stage-changed",
     "D": "prospect-deleted",
 }
-SMALLEST = SMALL["TOLD_MAX"]
+SMALLEST = SMALL["HISTORY_MAX"]
 
 
 def tell(story: Story, kinds: str, start: str | None = None) -> list[str]:
@@ -37,7 +37,7 @@ def tell(story: Story, kinds: str, start: str | None = None) -> list[str]:
 def kept_of(kinds: str, told_max: int) -> str:
     """What is kept of a story that came in order, such as `GBD`."""
     prospect = Prospect("ann")
-    with small_bounds(TOLD_MAX=told_max):
+    with small_bounds(HISTORY_MAX=told_max):
         for number, kind in enumerate(kinds, start=1):
             at = START + timedelta(hours=number)
             prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))
@@ -137,7 +137,7 @@ def test_what_was_told_is_bounded() -> None:
         prospect.record_event(Cause(number, "/tests", f"{number}", TYPES["E"], at, "ann"))
         prospect.forget()
 
-    assert TOLD_MAX == bounds.TOLD_MAX == 32
+    assert HISTORY_MAX == bounds.HISTORY_MAX == 32
     assert [cause.position for cause in prospect.history] == [1, *range(69, 100)]
     assert prospect.stays_past == 0
 
@@ -177,7 +177,7 @@ def test_the_last_stay_may_be_closed_and_the_next_one_costs_again(hundred: Story
 
 
 def test_nothing_but_what_was_closed_is_known_and_it_is_kept(hundred: Story) -> None:
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         tell(hundred, "GD")
     prospect = hundred.prospect("ann")
     assert prospect is not None
@@ -192,19 +192,19 @@ def test_so_it_is_where_one_batch_brought_all_of_it(hundred: Story) -> None:
         ProspectGenerated(account_id=ACCOUNT, prospect_id="ann"),
         ProspectDeleted(account_id=ACCOUNT, prospect_id="ann"),
     )
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         hundred.batch([event(generated, time("2026-01-02"), "e-1"), event(deleted, time("2026-01-03"), "e-2")])
 
     assert hundred.bounce("ann", "2026-01-02 12:00") == "too-late"
 
 
 def test_what_opens_a_prospect_counts_as_told(hundred: Story) -> None:
-    tell(hundred, TOLD_MAX * "B")
+    tell(hundred, HISTORY_MAX * "B")
     assert hundred.open_prospect("ann", "generated") == "opened"
 
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert len(prospect.history) == TOLD_MAX
+    assert len(prospect.history) == HISTORY_MAX
     assert hundred.log == ["plan_change +100", "refund +1"]
 
 
@@ -276,7 +276,7 @@ def test_a_forfeit_charge_of_no_stay_may_be_closed_while_its_row_shows_it() -> N
     assert story.delete("ann", "2026-01-05") == "deleted"
     assert story.delete("ann", "2026-02-02") == "no-effect"
     assert (ACCOUNT, "ann") in story.rows.prospects
-    with small_bounds(TOLD_MAX=SMALLEST):
+    with small_bounds(HISTORY_MAX=SMALLEST):
         tell(story, "IED", "2026-02-03")
         before = story.prospect("ann")
         tell(story, "IED", "2026-02-04")
@@ -290,7 +290,7 @@ def test_a_forfeit_charge_of_no_stay_may_be_closed_while_its_row_shows_it() -> N
 
 def test_a_close_counts_what_is_no_longer_shown() -> None:
     prospect = Prospect("ann", charges=[Charge(2, 1, START + timedelta(hours=1))])
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         for number, kind in enumerate("GD", start=1):
             at = START + timedelta(hours=number)
             prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from credit_service.bounds import TOLD_MAX
+from credit_service.bounds import HISTORY_MAX
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Prospect, Stay, stays_of
 from support.domain import ACCOUNT, Story, time
@@ -99,10 +99,10 @@ def test_a_time_belongs_to_one_stay_at_most(hour: int, belongs: list[bool]) -> N
 
 def test_a_prospect_with_a_long_story_is_still_free_and_refunded_once(hundred: Story) -> None:
     hundred.generate("ann")
-    for _ in range(TOLD_MAX + 3):
+    for _ in range(HISTORY_MAX + 3):
         assert hundred.export("ann") == "free"
     assert hundred.bounce("ann") == "refunded"
-    for _ in range(TOLD_MAX + 3):
+    for _ in range(HISTORY_MAX + 3):
         assert hundred.export("ann") == "free"
 
     assert hundred.bounce("ann") == "no-effect"
@@ -110,11 +110,11 @@ def test_a_prospect_with_a_long_story_is_still_free_and_refunded_once(hundred: S
 
 
 def test_a_prospect_that_comes_and_goes_for_ever_costs_each_time(hundred: Story) -> None:
-    for _ in range(TOLD_MAX):
+    for _ in range(HISTORY_MAX):
         assert (hundred.generate("ann"), hundred.delete("ann")) == ("charged", "deleted")
 
-    assert hundred.balance == 100 - TOLD_MAX
+    assert hundred.balance == 100 - HISTORY_MAX
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert prospect.stays_past + len(stays_of(prospect.history)) == TOLD_MAX
+    assert prospect.stays_past + len(stays_of(prospect.history)) == HISTORY_MAX
     assert (ACCOUNT, "ann") in hundred.rows.prospects

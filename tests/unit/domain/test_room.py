@@ -77,7 +77,7 @@ def test_each_number_counts(number: str) -> None:
 
 def test_what_is_kept_is_enough_for_one_transaction() -> None:
     """The most that one brings about: all that waits of an account, each as much as its prospect may, and all turns."""
-    of_each = 3 * bounds.TOLD_MAX
+    of_each = 3 * bounds.HISTORY_MAX
     turns = (2100 - 1970) * 12
     kept = 2**31 - 1 - bounds.ACCOUNT_NUMBERS_MAX
     assert kept > 10 * (bounds.UNPARKED_PER_ACCOUNT_MAX + bounds.BATCH_RECORDS_MAX) * (of_each + 3) + 3 * turns

@@ -103,7 +103,7 @@ class Prospect:
 
         The other stays and their charges do not change. A stay without an end is never closed.
         """
-        while len(self.history) > bounds.TOLD_MAX:
+        while len(self.history) > bounds.HISTORY_MAX:
             repeat = _first_repeat(self.history)
             if repeat is not None:
                 del self.history[repeat]
