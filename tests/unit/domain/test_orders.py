@@ -1,4 +1,4 @@
-"""What comes before commands has transactions of its own, where it is too much to come along, and only then."""
+"""The wakes before commands have transactions of their own only if they are too many for the same transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def portion(story: Story, data: CommandData, within: TimerBounds = ONE_TURN) -> 
 
 @pytest.fixture
 def behind() -> Story:
-    """An account with a refund request and a plan, and months behind."""
+    """An account with a refund request and a plan, whose renewals of several months are due."""
     story = Story()
     story.plan(10, "2026-01-02", anchor="2026-01-01")
     story.generate("ann")
@@ -69,7 +69,7 @@ def test_an_adjustment_is_not_known_to_be_refused_before_its_turns(behind: Story
 
 @pytest.fixture
 def queue() -> Story:
-    """An account with a plan, of whose events that wait one is let in at a time."""
+    """An account with a plan and parked events, of which a batch decides one."""
     story = Story(Rules(unparked_max=1))
     for prospect in ("ann", "bob", "cy"):
         story.generate(prospect, "2026-01-02")
@@ -90,7 +90,7 @@ def test_what_is_refused_or_opened_waits_for_nobody(queue: Story, data: CommandD
 
 
 def test_nothing_precedes_an_order_on_a_full_account() -> None:
-    """Found: the wake that was to come before lets nothing in there, and the order was tried for ever."""
+    """A regression: the wake before the command unparked nothing, and the command was retried for ever."""
     story = Story(Rules(unparked_max=1))
     for name in ("ann", "bob", "cy"):
         story.generate(name)
