@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from credit_service.domain.decision import Change, Decision
     from credit_service.domain.prospect import Prospect
 
 Items = list[Incoming | Wake]
@@ -106,29 +107,8 @@ def check(rows: Rows) -> None:
         assert account["position"] == len(decisions)
         assert {change.cause.position for change in changes} <= {decision.position for decision in decisions}
 
-        # Each change begins with the balance at which the one before it ended.
-        assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
-        for change in changes:
-            if change.previous_balance is not None and change.balance is not None:
-                assert change.balance - change.previous_balance == change.delta
-            assert change.delta or change.reason in ("charge", "refund", "plan_change", "opening")
-
-        refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
-        charges = {change.sequence for change in changes if change.reason == "charge"}
-        opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
-        assert all(times == 1 for times in refunds.values())
-        assert refunds.keys() <= charges | opened
-        given_back = Counter(change.cause.position for change in changes if change.reason == "refund")
-        for decision in (d for d in decisions if d.outcome == "refunded"):
-            deleted_after = [
-                d.position
-                for d in decisions
-                if d.type == "prospect-deleted"
-                and d.prospect_id == decision.prospect_id
-                and d.position > decision.position
-            ]
-            assert 1 <= given_back[decision.position] <= 1 + len(deleted_after)
-
+        check_changes(changes)
+        check_refunds(changes, decisions)
         adjusted = {d.position: d for d in decisions if d.outcome == "adjusted"}
         kept = {position: a.amount for (owner, position), a in rows.adjustments.items() if owner == name}
         assert kept == {c.cause.position: c.delta for c in changes if c.reason == "adjustment"}
@@ -145,6 +125,32 @@ def check(rows: Rows) -> None:
             charges_known = {charge.sequence: charge for charge in prospect.charges}
             # Only the request knows a charge of a closed stay.
             assert prospect.closed_until is not None or not charges_known[charge_sequence].is_settled
+
+
+def check_changes(changes: Sequence[Change]) -> None:
+    """Each change begins with the balance at which the one before it ended."""
+    assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
+    for change in changes:
+        if change.previous_balance is not None and change.balance is not None:
+            assert change.balance - change.previous_balance == change.delta
+        assert change.delta or change.reason in ("charge", "refund", "plan_change", "opening")
+
+
+def check_refunds(changes: Sequence[Change], decisions: Sequence[Decision]) -> None:
+    """Each charge is refunded once at most; a decision refunds once, and once more for each delete that came late."""
+    refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
+    charges = {change.sequence for change in changes if change.reason == "charge"}
+    opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
+    assert all(times == 1 for times in refunds.values())
+    assert refunds.keys() <= charges | opened
+    given_back = Counter(change.cause.position for change in changes if change.reason == "refund")
+    for decision in (d for d in decisions if d.outcome == "refunded"):
+        deleted_after = [
+            d.position
+            for d in decisions
+            if d.type == "prospect-deleted" and d.prospect_id == decision.prospect_id and d.position > decision.position
+        ]
+        assert 1 <= given_back[decision.position] <= 1 + len(deleted_after)
 
 
 def check_prospect(prospect: Prospect) -> None:
