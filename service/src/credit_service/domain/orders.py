@@ -1,4 +1,4 @@
-"""Decides what precedes commands that have an effect: parked events, and renewals that are due."""
+"""Chooses the inputs that precede commands: parked events, and timers that are due."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

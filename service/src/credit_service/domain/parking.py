@@ -1,4 +1,4 @@
-"""Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
+"""Parks the events of an account without a plan; its first plan has them decided in order of occurrence."""
 
 from collections.abc import Callable
 

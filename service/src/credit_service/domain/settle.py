@@ -88,11 +88,7 @@ def settle(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> 
 
 
 def _release_strays(
-    account: Account,
-    prospect: Prospect,
-    stays: Sequence[Stay],
-    cause: Cause,
-    batch: Batch,
+    account: Account, prospect: Prospect, stays: Sequence[Stay], cause: Cause, batch: Batch
 ) -> list[Charge]:
     """Refunds the charges that belong to no stay any more, since a late delete split theirs.
 

@@ -45,7 +45,7 @@ def _fire(account: Account, at: datetime, batch: Batch) -> None:
         _renew(account, account.calendar.period(account.period.number + 1), at, batch)
     else:
         _expire(account, at, batch)
-        _settle_pending_plans(account, at, batch, take_effect)
+        _settle_pending_plans(account, at, take_effect, batch)
 
 
 def _renew(account: Account, period: Period, at: datetime, batch: Batch) -> None:
@@ -53,7 +53,7 @@ def _renew(account: Account, period: Period, at: datetime, batch: Batch) -> None
     cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, batch)
     _lapse(account, cause, batch)
     account.begin_period(period)
-    _settle_pending_plans(account, at, batch, take_effect_at_renewal)
+    _settle_pending_plans(account, at, take_effect_at_renewal, batch)
     _grant_allowance(account, cause, batch)
 
 
@@ -100,7 +100,7 @@ def _lapse(account: Account, cause: Cause, batch: Batch) -> None:
         account.record("lapse", cause, lines, batch)
 
 
-def _settle_pending_plans(account: Account, at: datetime, batch: Batch, effect: Effect) -> None:
+def _settle_pending_plans(account: Account, at: datetime, effect: Effect, batch: Batch) -> None:
     """Applies `effect` with the greatest of the plans that are due; it supersedes the others."""
     due = account.plans_due(at)
     if not due:
