@@ -40,7 +40,7 @@ def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int], as_it_
             break
         now += timedelta(minutes=1)
         is_as_it_stands = len(batch) == 1 and number < len(as_it_stands) and as_it_stands[number]
-        _take(rows, batch, replace(with_rules, turns=False) if is_as_it_stands else with_rules, now)
+        _take(rows, batch, replace(with_rules, runs_timers=False) if is_as_it_stands else with_rules, now)
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         now += timedelta(minutes=1)
         _take(rows, [Wake(name, START, 0) for name in lagging], with_rules, now)

@@ -24,10 +24,10 @@ class Rules:
     """The choices of a deployment. `unparked_max`: how many parked events of an account one batch decides.
 
     `first_plan_age_months_max`: the maximum age, at its append time, of a first plan's event whose month is the first.
-    Without `turns`, inputs run no timers: no month is renewed, and no grant expires, before they are decided.
+    Without `runs_timers`, inputs run no timers: no month is renewed, and no grant expires, before they are decided.
     """
 
     late_refund: LateRefund = field(default_factory=LateRefund)
     unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
     first_plan_age_months_max: int = AGE_MONTHS_MAX
-    turns: bool = True
+    runs_timers: bool = True

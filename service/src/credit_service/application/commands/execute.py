@@ -72,7 +72,7 @@ async def _obey(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dr
     while answers is None:
         try:
             async with ledger.transaction() as transaction:
-                in_one_go = dry_run or not rules.turns
+                in_one_go = dry_run or not rules.runs_timers
                 # What precedes them, and is too much to come along, has transactions of its own, but not for a trial.
                 weighed = await weigh(transaction, commands, rules, all_of_them if in_one_go else portion_of_commands)
                 decided = weighed.decided

@@ -109,7 +109,7 @@ async def fold(
     rules fail, is among the dead letters to be stored. Raises `Undecidable` and what the transaction raises.
     """
     by_turns = partial(next_portion, first_plan_age_months_max=rules.first_plan_age_months_max)
-    choose = all_of_them if in_one_go or not rules.turns else by_turns
+    choose = all_of_them if in_one_go or not rules.runs_timers else by_turns
     try:
         weighed = await weigh(transaction, inputs, rules, choose, lambda: step("load"))
     except RulesFailed as error:
