@@ -163,7 +163,7 @@ _orders: st.SearchStrategy[CommandData] = st.one_of(
 
 @st.composite
 def ordered_about(draw: st.DrawFn, history: st.SearchStrategy[list[Incoming | Wake]]) -> list[Item]:
-    """A history in which people give orders, too: some before it, most behind it."""
+    """A history with commands: some before it, most after it."""
     before, behind = draw(st.lists(commands(), max_size=3)), draw(st.lists(commands(), max_size=8))
     return [*before, *draw(history), *behind]
 
@@ -175,7 +175,7 @@ PROSPECT_KINDS = ["generate", "generate", "export", "import", "transfer", "bounc
 def ample_months(draw: st.DrawFn, apart: timedelta = timedelta(hours=1)) -> list[Incoming]:
     """The events of one account with ample credits, hours `apart`, so that no period ends between them.
 
-    Prospects are deleted and brought on again, and some of what is told of them makes no sense.
+    Prospects are deleted and brought on again, and some events contradict others.
     """
     few = draw(st.sampled_from([["ann"], ["ann", "bob"], ["ann", "bob", "cy"]]))
     kinds = draw(st.lists(st.tuples(st.sampled_from([*PROSPECT_KINDS, "purchase"]), st.sampled_from(few)), max_size=12))

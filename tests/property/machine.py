@@ -1,4 +1,4 @@
-"""Draws what happens to an account, and holds a service to the model after each step."""
+"""Draws events and commands of one account, and compares a service with the model after each step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from credit_service.domain.rules import LateRefund
 from property.model import Model, turn_of_month
 
 DAY = timedelta(days=1)
-TOLD_OF_MAX = 45
+EVENTS_OF_PROSPECT_MAX = 45
+"""More than the history of a prospect keeps."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of the account."""
+    """The state of the account."""
 
     held: int
     balance: int | None
@@ -58,40 +59,40 @@ class State:
 
 
 class Service(Protocol):
-    """One account in something that keeps the rules of credit. Each call returns once it is done."""
+    """One account in an implementation of the rules of credit. Each call returns once it is done."""
 
     account_id: str
     late_refund: LateRefund
 
     @property
     def clock(self) -> datetime:
-        """Its clock; moves on when something later happens."""
+        """Its clock, which moves on with later events."""
 
     def happens(self, data: IncomingData, at: datetime, event_id: str) -> str:
-        """One event; what became of it."""
+        """Sends one event; its outcome."""
 
     def written_at(self, at: datetime) -> datetime:
-        """When the topic got what occurred at that time and was told just now."""
+        """The append time of an event that occurred at that time and is sent now."""
 
     def ordered(self, data: CommandData, at: datetime, command_id: str) -> str:
-        """One command, given at that time; the answer."""
+        """Executes one command at that time; the answer."""
 
     def wait(self, until: datetime) -> None:
-        """Lets the timers up to that time happen."""
+        """Runs the timers up to that time."""
 
     def woken_up_to(self) -> datetime | None:
-        """Up to when timers have happened by themselves, without anybody's waiting for them."""
+        """The time up to which timers have run by themselves; None if they never do."""
 
     def state(self) -> State:
-        """As it stands."""
+        """The present state."""
 
     def changes(self, after: int) -> list[Change]:
-        """The balance changes behind the sequence `after`, in order."""
+        """The balance changes after the sequence `after`, in order."""
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """Where the months of an account begin, given in days and a time of that zone."""
+    """The day and time at which the months of an account begin, in its zone."""
 
     day: int
     hour: int
@@ -117,11 +118,11 @@ purchase_ids = st.sampled_from(["p-1", "p-2", "p-3", "p-4", "p-5"])
 
 
 class AccountMachine(RuleBasedStateMachine):
-    """`begin` says with which service; the rules are what may happen next."""
+    """`begin` makes the service; the rules are the possible next steps."""
 
     service: Service
     year = 2026
-    opens_for_who_waits = True
+    opens_with_parked_events = True
 
     def begin(self, late_refund: LateRefund) -> Service:
         # Not an ABC: Hypothesis has a metaclass of its own. A machine without a service must not pass.
@@ -149,14 +150,14 @@ class AccountMachine(RuleBasedStateMachine):
         self.service = self.begin(late_refund)
         chosen = self.service.late_refund
         kept = chosen.days if chosen.kind == "days" else chosen.kind
-        self.model = Model(kept, seats=bounds.PARKED_MAX, remembered=bounds.TOLD_MAX)
+        self.model = Model(kept, seats=bounds.PARKED_MAX, remembered=bounds.HISTORY_MAX)
         self.anchor = datetime(self.year, 1, calendar.day, calendar.hour, calendar.minute, tzinfo=UTC)
         self.zone = calendar.zone
         self.at = self.anchor + day * DAY
         self.seen = 0
         self.running: int | None = 0
-        self.told_of = Counter[str]()
-        self.told: list[tuple[str, str, datetime, dict[str, Any]]] = []
+        self.events_of = Counter[str]()
+        self.events: list[tuple[str, str, datetime, dict[str, Any]]] = []
         if way == "plan":
             self._plan(limit, self.at, effective)
         elif way == "old plan":
@@ -167,7 +168,7 @@ class AccountMachine(RuleBasedStateMachine):
                 self._plan((limit or 0) + remaining, self.at, effective)
         else:
             for prospect, late in ("ann", 0), ("bob", 3), ("cy", 1):
-                self._tell_of(prospect, "generated", late)
+                self._report(prospect, "generated", late)
 
     # Time.
 
@@ -177,7 +178,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule(months=st.sampled_from([1, 1, 1, 3, 14]))
     def months_begin(self, months: int) -> None:
-        """To the very instant at which a month begins; an account that has no plan is not left alone for a year."""
+        """Moves to the instant at which a month begins; an account without a plan is not left alone for a year."""
         for _ in range(months if self.model.anchor else 1):
             self.at = self._next_turn(self.at)
 
@@ -193,7 +194,7 @@ class AccountMachine(RuleBasedStateMachine):
         self._plan(limit, self.at - late * DAY, effective)
 
     @rule(limit=limits, effective=effective_days)
-    def plan_of_long_ago_is_told(self, limit: int | None, effective: float | None) -> None:
+    def plan_of_long_ago(self, limit: int | None, effective: float | None) -> None:
         self._plan(limit, self.at - AGES_AGO * DAY, effective)
 
     @rule(limit=limits)
@@ -204,52 +205,52 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(purchase=purchase_ids, credits=few, late=late_days, lasting=lasting_days)
     def purchased(self, purchase: str, credits: int, late: float, lasting: float | str | None) -> None:  # noqa: A002
         at = self.at - late * DAY
-        self._tell("purchase", at, purchase=purchase, credits=credits, expires=self._expiry(at, lasting))
+        self._send("purchase", at, purchase=purchase, credits=credits, expires=self._expiry(at, lasting))
 
     # Prospects.
 
     @rule(kind=st.sampled_from("generated generated exported imported".split()), prospect=prospects, late=late_days)
     def brought(self, kind: str, prospect: str, late: float) -> None:
-        self._tell_of(prospect, kind, late)
+        self._report(prospect, kind, late)
 
     @rule(prospect=prospects, late=late_days)
     def bounced(self, prospect: str, late: float) -> None:
-        self._tell_of(prospect, "bounced", late)
+        self._report(prospect, "bounced", late)
 
     @rule(prospect=prospects, late=late_days)
     def wrong_email(self, prospect: str, late: float) -> None:
-        self._tell_of(prospect, "staged", late)
+        self._report(prospect, "staged", late)
 
     @rule(prospect=prospects, late=late_days)
     def deleted(self, prospect: str, late: float) -> None:
-        self._tell_of(prospect, "deleted", late)
+        self._report(prospect, "deleted", late)
 
     @rule(prospect=prospects, things=st.lists(st.tuples(facts, st.integers(0, 4)), min_size=2, max_size=6))
-    def much_is_told_in_any_order(self, prospect: str, things: list[tuple[str, int]]) -> None:
+    def many_events_in_any_order(self, prospect: str, things: list[tuple[str, int]]) -> None:
         for kind, late in things:
-            self._tell_of(prospect, kind, late)
+            self._report(prospect, kind, late)
 
     @rule(prospect=prospects, what=st.sampled_from(["soft bounce", "transfer", "stage"]), late=late_days)
     def something_without_effect(self, prospect: str, what: str, late: float) -> None:
         at = self.at - late * DAY
         if what == "soft bounce":
-            self._tell("bounced", at, prospect=prospect, hard=False)
+            self._send("bounced", at, prospect=prospect, hard=False)
         elif what == "transfer":
-            self._tell("transferred", at, prospect=prospect)
+            self._send("transferred", at, prospect=prospect)
         else:
-            self._tell("staged", at, prospect=prospect, stage="contacted")
+            self._send("staged", at, prospect=prospect, stage="contacted")
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.events)
     @rule(number=st.integers(0, 99), late=st.sampled_from([None, None, 0, 5]), is_other=st.booleans())
-    def said_again(self, number: int, late: float | None, *, is_other: bool) -> None:
+    def event_is_repeated(self, number: int, late: float | None, *, is_other: bool) -> None:
         """The same id with the same content is a repeat, also if its time is another; with other content a conflict."""
-        event_id, kind, at, fields = self.told[-1 - number % len(self.told)]
+        event_id, kind, at, fields = self.events[-1 - number % len(self.events)]
         if is_other:
             kind, fields = "generated", {"prospect": "somebody else"}
         again_at = at if late is None else self.at - late * DAY
-        self._tell(kind, again_at if _may_be_said(fields, again_at) else at, event_id=event_id, **fields)
+        self._send(kind, again_at if _is_valid_at(fields, again_at) else at, event_id=event_id, **fields)
 
-    # What people order.
+    # Commands.
 
     @rule(number=st.integers(0, 9), approve=st.booleans(), name=st.sampled_from(["new", "new", "new", "r-1", "r-2"]))
     def refund_is_decided(self, number: int, name: str, *, approve: bool) -> None:
@@ -281,7 +282,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule(limit=limits, remaining=st.integers(0, 3))
     def account_is_opened(self, limit: int | None, remaining: int) -> None:
-        if self.opens_for_who_waits or not self.model.waiting:
+        if self.opens_with_parked_events or not self.model.waiting:
             self._open_account(limit, remaining)
 
     def _open_account(self, limit: int | None, remaining: int) -> None:
@@ -325,30 +326,30 @@ class AccountMachine(RuleBasedStateMachine):
             self.seen, self.running = change.sequence, change.balance
 
     def _plan(self, limit: int | None, at: datetime, effective: float | None) -> None:
-        """Where months begin is said at first; said differently later, it has no effect."""
+        """The first plan sets where months begin; later plans with another anchor or zone do not change it."""
         is_first = self.model.anchor is None
         anchor = self.anchor if is_first and abs(at - self.anchor) < 4 * 365 * DAY else None
         effective_at = None if effective is None else at + effective * DAY
         zone = self.zone if is_first else "America/New_York"
-        self._tell("plan", at, limit=limit, effective=effective_at, anchor=anchor, zone=zone)
+        self._send("plan", at, limit=limit, effective=effective_at, anchor=anchor, zone=zone)
 
-    def _tell_of(self, prospect: str, kind: str, late: float) -> None:
-        """One prospect is told of somewhat more often than is kept of it; then the next one has its place."""
-        self.told_of[prospect] += 1
-        name = f"{prospect}-{self.told_of[prospect] // TOLD_OF_MAX}"
+    def _report(self, prospect: str, kind: str, late: float) -> None:
+        """Sends somewhat more events of one prospect than its history keeps; then the next prospect replaces it."""
+        self.events_of[prospect] += 1
+        name = f"{prospect}-{self.events_of[prospect] // EVENTS_OF_PROSPECT_MAX}"
         of_kind: dict[str, dict[str, Any]] = {"bounced": {"hard": True}, "staged": {"stage": WRONG_EMAIL}}
-        self._tell(kind, self.at - late * DAY, prospect=name, **of_kind.get(kind, {}))
+        self._send(kind, self.at - late * DAY, prospect=name, **of_kind.get(kind, {}))
 
-    def _tell(self, kind: str, at: datetime, *, event_id: str = "", **fields: Any) -> None:
-        event_id = event_id or f"event-{len(self.told):03}"
+    def _send(self, kind: str, at: datetime, *, event_id: str = "", **fields: Any) -> None:
+        event_id = event_id or f"event-{len(self.events):03}"
         data = data_of(self.service.account_id, kind, **fields)
-        said = self.service.happens(data, at, event_id)
-        assert said == self.model.happens(event_id, kind, at, self.service.written_at(at), **fields)
-        self.told.append((event_id, kind, at, fields))
+        outcome = self.service.happens(data, at, event_id)
+        assert outcome == self.model.happens(event_id, kind, at, self.service.written_at(at), **fields)
+        self.events.append((event_id, kind, at, fields))
 
     def _decide(self, number: int, name: str, *, approve: bool) -> None:
-        asked = sorted(self.model.requests)
-        sequence = asked[number] if number < len(asked) else 1 + len(self.model.changes) - number
+        requests = sorted(self.model.requests)
+        sequence = requests[number] if number < len(requests) else 1 + len(self.model.changes) - number
         name = f"{len(self.model.commands)}-{self.model.position}" if name == "new" else name
         expected = self.model.decide(sequence, approve=approve, name=name, at=self._now())
         assert self.service.ordered(DecideRefund(sequence, approve, "ops", "a reason"), self._now(), name) == expected
@@ -369,15 +370,15 @@ class AccountMachine(RuleBasedStateMachine):
         return turn
 
 
-def _may_be_said(fields: dict[str, Any], at: datetime) -> bool:
-    """Whether it could be read, told of that time: credits expire later, and plans take effect within five years."""
+def _is_valid_at(fields: dict[str, Any], at: datetime) -> bool:
+    """Whether the event is valid at that time: credits expire later, and plans take effect within five years."""
     expires = fields.get("expires")
     near = [fields[name] for name in ("effective", "anchor") if fields.get(name)]
     return (expires is None or expires > at) and all(abs(at - moment) < 4 * 365 * DAY for moment in near)
 
 
 def data_of(account_id: str, kind: str, **fields: Any) -> IncomingData:
-    """What a producer would send."""
+    """The data that a producer would send."""
     match kind:
         case "plan":
             return PlanChanged(

@@ -1,6 +1,6 @@
-"""The rules of credit told a second time, as simply as possible: every single credit is a token with its expiry.
+"""A second, simple implementation of the rules of credit: each credit is a token with its expiry.
 
-Shares nothing with the domain. It knows one account.
+It shares nothing with the domain, and has one account.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Of the same instant, what stands first here comes first.
+# The order of events of the same instant.
 KINDS = "plan purchase imported generated exported transferred staged bounced deleted".split()
 BRINGS = {"imported", "generated", "exported"}
 
@@ -28,7 +28,7 @@ OLD_MONTHS = 24
 
 @dataclass(eq=False)
 class Token:
-    """One credit. `block` counts the occasions on which credits were given."""
+    """One credit. `block` numbers the grants."""
 
     origin: str
     expires: datetime | None
@@ -42,7 +42,7 @@ class Token:
 
 @dataclass
 class Announced:
-    """A plan that was spoken of: `order` says which of two wins, `due` when it takes effect."""
+    """A plan: the one with the greater `order` wins, and it takes effect when `due`."""
 
     limit: int | None
     order: tuple[datetime, datetime, int]
@@ -51,7 +51,7 @@ class Announced:
 
 @dataclass(frozen=True, order=True)
 class Fact:
-    """Something that was told of a prospect; facts sort as they occurred. A forgotten one only marks its time."""
+    """An event of a prospect; facts sort as they occurred. A forgotten one only marks its time."""
 
     at: datetime
     rank: int
@@ -64,7 +64,7 @@ class Fact:
 
 @dataclass(eq=False)
 class Charge:
-    """What a prospect cost. `token` is None where it took none; `belongs_to` is the fact that it goes with."""
+    """The charge of a prospect. `token` is None if it took none; `belongs_to` is the fact that it goes with."""
 
     sequence: int
     token: Token | None
@@ -72,19 +72,19 @@ class Charge:
     belongs_to: Fact
     given_back: bool = False
     closed: bool = False
-    asked: bool = False
+    requested: bool = False
 
 
 @dataclass
 class Prospect:
-    """`over` is when the last delete was of which no more is known: of nothing up to then anything is heard again."""
+    """`over` is the time of the last delete that was forgotten: facts up to then have no effect any more."""
 
     facts: list[Fact] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     over: datetime | None = None
 
     def chapters(self) -> list[list[Fact]]:
-        """From delete to delete, in order; each has the delete that ends it."""
+        """The facts from delete to delete, in order; each chapter has the delete that ends it."""
         chapters: list[list[Fact]] = [[]]
         for fact in sorted(self.facts):
             chapters[-1].append(fact)
@@ -93,9 +93,9 @@ class Prospect:
         return chapters
 
     def stays(self) -> list[list[Fact]]:
-        """From delete to delete, where something brought it on; the facts that count, in order.
+        """The chapters in which the prospect was brought on; the facts that count, in order.
 
-        What was told before it was brought on counts only where nothing had been deleted yet.
+        A fact from before it was brought on counts only in the first chapter.
         """
         chapters = self.chapters()
         whole = 0 if self.over else 1
@@ -110,7 +110,7 @@ class Prospect:
         return next((stay for stay in self.stays() if fact in stay), [])
 
     def remember_only(self, number: int) -> None:
-        """What can be spared is forgotten, the oldest first; then what ended longest ago, as a whole."""
+        """Forgets the facts that can be spared, oldest first; then whole chapters, oldest first."""
         while sum(fact.kind != FORGOTTEN for fact in self.facts) > number:
             spare = [fact for chapter in self.chapters() for fact in chapter if can_be_spared(fact, chapter)]
             ends = [fact.at for fact in self.facts if fact.kind == "deleted"]
@@ -135,9 +135,9 @@ class Prospect:
 
 
 def can_be_spared(fact: Fact, chapter: list[Fact]) -> bool:
-    """Whether others say as much, wherever in the chapter a delete, or what brings the prospect on, should turn up.
+    """Whether the chapter has the same effect without the fact, wherever a late delete or a late charge is added.
 
-    The last word of a chapter shows that there was still something to tell.
+    The last fact of a chapter is never spared.
     """
     known = [other for other in chapter if other.kind not in ("deleted", FORGOTTEN)]
     if fact not in known or fact == max(known):
@@ -154,7 +154,7 @@ def brings(facts: list[Fact]) -> list[Fact]:
 
 
 def turn_of_month(anchor: datetime, zone: str, number: int) -> datetime:
-    """When month `number` begins: the anchor's day and time there, or the last day that this month has."""
+    """The begin of month `number`: the anchor's day and time there, or the last day of that month."""
     place = ZoneInfo(zone)
     first = anchor.astimezone(place)
     months = first.year * 12 + first.month - 1 + number
@@ -174,7 +174,7 @@ def when_clocks_show(wall: datetime, place: ZoneInfo) -> datetime:
     assert later is not None
     candidates = sorted((wall - offset).replace(tzinfo=UTC) for offset in {earlier, later})
     shown = [c for c in candidates if c.astimezone(place).replace(tzinfo=None) == wall]
-    # A time that the clock skips is shown by neither.
+    # Neither offset gives a wall time that the clock skips.
     return shown[0] if shown else (wall - earlier).replace(tzinfo=UTC)
 
 
@@ -182,8 +182,8 @@ def when_clocks_show(wall: datetime, place: ZoneInfo) -> datetime:
 class Model:
     """One account. `late_refund` is `current-period`, `forfeit`, or a number of days.
 
-    At most `seats` events sit and wait for the first plan; the next one is turned away, and may come again. Of a
-    prospect it remembers so many facts; more only while all of them are needed and nothing has ended.
+    At most `seats` events wait for the first plan; more are refused, and may be sent again. `remembered` is how many
+    facts of a prospect it keeps; it keeps more only while all are needed and no chapter has ended.
     """
 
     late_refund: str | int = "current-period"
@@ -204,7 +204,7 @@ class Model:
     prospects: dict[str, Prospect] = field(default_factory=dict)
     purchases: set[str] = field(default_factory=set)
     requests: dict[int, str] = field(default_factory=dict)
-    asked_about: dict[int, Charge] = field(default_factory=dict)
+    charge_of_request: dict[int, Charge] = field(default_factory=dict)
     known: dict[str, object] = field(default_factory=dict)
     waiting: list[tuple[datetime, int, str, dict[str, object]]] = field(default_factory=list)
     commands: dict[str, tuple[object, str]] = field(default_factory=dict)
@@ -217,10 +217,10 @@ class Model:
     def held_by_origin(self) -> dict[str, int]:
         return dict(Counter(token.origin for token in self.tokens if not token.spent))
 
-    # What is told.
+    # Events.
 
     def happens(self, name: str, kind: str, at: datetime, written: datetime, **fields: object) -> str:
-        """One event; `name` is its id, and `written` when its topic got it."""
+        """Decides one event; `name` is its id, and `written` its append time."""
         content = (kind, fields)
         if name in self.known:
             return "duplicate" if self.known[name] == content else "conflict"
@@ -231,18 +231,18 @@ class Model:
             self.waiting.append((at, KINDS.index(kind), name, fields))
             return "parked"
         if kind == "plan" and self.anchor is None:
-            said = self._first_plan(at, written, **fields)  # type: ignore[arg-type] # the caller's matter
+            outcome = self._first_plan(at, written, **fields)  # type: ignore[arg-type] # the caller's matter
         else:
-            said = self._apply(kind, at, name, fields)
-        self._let_in_who_waits()
-        return said
+            outcome = self._apply(kind, at, name, fields)
+        self._unpark()
+        return outcome
 
     def passes(self, at: datetime) -> None:
-        """Time alone; what waits for an account that was opened comes first."""
-        self._let_in_who_waits()
+        """Decides parked events, then runs the timers up to `at`."""
+        self._unpark()
         self._time_passes(at)
 
-    def _let_in_who_waits(self) -> None:
+    def _unpark(self) -> None:
         if self.anchor is None:
             return
         waiting, self.waiting = sorted(self.waiting, key=lambda w: w[:3]), []
@@ -258,20 +258,20 @@ class Model:
             return self._purchased(at, **fields)  # type: ignore[arg-type]
         if kind == "transferred" or fields.get("hard") is False or fields.get("stage") not in (None, "wrong-email"):
             return "no-effect"
-        return self._told(str(fields["prospect"]), Fact(at, KINDS.index(kind), name, kind))
+        return self._add_fact(str(fields["prospect"]), Fact(at, KINDS.index(kind), name, kind))
 
-    # What people order.
+    # Commands.
 
     def decide(self, sequence: int, *, approve: bool, name: str, at: datetime) -> str:
         def does() -> str:
             self.requests[sequence] = "approved" if approve else "rejected"
-            return self._give_back(self.asked_about[sequence], at) if approve else "rejected"
+            return self._give_back(self.charge_of_request[sequence], at) if approve else "rejected"
 
         was_there = sequence in self.requests
         if f"refund {name}" not in self.commands:
-            self._let_in_who_waits()
+            self._unpark()
         reasons = {None: "unknown-request", "waiting": "", "overtaken": "already-refunded"}
-        # What only now asks for a refund was not known to who decides.
+        # The operator did not know a request that only now was opened.
         refusal = reasons.get(self.requests.get(sequence) if was_there else None, "already-decided")
         return self._ordered(f"refund {name}", (sequence, approve), refusal, at, does)
 
@@ -284,7 +284,7 @@ class Model:
             return "adjusted"
 
         if f"adjustment {name}" not in self.commands:
-            self._let_in_who_waits()
+            self._unpark()
             self._time_passes(at)
         refusal = "below-zero" if self.held + amount < 0 else ""
         refusal = "expired" if expires is not None and expires <= at else refusal
@@ -325,7 +325,7 @@ class Model:
             if kind != "imported":
                 token = None if self.unlimited else Token("gone", LONG_AGO, LONG_AGO, 0, spent=True)
                 known.charges.append(Charge(-self.position, token, fact, fact))
-            self._told(prospect, fact, at)
+            self._add_fact(prospect, fact, at)
             return "opened"
 
         refusal = "prospect-known" if brings(known.facts) or known.over else ""
@@ -334,30 +334,30 @@ class Model:
 
     def _ordered(self, name: str, content: object, refusal: str, at: datetime, does: Callable[[], str]) -> str:
         if name in self.commands:
-            before, said = self.commands[name]
-            return said if before == content else "conflict"
+            before, outcome = self.commands[name]
+            return outcome if before == content else "conflict"
         if refusal:
             return refusal
-        # Behind an opening what waits goes on waiting: more may be opened that it is about.
+        # Events parked behind an opening stay parked: more may be opened that they need.
         if not self.waiting:
             self._time_passes(at)
         self.position += 1
-        said = does()
-        self.commands[name] = content, said
-        return said
+        outcome = does()
+        self.commands[name] = content, outcome
+        return outcome
 
     # Prospects.
 
-    def _told(self, name: str, new: Fact, at: datetime | None = None) -> str:
+    def _add_fact(self, name: str, new: Fact, at: datetime | None = None) -> str:
         prospect = self.prospects.setdefault(name, Prospect())
         if prospect.over and new.at <= prospect.over:
             return "too-late"
         prospect.facts.append(new)
-        said = self._said(prospect, new, self._agree(prospect, new, at or new.at))
+        outcome = self._outcome(prospect, new, self._agree(prospect, new, at or new.at))
         prospect.remember_only(self.remembered)
-        return said
+        return outcome
 
-    def _said(self, prospect: Prospect, new: Fact, effects: dict[Fact, str]) -> str:
+    def _outcome(self, prospect: Prospect, new: Fact, effects: dict[Fact, str]) -> str:
         if new.kind == "deleted":
             return "deleted" if prospect.stay_of(new) else "no-effect"
         if new in effects:
@@ -366,16 +366,16 @@ class Model:
             return "imported" if brings(prospect.stay_of(new))[0] == new else "no-effect"
         if new.kind in BRINGS:
             return "free"
-        heard_of = prospect.over or any(fact.kind in BRINGS or fact.kind == "deleted" for fact in prospect.facts)
-        return "no-effect" if heard_of else "awaiting-charge"
+        is_known = prospect.over or any(fact.kind in BRINGS or fact.kind == "deleted" for fact in prospect.facts)
+        return "no-effect" if is_known else "awaiting-charge"
 
     def _agree(self, prospect: Prospect, new: Fact, at: datetime) -> dict[Fact, str]:
-        """Charges and gives back until the charges are what the facts say; the effect of each fact on the way."""
+        """Charges and refunds until the charges follow from the facts; returns the effect of each fact."""
         effects: dict[Fact, str] = {}
         unpaid: Fact | None = new
         while unpaid:
-            # What gave a credit back, or asked for it, may prove to come after a delete: it is then to be paid again,
-            # but for a credit that is forfeit.
+            # A late delete may come before the fact that refunded a charge: the stay is then charged again, unless the
+            # refund is forfeited.
             for charge in [c for c in prospect.charges if not prospect.stay_of(c.belongs_to)]:
                 if not charge.closed:
                     self._give_back(charge, at)
@@ -392,7 +392,7 @@ class Model:
         return effects
 
     def _agree_on(self, prospect: Prospect, stay: list[Fact], new: Fact, effects: dict[Fact, str]) -> Fact | None:
-        """Of one stay; returns the fact that could not be paid for."""
+        """Settles one stay; returns the fact whose charge was declined."""
         first = brings(stay)[0]
         charge = next((c for c in prospect.charges if c.belongs_to in stay), None)
         if charge is None and first.kind != "imported":
@@ -413,9 +413,9 @@ class Model:
             effects[bounced] = self._give_back(charge, bounced.at)
             if charge.given_back:
                 charge.belongs_to = bounced
-        elif wrong and not charge.asked:
-            charge.asked, charge.belongs_to = True, wrong
-            self.requests[charge.sequence], self.asked_about[charge.sequence] = "waiting", charge
+        elif wrong and not charge.requested:
+            charge.requested, charge.belongs_to = True, wrong
+            self.requests[charge.sequence], self.charge_of_request[charge.sequence] = "waiting", charge
             effects[wrong] = "refund-requested"
         return None
 
@@ -473,7 +473,7 @@ class Model:
         anchor: datetime | None,
         zone: str | None,
     ) -> str:
-        """Two years old, it is as good as new: all that it brings, it brings when it is written."""
+        """A plan that is two years old counts from its append time."""
         is_stale = at < turn_of_month(written, zone or "UTC", -OLD_MONTHS)
         since = written if is_stale else at
         self._begin_months(anchor or effective or at, zone or "UTC", since)
@@ -491,17 +491,17 @@ class Model:
         return self._announced(limit, effective or at, at, at)
 
     def _announced(self, limit: int | None, effective: datetime, at: datetime, since: datetime) -> str:
-        """A plan of which an event of `at` tells, which the account is told `since`."""
+        """Adds the plan of an event of `at`, which counts `since` then."""
         self.position += 1
         new = Announced(limit, (effective, at, self.position), max(effective, since))
         rivals = [a for a in self.announced if a.due <= since] + ([self.plan] if self.plan else [])
-        said = "plan-pending" if effective > since else "plan-in-force"
+        outcome = "plan-pending" if effective > since else "plan-in-force"
         if any(new.order < other.order for other in rivals):
-            said = "plan-superseded"
+            outcome = "plan-superseded"
         else:
             self.announced.append(new)
         self._time_passes(since)
-        return said
+        return outcome
 
     def _give(self, origin: str, number: int, expires: datetime | None, at: datetime) -> None:
         self.blocks += 1
@@ -528,7 +528,7 @@ class Model:
         return turn_of_month(self.anchor, self.zone, self.month + 1)
 
     def _next_midnight(self, at: datetime) -> datetime:
-        """At that instant, or else the next one, by the clocks of the account's place."""
+        """The first midnight that is not before `at`, in the account's zone."""
         place = ZoneInfo(self.zone)
         here = at.astimezone(place).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
         return min(m for m in (when_clocks_show(here + days * DAY, place) for days in range(3)) if m >= at)

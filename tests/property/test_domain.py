@@ -1,4 +1,4 @@
-"""What holds for every history, whatever happens in it."""
+"""Invariants of every history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_contracts.incoming import PlanChanged
-from credit_service.domain.catch_up import TurnBounds, next_portion
+from credit_service.domain.catch_up import TimerBounds, next_portion
 from credit_service.domain.decide import decide
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.published import balance_changed, insufficient_credits
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from credit_service.domain.decision import Change, Decision
     from credit_service.domain.prospect import Prospect
 
 Items = list[Incoming | Wake]
@@ -55,14 +56,14 @@ def taken(batches: Sequence[Sequence[Item]], with_rules: Rules) -> Rows:
 
 
 def settled(rows: Rows, with_rules: Rules) -> Rows:
-    """Once nothing waits any more of accounts that have a plan."""
+    """The rows once no account with a plan has parked events."""
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         take(rows, [Wake(name, START, 0) for name in lagging], with_rules)
     return rows
 
 
 def outcome(rows: Rows) -> tuple[object, ...]:
-    """All that is stored but what only says where and in which batch."""
+    """All that is stored, without the places in Kafka."""
     by_account = defaultdict(list)
     for change in rows.changes:
         by_account[change.account_id].append(change)
@@ -106,29 +107,8 @@ def check(rows: Rows) -> None:
         assert account["position"] == len(decisions)
         assert {change.cause.position for change in changes} <= {decision.position for decision in decisions}
 
-        # Each change begins where the one before it ended, and says what happened in between.
-        assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
-        for change in changes:
-            if change.previous_balance is not None and change.balance is not None:
-                assert change.balance - change.previous_balance == change.delta
-            assert change.delta or change.reason in ("charge", "refund", "plan_change", "opening")
-
-        refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
-        charges = {change.sequence for change in changes if change.reason == "charge"}
-        opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
-        assert all(times == 1 for times in refunds.values())
-        assert refunds.keys() <= charges | opened
-        given_back = Counter(change.cause.position for change in changes if change.reason == "refund")
-        for decision in (d for d in decisions if d.outcome == "refunded"):
-            deleted_after = [
-                d.position
-                for d in decisions
-                if d.type == "prospect-deleted"
-                and d.prospect_id == decision.prospect_id
-                and d.position > decision.position
-            ]
-            assert 1 <= given_back[decision.position] <= 1 + len(deleted_after)
-
+        check_changes(changes)
+        check_refunds(changes, decisions)
         adjusted = {d.position: d for d in decisions if d.outcome == "adjusted"}
         kept = {position: a.amount for (owner, position), a in rows.adjustments.items() if owner == name}
         assert kept == {c.cause.position: c.delta for c in changes if c.reason == "adjustment"}
@@ -143,12 +123,38 @@ def check(rows: Rows) -> None:
         if request.status == "waiting":
             prospect = rows.prospect(name, request.prospect_id)
             charges_known = {charge.sequence: charge for charge in prospect.charges}
-            # What is closed is known of by the request alone.
+            # Only the request knows a charge of a closed stay.
             assert prospect.closed_until is not None or not charges_known[charge_sequence].is_settled
 
 
+def check_changes(changes: Sequence[Change]) -> None:
+    """Each change begins with the balance at which the one before it ended."""
+    assert [c.previous_balance for c in changes] == [0, *(c.balance for c in changes)][: len(changes)]
+    for change in changes:
+        if change.previous_balance is not None and change.balance is not None:
+            assert change.balance - change.previous_balance == change.delta
+        assert change.delta or change.reason in ("charge", "refund", "plan_change", "opening")
+
+
+def check_refunds(changes: Sequence[Change], decisions: Sequence[Decision]) -> None:
+    """Each charge is refunded once at most; a decision refunds once, and once more for each delete that came late."""
+    refunds = Counter(change.refunds_sequence for change in changes if change.reason == "refund")
+    charges = {change.sequence for change in changes if change.reason == "charge"}
+    opened = {-d.position for d in decisions if d.type == "opening" and d.prospect_id and d.note != "imported"}
+    assert all(times == 1 for times in refunds.values())
+    assert refunds.keys() <= charges | opened
+    given_back = Counter(change.cause.position for change in changes if change.reason == "refund")
+    for decision in (d for d in decisions if d.outcome == "refunded"):
+        deleted_after = [
+            d.position
+            for d in decisions
+            if d.type == "prospect-deleted" and d.prospect_id == decision.prospect_id and d.position > decision.position
+        ]
+        assert 1 <= given_back[decision.position] <= 1 + len(deleted_after)
+
+
 def check_prospect(prospect: Prospect) -> None:
-    """Each stay that costs something is charged once; what is borne belongs to such a stay."""
+    """Each stay that costs a credit is charged once; each charge that is not refunded belongs to such a stay."""
     stays = prospect.stays()
     kept = [charge for charge in prospect.charges if not prospect.is_closed_at(charge.at)]
     borne = [charge.sequence for charge in kept if not charge.is_settled]
@@ -261,17 +267,17 @@ def test_timers_may_come_of_themselves_or_with_the_next_event(
     assert outcome(taken([woken], with_rules)) == outcome(taken([items], with_rules))
 
 
-turn_bounds = st.builds(TurnBounds, st.integers(1, 4), st.integers(1, 3))
+timer_bounds = st.builds(TimerBounds, st.integers(1, 4), st.integers(1, 3))
 
 
-@given(histories(), rules(), turn_bounds, st.data())
+@given(histories(), rules(), timer_bounds, st.data())
 @settings(max_examples=examples(200))
 def test_the_size_of_batches_does_not_show(
-    items: Items, with_rules: Rules, bounds: TurnBounds, data: st.DataObject
+    items: Items, with_rules: Rules, bounds: TimerBounds, data: st.DataObject
 ) -> None:
-    """However the events are cut into batches, and however few turns of months one transaction takes on.
+    """However the events are cut into batches, and however few timers one transaction runs.
 
-    A wake is a batch of its own, as in the service: it asks for a number of turns, not for those up to an event.
+    A wake is a batch of its own, as in the service: it runs a number of timers, not those up to an event.
     """
     rows = Rows()
     left = items
@@ -284,14 +290,14 @@ def test_the_size_of_batches_does_not_show(
     assert outcome(settled(rows, with_rules)) == outcome(taken([[item] for item in items], with_rules))
 
 
-def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bounds: TurnBounds) -> None:
+def take_in_portions(rows: Rows, items: Sequence[Item], with_rules: Rules, bounds: TimerBounds) -> None:
     """One batch as the application decides it."""
     while items:
         accounts = rows.load(items, unparked_max=with_rules.unparked_max)
         portion = next_portion(accounts, items, NOW, bounds)
         before = {name: row["next_timer_at"] for name, row in rows.accounts.items()}
         take(rows, portion.inputs, with_rules)
-        # Turns that do not come about would be asked for again and again.
+        # Wakes without an effect would be repeated for ever.
         assert portion.taken or before != {name: row["next_timer_at"] for name, row in rows.accounts.items()}
         items = items[portion.taken :]
 
@@ -362,7 +368,7 @@ def test_the_ledger_is_whole_also_where_nothing_comes_in_order(
 
 
 def forgiven(in_order: list[Incoming], arrived: list[Incoming], data: st.DataObject) -> None:
-    """Nothing that lasts tells in which order the events arrived."""
+    """The lasting state does not depend on the order in which the events arrived."""
     cut = data.draw(st.integers(0, len(arrived)))
     live, late = taken([in_order], Rules()), taken([arrived[:cut], arrived[cut:]], Rules())
     check(late)

@@ -1,4 +1,4 @@
-"""Whatever is told of one prospect, in any order: forgetting changes nothing of what was charged, refunded or asked."""
+"""For any events of one prospect, in any order: forgetting changes no charge, refund or request."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FOR_EVER = 1_000_000
 KINDS = {"G": "generated", "E": "exported", "I": "imported", "B": "bounced", "W": "staged", "D": "deleted"}
 
 Report = tuple[str, int]
-"""What is told, such as `B`, and of which hour; `A` is a person who approves the request that waits longest."""
+"""The kind of an event, such as `B`, and its hour; `A`: an operator approves the oldest waiting request."""
 
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Report]:
-    """Mostly in order of occurrence, and many of a kind in a row; some come late, at times of others as well."""
+    """Reports mostly in order of occurrence, many of a kind in a row; some come late, some at the same time."""
     reports: list[Report] = []
     hour = 0
     for _ in range(draw(st.integers(1, 12))):
@@ -57,15 +57,15 @@ def fields_of(kind: str) -> dict[str, object]:
 
 
 @dataclass
-class Telling:
-    """One story, told under one bound."""
+class BoundedStory:
+    """One story under one bound of the history."""
 
     story: Story
-    told_max: int
+    history_max: int
 
-    def tells(self, kind: str, hour: int, number: int) -> str:
+    def report(self, kind: str, hour: int, number: int) -> str:
         at = (START + timedelta(hours=hour)).isoformat()
-        with small_bounds(TOLD_MAX=self.told_max):
+        with small_bounds(HISTORY_MAX=self.history_max):
             if kind == "A":
                 waiting = sorted(n for n, status in self.story.requests.items() if status == "waiting")
                 return self.story.decide_refund(min(waiting, default=99), at, approve=True, command=f"{number:03}")
@@ -76,15 +76,15 @@ class Telling:
         return self.story.prospect("ann") or Prospect("ann")
 
 
-def begun(told_max: int, credits_a_month: int = 1_000) -> Telling:
+def begun(history_max: int, credits_a_month: int = 1_000) -> BoundedStory:
     story = Story()
-    with small_bounds(TOLD_MAX=told_max):
+    with small_bounds(HISTORY_MAX=history_max):
         story.plan(credits_a_month, "2026-01-01")
-    return Telling(story, told_max)
+    return BoundedStory(story, history_max)
 
 
 def alive(changes: Sequence[Change]) -> set[int]:
-    """The charges that were not given back."""
+    """The charges that were not refunded."""
     charged = [change.sequence for change in changes if change.reason == "charge"]
     refunded = [change.refunds_sequence for change in changes if change.reason == "refund"]
     assert len(refunded) == len(set(refunded))
@@ -92,13 +92,13 @@ def alive(changes: Sequence[Change]) -> set[int]:
     return set(charged) - {sequence for sequence in refunded if sequence is not None}
 
 
-def falls_among_forgotten(report: Report, kept: Prospect, all_told: Sequence[Cause]) -> bool:
-    """Whether it parts what was forgotten, or brings on what was: between the first and last report of a chapter."""
+def falls_among_forgotten(report: Report, kept: Prospect, all_causes: Sequence[Cause]) -> bool:
+    """Whether it splits a forgotten stay, or begins it: between the first and the last report of a chapter."""
     kind, hour = report
     at = START + timedelta(hours=hour)
     known = {cause.position for cause in kept.history}
     chapters: list[list[Cause]] = [[]]
-    for cause in all_told:
+    for cause in all_causes:
         if not kept.is_closed_at(cause.occurred_at):
             chapters[-1].append(cause)
             if cause.type == DELETED:
@@ -111,9 +111,9 @@ def falls_among_forgotten(report: Report, kept: Prospect, all_told: Sequence[Cau
     return False
 
 
-def stays_settled(telling: Telling) -> bool:
-    """Whether nothing is left to be done once something was forgotten: neither charged nor given back nor asked."""
-    prospect, account, batch = telling.prospect, Account(ACCOUNT, unlimited=True), Batch(NOW)
+def stays_settled(bounded: BoundedStory) -> bool:
+    """Whether settling once more does nothing after a report was forgotten: no charge, no refund, no request."""
+    prospect, account, batch = bounded.prospect, Account(ACCOUNT, unlimited=True), Batch(NOW)
     cause = Cause(99, "/tests", "none", "email-bounced", START)
     settled = settle(account, prospect, cause, batch)
     return not (batch.out.changes or batch.out.requests or settled.outcomes)
@@ -124,30 +124,29 @@ def stays_settled(telling: Telling) -> bool:
 @example([("W", 0), ("I", 1), *[("E", n) for n in range(2, 40)]], 7)
 @example([("G", 1), ("W", 2), ("D", 3), *[("D", n) for n in range(4, 14)], ("A", 15)], 7)
 @settings(max_examples=examples(400))
-def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told_max: int) -> None:
-    bounded, whole = begun(told_max), begun(FOR_EVER)
+def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], history_max: int) -> None:
+    bounded, whole = begun(history_max), begun(FOR_EVER)
     is_same, closed_alive = True, set[int]()
     for number, (kind, hour) in enumerate(reports):
         story, before = bounded.story, bounded.prospect
         changes, requests = len(story.changes), set(story.requests)
         is_same = is_same and not falls_among_forgotten((kind, hour), before, whole.prospect.history)
-        said, said_of_all = bounded.tells(kind, hour, number), whole.tells(kind, hour, number)
+        outcome, outcome_of_whole = bounded.report(kind, hour, number), whole.report(kind, hour, number)
 
-        if said == "too-late":
+        if outcome == "too-late":
             is_same = False
             assert before.is_closed_at(START + timedelta(hours=hour))
             assert (len(story.changes), set(story.requests), bounded.prospect) == (changes, requests, before)
         if is_same:
-            assert said == said_of_all
+            assert outcome == outcome_of_whole
             assert [(c.reason, c.delta) for c in story.changes] == [(c.reason, c.delta) for c in whole.story.changes]
             assert story.requests == whole.story.requests
 
         after = bounded.prospect
-        assert len(after.history) <= max(told_max, SMALL["TOLD_MAX"])
+        assert len(after.history) <= max(history_max, SMALL["HISTORY_MAX"])
         assert stays_settled(bounded)
         check(story.rows)
-        # What is alive is a charge of a stay that is told of, or of one that was closed; of these no more are refunded
-        # but by a person.
+        # A charge that is alive belongs to a known stay or to a closed one; only an operator refunds the latter.
         still_alive = alive(story.changes)
         known = {charge.sequence for charge in after.charges if not charge.is_settled}
         assert known <= still_alive
@@ -155,7 +154,7 @@ def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told
         assert newly_closed <= {c.sequence for c in before.charges} | {c.sequence for c in story.changes[changes:]}
         assert not newly_closed or after.closed_until != before.closed_until
         gone = closed_alive - still_alive
-        assert not gone or (kind, said, len(gone)) == ("A", "refunded", 1)
+        assert not gone or (kind, outcome, len(gone)) == ("A", "refunded", 1)
         closed_alive = still_alive - known
         assert story.held == 1_000 - len(still_alive)
 
@@ -163,33 +162,33 @@ def test_forgetting_changes_nothing_of_what_was_done(reports: list[Report], told
 @given(stories(), st.sampled_from([1, 2, 3, 5, 7, 9, 12]), st.sampled_from([0, 1, 2, 100]))
 @settings(max_examples=examples(400))
 def test_what_is_forgotten_is_what_the_model_forgets(
-    reports: list[Report], told_max: int, credits_a_month: int
+    reports: list[Report], history_max: int, credits_a_month: int
 ) -> None:
-    telling, model = begun(told_max, credits_a_month=credits_a_month), Model(remembered=told_max)
+    bounded, model = begun(history_max, credits_a_month=credits_a_month), Model(remembered=history_max)
     began = time("2026-01-01")
     model.happens("plan", "plan", began, began, limit=credits_a_month, effective=None, anchor=None, zone=None)
     for number, (kind, hour) in enumerate(reports):
-        said = telling.tells(kind, hour, number)
+        outcome = bounded.report(kind, hour, number)
         at = START + timedelta(hours=hour)
         if kind == "A":
             waiting = sorted(n for n, status in model.requests.items() if status == "waiting")
             expected = model.decide(min(waiting, default=99), approve=True, name=f"{number:03}", at=at)
         else:
             expected = model.happens(f"{number:03}", KINDS[kind], at, at, **fields_of(kind))
-        assert said == expected
-        assert telling.story.requests == model.requests
-        changes = [(c.reason, c.delta, c.balance) for c in telling.story.changes]
+        assert outcome == expected
+        assert bounded.story.requests == model.requests
+        changes = [(c.reason, c.delta, c.balance) for c in bounded.story.changes]
         assert changes == model.changes
 
 
-@pytest.mark.parametrize("told_max", [1, SMALL["TOLD_MAX"], bounds.TOLD_MAX])
+@pytest.mark.parametrize("history_max", [1, SMALL["HISTORY_MAX"], bounds.HISTORY_MAX])
 @given(st.lists(st.tuples(st.sampled_from("GEIBW"), st.integers(0, 200)), min_size=1, max_size=80))
 @settings(max_examples=examples(60))
-def test_one_endless_stay_is_never_closed(told_max: int, reports: list[Report]) -> None:
-    telling = begun(told_max)
+def test_one_endless_stay_is_never_closed(history_max: int, reports: list[Report]) -> None:
+    bounded = begun(history_max)
     for number, (kind, hour) in enumerate(reports):
-        assert telling.tells(kind, hour, number) != "too-late"
+        assert bounded.report(kind, hour, number) != "too-late"
 
-    assert telling.prospect.closed_until is None
-    assert len(telling.prospect.history) <= max(told_max, SMALL["TOLD_MAX"])
-    assert len(alive(telling.story.changes)) <= 1
+    assert bounded.prospect.closed_until is None
+    assert len(bounded.prospect.history) <= max(history_max, SMALL["HISTORY_MAX"])
+    assert len(alive(bounded.story.changes)) <= 1

@@ -1,4 +1,4 @@
-"""An account's history, folded once more from what the ledger keeps, comes to the same; tampered with, it tells."""
+"""The replay of an account's history agrees with the ledger; where the ledger was altered, it names the difference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int], as_it_stands: Sequence[bool] = ()) -> Rows:
     """What is stored after batches of these sizes, each at an instant of its own.
 
-    A batch of one is decided without turns where `as_it_stands`, by the number of the batch, says so.
+    A batch of one is decided without timers if `as_it_stands`, by the number of the batch, is true.
     """
     rows, now, left = Rows(), NOW, list(items)
     for number, size in enumerate([*sizes, *[3] * len(items)]):
@@ -39,8 +39,8 @@ def taken(items: Sequence[Item], with_rules: Rules, sizes: Sequence[int], as_it_
         if not batch:
             break
         now += timedelta(minutes=1)
-        stands = len(batch) == 1 and number < len(as_it_stands) and as_it_stands[number]
-        _take(rows, batch, replace(with_rules, turns=False) if stands else with_rules, now)
+        is_as_it_stands = len(batch) == 1 and number < len(as_it_stands) and as_it_stands[number]
+        _take(rows, batch, replace(with_rules, runs_timers=False) if is_as_it_stands else with_rules, now)
     while lagging := sorted(name for name, row in rows.accounts.items() if row["parked"] and row["period"]):
         now += timedelta(minutes=1)
         _take(rows, [Wake(name, START, 0) for name in lagging], with_rules, now)
@@ -53,7 +53,7 @@ def _take(rows: Rows, batch: Sequence[Item], with_rules: Rules, now: Any) -> Non
 
 
 def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
-    """What the tables keep of an account: of what events said, no more than that."""
+    """The history of an account as the tables keep it: not all fields of its events."""
     row: dict[str, Any] = rows.accounts[name]
     calendar, period = row["calendar"], row["period"]
     recorded = RecordedAccount(
@@ -69,12 +69,14 @@ def history_of(name: str, rows: Rows, items: Sequence[Item]) -> History:
         period_number=period.number if period else None,
     )
     history = History(name, recorded)
-    said = {(i.key, i.content): i.data for i in items if isinstance(i, Incoming | Command) and i.account_id == name}
+    data_of_keys = {
+        (i.key, i.content): i.data for i in items if isinstance(i, Incoming | Command) and i.account_id == name
+    }
     for (owner, position), decision in rows.decisions.items():
         if owner != name:
             continue
         history.decisions[position] = decision
-        match said.get((decision.key, decision.content)):
+        match data_of_keys.get((decision.key, decision.content)):
             case CreditsPurchased(purchase_id=purchase_id) if decision.outcome == "purchased":
                 history.purchases[position] = purchase_id
             case OpenPurchase(purchase_id=purchase_id):
@@ -113,7 +115,7 @@ sizes = st.lists(st.integers(1, 6), max_size=30)
 def test_a_history_comes_to_itself(
     items: list[Item], with_rules: Rules, batches: list[int], age_then: int, age_now: int
 ) -> None:
-    """Also after another setting says how old a first plan may be: where an account began is recorded."""
+    """Also after the setting for old first plans has changed: where an account began is recorded."""
     then = replace(with_rules, first_plan_age_months_max=age_then)
     assert_comes_to_itself(items, then, batches, replace(with_rules, first_plan_age_months_max=age_now))
 
@@ -139,7 +141,7 @@ def assert_comes_to_itself(
 def test_a_history_of_which_much_is_forgotten_comes_to_itself(
     items: list[Item], with_rules: Rules, batches: list[int]
 ) -> None:
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         assert_comes_to_itself(items, with_rules, batches)
 
 
@@ -215,27 +217,27 @@ def test_what_is_lost_or_altered_is_named(
     assert [(d.kind, d.number) for d in compared(history, with_rules)[1]] == [("balance-differs", 0)]
 
 
-def may_be_told_anew(history: History, lost: Decision) -> bool:
-    """Of a plan for later its entries do not say when it was told of: they came when it took effect."""
+def can_be_decided_again(history: History, lost: Decision) -> bool:
+    """The entries of a pending plan do not have the time of its decision: they came when it took effect."""
     return lost.place is None or (is_time_known(history, lost.position) and lost.outcome != "plan-pending")
 
 
 @given(histories(wakes=False), rules(), sizes, st.data())
 @settings(max_examples=examples(150))
-def test_a_lost_decision_is_told_anew_from_its_message(
+def test_a_lost_decision_is_made_again_from_its_message(
     items: list[Item], with_rules: Rules, batches: list[int], data: st.DataObject
 ) -> None:
     rows = taken(items, with_rules, batches)
     if not rows.accounts:
         return
     history = history_of(data.draw(st.sampled_from(sorted(rows.accounts))), rows, items)
-    positions = [position for position, lost in history.decisions.items() if may_be_told_anew(history, lost)]
+    positions = [position for position, lost in history.decisions.items() if can_be_decided_again(history, lost)]
     if not positions:
         return
     position = data.draw(st.sampled_from(positions))
     lost = history.decisions.pop(position)
     if lost.place is None:
-        # What happened by itself happens again.
+        # A timer runs again by itself.
         recomputed, disagree = compared(history, with_rules)
         if recomputed.stopped_at is None:
             assert [(d.kind, d.number) for d in disagree] == [("decision-missing", position)]

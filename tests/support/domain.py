@@ -1,4 +1,4 @@
-"""Stories about an account: each step is a batch of its own through `decide`, with a store between the steps."""
+"""Stories of one account: each step is a batch of its own through `decide`, stored before the next one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _offsets = count()
 
 
 def time(text: str) -> datetime:
-    """`2026-01-31` or `2026-01-31 10:00`, in UTC unless it says otherwise."""
+    """`2026-01-31` or `2026-01-31 10:00`, in UTC unless it has a zone."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
@@ -64,7 +64,7 @@ def time(text: str) -> datetime:
 def event(
     data: IncomingData, at: datetime, event_id: str, source: str = SOURCE, *, appended_at: datetime | None = None
 ) -> Incoming:
-    """`data` as it comes out of the intake; appended to its topic when it occurred, unless another time is given."""
+    """`data` as an input of `decide`; its append time is the time at which it occurred, unless it is given."""
     topic = topic_name(type(data))
     return Incoming(
         data.account_id,
@@ -82,9 +82,9 @@ def event(
 
 @dataclass
 class Story:
-    """What happens to one account. Times are texts; one that is not given is a minute after the last.
+    """The events and commands of one account. Times are texts; the default is a minute after the last one.
 
-    Every step says what became of it: the outcome, `parked`, `duplicate`, or the reason of the refusal.
+    Each step returns the outcome, `parked`, `duplicate`, or the reason of the refusal.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -185,7 +185,7 @@ class Story:
         return self.ordered(OpenProspect(prospect, origin), at)
 
     def ordered(self, data: CommandData, at: str | None = None, command_id: str = "") -> str:
-        """One command, given at that time by the database's clock."""
+        """Executes one command at that time of the database's clock."""
         self._last = time(at) if at else self._last + timedelta(minutes=1)
         always, self.now = self.now, self._last
         decided = self.batch([command_of(ACCOUNT, data, command_id)])
@@ -195,7 +195,7 @@ class Story:
     def happens(
         self, data: IncomingData, at: str | None = None, event_id: str | None = None, appended: str | None = None
     ) -> str:
-        """One event, in a batch of its own; `appended` to its topic when it occurred, if nothing else is said."""
+        """Decides one event; its append time is the time at which it occurred, unless `appended` is given."""
         self._last = time(at) if at else self._last + timedelta(minutes=1)
         appended_at = time(appended) if appended else None
         incoming = event(data, self._last, event_id or f"event-{next(self._ids)}", appended_at=appended_at)
@@ -207,7 +207,7 @@ class Story:
         return next((d.outcome for d in decided.decisions if d.key == incoming.key), "parked")
 
     def wait(self, until: str, *, timers_max: int = 1_000_000) -> Story:
-        """Lets the timers up to `until` happen, at most `timers_max` of them."""
+        """Runs the timers up to `until`, at most `timers_max` of them."""
         self.batch([Wake(ACCOUNT, time(until), timers_max)])
         return self
 
@@ -223,12 +223,12 @@ class Story:
 
     @property
     def balance(self) -> int | None:
-        """As others see it: None is unlimited."""
+        """The published balance: None is unlimited."""
         return None if self._column("unlimited", default=False) else self.held
 
     @property
     def held(self) -> int:
-        """What the grants hold, also beneath an unlimited plan."""
+        """The sum of the grants, also beneath an unlimited plan."""
         held = self._column("balance", default=0)
         assert isinstance(held, int)
         return held
@@ -242,7 +242,7 @@ class Story:
 
     @property
     def waiting(self) -> int:
-        """How many events are parked."""
+        """The number of parked events."""
         parked = self._column("parked", default=0)
         assert isinstance(parked, int)
         return parked

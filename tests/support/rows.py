@@ -1,6 +1,6 @@
-"""What the database keeps between two batches, as lists and dictionaries with the same constraints.
+"""The rows of the database, as lists and dictionaries with the same constraints.
 
-Only what the accounts name as new or touched is written, and only what is written is there at the next load.
+A store writes only the changes that the accounts note, and a load reads only what was written.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Rows:
     _refunded: set[tuple[str, int]] = field(default_factory=set)
 
     def load(self, inputs: Sequence[Incoming | Wake | Command], *, unparked_max: int) -> dict[str, Account]:
-        """The accounts that `inputs` name, with what `inputs` ask for, and no more."""
+        """The accounts of `inputs`, with the rows that `inputs` need, and no others."""
         accounts = {name: self._bare(name) for name in dict.fromkeys(item.account_id for item in inputs)}
         for account in accounts_needing_parked(accounts.values(), inputs):
             self._load_waiting(account, unparked_max)
@@ -114,12 +114,12 @@ class Rows:
     def prospect(self, name: str, prospect_id: str) -> Prospect:
         """The prospect as its row has it."""
         _, positions, *columns = self.prospects[name, prospect_id]
-        told = [self.decisions[name, position] for position in json.loads(f"[{str(positions)[1:-1]}]")]
-        causes = [cause_of(d.position, d.source, d.id, d.type, d.occurred_at, d.note, prospect_id) for d in told]
+        decisions = [self.decisions[name, position] for position in json.loads(f"[{str(positions)[1:-1]}]")]
+        causes = [told_by(d.position, d.source, d.id, d.type, d.occurred_at, d.note, prospect_id) for d in decisions]
         return from_columns(prospect_id, causes, *columns)  # type: ignore[arg-type] # columns are objects
 
     def store(self, accounts: Iterable[Account], decided: Decided) -> None:
-        """Writes what one batch brought, held to the constraints of the tables."""
+        """Writes the results of one batch, and checks the constraints of the tables."""
         for decision in decided.decisions:
             self._store_decision(decision)
         for change in decided.changes:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SMALL: dict[str, int] = {
-    "TOLD_MAX": 7,
+    "HISTORY_MAX": 7,
     "PARKED_MAX": 2,
     "ACCOUNT_NUMBERS_MAX": 3,
     "ACCOUNT_CREDITS_MAX": 3,
@@ -98,10 +98,10 @@ CANNOT_BE_SMALL: dict[str, str] = {
 }
 
 SHOWS: dict[str, str] = {
-    "TOLD_MAX": "what is told of a stay of a prospect that ended long ago is too-late",
+    "HISTORY_MAX": "an event of a stay that ended long ago is too-late",
     "PARKED_MAX": "one event more that waits is a dead letter: parked-full",
-    "ACCOUNT_NUMBERS_MAX": "what is told of an account with so many decisions is a dead letter: account-full",
-    "ACCOUNT_CREDITS_MAX": "what is told of an account with so many credits is a dead letter: account-full",
+    "ACCOUNT_NUMBERS_MAX": "an event of an account with so many decisions is a dead letter: account-full",
+    "ACCOUNT_CREDITS_MAX": "an event of an account with so many credits is a dead letter: account-full",
     "BATCH_UNPACKED_BYTES_MAX": "a batch that is packed is one dead letter",
     "LETTER_UNPACKED_BYTES_MAX": "a batch that is kept as a dead letter cannot be taken apart",
     "JUDGED_MESSAGES": "a topic that brings bad messages is paused later",

@@ -186,7 +186,7 @@ class Declining(Model):
     """The model, which remembers what it declined."""
 
     def __init__(self) -> None:
-        super().__init__(seats=bounds.PARKED_MAX, remembered=bounds.TOLD_MAX)
+        super().__init__(seats=bounds.PARKED_MAX, remembered=bounds.HISTORY_MAX)
         self.was_declined: set[str] = set()
         self.refused = 0
 

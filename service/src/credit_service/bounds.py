@@ -11,7 +11,7 @@ shows of something long; the sizes of caches of pure functions; and how seldom P
 
 # --- One account ---
 
-TOLD_MAX = 32
+HISTORY_MAX = 32
 """Reports on one prospect that are kept: its row is read and written whole. Repeats go first, then stays that are over.
 
 The smallest that makes sense is 7: so many are needed of a stay without an end, which keeps them under any bound.

@@ -25,7 +25,7 @@ from credit_contracts import (
 )
 from credit_contracts.incoming import WRONG_EMAIL
 from credit_contracts.naming import topic_name
-from credit_service.bounds import TOLD_MAX
+from credit_service.bounds import HISTORY_MAX
 from credit_service.domain.audit.differences import compared
 from credit_service.domain.command import DecideRefund, OpenAccount, OpenProspect
 from credit_service.domain.rules import Rules
@@ -114,7 +114,7 @@ async def ann(bare: Ann) -> Ann:
 
 @pytest.fixture
 def at_seven() -> Iterator[None]:
-    with small_bounds(TOLD_MAX=SMALL["TOLD_MAX"]):
+    with small_bounds(HISTORY_MAX=SMALL["HISTORY_MAX"]):
         yield
 
 
@@ -138,7 +138,7 @@ async def test_one_that_was_imported_stays_so_after_a_wrong_email_before_it(ann:
 
 async def test_what_is_told_of_a_closed_stay_is_too_late_and_explained(ann: Ann, tmp_path: Path) -> None:
     await ann.tell("GD")
-    await ann.tell("GD" * (TOLD_MAX // 2))
+    await ann.tell("GD" * (HISTORY_MAX // 2))
     row = await ann.row()
     assert row["closed_until"] == BEGAN + timedelta(minutes=2)
 
@@ -210,7 +210,7 @@ async def test_whatever_is_told_in_any_order_no_constraint_refuses_it(ann: Ann, 
         late = BEGAN + timedelta(minutes=chance.randint(1, 60))
         assert "dead letter" not in await ann.tell(kinds, chance.choice([None, None, late]))
     row = await ann.row()
-    assert len(row["told"].split(",")) <= SMALL["TOLD_MAX"]
+    assert len(row["told"].split(",")) <= SMALL["HISTORY_MAX"]
     assert row["closed_until"] is not None
     await ann.assert_recomputed()
     observed = await observe_ledger(ann.url, "")

@@ -203,7 +203,7 @@ async def test_the_service_agrees_with_the_model(deployment: Deployment) -> None
 
         class ServiceAgainstModel(AccountMachine):
             # Only a sweep that comes every half a minute lets them in.
-            opens_for_who_waits = False
+            opens_with_parked_events = False
 
             def begin(self, late_refund: LateRefund) -> AccountOnTheStack:  # noqa: ARG002 - a deployment has one
                 # An account of its own, in a year that the clock has not reached.

@@ -103,7 +103,7 @@ async def test_a_late_refund_as_it_stands_lives_to_the_end_of_the_month_that_it_
     await execute(ledger, Rules(), [command_of("acme", data, "o") for data in opening])
     ledger.now = datetime(2026, 3, 20, tzinfo=UTC)
     bounced = EmailBounced(account_id="acme", prospect_id="ann", bounce_type="hard")
-    processor = Processor(ledger, Rules(turns=False), moves_offsets=False)
+    processor = Processor(ledger, Rules(runs_timers=False), moves_offsets=False)
     encoded = encode(Event("/s", "i", "email-bounced", ledger.now, bounced))
     place = Place("email-bounced", 0, 0)
     await processor.process(

@@ -7,7 +7,7 @@ from support.domain import Story
 
 @pytest.fixture
 def story() -> Story:
-    """An account of which nothing is known yet."""
+    """A new account."""
     return Story()
 
 

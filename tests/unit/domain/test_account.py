@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 DOMAIN = Path(domain.__file__).parent
 STATE = {field.name for owner in (Account, Grant, Unstored) for field in fields(owner)}
 RESULTS = {"out", "decision", "settled", "recomputed", "history"}
-"""Names of results, some of whose fields are called as those of an account are."""
+"""Names of results, which have some field names in common with an account."""
 MUTATORS = set("add append clear discard extend insert pop popitem remove setdefault sort update".split())
 
 
 def changes_of_state(source: str) -> Iterator[str]:
-    """What the source changes in an account or a grant: assignments, deletions and calls that mutate."""
+    """The changes of accounts and grants in the source: assignments, deletions and mutating calls."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Assign(targets=targets) | ast.Delete(targets=targets):

@@ -16,9 +16,6 @@ def grants(story: Story) -> list[tuple[str, int, int, str | None]]:
     ]
 
 
-# --- given
-
-
 def test_what_is_given_is_a_grant_of_its_own_that_outlives_the_month(hundred: Story) -> None:
     assert hundred.adjust(50, "2026-01-05") == "adjusted"
 
@@ -81,9 +78,6 @@ def test_nothing_is_given_that_has_expired_already(hundred: Story, expires: str)
     assert hundred.log == ["plan_change +100"]
 
 
-# --- taken
-
-
 def test_what_is_taken_comes_from_what_burns_first(hundred: Story) -> None:
     hundred.purchase(30, "2026-01-02", expires="2026-01-20")
     hundred.adjust(50, "2026-01-03", command="given")
@@ -126,9 +120,6 @@ def test_a_refund_goes_home_also_where_credits_were_taken_since(hundred: Story) 
     hundred.bounce("ann")
 
     assert grants(hundred) == [("plan", 1, 100, "2026-02-01")]
-
-
-# --- timers and plans
 
 
 def test_timers_that_are_due_come_first(hundred: Story) -> None:
@@ -175,9 +166,6 @@ def test_what_waits_for_an_opened_account_comes_first(story: Story) -> None:
 
     assert story.adjust(-1, "2026-01-11") == "below-zero"
     assert story.log == ["opening +1", "charge -1"]
-
-
-# --- once
 
 
 @pytest.mark.parametrize("amount", [5, -5])

@@ -1,4 +1,4 @@
-"""Where months begin and what falls into which: one table a question, each row with the entries that come of it."""
+"""The begin and the entries of months: one table for each question, each row with the expected entries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ FAR = time("2500-01-01")
 def entries(story: Story, since: int = 0) -> list[str]:
     """Such as `2026-02-28 09:00 lapse -10`, in UTC."""
     return [f"{c.occurred_at:%Y-%m-%d %H:%M} {c.reason} {c.delta:+d}" for c in story.changes[since:]]
-
-
-# --- where months begin
 
 
 @pytest.mark.parametrize(
@@ -122,8 +119,6 @@ def test_months_begin(zone: str, anchor: str, first_plan: str, begins: list[str]
     assert [f"{c.period_ends_at:%Y-%m-%d %H:%M}" for c in story.changes if c.reason == "lapse"] == begins
 
 
-# --- on the instant, a microsecond before it, and one after it
-
 BEFORE, INSTANT, AFTER = "2026-01-31 23:59:59.999999", "2026-02-01", "2026-02-01 00:00:00.000001"
 LAPSE, RENEWAL = "lapse -99", "renewal +100"
 
@@ -203,9 +198,6 @@ def test_on_the_instant_it_does_not_matter_what_wakes_the_account(hundred: Story
         story.generate("ann", "2026-02-01")
 
     assert entries(hundred) == entries(other)
-
-
-# --- years in which nothing happens
 
 
 @pytest.mark.parametrize("woken_by", ["an event", "timers"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import SERVICE_SOURCE
 from credit_service import bounds
-from credit_service.domain.catch_up import Input, Portion, TurnBounds, next_portion
+from credit_service.domain.catch_up import Input, Portion, TimerBounds, next_portion
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, NOW, Story, event, time
@@ -18,7 +18,7 @@ def portion_of(story: Story, *inputs: Input) -> Portion:
 
 
 def wakes(story: Story, *inputs: Input) -> list[Wake]:
-    """The turns that come before `inputs`; none if all of `inputs` fit."""
+    """The wakes that come before `inputs`; none if all of `inputs` fit."""
     portion = portion_of(story, *inputs)
     if portion.taken:
         assert portion == (inputs, len(inputs))
@@ -27,7 +27,7 @@ def wakes(story: Story, *inputs: Input) -> list[Wake]:
 
 
 def in_portions(story: Story, *inputs: Input) -> list[int]:
-    """Decides all of them; how many decisions each transaction made."""
+    """Decides all inputs; the number of decisions of each transaction."""
     left, sizes = inputs, []
     while left:
         portion = portion_of(story, *left)
@@ -75,12 +75,12 @@ def test_what_has_no_effect_says_nothing(hundred: Story) -> None:
 
 
 def test_a_plan_on_the_instant_of_a_turn_comes_into_it(hundred: Story) -> None:
-    """Also where others are behind, so that turns come before it: the month's credits are those of the new plan."""
+    """Also if the timers of other accounts come first: the month's credits are those of the new plan."""
     hundred.rows.accounts["other"] = {"next_timer_at": time("2026-01-15")}
     on_the_turn = first_plan("2026-02-01")
     other = event(ProspectGenerated(account_id="other", prospect_id="p"), time("2026-02-02"), "other")
     accounts = hundred.rows.load([on_the_turn, other], unparked_max=1_000)
-    early = next_portion(accounts, [on_the_turn, other], NOW, TurnBounds(of_batch=1)).inputs
+    early = next_portion(accounts, [on_the_turn, other], NOW, TimerBounds(of_batch=1)).inputs
     assert {item.account_id for item in early} == {"other"}
     hundred.batch([on_the_turn])
     assert hundred.balance == 10
@@ -106,7 +106,7 @@ def test_a_backlog_of_years_takes_the_months_one_by_one() -> None:
 
 
 def test_expiries_before_an_event_have_transactions_of_their_own() -> None:
-    """Found: all expiries that were due, thousands perhaps, came along with one event."""
+    """A regression: one event ran all expiries that were due, perhaps thousands."""
     story = Story()
     story.plan(10, "2026-01-01", anchor="2026-01-01")
     for number in range(200):
@@ -161,7 +161,7 @@ def test_a_first_plan_of_long_ago_has_a_transaction_before_what_comes_later(stor
 
 
 def test_what_waits_for_a_first_plan_of_long_ago_comes_with_it(story: Story) -> None:
-    """In order of occurrence, not of arrival; who is behind them goes on in the next transaction."""
+    """In order of occurrence, not of arrival; the event after them is decided in the next transaction."""
     waiting = generated("2035-02-01", "bob"), generated("2035-01-01", "ann")
     behind = generated("2035-12-15", "cy")
     other = event(ProspectGenerated(account_id="other", prospect_id="p"), time("2035-12-16"), "other")

@@ -7,7 +7,7 @@ import pytest
 from credit_contracts.envelope import Event
 from credit_contracts.incoming import PlanChanged, ProspectGenerated
 from credit_service.application.record import read_record
-from credit_service.domain.catch_up import TurnBounds, next_portion
+from credit_service.domain.catch_up import TimerBounds, next_portion
 from credit_service.domain.decide import decide
 from credit_service.domain.event import EARLIEST, Incoming, Place, Wake
 from credit_service.domain.first_plan import began_at, begins_at, note_of
@@ -161,10 +161,10 @@ def test_months_that_do_not_turn_cut_no_batch() -> None:
     ]
     accounts = story.rows.load(inputs, unparked_max=10)
 
-    assert next_portion(accounts, inputs, TODAY, TurnBounds(of_batch=3)).taken == 2
+    assert next_portion(accounts, inputs, TODAY, TimerBounds(of_batch=3)).taken == 2
     others = Rules(first_plan_age_months_max=1_200)
     cut = next_portion(
-        accounts, inputs, TODAY, TurnBounds(of_batch=3), first_plan_age_months_max=others.first_plan_age_months_max
+        accounts, inputs, TODAY, TimerBounds(of_batch=3), first_plan_age_months_max=others.first_plan_age_months_max
     )
     assert cut.taken == 1
 

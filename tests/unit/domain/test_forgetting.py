@@ -1,4 +1,4 @@
-"""What is told of a prospect is bounded: forgetting changes nothing of what was charged, refunded or asked."""
+"""The history of a prospect is bounded: forgetting changes no charge, refund or request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from credit_contracts.incoming import ProspectDeleted, ProspectGenerated
 from credit_service import bounds
-from credit_service.bounds import TOLD_MAX
+from credit_service.bounds import HISTORY_MAX
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Charge, Prospect
 from credit_service.domain.rules import LateRefund
@@ -24,20 +24,20 @@ TYPES = {
     "W": "prospect-stage-changed",
     "D": "prospect-deleted",
 }
-SMALLEST = SMALL["TOLD_MAX"]
+SMALLEST = SMALL["HISTORY_MAX"]
 
 
-def tell(story: Story, kinds: str, start: str | None = None) -> list[str]:
-    """Such as `GBD`: generated, bounced, deleted, a minute apart; the outcomes."""
+def report(story: Story, kinds: str, start: str | None = None) -> list[str]:
+    """Sends events, such as `GBD`: generated, bounced, deleted, a minute apart; their outcomes."""
     steps = {"G": story.generate, "E": story.export, "I": story.imports}
     steps |= {"B": story.bounce, "W": story.stage, "D": story.delete}
     return [steps[kind]("ann", start if not n else None) for n, kind in enumerate(kinds)]
 
 
-def kept_of(kinds: str, told_max: int) -> str:
-    """What is kept of a story that came in order, such as `GBD`."""
+def kept_of(kinds: str, history_max: int) -> str:
+    """The history that is kept of events in order, such as `GBD`."""
     prospect = Prospect("ann")
-    with small_bounds(TOLD_MAX=told_max):
+    with small_bounds(HISTORY_MAX=history_max):
         for number, kind in enumerate(kinds, start=1):
             at = START + timedelta(hours=number)
             prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))
@@ -49,23 +49,23 @@ def kept_of(kinds: str, told_max: int) -> str:
 def test_a_bounce_after_the_delete_gives_nothing_back_however_often_it_was_exported(
     hundred: Story, exports: int
 ) -> None:
-    tell(hundred, "G" + exports * "E" + "D")
+    report(hundred, "G" + exports * "E" + "D")
 
-    assert tell(hundred, "B") == ["no-effect"]
+    assert report(hundred, "B") == ["no-effect"]
     assert hundred.log == ["plan_change +100", "charge -1"]
 
 
 @pytest.mark.parametrize("exports", [29, 31, 45])
 def test_a_bounce_after_the_delete_is_not_one_of_the_next_stay(hundred: Story, exports: int) -> None:
-    tell(hundred, "G" + exports * "E" + "D")
+    report(hundred, "G" + exports * "E" + "D")
 
-    assert tell(hundred, "BG") == ["no-effect", "charged"]
+    assert report(hundred, "BG") == ["no-effect", "charged"]
     assert hundred.log == ["plan_change +100", "charge -1", "charge -1"]
 
 
 @pytest.mark.parametrize("exports", [31, 45, 100])
 def test_one_that_was_imported_stays_so_after_a_wrong_email_before_it(hundred: Story, exports: int) -> None:
-    assert tell(hundred, "WI" + exports * "E") == ["awaiting-charge", "imported", *exports * ["free"]]
+    assert report(hundred, "WI" + exports * "E") == ["awaiting-charge", "imported", *exports * ["free"]]
 
     assert hundred.log == ["plan_change +100"]
     assert hundred.requests == {}
@@ -73,31 +73,31 @@ def test_one_that_was_imported_stays_so_after_a_wrong_email_before_it(hundred: S
 
 @pytest.mark.parametrize("exports", [31, 45, 100])
 def test_one_that_was_imported_stays_so_after_a_bounce_before_it(hundred: Story, exports: int) -> None:
-    tell(hundred, "BI" + exports * "E")
+    report(hundred, "BI" + exports * "E")
 
     assert hundred.log == ["plan_change +100"]
 
 
 @pytest.mark.parametrize("flood", "EBW")
 def test_the_wrong_email_that_asked_is_kept_whatever_floods(hundred: Story, flood: str) -> None:
-    tell(hundred, "GW" + 50 * flood)
+    report(hundred, "GW" + 50 * flood)
 
-    assert tell(hundred, "DW") == ["deleted", "no-effect"]
+    assert report(hundred, "DW") == ["deleted", "no-effect"]
     assert hundred.requests == {2: "overtaken" if flood == "B" else "waiting"}
     assert hundred.log == ["plan_change +100", "charge -1", *(["refund +1"] if flood == "B" else [])]
 
 
 def test_an_early_bounce_refunds_its_charge_once_however_often_it_bounced(hundred: Story) -> None:
-    assert tell(hundred, 50 * "B" + "G") == [*50 * ["awaiting-charge"], "charged"]
-    assert set(tell(hundred, 50 * "B" + 50 * "E")) == {"no-effect", "free"}
+    assert report(hundred, 50 * "B" + "G") == [*50 * ["awaiting-charge"], "charged"]
+    assert set(report(hundred, 50 * "B" + 50 * "E")) == {"no-effect", "free"}
 
     assert hundred.log == ["plan_change +100", "charge -1", "refund +1"]
 
 
 def test_a_delete_that_comes_late_still_finds_that_the_prospect_was_brought_on_after_it(hundred: Story) -> None:
     hundred.generate("ann", "2026-01-02")
-    tell(hundred, 50 * "E", "2026-01-03")
-    tell(hundred, 50 * "B", "2026-01-04")
+    report(hundred, 50 * "E", "2026-01-03")
+    report(hundred, 50 * "B", "2026-01-04")
 
     assert hundred.delete("ann", "2026-01-02 12:00") == "deleted"
     assert hundred.log == ["plan_change +100", "charge -1", "refund +1", "charge -1"]
@@ -130,19 +130,19 @@ def test_a_stay_without_an_end_never_takes_more_than_the_smallest_bound() -> Non
         assert kept.endswith(f"{kinds[-1]}{len(kinds)}")
 
 
-def test_what_was_told_is_bounded() -> None:
+def test_the_history_is_bounded() -> None:
     prospect = Prospect("ann")
     for number in range(1, 100):
         at = START + timedelta(hours=number)
         prospect.record_event(Cause(number, "/tests", f"{number}", TYPES["E"], at, "ann"))
         prospect.forget()
 
-    assert TOLD_MAX == bounds.TOLD_MAX == 32
+    assert HISTORY_MAX == bounds.HISTORY_MAX == 32
     assert [cause.position for cause in prospect.history] == [1, *range(69, 100)]
     assert prospect.stays_past == 0
 
 
-def test_what_is_told_of_a_closed_stay_is_too_late_and_without_effect(hundred: Story) -> None:
+def test_an_event_of_a_closed_stay_is_too_late_and_without_effect(hundred: Story) -> None:
     for day in range(1, 18):
         assert hundred.generate("ann", f"2026-01-{day:02} 10:00") == "charged"
         assert hundred.delete("ann", f"2026-01-{day:02} 20:00") == "deleted"
@@ -162,29 +162,29 @@ def test_what_is_told_of_a_closed_stay_is_too_late_and_without_effect(hundred: S
 
 def test_what_comes_late_is_settled_before_its_stay_is_closed(hundred: Story) -> None:
     for day in range(1, 17):
-        tell(hundred, "GD", f"2026-01-{day:02} 10:00")
+        report(hundred, "GD", f"2026-01-{day:02} 10:00")
 
     assert hundred.bounce("ann", "2026-01-01 10:00:30") == "refunded"
     assert hundred.bounce("ann", "2026-01-01 10:00:31") == "too-late"
 
 
 def test_the_last_stay_may_be_closed_and_the_next_one_costs_again(hundred: Story) -> None:
-    tell(hundred, "G" + 40 * "D")
+    report(hundred, "G" + 40 * "D")
 
-    assert tell(hundred, "B") == ["no-effect"]
-    assert tell(hundred, "GB") == ["charged", "refunded"]
+    assert report(hundred, "B") == ["no-effect"]
+    assert report(hundred, "GB") == ["charged", "refunded"]
     assert hundred.log == ["plan_change +100", "charge -1", "charge -1", "refund +1"]
 
 
 def test_nothing_but_what_was_closed_is_known_and_it_is_kept(hundred: Story) -> None:
-    with small_bounds(TOLD_MAX=1):
-        tell(hundred, "GD")
+    with small_bounds(HISTORY_MAX=1):
+        report(hundred, "GD")
     prospect = hundred.prospect("ann")
     assert prospect is not None
     assert (prospect.history, prospect.charges, prospect.closed_until is None) == ([], [], False)
 
     assert hundred.generate("ann", "2026-01-01 00:00") == "too-late"
-    assert tell(hundred, "BG", "2026-01-02") == ["no-effect", "charged"]
+    assert report(hundred, "BG", "2026-01-02") == ["no-effect", "charged"]
 
 
 def test_so_it_is_where_one_batch_brought_all_of_it(hundred: Story) -> None:
@@ -192,25 +192,25 @@ def test_so_it_is_where_one_batch_brought_all_of_it(hundred: Story) -> None:
         ProspectGenerated(account_id=ACCOUNT, prospect_id="ann"),
         ProspectDeleted(account_id=ACCOUNT, prospect_id="ann"),
     )
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         hundred.batch([event(generated, time("2026-01-02"), "e-1"), event(deleted, time("2026-01-03"), "e-2")])
 
     assert hundred.bounce("ann", "2026-01-02 12:00") == "too-late"
 
 
-def test_what_opens_a_prospect_counts_as_told(hundred: Story) -> None:
-    tell(hundred, TOLD_MAX * "B")
+def test_the_opening_of_a_prospect_is_in_its_history(hundred: Story) -> None:
+    report(hundred, HISTORY_MAX * "B")
     assert hundred.open_prospect("ann", "generated") == "opened"
 
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert len(prospect.history) == TOLD_MAX
+    assert len(prospect.history) == HISTORY_MAX
     assert hundred.log == ["plan_change +100", "refund +1"]
 
 
 @pytest.mark.parametrize("origin", ["generated", "imported"])
 def test_a_prospect_of_which_something_was_closed_is_not_opened(hundred: Story, origin: str) -> None:
-    tell(hundred, 40 * "D")
+    report(hundred, 40 * "D")
 
     assert hundred.open_prospect("ann", "generated" if origin == "generated" else "imported") == "prospect-known"
     assert hundred.open_prospect("bob", "generated") == "opened"
@@ -218,8 +218,8 @@ def test_a_prospect_of_which_something_was_closed_is_not_opened(hundred: Story, 
 
 @pytest.mark.parametrize("approve", [True, False])
 def test_a_request_outlives_the_close_of_its_stay(hundred: Story, *, approve: bool) -> None:
-    tell(hundred, "GW")
-    tell(hundred, 20 * "DG")
+    report(hundred, "GW")
+    report(hundred, 20 * "DG")
     assert hundred.bounce("ann", "2026-01-01 00:01") == "too-late"
 
     assert hundred.requests == {2: "waiting"}
@@ -234,7 +234,7 @@ def test_so_does_one_of_a_prospect_that_was_opened(late_refund: LateRefund) -> N
     story.rules = type(story.rules)(late_refund)
     story.open_account(100, "2026-01-01", remaining=50)
     story.open_prospect("ann", "generated", "2026-01-01")
-    tell(story, "W" + 20 * "DG", "2026-01-02")
+    report(story, "W" + 20 * "DG", "2026-01-02")
 
     assert story.requests == {-2: "waiting"}
     assert story.decide_refund(-2, approve=True) == ("forfeited" if late_refund.kind == "forfeit" else "refunded")
@@ -245,7 +245,7 @@ def test_so_does_one_of_a_prospect_that_was_opened(late_refund: LateRefund) -> N
 def test_a_request_on_an_unlimited_plan_has_no_credits_in_it_after_the_close_either() -> None:
     story = Story()
     story.plan(None, "2026-01-01")
-    tell(story, "GW" + 20 * "DG")
+    report(story, "GW" + 20 * "DG")
 
     assert story.decide_refund(2, approve=True) == "refunded"
     assert story.log[-1] == "refund +0"
@@ -257,7 +257,7 @@ def test_what_is_forfeit_of_a_closed_stay_is_gone() -> None:
     story.plan(100, "2026-01-01")
     story.generate("ann", "2026-01-02")
     assert story.bounce("ann", "2026-02-02") == "forfeited"
-    tell(story, 20 * "DG")
+    report(story, 20 * "DG")
 
     prospect = story.prospect("ann")
     assert prospect is not None
@@ -276,10 +276,10 @@ def test_a_forfeit_charge_of_no_stay_may_be_closed_while_its_row_shows_it() -> N
     assert story.delete("ann", "2026-01-05") == "deleted"
     assert story.delete("ann", "2026-02-02") == "no-effect"
     assert (ACCOUNT, "ann") in story.rows.prospects
-    with small_bounds(TOLD_MAX=SMALLEST):
-        tell(story, "IED", "2026-02-03")
+    with small_bounds(HISTORY_MAX=SMALLEST):
+        report(story, "IED", "2026-02-03")
         before = story.prospect("ann")
-        tell(story, "IED", "2026-02-04")
+        report(story, "IED", "2026-02-04")
 
     after = story.prospect("ann")
     assert before is not None
@@ -290,7 +290,7 @@ def test_a_forfeit_charge_of_no_stay_may_be_closed_while_its_row_shows_it() -> N
 
 def test_a_close_counts_what_is_no_longer_shown() -> None:
     prospect = Prospect("ann", charges=[Charge(2, 1, START + timedelta(hours=1))])
-    with small_bounds(TOLD_MAX=1):
+    with small_bounds(HISTORY_MAX=1):
         for number, kind in enumerate("GD", start=1):
             at = START + timedelta(hours=number)
             prospect.record_event(Cause(number, "/tests", f"{number}", TYPES[kind], at, "ann"))

@@ -1,4 +1,4 @@
-"""What somebody might try to get more credits than were paid for. Each comes to nothing."""
+"""Attempts to get more credits than were paid for. None has an effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.domain import Story
 
 
 def spend(story: Story, times: int, at: str | None = None) -> int:
-    """Brings new prospects on; how many of them were charged."""
+    """Brings new prospects on; the number that were charged."""
     names = (f"p{len(story.decisions)}-{number}" for number in range(times))
     return [story.generate(name, at) for name in names].count("charged")
 
@@ -179,7 +179,7 @@ def test_a_refund_by_bounce_and_by_request(story: Story) -> None:
     assert story.balance == 10
 
 
-def test_an_import_told_after_the_bounce(story: Story) -> None:
+def test_an_import_reported_after_the_bounce(story: Story) -> None:
     story.plan(10, "2026-01-01")
     story.generate("ann", "2026-01-03")
     story.bounce("ann", "2026-01-04")

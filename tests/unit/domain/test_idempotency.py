@@ -178,7 +178,7 @@ def test_content_is_the_same_for_the_same_instant_in_another_zone() -> None:
 
 
 def test_content_does_not_change_between_versions() -> None:
-    """What was hashed years ago must still be found to be the same: a change needs a new CONTENT_VERSION."""
+    """Hashes that are years old must still compare equal: a change needs a new CONTENT_VERSION."""
     plan = PlanChanged(account_id="acme", plan_id="p", monthly_credits=0, effective_at=time("2026-01-01"))
 
     assert key_of("/billing", "1").hex() == "d7e9a245aef901e15eb35e96b9015233"

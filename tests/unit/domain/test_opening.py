@@ -22,9 +22,6 @@ def grants(story: Story) -> list[tuple[str, int, str | None]]:
     return [(g.origin, g.remaining, f"{g.expires_at:%Y-%m-%d}" if g.expires_at else None) for g in story.grants]
 
 
-# --- the account
-
-
 def test_an_account_is_opened_with_what_is_left_of_its_month(story: Story) -> None:
     assert story.open_account(100, "2026-01-10", remaining=40) == "opened"
     assert story.log == ["opening +40"]
@@ -175,9 +172,6 @@ def test_seats_and_email_accounts_come_with_it(story: Story) -> None:
     assert (plan.seats, plan.email_accounts) == (6, 7)
 
 
-# --- purchases
-
-
 def test_what_is_left_of_a_purchase_is_opened_beside_the_months(opened: Story) -> None:
     assert opened.open_purchase(20, name="first", expires="2026-06-01") == "opened"
     assert opened.open_purchase(30, name="second") == "opened"
@@ -240,9 +234,6 @@ def test_a_purchase_that_waits_counts_no_more_once_it_is_opened(story: Story) ->
 
     assert (story.decisions[-1].type, story.decisions[-1].outcome) == ("credits-purchased", "no-effect")
     assert story.balance == 30
-
-
-# --- prospects
 
 
 @pytest.mark.parametrize("origin", ["generated", "exported", "imported"])
@@ -323,9 +314,6 @@ def test_what_was_opened_is_told_by_its_decision(opened: Story) -> None:
     decision = opened.decisions[-1]
     assert (decision.id, decision.type, decision.outcome) == ("opening:prospect:ann", "opening", "opened")
     assert (decision.prospect_id, decision.note, decision.place) == ("ann", "exported", None)
-
-
-# --- while more is to come
 
 
 def open_more(story: Story, data: CommandData, at: str, *, more: bool) -> str:

@@ -1,10 +1,10 @@
-"""What comes before commands has transactions of its own, where it is too much to come along, and only then."""
+"""The wakes before commands have transactions of their own only if they are too many for the same transaction."""
 
 from __future__ import annotations
 
 import pytest
 
-from credit_service.domain.catch_up import Portion, TurnBounds
+from credit_service.domain.catch_up import Portion, TimerBounds
 from credit_service.domain.command import Adjust, CommandData, DecideRefund, OpenProspect, OpenPurchase, command_of
 from credit_service.domain.event import EARLIEST, Wake
 from credit_service.domain.orders import portion_of_commands
@@ -12,13 +12,13 @@ from credit_service.domain.rules import Rules
 from support.domain import ACCOUNT, Story, time
 from support.small_bounds import small_bounds
 
-ONE_TURN = TurnBounds(of_batch=1, of_account=1)
+ONE_TURN = TimerBounds(of_batch=1, of_account=1)
 LATER = time("2026-04-15")
 GIVE = Adjust(1, None, "ops", "a reason")
 REFUND = DecideRefund(2, True, "ops", "a reason")
 
 
-def portion(story: Story, data: CommandData, within: TurnBounds = ONE_TURN) -> Portion:
+def portion(story: Story, data: CommandData, within: TimerBounds = ONE_TURN) -> Portion:
     command = command_of(ACCOUNT, data, "c-1")
     accounts = story.rows.load([command], unparked_max=story.rules.unparked_max)
     return portion_of_commands(accounts, [command], LATER, within)
@@ -26,7 +26,7 @@ def portion(story: Story, data: CommandData, within: TurnBounds = ONE_TURN) -> P
 
 @pytest.fixture
 def behind() -> Story:
-    """An account with a refund request and a plan, and months behind."""
+    """An account with a refund request and a plan, whose renewals of several months are due."""
     story = Story()
     story.plan(10, "2026-01-02", anchor="2026-01-01")
     story.generate("ann")
@@ -42,7 +42,7 @@ def test_turns_that_are_too_many_come_first(behind: Story, data: CommandData) ->
 
 
 def test_turns_that_are_few_come_along(behind: Story) -> None:
-    assert portion(behind, GIVE, TurnBounds()).taken == 1
+    assert portion(behind, GIVE, TimerBounds()).taken == 1
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_adjustment_is_not_known_to_be_refused_before_its_turns(behind: Story
 
 @pytest.fixture
 def queue() -> Story:
-    """An account with a plan, of whose events that wait one is let in at a time."""
+    """An account with a plan and parked events, of which a batch decides one."""
     story = Story(Rules(unparked_max=1))
     for prospect in ("ann", "bob", "cy"):
         story.generate(prospect, "2026-01-02")
@@ -90,7 +90,7 @@ def test_what_is_refused_or_opened_waits_for_nobody(queue: Story, data: CommandD
 
 
 def test_nothing_precedes_an_order_on_a_full_account() -> None:
-    """Found: the wake that was to come before lets nothing in there, and the order was tried for ever."""
+    """A regression: the wake before the command unparked nothing, and the command was retried for ever."""
     story = Story(Rules(unparked_max=1))
     for name in ("ann", "bob", "cy"):
         story.generate(name)

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from credit_contracts.incoming import IncomingData
 
 UNTIL = time("2026-01-01")
-"""Of a wake that is about what waits, not about timers."""
+"""The time of a wake for parked events alone, not for timers."""
 
 
 def unpark_all(story: Story) -> int:
-    """Wakes the account until nothing waits; how often that took."""
+    """Wakes the account until no event is parked; the number of wakes."""
     batches = 0
     while story.waiting:
         story.batch([Wake(ACCOUNT, UNTIL, 0)])
@@ -76,7 +76,7 @@ def test_what_waits_is_decided_in_order_of_occurrence(story: Story) -> None:
 
 
 def all_kinds(prospect: str) -> list[IncomingData]:
-    """What may wait, in its order at one instant."""
+    """The events that may be parked, in their order at one instant."""
     return [
         CreditsPurchased(account_id=ACCOUNT, purchase_id="purchase", credits=5),
         ProspectImported(account_id=ACCOUNT, prospect_id=prospect),
@@ -290,9 +290,9 @@ def test_the_room_is_that_of_accounts_without_a_plan() -> None:
             story.generate(f"p{number}")
         assert story.generate("one too many") == "parked-full"
         story.plan(10)
-        said = [story.generate(f"behind them {number}") for number in range(5)]
+        outcomes = [story.generate(f"behind them {number}") for number in range(5)]
 
-    assert said == ["parked"] * 5
+    assert outcomes == ["parked"] * 5
     unpark_all(story)
     assert [d.outcome for d in story.decisions[1:]] == ["charged"] * 8
 

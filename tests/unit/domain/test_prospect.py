@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from credit_service.bounds import TOLD_MAX
+from credit_service.bounds import HISTORY_MAX
 from credit_service.domain.event import Cause
 from credit_service.domain.prospect import Prospect, Stay, stays_of
 from support.domain import ACCOUNT, Story, time
@@ -20,18 +20,18 @@ TYPES = {
 }
 
 
-def told(kind: str, number: int) -> Cause:
-    """What was told `number` hours after the start."""
+def cause(kind: str, number: int) -> Cause:
+    """An event `number` hours after the start."""
     return Cause(number, "/tests", f"{number}", TYPES[kind], START + timedelta(hours=number), "ann")
 
 
-def story_of(kinds: str) -> list[Cause]:
-    """Such as `GBD`: generated, bounced, deleted, an hour apart, the first one at hour 1."""
-    return [told(kind, number) for number, kind in enumerate(kinds, start=1)]
+def causes_of(kinds: str) -> list[Cause]:
+    """Events such as `GBD`: generated, bounced, deleted, an hour apart, the first one at hour 1."""
+    return [cause(kind, number) for number, kind in enumerate(kinds, start=1)]
 
 
 def shown(stay: Stay) -> str:
-    """Such as `G1 B2 W3 D4`: what brings it on, the first bounce and wrong e-mail, and the delete."""
+    """A stay as `G1 B2 W3 D4`: its first event, its first bounce and wrong e-mail, and its delete."""
     letter = next(letter for letter, name in TYPES.items() if name == stay.brought_by.type)
     parts = [f"{letter}{stay.brought_by.position}"]
     parts += [f"B{stay.bounce.position}"] if stay.bounce else []
@@ -74,13 +74,13 @@ def shown(stay: Stay) -> str:
         ("IBD", ["I1 B2 D3"]),
     ],
 )
-def test_what_was_told_comes_to_stays(kinds: str, stays: list[str]) -> None:
-    assert [shown(stay) for stay in stays_of(story_of(kinds))] == stays
+def test_a_history_has_these_stays(kinds: str, stays: list[str]) -> None:
+    assert [shown(stay) for stay in stays_of(causes_of(kinds))] == stays
 
 
-def test_what_is_told_late_takes_its_place() -> None:
+def test_a_late_event_takes_its_place() -> None:
     prospect = Prospect("ann")
-    for cause in reversed(story_of("GBDG")):
+    for cause in reversed(causes_of("GBDG")):
         prospect.record_event(cause)
 
     assert [cause.position for cause in prospect.history] == [1, 2, 3, 4]
@@ -92,17 +92,17 @@ def test_what_is_told_late_takes_its_place() -> None:
     ids=["before anything was known", "when it came", "at its delete", "between two stays", "when it came again"],
 )
 def test_a_time_belongs_to_one_stay_at_most(hour: int, belongs: list[bool]) -> None:
-    stays = stays_of([told("G", 1), told("D", 3), told("G", 5)])
+    stays = stays_of([cause("G", 1), cause("D", 3), cause("G", 5)])
 
     assert [stay.holds(START + timedelta(hours=hour)) for stay in stays] == belongs
 
 
 def test_a_prospect_with_a_long_story_is_still_free_and_refunded_once(hundred: Story) -> None:
     hundred.generate("ann")
-    for _ in range(TOLD_MAX + 3):
+    for _ in range(HISTORY_MAX + 3):
         assert hundred.export("ann") == "free"
     assert hundred.bounce("ann") == "refunded"
-    for _ in range(TOLD_MAX + 3):
+    for _ in range(HISTORY_MAX + 3):
         assert hundred.export("ann") == "free"
 
     assert hundred.bounce("ann") == "no-effect"
@@ -110,11 +110,11 @@ def test_a_prospect_with_a_long_story_is_still_free_and_refunded_once(hundred: S
 
 
 def test_a_prospect_that_comes_and_goes_for_ever_costs_each_time(hundred: Story) -> None:
-    for _ in range(TOLD_MAX):
+    for _ in range(HISTORY_MAX):
         assert (hundred.generate("ann"), hundred.delete("ann")) == ("charged", "deleted")
 
-    assert hundred.balance == 100 - TOLD_MAX
+    assert hundred.balance == 100 - HISTORY_MAX
     prospect = hundred.prospect("ann")
     assert prospect is not None
-    assert prospect.stays_past + len(stays_of(prospect.history)) == TOLD_MAX
+    assert prospect.stays_past + len(stays_of(prospect.history)) == HISTORY_MAX
     assert (ACCOUNT, "ann") in hundred.rows.prospects

@@ -1,4 +1,4 @@
-"""The product's table of what each event about a prospect costs, where all comes in order."""
+"""The product's table of what each event of a prospect costs, if all come in order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def tell(story: Story, *steps: str) -> list[str]:
-    """Such as `generate`, about one prospect; what became of each."""
-    say: dict[str, Callable[[str], str]] = {
+def report(story: Story, *steps: str) -> list[str]:
+    """Sends events of one prospect, such as `generate`; their outcomes."""
+    senders: dict[str, Callable[[str], str]] = {
         "generate": story.generate,
         "export": story.export,
         "import": story.imports,
@@ -25,7 +25,7 @@ def tell(story: Story, *steps: str) -> list[str]:
         "stage": lambda name: story.stage(name, stage="contacted"),
         "delete": story.delete,
     }
-    return [say[step]("ann") for step in steps]
+    return [senders[step]("ann") for step in steps]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def tell(story: Story, *steps: str) -> list[str]:
         (["generate", "bounce"], "generate", "free", []),
         (["generate", "bounce"], "export", "free", []),
         (["generate", "bounce"], "import", "no-effect", []),
-        # Never seen: remembered for the charge to come.
+        # Unknown: kept for the charge to come.
         ([], "bounce", "awaiting-charge", []),
         (["bounce"], "generate", "charged", ["charge -1", "refund +1"]),
         (["bounce"], "export", "charged", ["charge -1", "refund +1"]),
         (["bounce"], "import", "imported", []),
         (["transfer", "bounce"], "generate", "charged", ["charge -1", "refund +1"]),
-        # A wrong e-mail asks a person.
+        # A wrong e-mail opens a refund request.
         (["generate"], "wrong email", "refund-requested", []),
         (["export"], "wrong email", "refund-requested", []),
         (["generate", "wrong email"], "wrong email", "no-effect", []),
@@ -104,10 +104,10 @@ def tell(story: Story, *steps: str) -> list[str]:
     ids=lambda value: (" > ".join(value) or "nothing") if isinstance(value, list) else value,
 )
 def test_after(hundred: Story, before: list[str], event: str, became: str, entries: list[str]) -> None:
-    tell(hundred, *before)
+    report(hundred, *before)
     changes = len(hundred.log)
 
-    assert tell(hundred, event) == [became]
+    assert report(hundred, event) == [became]
     assert hundred.log[changes:] == entries
 
 
@@ -115,15 +115,15 @@ def test_after(hundred: Story, before: list[str], event: str, became: str, entri
 def test_what_cannot_be_covered_is_declined_and_not_on_the_account(story: Story, event: str) -> None:
     story.plan(0)
 
-    assert tell(story, event, event) == ["declined", "declined"]
+    assert report(story, event, event) == ["declined", "declined"]
     assert story.prospect("ann") is None
-    assert tell(story, "bounce", "delete") == ["awaiting-charge", "no-effect"]
+    assert report(story, "bounce", "delete") == ["awaiting-charge", "no-effect"]
 
 
 def test_an_import_needs_no_credits(story: Story) -> None:
     story.plan(0)
 
-    assert tell(story, "import", "generate", "export") == ["imported", "free", "free"]
+    assert report(story, "import", "generate", "export") == ["imported", "free", "free"]
 
 
 def test_a_bounce_that_occurred_before_a_delete_refunds_also_after_it(hundred: Story) -> None:
@@ -144,14 +144,14 @@ def test_a_wrong_email_before_a_delete_asks_also_after_it(hundred: Story) -> Non
 
 
 def test_a_delete_gives_nothing_back(hundred: Story) -> None:
-    tell(hundred, "generate", "delete", "generate", "delete", "generate")
+    report(hundred, "generate", "delete", "generate", "delete", "generate")
 
     assert hundred.log == ["plan_change +100", "charge -1", "charge -1", "charge -1"]
     assert hundred.balance == 97
 
 
 def test_each_stay_is_refunded_on_its_own(hundred: Story) -> None:
-    tell(hundred, "generate", "bounce", "delete", "generate", "bounce")
+    report(hundred, "generate", "bounce", "delete", "generate", "bounce")
 
     first, refund, second, again = hundred.changes[1:]
     assert (refund.refunds_sequence, again.refunds_sequence) == (first.sequence, second.sequence)
@@ -186,5 +186,5 @@ def test_a_delete_in_a_later_month_ends_what_was_charged_in_an_earlier_one(hundr
 def test_unlimited_or_not_a_prospect_that_comes_again_is_counted_again(story: Story) -> None:
     story.plan(None)
 
-    assert tell(story, "generate", "delete", "generate", "import") == ["charged", "deleted", "charged", "no-effect"]
+    assert report(story, "generate", "delete", "generate", "import") == ["charged", "deleted", "charged", "no-effect"]
     assert story.log == ["plan_change +0", "charge +0", "charge +0"]

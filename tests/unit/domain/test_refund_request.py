@@ -11,14 +11,11 @@ from support.published import read_back
 
 
 @pytest.fixture
-def asked(hundred: Story) -> Story:
-    """A charge with sequence 2, for which a refund was asked."""
+def requested(hundred: Story) -> Story:
+    """An account with a refund request for the charge with sequence 2."""
     hundred.generate("ann", "2026-01-05")
     hundred.stage("ann", "2026-01-06")
     return hundred
-
-
-# --- the request
 
 
 def test_a_wrong_email_asks_a_person_and_changes_no_balance(hundred: Story) -> None:
@@ -31,18 +28,18 @@ def test_a_wrong_email_asks_a_person_and_changes_no_balance(hundred: Story) -> N
     assert (request.prospect_id, request.position) == ("ann", 3)
 
 
-def test_a_charge_is_asked_about_once(asked: Story) -> None:
-    assert asked.stage("ann") == "no-effect"
-    assert asked.stage("ann", "2026-05-05") == "no-effect"
-    assert asked.requests == {2: "waiting"}
+def test_a_charge_is_asked_about_once(requested: Story) -> None:
+    assert requested.stage("ann") == "no-effect"
+    assert requested.stage("ann", "2026-05-05") == "no-effect"
+    assert requested.requests == {2: "waiting"}
 
 
-def test_each_charge_has_a_request_of_its_own(asked: Story) -> None:
-    asked.delete("ann")
-    asked.generate("ann")
+def test_each_charge_has_a_request_of_its_own(requested: Story) -> None:
+    requested.delete("ann")
+    requested.generate("ann")
 
-    assert asked.stage("ann") == "refund-requested"
-    assert asked.requests == {2: "waiting", 3: "waiting"}
+    assert requested.stage("ann") == "refund-requested"
+    assert requested.requests == {2: "waiting", 3: "waiting"}
 
 
 @pytest.mark.parametrize("stage", ["wrong_email", "Wrong-Email", "wrong-email ", "contacted"])
@@ -91,12 +88,12 @@ def test_a_wrong_email_that_came_early_is_forgotten_with_a_delete(hundred: Story
     assert hundred.requests == {}
 
 
-def test_a_bounce_overtakes_the_request(asked: Story) -> None:
-    assert asked.bounce("ann") == "refunded"
-    assert asked.requests == {2: "overtaken"}
-    assert asked.decide_refund(2, approve=True) == "already-refunded"
-    assert asked.decide_refund(2, approve=False, command="c-2") == "already-refunded"
-    assert asked.balance == 100
+def test_a_bounce_overtakes_the_request(requested: Story) -> None:
+    assert requested.bounce("ann") == "refunded"
+    assert requested.requests == {2: "overtaken"}
+    assert requested.decide_refund(2, approve=True) == "already-refunded"
+    assert requested.decide_refund(2, approve=False, command="c-2") == "already-refunded"
+    assert requested.balance == 100
 
 
 def test_of_an_early_bounce_and_an_early_wrong_email_only_the_refund_is_left(hundred: Story) -> None:
@@ -108,31 +105,28 @@ def test_of_an_early_bounce_and_an_early_wrong_email_only_the_refund_is_left(hun
     assert "waiting" not in hundred.requests.values()
 
 
-def test_a_delete_leaves_the_request_open(asked: Story) -> None:
-    asked.delete("ann")
-    asked.generate("ann")
+def test_a_delete_leaves_the_request_open(requested: Story) -> None:
+    requested.delete("ann")
+    requested.generate("ann")
 
-    assert asked.requests == {2: "waiting"}
-    assert asked.decide_refund(2, approve=True) == "refunded"
-    assert asked.changes[-1].refunds_sequence == 2
-    assert asked.balance == 99
-
-
-# --- the decision
+    assert requested.requests == {2: "waiting"}
+    assert requested.decide_refund(2, approve=True) == "refunded"
+    assert requested.changes[-1].refunds_sequence == 2
+    assert requested.balance == 99
 
 
-def test_an_approved_refund_goes_home(asked: Story) -> None:
-    assert asked.decide_refund(2, approve=True) == "refunded"
-    assert asked.requests == {2: "approved"}
-    assert asked.balance == 100
-    refund = asked.changes[-1]
+def test_an_approved_refund_goes_home(requested: Story) -> None:
+    assert requested.decide_refund(2, approve=True) == "refunded"
+    assert requested.requests == {2: "approved"}
+    assert requested.balance == 100
+    refund = requested.changes[-1]
     assert (refund.reason, refund.lines, refund.refunds_sequence) == ("refund", [(1, 1)], 2)
 
 
-def test_the_decision_is_the_cause_of_the_refund(asked: Story) -> None:
-    asked.decide_refund(2, "2026-01-07", approve=True, command="c-7")
+def test_the_decision_is_the_cause_of_the_refund(requested: Story) -> None:
+    requested.decide_refund(2, "2026-01-07", approve=True, command="c-7")
 
-    decision, published = asked.decisions[-1], read_back(balance_changed(asked.changes[-1]))
+    decision, published = requested.decisions[-1], read_back(balance_changed(requested.changes[-1]))
     assert (decision.source, decision.id, decision.type) == (SERVICE_SOURCE, "refund:c-7", "refund-approved")
     assert (decision.outcome, decision.prospect_id, decision.place) == ("refunded", "ann", None)
     assert (published.data.cause.source, published.data.cause.id, published.data.cause.type) == (
@@ -143,9 +137,9 @@ def test_the_decision_is_the_cause_of_the_refund(asked: Story) -> None:
     assert (published.data.prospect_id, published.data.occurred_at) == ("ann", time("2026-01-07"))
 
 
-def test_an_approved_refund_whose_grant_is_gone_is_late(asked: Story) -> None:
-    assert asked.decide_refund(2, "2026-02-10", approve=True) == "refunded"
-    assert [(g.origin, g.remaining, g.expires_at) for g in asked.grants] == [
+def test_an_approved_refund_whose_grant_is_gone_is_late(requested: Story) -> None:
+    assert requested.decide_refund(2, "2026-02-10", approve=True) == "refunded"
+    assert [(g.origin, g.remaining, g.expires_at) for g in requested.grants] == [
         ("plan", 100, time("2026-03-01")),
         ("refund", 1, time("2026-03-01")),
     ]
@@ -162,83 +156,83 @@ def test_an_approved_refund_can_be_forfeit() -> None:
     assert story.balance == 100
 
 
-def test_a_decision_turns_the_month_first(asked: Story) -> None:
-    asked.decide_refund(2, "2026-02-01", approve=True)
+def test_a_decision_turns_the_month_first(requested: Story) -> None:
+    requested.decide_refund(2, "2026-02-01", approve=True)
 
-    assert asked.log[-3:] == ["lapse -99", "renewal +100", "refund +1"]
-
-
-def test_a_rejected_refund_gives_nothing_and_is_never_asked_again(asked: Story) -> None:
-    assert asked.decide_refund(2, approve=False) == "rejected"
-    assert asked.requests == {2: "rejected"}
-    assert asked.decisions[-1].type == "refund-rejected"
-    assert asked.stage("ann") == "no-effect"
-    assert asked.log == ["plan_change +100", "charge -1"]
+    assert requested.log[-3:] == ["lapse -99", "renewal +100", "refund +1"]
 
 
-def test_a_bounce_refunds_also_what_was_rejected(asked: Story) -> None:
-    asked.decide_refund(2, approve=False)
+def test_a_rejected_refund_gives_nothing_and_is_never_asked_again(requested: Story) -> None:
+    assert requested.decide_refund(2, approve=False) == "rejected"
+    assert requested.requests == {2: "rejected"}
+    assert requested.decisions[-1].type == "refund-rejected"
+    assert requested.stage("ann") == "no-effect"
+    assert requested.log == ["plan_change +100", "charge -1"]
 
-    assert asked.bounce("ann") == "refunded"
-    assert asked.requests == {2: "rejected"}
+
+def test_a_bounce_refunds_also_what_was_rejected(requested: Story) -> None:
+    requested.decide_refund(2, approve=False)
+
+    assert requested.bounce("ann") == "refunded"
+    assert requested.requests == {2: "rejected"}
 
 
-def test_a_bounce_after_an_approved_refund_gives_nothing_more(asked: Story) -> None:
-    asked.decide_refund(2, approve=True)
+def test_a_bounce_after_an_approved_refund_gives_nothing_more(requested: Story) -> None:
+    requested.decide_refund(2, approve=True)
 
-    assert asked.bounce("ann") == "no-effect"
-    assert asked.balance == 100
+    assert requested.bounce("ann") == "no-effect"
+    assert requested.balance == 100
 
 
 @pytest.mark.parametrize(("approve", "answer"), [(True, "refunded"), (False, "rejected")])
 def test_the_same_order_again_has_the_same_answer_and_no_second_effect(
-    asked: Story, answer: str, *, approve: bool
+    requested: Story, answer: str, *, approve: bool
 ) -> None:
-    asked.decide_refund(2, approve=approve)
-    before = (list(asked.log), len(asked.decisions))
+    requested.decide_refund(2, approve=approve)
+    before = (list(requested.log), len(requested.decisions))
 
-    assert asked.decide_refund(2, "2026-05-05", approve=approve) == answer
-    assert (asked.log, len(asked.decisions)) == before
+    assert requested.decide_refund(2, "2026-05-05", approve=approve) == answer
+    assert (requested.log, len(requested.decisions)) == before
 
 
-def test_the_same_order_twice_in_one_batch_is_once(asked: Story) -> None:
+def test_the_same_order_twice_in_one_batch_is_once(requested: Story) -> None:
     order = command_of(ACCOUNT, DecideRefund(2, is_approved=True, operator="ops", reason="why"), "c-1")
-    answers = asked.batch([order, order]).answers
+    answers = requested.batch([order, order]).answers
 
     assert [(answer.outcome, answer.is_new) for answer in answers] == [("refunded", True), ("refunded", False)]
 
 
-def test_an_order_of_the_same_name_that_says_something_else_is_a_conflict(asked: Story) -> None:
-    asked.decide_refund(2, approve=False)
+def test_an_order_of_the_same_name_that_says_something_else_is_a_conflict(requested: Story) -> None:
+    requested.decide_refund(2, approve=False)
 
-    assert asked.decide_refund(2, approve=True) == "conflict"
-    assert asked.decide_refund(3, approve=False) == "conflict"
-    assert asked.requests == {2: "rejected"}
+    assert requested.decide_refund(2, approve=True) == "conflict"
+    assert requested.decide_refund(3, approve=False) == "conflict"
+    assert requested.requests == {2: "rejected"}
 
 
 @pytest.mark.parametrize("sequence", [1, 3, -2, 99])
-def test_what_was_never_asked_about_cannot_be_decided(asked: Story, sequence: int) -> None:
-    assert asked.decide_refund(sequence, approve=True) == "unknown-request"
-    assert asked.requests == {2: "waiting"}
+def test_what_was_never_asked_about_cannot_be_decided(requested: Story, sequence: int) -> None:
+    assert requested.decide_refund(sequence, approve=True) == "unknown-request"
+    assert requested.requests == {2: "waiting"}
 
 
 @pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_request_is_decided_once(asked: Story, *, first: bool, again: bool) -> None:
-    asked.decide_refund(2, approve=first)
-    decisions = len(asked.decisions)
+def test_a_request_is_decided_once(requested: Story, *, first: bool, again: bool) -> None:
+    requested.decide_refund(2, approve=first)
+    decisions = len(requested.decisions)
 
-    assert asked.decide_refund(2, approve=again, command="c-2") == "already-decided"
-    assert len(asked.decisions) == decisions
+    assert requested.decide_refund(2, approve=again, command="c-2") == "already-decided"
+    assert len(requested.decisions) == decisions
 
 
-def test_two_people_in_one_batch_decide_once(asked: Story) -> None:
+def test_two_people_in_one_batch_decide_once(requested: Story) -> None:
     orders = [
         command_of(ACCOUNT, DecideRefund(2, is_approved=approved, operator="ops", reason="why"), name)
         for approved, name in ((False, "c-1"), (True, "c-2"))
     ]
 
-    assert [answer.outcome for answer in asked.batch(orders).answers] == ["rejected", "already-decided"]
+    assert [answer.outcome for answer in requested.batch(orders).answers] == ["rejected", "already-decided"]
 
 
 def test_an_order_that_was_refused_may_be_given_again(hundred: Story) -> None:
@@ -262,9 +256,6 @@ def test_what_still_waits_is_decided_before_an_order() -> None:
     assert story.log[-1] == "refund +1"
 
 
-# --- on an unlimited plan, and of prospects from before
-
-
 def test_the_approved_refund_of_an_unlimited_charge_has_nothing_in_it(story: Story) -> None:
     story.plan(None)
     story.generate("ann")
@@ -275,11 +266,11 @@ def test_the_approved_refund_of_an_unlimited_charge_has_nothing_in_it(story: Sto
     assert (refund.reason, refund.sequence, refund.delta, refund.balance) == ("refund", 3, 0, None)
 
 
-def test_the_approved_refund_of_a_paid_charge_goes_home_beneath_an_unlimited_plan(asked: Story) -> None:
-    asked.plan(None)
-    asked.decide_refund(2, approve=True)
+def test_the_approved_refund_of_a_paid_charge_goes_home_beneath_an_unlimited_plan(requested: Story) -> None:
+    requested.plan(None)
+    requested.decide_refund(2, approve=True)
 
-    assert (asked.log[-1], asked.balance, asked.held) == ("refund +1", None, 100)
+    assert (requested.log[-1], requested.balance, requested.held) == ("refund +1", None, 100)
 
 
 @pytest.mark.parametrize("origin", ["generated", "exported"])

@@ -1,4 +1,4 @@
-"""An account has so many numbers: what might need more than there are has no effect, and is said to have none."""
+"""The numbers of an account are limited: an input that might exceed them is refused and has no effect."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from support.domain import Story
 
 
-def test_what_is_told_of_a_full_account_is_refused(story: Story) -> None:
+def test_an_event_of_a_full_account_is_refused(story: Story) -> None:
     with small_bounds(ACCOUNT_NUMBERS_MAX=3):
         assert story.plan(10, "2026-01-01") == "plan-in-force"
         assert [story.generate(name) for name in ("ann", "bob", "cho")] == ["charged", "charged", "account-full"]
         assert story.plan(20) == "account-full"
         assert story.adjust(1) == "account-full"
     assert story.balance == 8
-    # Refused, it was not decided: there is room again, and the same event has its effect.
+    # A refused event was not decided: once there is room again, it has its effect.
     assert story.generate("cho") == "charged"
 
 
@@ -44,7 +44,7 @@ def test_an_account_holds_so_many_credits(story: Story) -> None:
 
 
 def test_one_event_is_decided_whole_with_all_that_waits_and_is_due(story: Story) -> None:
-    """What lies beyond the bound is kept for it."""
+    """The numbers beyond the bound are reserved for it."""
     for name in ("ann", "bob", "cho"):
         story.generate(name, "2026-01-02")
     with small_bounds(ACCOUNT_NUMBERS_MAX=1):
@@ -76,8 +76,8 @@ def test_each_number_counts(number: str) -> None:
 
 
 def test_what_is_kept_is_enough_for_one_transaction() -> None:
-    """The most that one brings about: all that waits of an account, each as much as its prospect may, and all turns."""
-    of_each = 3 * bounds.TOLD_MAX
+    """The most that one needs: all parked events of an account, each with all stays of a prospect, and all timers."""
+    of_each = 3 * bounds.HISTORY_MAX
     turns = (2100 - 1970) * 12
     kept = 2**31 - 1 - bounds.ACCOUNT_NUMBERS_MAX
     assert kept > 10 * (bounds.UNPARKED_PER_ACCOUNT_MAX + bounds.BATCH_RECORDS_MAX) * (of_each + 3) + 3 * turns

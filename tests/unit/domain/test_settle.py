@@ -1,4 +1,4 @@
-"""What comes late: a prospect ends as if everything had come in order of occurrence."""
+"""Late events: a prospect ends as if all events had come in order of occurrence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from support.domain import Story, time
 
 
 def borne(story: Story, name: str = "ann") -> list[tuple[str, bool]]:
-    """Each stay: where the prospect came from, and whether a charge for it is still borne."""
+    """The origin of each stay, and whether it has a charge that was not refunded."""
     prospect = story.prospect(name)
     assert prospect is not None
     stays = [(stay, prospect.charge_of(stay)) for stay in prospect.stays()]

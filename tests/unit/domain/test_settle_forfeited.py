@@ -1,4 +1,4 @@
-"""A credit whose refund was forfeited stays paid, whatever is told late."""
+"""A charge whose refund was forfeited stays paid, whatever event comes late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prospect that was brought in with its account, and was deleted before what gave its credit back."""
+"""A prospect that was opened with its account, and whose late delete came before its refund."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.domain import Story
 
 @pytest.fixture
 def story() -> Story:
-    """Ann was brought in with her account; her e-mail bounced, and her delete before that comes late."""
+    """Ann was opened with her account; her e-mail bounced, and a late delete occurred before that."""
     story = Story()
     story.open_account(10, "2026-01-01", remaining=5)
     story.open_prospect("ann", "generated")

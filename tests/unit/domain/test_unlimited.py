@@ -6,7 +6,7 @@ from support.domain import Story, time
 
 
 def seen(story: Story) -> list[tuple[str, int, int | None, int | None]]:
-    """Each change as others see it: reason, delta, and the balance before and after."""
+    """Each published change: reason, delta, and the balance before and after."""
     return [(c.reason, c.delta, c.previous_balance, c.balance) for c in story.changes]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import credit_service
 from credit_service import bounds
-from credit_service.domain.catch_up import TurnBounds
+from credit_service.domain.catch_up import TimerBounds
 from credit_service.domain.rules import Rules
 from credit_service.kafka.consume.turns import IntakeBounds
 from support.small_bounds import CANNOT_BE_SMALL, SHOWS, SMALL, as_faults, read_by, small_bounds
@@ -60,14 +60,14 @@ def test_each_can_be_made_small_or_says_why_not() -> None:
 
 
 def test_what_was_made_small_is_seen_at_once_and_put_back() -> None:
-    usual = (TurnBounds(), Rules(), IntakeBounds())
+    usual = (TimerBounds(), Rules(), IntakeBounds())
     with small_bounds(
         TIMERS_PER_BATCH_MAX=3, TIMERS_PER_ACCOUNT_MAX=2, UNPARKED_PER_ACCOUNT_MAX=4, BATCH_RECORDS_MAX=5
     ):
-        assert TurnBounds() == TurnBounds(of_batch=3, of_account=2)
+        assert TimerBounds() == TimerBounds(of_batch=3, of_account=2)
         assert Rules().unparked_max == 4
         assert IntakeBounds().batch_records_max == 5
-    assert (TurnBounds(), Rules(), IntakeBounds()) == usual
+    assert (TimerBounds(), Rules(), IntakeBounds()) == usual
     assert as_faults(LANES=1) == "from credit_service import bounds; bounds.LANES = 1"
 
 

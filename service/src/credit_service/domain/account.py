@@ -1,4 +1,4 @@
-"""The state of one account while events are folded into it."""
+"""The state of one account, and the only methods that change it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,13 +19,12 @@ from credit_service.domain.unstored import Unstored
 class Account:
     """One account as loaded, changed in place by `decide`.
 
-    `balance` is what the open grants hold, also beneath an unlimited plan. `grants` are the open ones; `prospects`,
-    `purchases`, `requests`, `decided` (with the `outcomes`, for commands) and `parked_keys` hold what the inputs at
-    hand asked for, not all there is. `plan_position` is the decision that brought the plan in force; it and those that
-    are `pending` are loaded unless `plans_unknown_until` is set: then nothing comes of them before that instant.
-    `waiting` are the first of the `parked` events in their order: all of them, or up to `waiting_until`; with
-    `waiting_is_unknown` none was loaded, since nothing lets them in. `opening_since`: it is being brought in from
-    elsewhere, more of it is to come, and nothing else is decided meanwhile.
+    `balance` is the sum of the open `grants`, also beneath an unlimited plan. `prospects`, `purchases`, `requests`,
+    `decided` (with the `outcomes` of commands) and `parked_keys` hold only the rows that the inputs need.
+    `plan_position` is the decision on the plan in force. That plan and the `pending` ones are loaded unless
+    `plans_unknown_until` is set: then they have no effect before that instant. `waiting` are the first of the `parked`
+    events in their order: all, or those up to `waiting_until`; with `waiting_is_unknown` none was loaded, since no
+    input can unpark them. `opening_since` is set while more of the account is to be opened: nothing else is decided.
     """
 
     account_id: str
@@ -60,22 +59,22 @@ class Account:
 
     @property
     def has_started(self) -> bool:
-        """Whether a first plan was decided; before it events are parked."""
+        """Whether a first plan was decided; without one, events are parked."""
         return self.period is not None
 
     @property
     def queues_new_events(self) -> bool:
-        """Whether what is new queues, though there is a plan: others wait, or more is to be opened first."""
+        """Whether new events are parked although there is a plan: behind parked events, or during an opening."""
         return self.parked > 0 or self.opening_since is not None
 
     @property
     def can_unpark(self) -> bool:
-        """Whether events wait, and nothing keeps them from being decided."""
+        """Whether there are parked events, and they can be decided."""
         return self.parked > 0 and self.has_started and self.opening_since is None
 
     @property
     def published_balance(self) -> int | None:
-        """The balance as others see it: None is unlimited."""
+        """The balance as it is published: None is unlimited."""
         return None if self.unlimited else self.balance
 
     def next_position(self) -> int:
@@ -146,8 +145,7 @@ class Account:
     ) -> int:
         """Records a balance change that was made already, and returns its sequence.
 
-        `lines` are (grant_id, signed credits). `was_unlimited` is given where the plan changed between limited and
-        unlimited.
+        `lines` are (grant_id, signed credits). `was_unlimited` is given if the plan may have changed that.
         """
         delta = lines[0][1] if len(lines) == 1 else sum(amount for _, amount in lines)
         balance, unlimited = self.balance, self.unlimited
@@ -244,20 +242,24 @@ class Account:
         self.unlimited = plan.monthly_credits is None
 
     def settle_plans(self, due: Sequence[Plan]) -> None:
-        """Ends the waiting of plans that are `due`: each is in force now, or superseded."""
+        """Removes the plans that were `due` from the pending ones: each is in force now, or superseded."""
         self.pending = [plan for plan in self.pending if plan not in due]
         in_force = self.plan
         self.unstored.settled_plans += [in_force if in_force and in_force.order == p.order else p for p in due]
 
     def park(self, incoming: Incoming) -> None:
-        """Adds an event to those that wait."""
+        """Adds an event to the parked ones."""
         self.parked += 1
         self.parked_keys[incoming.key] = incoming.content
         self.waiting.append(incoming)
 
     def take_waiting(self, events_max: int) -> list[Incoming]:
-        """Takes out the first of the events that wait, at most `events_max`, and none past the last one loaded."""
-        self.require_waiting()
+        """Takes out the first parked events, at most `events_max`, and none past the last one loaded.
+
+        Raises LookupError if they were not loaded: the loader has a defect.
+        """
+        if self.waiting_is_unknown:
+            raise LookupError("parked events were not loaded")
         self.waiting.sort(key=lambda incoming: incoming.order)
         until = self.waiting_until
         ready = [i for i in self.waiting if until is None or i.order <= until][:events_max]
@@ -267,30 +269,21 @@ class Account:
             del self.parked_keys[incoming.key]
         return ready
 
-    def begin_opening(self, now: datetime) -> None:
-        """Has new events wait until the account is opened completely."""
-        self.opening_since = now
-
-    def end_opening(self) -> None:
-        """Lets new events be decided again."""
-        self.opening_since = None
+    def set_opening(self, since: datetime | None) -> None:
+        """Begins the opening, during which new events are parked; None ends it."""
+        self.opening_since = since
 
     def require_plans(self) -> None:
         """Raises LookupError if the plans were not loaded: the loader has a defect, and a guess would be wrong."""
         if self.plans_unknown_until is not None:
             raise LookupError("plans were not loaded")
 
-    def require_waiting(self) -> None:
-        """Raises LookupError if the events that wait were not loaded: the loader has a defect."""
-        if self.waiting_is_unknown:
-            raise LookupError("events that wait were not loaded")
-
     def stop_timers(self) -> None:
         """Cancels the timers of a full account, so that the sweep does not find it due again and again."""
         self.next_timer_at = None
 
     def reschedule(self) -> None:
-        """Finds the next instant at which something happens by itself: a period's end, an expiry, a plan to come."""
+        """Finds the instant of the next timer: the period's end, an expiry, or a pending plan."""
         if self.period is None:
             return
         instants = [self.period.ends_at]

@@ -1,4 +1,4 @@
-"""Credits that a person gives or takes: goodwill, or the mending of a mistake."""
+"""Adjustments: credits that an operator gives or takes, as goodwill or to correct a mistake."""
 
 from datetime import datetime
 
@@ -10,11 +10,11 @@ from credit_service.domain.event import Cause
 from credit_service.domain.grant import first_to_burn
 
 CREDITS_MAX = 10**9
-"""As much as a plan grants at most in a month."""
+"""The most credits of one adjustment; a plan grants no more in a month."""
 
 
 def refuse_adjustment(account: Account, data: Adjust, now: datetime) -> CommandRefusal | None:
-    """Why the credits cannot be given or taken; None if they can. What is not there is never taken."""
+    """The reason why the credits cannot be given or taken; None if they can. The balance never falls below zero."""
     if not account.has_started:
         return "not-open"
     if data.expires_at is not None and data.expires_at <= now:
@@ -23,9 +23,9 @@ def refuse_adjustment(account: Account, data: Adjust, now: datetime) -> CommandR
 
 
 def adjust(account: Account, data: Adjust, cause: Cause, batch: Batch) -> Outcome:
-    """What is given is a grant of its own; what is taken comes from the grants in the order in which they burn.
+    """Gives credits as a grant of their own, or takes them from the grants in the order in which they burn.
 
-    On an unlimited plan the grants beneath it change, and no balance shows.
+    On an unlimited plan the grants change as well, and no balance is published.
     """
     if data.amount > 0:
         grant = account.open_grant("adjustment", data.amount, batch.now, data.expires_at, cause)

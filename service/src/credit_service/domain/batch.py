@@ -1,4 +1,4 @@
-"""What every rule needs to know of the batch that it works in, and where it puts its results."""
+"""The batch that a rule works in: its time, its rules, and its results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

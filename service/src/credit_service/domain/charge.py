@@ -1,4 +1,4 @@
-"""One credit for a prospect that comes onto the account."""
+"""Charges one credit for a prospect that comes onto the account."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from credit_service.domain.prospect import Charge, Prospect
 
 
 def take_credit(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> Charge | None:
-    """Charges one credit; None if no grant has one left.
+    """Charges one credit; None if no grant has a credit left.
 
     On an unlimited plan the charge is recorded and takes no grant.
     """
     if cause.source == SERVICE_SOURCE:
-        # Told as what it opened; what is published names the decision as the ledger does.
+        # The history has the type of the opened prospect; the published cause has the type of the recorded decision.
         cause = replace(cause, type="opening")
     grant = None
     if not account.unlimited:

@@ -1,4 +1,4 @@
-"""What people order: to decide a refund request, to give or take credits, to bring a customer in. All values."""
+"""Commands of operators: to decide a refund request, to adjust credits, to open an account. All are values."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class DecideRefund:
 
 @dataclass(frozen=True, slots=True)
 class Adjust:
-    """Gives (`amount` above zero) or takes credits. What is given ends at `expires_at`; None: it does not."""
+    """Gives (`amount` above zero) or takes credits. Given credits expire at `expires_at`; None: never."""
 
     amount: int
     expires_at: datetime | None
@@ -34,7 +34,7 @@ class Adjust:
 
 @dataclass(frozen=True, slots=True)
 class OpenAccount:
-    """An account as it stands elsewhere: its plan, where its months begin, and what is left of this month's credits."""
+    """Opens an account with its state elsewhere: plan, billing anchor, and the credits left of this month."""
 
     plan_id: str
     monthly_credits: int | None
@@ -47,7 +47,7 @@ class OpenAccount:
 
 @dataclass(frozen=True, slots=True)
 class OpenPurchase:
-    """What is left of credits that were bought."""
+    """Adds the credits that are left of a purchase."""
 
     purchase_id: str
     remaining: int
@@ -56,7 +56,7 @@ class OpenPurchase:
 
 @dataclass(frozen=True, slots=True)
 class OpenProspect:
-    """A prospect that an account owns already; unless it was imported, a credit was paid for it."""
+    """Adds a prospect that the account has already; unless it was imported, a credit was paid for it."""
 
     prospect_id: str
     origin: ProspectOrigin
@@ -85,9 +85,9 @@ CommandRefusal = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One order on one account. `id` names it: ordered once more, it has no second effect.
+    """One command on one account. Repeated with the same `id`, it has no second effect.
 
-    `leaves_open`: more of its account is to be opened, in a later transaction.
+    `leaves_open`: a later transaction opens more of the account.
     """
 
     account_id: str
@@ -101,9 +101,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command: the recorded outcome, also when it was ordered before, or why it has no effect.
+    """The result of a command: its recorded outcome, also if it is repeated, or the reason why it has no effect.
 
-    `read_until`: how far the account's events are read, where that is why (`behind`).
+    `read_until` is given with the reason `behind`: the time up to which the account's events were read.
     """
 
     command: Command
@@ -113,7 +113,7 @@ class Answer:
 
 
 def command_of(account_id: str, data: CommandData, command_id: str = "") -> Command:
-    """The command to do `data`. Named by `command_id` is what a person decides; an opening by what it opens."""
+    """The command that carries out `data`. Its id is `command_id`; the id of an opening follows from what it opens."""
     command_type: CommandType = "opening"
     match data:
         case DecideRefund():

@@ -136,12 +136,12 @@ def skip_reason(account: Account, incoming: Incoming, now: datetime) -> Refusal 
 
 def _apply(account: Account, incoming: Incoming, batch: Batch) -> None:
     """Decides one new event, after the account's timers up to its time."""
-    turns = batch.rules.turns
+    runs_timers = batch.rules.runs_timers
     is_plan = incoming.type == PLAN_CHANGED
     # A plan that takes effect at the instant of a renewal is part of that renewal.
-    if is_plan and turns:
+    if is_plan and runs_timers:
         run_timers_before(account, incoming.occurred_at, batch)
-    elif turns:
+    elif runs_timers:
         run_timers(account, incoming.occurred_at, batch)
     # Matching each class in turn would take longer than most rules.
     prospect_id: str | None = getattr(incoming.data, "prospect_id", None)
@@ -152,7 +152,7 @@ def _apply(account: Account, incoming: Incoming, batch: Batch) -> None:
     if decision.outcome == "declined":
         decision.declined_in_period = account.declined_in_period
         decision.period_ends_at = account.period.ends_at if account.period else None
-    if is_plan and turns:
+    if is_plan and runs_timers:
         run_timers(account, incoming.occurred_at, batch)
 
 
@@ -205,18 +205,18 @@ def _execute(account: Account, command: Command, batch: Batch) -> Answer:
         return Answer(command, account.outcomes[command.key] if seen == command.content else "conflict", is_new=False)
     if is_full(account):
         return Answer(command, "account-full", is_new=True)
-    turns = batch.rules.turns
-    if isinstance(command.data, DecideRefund | Adjust) and turns:
+    runs_timers = batch.rules.runs_timers
+    if isinstance(command.data, DecideRefund | Adjust) and runs_timers:
         # Parked events come first: they may refund the charge in question, or spend the credits. While the account is
         # being opened they stay parked until a later sweep, since its prospects are not all known yet.
         _unpark(account, batch)
-    if isinstance(command.data, Adjust) and not account.queues_new_events and turns:
+    if isinstance(command.data, Adjust) and not account.queues_new_events and runs_timers:
         # Credits that have lapsed by now cannot be taken.
         run_timers(account, batch.now, batch)
     refusal = refuse(account, command, batch.now)
     if refusal is not None:
         return Answer(command, refusal, is_new=True)
-    if not account.queues_new_events and turns:
+    if not account.queues_new_events and runs_timers:
         run_timers(account, batch.now, batch)
     prospect_id = _prospect_id(account, command.data)
     cause, decision = _begin(account, command, SERVICE_SOURCE, batch.now, None, prospect_id, batch)
@@ -285,7 +285,7 @@ def _begin(
         batch.now,
         place,
         prospect_id,
-        as_it_stands=not batch.rules.turns,
+        as_it_stands=not batch.rules.runs_timers,
     )
     batch.out.decisions.append(decision)
     return Cause(position, source, item.id, item.type, occurred_at, prospect_id), decision

@@ -1,4 +1,4 @@
-"""What one batch comes to."""
+"""The results of one batch."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from credit_service.domain.event import Incoming
 
 @dataclass(slots=True)
 class Decided:
-    """All that one call of `decide` brought about, beside the accounts that it changed in place."""
+    """The results of one call of `decide`, except for the accounts, which it changes in place."""
 
     decisions: list[Decision] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)

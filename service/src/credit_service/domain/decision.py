@@ -1,4 +1,4 @@
-"""What comes of one event: a decision, balance changes, a request, a refusal. All values."""
+"""The results of one event: a decision, balance changes, a request, a refusal. All are values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ Refusal = Literal[
 
 @dataclass(slots=True)
 class Decision:
-    """The recorded outcome of one event; `place` is None for the service's own timers and for commands.
+    """The recorded outcome of one event; `place` is None for timers and commands.
 
-    `as_it_stands`: a person had it decided without the turns of months that were due.
+    `as_it_stands`: an operator had it decided without running the timers that were due.
     """
 
     account_id: str
@@ -70,7 +70,7 @@ class Decision:
 
 @dataclass(slots=True)
 class Change:
-    """One balance change: `lines` are (grant_id, signed credits), empty where no grant was touched.
+    """One balance change: `lines` are (grant_id, signed credits), empty if no grant changed.
 
     The balances are as published: None while the account is unlimited. `delta` is the sum of the lines.
     """
@@ -90,14 +90,14 @@ class Change:
 
 
 RequestStatus = Literal["waiting", "approved", "rejected", "overtaken"]
-"""`overtaken`: the credit was given back before anybody decided."""
+"""`overtaken`: the credit was given back before an operator decided."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
     """A request to refund the charge `charge_sequence`, opened by the decision at `position`.
 
-    `grant_id` is the grant that was charged: None where the charge took none, or is one from before the ledger.
+    `grant_id` is the grant that was charged; None if the charge took no grant, or was made before the ledger.
     """
 
     account_id: str
@@ -110,7 +110,7 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class DecidedRequest:
-    """What a person made of a request, by the decision at `position`, and why."""
+    """An operator's decision of a request, made by the decision at `position`."""
 
     account_id: str
     charge_sequence: int
@@ -122,7 +122,7 @@ class DecidedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What a person gave or took, by the decision at `position`, and why."""
+    """Credits that an operator gave or took, by the decision at `position`."""
 
     account_id: str
     position: int
@@ -134,7 +134,7 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that is not decided: it becomes a dead letter with this reason, and what there is to say beside it."""
+    """An event that is not decided: it becomes a dead letter with this reason and detail."""
 
     incoming: Incoming
     reason: Refusal

@@ -1,4 +1,4 @@
-"""What is decided about: events, in their order of occurrence, and wakes. All values."""
+"""Events, their order of occurrence, and wakes: inputs of `decide`. All are values."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,17 +8,17 @@ from credit_contracts.incoming import IncomingData, PlanChanged
 from credit_contracts.naming import topic_name
 
 Order = tuple[datetime, int, str, str]
-"""Order of occurrence; ties go by the rank of the type, then source and id."""
+"""The order of occurrence. The rank of the type breaks ties, then source and id."""
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""Nothing that is reported may have occurred before."""
+"""The earliest time at which an event may have occurred."""
 
 AHEAD_MAX = timedelta(minutes=5)
-"""How far an event's time may lie ahead of the database's clock, and of the instant at which its broker took it in."""
+"""How far an event's time may lie ahead of the database's clock and of the broker's append time."""
 
 
 class Place(NamedTuple):
-    """Where a message lies in Kafka."""
+    """The position of a message in Kafka."""
 
     topic: str
     partition: int
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 class Incoming:
     """One readable event, with its idempotency key and the hash of its content (16 bytes each).
 
-    `appended_at`: when its broker took it in; None where the broker does not say.
+    `appended_at` is the broker's append time; None if the broker does not give it.
     """
 
     account_id: str
@@ -45,7 +45,7 @@ class Incoming:
 
     @property
     def order(self) -> Order:
-        """Where it goes among the others of its account."""
+        """Its place among the events of its account."""
         return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)
 
 
@@ -67,7 +67,7 @@ TYPE_RANK = {
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Asks for the account's timers up to and including `up_to`, at most `timers_max` of them."""
+    """Runs the account's timers up to and including `up_to`, at most `timers_max` of them."""
 
     account_id: str
     up_to: datetime
@@ -76,7 +76,7 @@ class Wake:
 
 @dataclass(slots=True)
 class Cause:
-    """The decided event that a balance change goes back to, or that was told of a prospect."""
+    """The decided event that caused a balance change, or that a prospect's history contains."""
 
     position: int
     source: str
@@ -87,5 +87,5 @@ class Cause:
 
     @property
     def order(self) -> Order:
-        """Where it goes among what other events told."""
+        """Its place among the events of a history."""
         return (self.occurred_at, TYPE_RANK[self.type], self.source, self.id)

@@ -12,7 +12,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class Grant:
-    """A block of credits; `remaining` stays between 0 and `amount`. `expires_at` None: it does not expire."""
+    """A block of credits; `remaining` stays between 0 and `amount`. `expires_at` None: it never expires."""
 
     grant_id: int
     origin: Origin
@@ -34,6 +34,6 @@ def first_to_burn(grants: Iterable[Grant]) -> Grant | None:
 
 
 def burn_order(grant: Grant) -> tuple[bool, datetime, datetime, int]:
-    """The lower burns first. What never expires comes behind the last instant that there is."""
+    """The sort key of burning, lowest first. A grant that never expires burns last."""
     expires_at = grant.expires_at
     return (expires_at is None, expires_at or NEVER, grant.effective_at, grant.grant_id)

@@ -1,10 +1,10 @@
-"""What comes before commands: events that wait, and turns of months, where the commands have an effect."""
+"""Chooses the inputs that precede commands: parked events, and timers that are due."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from credit_service.domain.account import Account
-from credit_service.domain.catch_up import Portion, TurnBounds, next_portion
+from credit_service.domain.catch_up import Portion, TimerBounds, next_portion
 from credit_service.domain.command import Adjust, Command, DecideRefund
 from credit_service.domain.decide import refuse
 from credit_service.domain.event import EARLIEST, Wake
@@ -12,16 +12,16 @@ from credit_service.domain.room import is_full
 
 
 def portion_of_commands(
-    accounts: Mapping[str, Account], commands: Sequence[Command], now: datetime, within: TurnBounds | None = None
+    accounts: Mapping[str, Account], commands: Sequence[Command], now: datetime, within: TimerBounds | None = None
 ) -> Portion:
-    """All of `commands`, or what precedes them and is too much to come along: that has transactions of its own.
+    """All of `commands`, or the wakes that precede them, if these are too many for the same transaction.
 
-    Commands are never cut: they are all of one instant, so that no turn lies between two of an account. One that is
-    known to have no effect has nothing precede it.
+    Commands are never split: all have the same time, so that no renewal lies between two of an account. Nothing needs
+    to precede a command that is known to have no effect.
     """
     effective = [command for command in commands if _may_have_effect(accounts[command.account_id], command, now)]
-    orders = {command.account_id for command in effective if isinstance(command.data, DecideRefund | Adjust)}
-    if behind := [name for name in sorted(orders) if _lets_in_some_only(accounts[name])]:
+    ordered = {command.account_id for command in effective if isinstance(command.data, DecideRefund | Adjust)}
+    if behind := [name for name in sorted(ordered) if _unparks_only_some(accounts[name])]:
         return Portion([Wake(name, EARLIEST, 0) for name in behind], 0)
     if effective:
         before = next_portion(accounts, effective, now, within)
@@ -30,12 +30,12 @@ def portion_of_commands(
     return Portion(commands, len(commands))
 
 
-def _lets_in_some_only(account: Account) -> bool:
+def _unparks_only_some(account: Account) -> bool:
     return account.can_unpark and account.waiting_until is not None
 
 
 def _may_have_effect(account: Account, command: Command, now: datetime) -> bool:
-    """Whether it was not given before, and is not refused; what is adjusted is known behind all that precedes it."""
+    """Whether the command is new and not refused; an adjustment can be judged only after the inputs that precede it."""
     if command.key in account.decided or is_full(account):
         return False
     is_known_later = isinstance(command.data, Adjust) and account.opening_since is None

@@ -1,4 +1,4 @@
-"""Events of an account without a plan wait for its first one, and are then decided in order of occurrence."""
+"""Parks the events of an account without a plan; its first plan has them decided in order of occurrence."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from credit_service.domain.event import Incoming
 
 
 class ParkedFailed(Exception):  # noqa: N818 - reads as the condition that it reports
-    """The rules failed on an event that had waited: it is at fault, not the event that let it in."""
+    """The rules failed on a parked event: that event is at fault, not the input that unparked it."""
 
     def __init__(self, incoming: Incoming) -> None:
         super().__init__()
@@ -18,9 +18,9 @@ class ParkedFailed(Exception):  # noqa: N818 - reads as the condition that it re
 
 
 def park(account: Account, incoming: Incoming, batch: Batch) -> None:
-    """Lets the event wait behind those that wait already; only an account without a plan has a bound on them.
+    """Parks the event; the number of parked events is bounded only for an account without a plan.
 
-    One with a plan works them off, or they wait for its opening to end: there they would have been decisions.
+    On an account with a plan they are decided soon, or when its opening ends, and would be decisions otherwise.
     """
     if account.parked >= bounds.PARKED_MAX and not account.has_started:
         batch.out.refused.append(Refused(incoming, "parked-full"))
@@ -30,9 +30,9 @@ def park(account: Account, incoming: Incoming, batch: Batch) -> None:
 
 
 def unpark(account: Account, apply: Callable[[Incoming], None], batch: Batch) -> None:
-    """Applies the events that wait, oldest first, at most `unparked_max`, and none past the last one loaded.
+    """Applies the parked events, oldest first, at most `unparked_max`, and none past the last one loaded.
 
-    Those whose account and key are `given_up` are refused. Raises `ParkedFailed`.
+    Events that are `given_up` are refused. Raises `ParkedFailed`.
     """
     if not account.can_unpark:
         return
@@ -50,7 +50,7 @@ def unpark(account: Account, apply: Callable[[Incoming], None], batch: Batch) ->
 
 
 def forget_passed_through(batch: Batch) -> None:
-    """Events that were parked and decided in one go were never in the table: neither new nor gone."""
+    """Removes events that were parked and unparked in the same batch: the table never had them."""
     out = batch.out
     passed_through = {id(incoming) for incoming in out.parked} & {id(incoming) for incoming in out.unparked}
     if passed_through:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 
 class Calendar(NamedTuple):
-    """What an account's periods are counted from; set by its first plan, for good."""
+    """The origin of an account's periods; the first plan sets it, for good."""
 
     anchor_at: datetime
     time_zone: str
@@ -16,7 +16,7 @@ class Calendar(NamedTuple):
         """The instant period `number` begins, in UTC; 0 begins at the anchor, earlier ones are negative.
 
         Always counted from the anchor, never from the period before: 31 Jan, 28 Feb, 31 Mar. A wall time that
-        the clock skips moves forward by what was skipped; of one that comes twice the first is taken.
+        the clock skips moves forward by as much; a wall time that occurs twice means the first.
         """
         anchor = self.anchor_at.astimezone(ZoneInfo(self.time_zone))
         year, month0 = divmod(anchor.year * 12 + anchor.month - 1 + number, 12)
@@ -28,7 +28,7 @@ class Calendar(NamedTuple):
         return Period(number, self.starts_at(number), self.starts_at(number + 1))
 
     def period_at(self, instant: datetime) -> "Period":
-        """The period that contains `instant`; an instant on the border belongs to the new one."""
+        """The period that contains `instant`; the instant of a renewal belongs to the new period."""
         local, anchor = (t.astimezone(ZoneInfo(self.time_zone)) for t in (instant, self.anchor_at))
         number = (local.year - anchor.year) * 12 + local.month - anchor.month
         period = self.period(number)
@@ -41,7 +41,7 @@ class Calendar(NamedTuple):
     def day_ends_at(self, instant: datetime) -> datetime:
         """The first midnight of the account's time zone that is not before `instant`, in UTC.
 
-        Of a midnight that the clock skips, the instant at which it does; of one that comes twice the first.
+        If the clock skips that midnight, the instant of the skip; if it occurs twice, the first.
         """
         day = instant.astimezone(ZoneInfo(self.time_zone)).date()
         today = self._midnight(day)
@@ -52,7 +52,7 @@ class Calendar(NamedTuple):
 
 
 class Period(NamedTuple):
-    """One billing period, from `starts_at` up to but without `ends_at`."""
+    """One billing period, from `starts_at` to before `ends_at`."""
 
     number: int
     starts_at: datetime

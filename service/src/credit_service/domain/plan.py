@@ -1,4 +1,4 @@
-"""Plans: what an account is granted each period, and which of two is the greater."""
+"""Plans: the credits of each period, and which of two plans wins."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,7 +8,7 @@ from credit_service.domain.event import Cause
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan as one event brought it. `monthly_credits` None is unlimited, 0 is cancelled.
+    """A plan of one event. `monthly_credits` None is unlimited, 0 is cancelled.
 
     `seats` and `email_accounts` None: as in the plan that was in force before it.
     """
@@ -27,11 +27,11 @@ class Plan:
 
     @property
     def allowance(self) -> int:
-        """The credits it grants each period; none where no grant is needed."""
+        """The credits that it grants each period; 0 for an unlimited plan, which needs no grant."""
         return self.monthly_credits or 0
 
     def completed_by(self, before: "Plan | None") -> "Plan":
-        """The plan with what it leaves out taken from the one in force before it."""
+        """The plan, with the fields that it leaves out taken from the plan in force before it."""
         if before is None:
             return self
         return replace(

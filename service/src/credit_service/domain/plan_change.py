@@ -1,4 +1,4 @@
-"""Plan changes: which plan is in force, and what a change of it gives at once."""
+"""Plan changes: the plan in force, and the credits that a change grants at once."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ ANCHOR_IGNORED = "billing anchor and time zone are those of the first plan; the 
 
 
 def start_account(account: Account, data: PlanChanged, occurred_at: datetime, at: datetime) -> None:
-    """The first plan sets the calendar; the first period is the one that contains `at`."""
+    """Starts the account's calendar with its first plan; the first period contains `at`."""
     anchor_at = data.billing_anchor_at or data.effective_at or occurred_at
     account.start(Calendar(anchor_at, data.time_zone or "UTC"), at)
 
@@ -23,10 +23,10 @@ def start_account(account: Account, data: PlanChanged, occurred_at: datetime, at
 def change_plan(
     account: Account, incoming: Incoming, data: PlanChanged, cause: Cause, batch: Batch
 ) -> tuple[Outcome, str | None]:
-    """Puts the plan in force, lets it wait for its `effective_at`, or records it as superseded.
+    """Puts the plan in force, keeps it pending until its `effective_at`, or records it as superseded.
 
-    Returns the outcome and what there is to say about it. It never works backwards: a plan with an earlier
-    `effective_at` takes effect now. A first plan that is older than the rules allow is taken as of its append time.
+    Returns the outcome and its note. A plan is never backdated: with an `effective_at` in the past it takes effect now.
+    A first plan that is older than the rules allow counts from its append time.
     """
     account.require_plans()
     note = None
@@ -50,7 +50,7 @@ def change_plan(
     )
     is_superseded = _is_superseded(account, plan, at)
     is_for_later = plan.effective_at > at
-    # On the very instant of a renewal it waits for that, which comes next, and gives nothing of its own.
+    # A plan at the instant of a renewal waits for that renewal, which follows, and grants nothing of its own.
     waits = is_for_later or at == account.next_timer_at
     if not is_superseded and not waits:
         plan = plan.completed_by(account.plan)
@@ -65,10 +65,10 @@ def change_plan(
 
 
 def take_effect(account: Account, plan: Plan, at: datetime, batch: Batch) -> None:
-    """Puts `plan` in force and grants what it gives beyond the plan credits granted in this period.
+    """Puts `plan` in force and grants its credits beyond the plan credits granted in this period.
 
-    max(0, limit - granted): more credits are there at once, fewer take nothing away, and switching to and fro
-    never yields more than the highest plan held in the period.
+    max(0, allowance - granted): an upgrade grants the difference at once, a downgrade takes nothing away, and switching
+    to and fro never grants more than the highest plan of the period.
     """
     was_unlimited = account.unlimited
     account.put_in_force(plan.completed_by(account.plan))
@@ -82,7 +82,7 @@ def take_effect(account: Account, plan: Plan, at: datetime, batch: Batch) -> Non
 
 
 def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, batch: Batch) -> None:
-    """Puts `plan` in force between the lapse and the allowance; it gives nothing of its own."""
+    """Puts `plan` in force between the lapse and the allowance of a renewal; it grants nothing of its own."""
     was_unlimited = account.unlimited
     account.put_in_force(plan.completed_by(account.plan))
     if was_unlimited != account.unlimited:
@@ -90,5 +90,5 @@ def take_effect_at_renewal(account: Account, plan: Plan, at: datetime, batch: Ba
 
 
 def _is_superseded(account: Account, plan: Plan, at: datetime) -> bool:
-    """Whether the plan in force, or one that comes into force at this instant, is greater."""
+    """Whether the plan in force, or a pending one that is due, is greater."""
     return any(plan.order < p.order for p in (account.plan, *account.plans_due(at)) if p is not None)

@@ -1,4 +1,4 @@
-"""What each event about a prospect comes to."""
+"""The rules of the events of a prospect."""
 
 from credit_service.domain.account import Account
 from credit_service.domain.batch import Batch
@@ -10,10 +10,10 @@ from credit_service.domain.settle import TOO_LATE, Settled, record_event
 
 
 def bring_onto_account(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """A prospect was generated or exported: charged, unless it is on the account already.
+    """Charges a prospect that was generated or exported, unless it is on the account already.
 
-    Declined if no grant has a credit left, and it is then not on the account. A bounce that came before is refunded
-    at once.
+    The charge is declined if no grant has a credit left; the prospect is then not on the account. If its bounce came
+    before, the charge is refunded at once.
     """
     if prospect_id in account.prospects:
         outcome = record_event(account, prospect_id, cause, batch).of(cause) or "free"
@@ -25,7 +25,7 @@ def bring_onto_account(account: Account, prospect_id: str, cause: Cause, batch: 
 
 
 def _bring_on_new(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """What `record_event` comes to where nothing was told before, without asking: most events are of this kind."""
+    """Does what `record_event` would do for an unknown prospect, and faster: most events are of this kind."""
     prospect = Prospect(prospect_id, [cause])
     if take_credit(account, prospect, cause, batch) is None:
         return "declined"
@@ -34,9 +34,9 @@ def _bring_on_new(account: Account, prospect_id: str, cause: Cause, batch: Batch
 
 
 def import_prospect(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """A prospect came from the customer's own database: it is on the account and costs nothing.
+    """Brings on a prospect from the customer's own database, at no cost.
 
-    If that occurred before it was charged for, the charge is given back.
+    If it was imported before it was charged, the charge is refunded.
     """
     settled = record_event(account, prospect_id, cause, batch)
     stay = settled.stay_at(cause.occurred_at)
@@ -45,9 +45,9 @@ def import_prospect(account: Account, prospect_id: str, cause: Cause, batch: Bat
 
 
 def delete_prospect(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """A prospect's history on the account is wiped: no refund, and bringing it on again costs again.
+    """Takes a prospect off the account: no refund, and bringing it on again costs again.
 
-    Of a prospect not on the account it is remembered, for what may have brought it on and comes late.
+    The delete of a prospect that is not on the account is kept, since the event that brought it on may come late.
     """
     settled = record_event(account, prospect_id, cause, batch)
     if settled.of(cause) == TOO_LATE:
@@ -57,18 +57,18 @@ def delete_prospect(account: Account, prospect_id: str, cause: Cause, batch: Bat
 
 
 def bounce_email(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """An e-mail bounced for good: refunds the charge that was alive then, once.
+    """Refunds, once, the charge of the stay in which an e-mail bounced for good.
 
-    Of a prospect never seen it is remembered until a charge comes. Nothing happens for one that was imported, or
+    The bounce of an unknown prospect is kept until a charge comes. It has no effect if the prospect was imported, or
     deleted before.
     """
     return _effect_or_waiting(account, prospect_id, cause, record_event(account, prospect_id, cause, batch))
 
 
 def report_wrong_email(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Outcome:
-    """A prospect's e-mail was found to be wrong: asks a person whether to refund the charge, once a charge.
+    """Opens a refund request, once for each charge, since a prospect's e-mail is wrong.
 
-    Only for what was charged and not given back; of a prospect never seen it is remembered as a bounce is.
+    Only a charge that was not refunded gets one. The event of an unknown prospect is kept as a bounce is.
     """
     return _effect_or_waiting(account, prospect_id, cause, record_event(account, prospect_id, cause, batch))
 

@@ -1,4 +1,4 @@
-"""What others are told: outgoing events follow from a change or a decision alone, so they can be built again."""
+"""Outgoing events: each follows from a change or a decision alone, so that it can be built again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,15 +14,15 @@ REQUIRED = 1
 
 Json: TypeAlias = "str | int | bool | dict[str, Json] | None"
 
-# All of a batch is recorded at one instant, and periods end at few.
+# All changes of a batch have one recorded time, and periods have few ends.
 _text = lru_cache(maxsize=4_096)(format_time)
 
 
 @dataclass(slots=True)
 class Published:
-    """One outgoing event. `data` has the fields of the contract's model, in its order, as JSON has them.
+    """One outgoing event. `data` has the JSON fields of the contract's model, in its order.
 
-    The model is not asked: looking at each field of each event once more would take longer than deciding it.
+    The model does not validate it: that would take longer than deciding the event.
     """
 
     type: str
@@ -56,7 +56,7 @@ def balance_changed(change: Change) -> Published:
 def insufficient_credits(decline: Decision) -> Published:
     """The `insufficient-credits` event of one decline.
 
-    A charge is declined only when no grant has a credit left, so what is available is none.
+    A charge is declined only if no grant has a credit left, so that `available` is 0.
     """
     data: dict[str, Json] = {
         "account_id": decline.account_id,

@@ -1,4 +1,4 @@
-"""Credits that were bought once: a grant of their own beside the month's, which does not lapse with it."""
+"""Adds bought credits: a grant of their own, which does not lapse with the month's grant."""
 
 from credit_contracts.incoming import CreditsPurchased
 from credit_service.domain.account import Account
@@ -10,9 +10,9 @@ PURCHASE_KNOWN = "this purchase was counted before, under another id"
 
 
 def add_purchase(account: Account, data: CreditsPurchased, cause: Cause, batch: Batch) -> tuple[Outcome, str | None]:
-    """Grants what was bought, until it expires; a `purchase_id` counts once an account, whatever the event's id.
+    """Grants the bought credits; a `purchase_id` counts once for each account, whatever the event's id.
 
-    Beneath an unlimited plan it is granted as well, and waits there.
+    On an unlimited plan they are granted as well, and are used once the plan is limited.
     """
     if data.purchase_id in account.purchases:
         return "no-effect", PURCHASE_KNOWN

@@ -1,4 +1,4 @@
-"""A refund gives the credit of one charge back, once, to the grant it came from."""
+"""Gives the credit of one charge back, once, to the grant that it came from."""
 
 from datetime import timedelta
 from typing import Literal
@@ -12,9 +12,9 @@ from credit_service.domain.rules import LateRefund
 
 
 def give_back(account: Account, charge: Charge, cause: Cause, batch: Batch) -> Literal["refunded", "forfeited"]:
-    """Records the refund of `charge`; forfeited if its grant is gone and late refunds are forfeit.
+    """Records the refund of `charge`; forfeited if its grant is closed and late refunds are forfeit.
 
-    The refund of a charge that took no grant (unlimited) is recorded with no credits in it.
+    The refund of a charge that took no grant (unlimited) is recorded without credits.
     """
     charge.is_settled = True
     lines = []
@@ -32,16 +32,16 @@ def give_back(account: Account, charge: Charge, cause: Cause, batch: Batch) -> L
 
 
 def _late_home(account: Account, cause: Cause, late_refund: LateRefund) -> Grant | None:
-    """One credit more in the refund grant with the right expiry, which is opened if there is none.
+    """Adds one credit to the refund grant with the right expiry, or opens that grant.
 
-    By days, those that end on one day share it: with an instant of its own for each, every credit would be a grant, and
-    each end a decision.
+    Refunds that live for `days` end at midnight and share a grant: otherwise each credit would be a grant of its own,
+    and each expiry a decision.
     """
     if late_refund.kind == "forfeit" or account.period is None or account.calendar is None:
         return None
     expires_at = account.period.ends_at
     if expires_at <= cause.occurred_at:
-        # Decided as the account stood: that month has not turned yet.
+        # Decided without the timers that are due: this period is over already.
         expires_at = account.calendar.period_at(cause.occurred_at).ends_at
     if late_refund.kind == "days":
         lives_until = max(cause.occurred_at, account.period.starts_at) + timedelta(days=late_refund.days)

@@ -1,4 +1,4 @@
-"""A wrong e-mail asks for a refund: the request waits for a person, who decides it once."""
+"""A wrong e-mail opens a refund request, which an operator decides once."""
 
 from dataclasses import replace
 
@@ -12,15 +12,15 @@ from credit_service.domain.refund import give_back
 
 
 def request_refund(account: Account, prospect: Prospect, charge: Charge, cause: Cause, batch: Batch) -> None:
-    """Opens the request for a charge that was not given back, and never asked for before."""
+    """Opens the request for a charge that was not refunded and has no request yet."""
     charge.is_requested = True
     charge.at = cause.occurred_at
-    asked_by = (account.account_id, charge.sequence, prospect.prospect_id, cause.position)
-    batch.out.requests.append(RefundRequest(*asked_by, grant_id=charge.grant_id if charge.sequence > 0 else None))
+    subject = (account.account_id, charge.sequence, prospect.prospect_id, cause.position)
+    batch.out.requests.append(RefundRequest(*subject, grant_id=charge.grant_id if charge.sequence > 0 else None))
 
 
 def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | None:
-    """Why the request cannot be decided any more, or was never there; None if it can."""
+    """The reason why the request cannot be decided; None if it can."""
     request = account.requests.get(data.charge_sequence)
     if request is None:
         return "unknown-request"
@@ -35,7 +35,7 @@ def refuse_decision(account: Account, data: DecideRefund) -> CommandRefusal | No
 
 
 def decide_request(account: Account, data: DecideRefund, cause: Cause, batch: Batch) -> Outcome:
-    """Approved, the credit goes back as after a bounce; rejected, it never does on another request."""
+    """Refunds an approved request as a bounce would; a rejected charge gets no other request."""
     request = account.requests[data.charge_sequence]
     status: RequestStatus = "approved" if data.is_approved else "rejected"
     account.put_request(replace(request, status=status))
@@ -58,5 +58,5 @@ def _charge(account: Account, request: RefundRequest) -> Charge | None:
             return charge
     if request.charge_sequence < 0:
         return None
-    # Its stay is closed, which no request that waits is settled by. Where it was charged tells all that is still asked.
+    # Its stay is closed, and a waiting request outlives that. A refund needs only its sequence and its grant.
     return Charge(request.charge_sequence, request.grant_id, EARLIEST, is_requested=True)

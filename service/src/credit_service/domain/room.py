@@ -1,22 +1,22 @@
-"""The numbers of an account: what might need more of them than there are is refused before it is decided."""
+"""The limits of an account's numbers: an input that might exceed them is refused before it is decided."""
 
 from credit_service import bounds
 from credit_service.domain.account import Account
 
 ACCOUNTS_MAX = 2**31 - 1
-"""Accounts that the ledger can number. Beyond it the database opens none, and what is told of one is a dead letter."""
+"""The accounts that the ledger can number. Beyond it, an event of a new account becomes a dead letter."""
 
 FILLING = 0.8
-"""So much of a number used is time to have the customer go on under another account."""
+"""The share of a number in use from which the customer should move to another account."""
 
 
 def is_full(account: Account) -> bool:
-    """Whether what comes next might not fit."""
+    """Whether the numbers of the next decision might not fit."""
     return _has_used(account, bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX)
 
 
 def is_filling(account: Account) -> bool:
-    """Whether a person should be told of it."""
+    """Whether an operator should be warned."""
     return _has_used(account, bounds.ACCOUNT_NUMBERS_MAX * FILLING, bounds.ACCOUNT_CREDITS_MAX * FILLING)
 
 

@@ -11,8 +11,8 @@ from credit_service.domain.first_plan import AGE_MONTHS_MAX
 class LateRefund:
     """Where a refund goes when its grant has expired.
 
-    `current-period`: a grant that ends with the period; `days`: one that lives for `days`, and to the end of the last
-    one in the account's own time zone; `forfeit`: nowhere.
+    `current-period`: to a grant that expires with the period; `days`: to one that expires after `days`, at the end of
+    the day in the account's own time zone; `forfeit`: nowhere.
     """
 
     kind: Literal["current-period", "days", "forfeit"] = "current-period"
@@ -21,14 +21,13 @@ class LateRefund:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The choices of a deployment. `unparked_max`: parked events that one batch decides for one account.
+    """The choices of a deployment. `unparked_max`: how many parked events of an account one batch decides.
 
-    `first_plan_age_months_max`: how old a first plan's event may be when it is appended, for its month to be the first.
-    Without `turns` a command is decided without running the account's due timers first: no month turns, and nothing
-    expires before it.
+    `first_plan_age_months_max`: the maximum age, at its append time, of a first plan's event whose month is the first.
+    Without `runs_timers`, inputs run no timers: no month is renewed, and no grant expires, before they are decided.
     """
 
     late_refund: LateRefund = field(default_factory=LateRefund)
     unparked_max: int = field(default_factory=lambda: bounds.UNPARKED_PER_ACCOUNT_MAX)
     first_plan_age_months_max: int = AGE_MONTHS_MAX
-    turns: bool = True
+    runs_timers: bool = True

@@ -1,7 +1,7 @@
-"""Brings the ledger to what was told of a prospect: each stay that costs is charged once, and refunded once.
+"""Makes the charges of a prospect follow its history: each stay that costs is charged once, and refunded once.
 
-What is told late may part one stay in two, or show that a prospect was imported before it was charged for. The charges
-then follow: each prospect ends as if everything had come in order of occurrence.
+A late event may split a stay in two, or show that a prospect was imported before it was charged. The charges are then
+corrected: each prospect ends as if all events had come in order of occurrence.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from credit_service.domain.refund import give_back
 from credit_service.domain.refund_request import request_refund
 
 TOO_LATE: Outcome = "too-late"
-"""The stay that it is about is closed: so much was told of the prospect since that no more is kept of it."""
+"""The outcome of an event whose stay is closed: too many events have followed, and its history was forgotten."""
 
 
 @dataclass(slots=True)
 class Settled:
-    """What came of it: the stays as they now are, and the outcome of each cause that had an effect, by position."""
+    """The result of settling: the present stays, and the outcome of each cause with an effect, by position."""
 
     stays: list[Stay] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def of(self, cause: Cause) -> Outcome | None:
-        """The effect that `cause` had, if it had one."""
+        """The outcome of `cause`; None if it had no effect."""
         return self.outcomes.get(cause.position)
 
     def stay_at(self, at: datetime) -> Stay | None:
-        """The stay that what occurred `at` falls into."""
+        """The stay to which an event that occurred `at` belongs."""
         return next((stay for stay in self.stays if stay.holds(at)), None)
 
 
 def record_event(account: Account, prospect_id: str, cause: Cause, batch: Batch) -> Settled:
-    """Adds `cause` to what is known of the prospect, and settles it. What comes too late has no effect."""
+    """Adds `cause` to the prospect's history and settles it; an event of a closed stay has no effect."""
     prospect = account.prospect(prospect_id)
     if prospect.is_closed_at(cause.occurred_at):
         return Settled(prospect.stays(), {cause.position: TOO_LATE})
@@ -51,7 +51,7 @@ def record_event(account: Account, prospect_id: str, cause: Cause, batch: Batch)
 
 
 def settle(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> Settled:
-    """Charges and refunds what is due; what cannot be covered was not brought onto the account."""
+    """Charges and refunds what is due. A declined charge removes its cause from the history."""
     account.mark_changed(prospect.prospect_id)
     settled = Settled(prospect.stays())
     forfeited: list[Charge] = []
@@ -88,15 +88,11 @@ def settle(account: Account, prospect: Prospect, cause: Cause, batch: Batch) -> 
 
 
 def _release_strays(
-    account: Account,
-    prospect: Prospect,
-    stays: Sequence[Stay],
-    cause: Cause,
-    batch: Batch,
+    account: Account, prospect: Prospect, stays: Sequence[Stay], cause: Cause, batch: Batch
 ) -> list[Charge]:
-    """What gave a credit back, or asked for it, proved to come after a delete: the stay is then charged anew.
+    """Refunds the charges that belong to no stay any more, since a late delete split theirs.
 
-    Returns the charges whose refund is forfeit: those were paid for, and are not paid a second time.
+    The stay that remains is then charged anew. Returns the charges whose refund is forfeited, which pay for that.
     """
     forfeited = []
     for stray in prospect.strays(stays):
@@ -110,7 +106,7 @@ def _release_strays(
 
 
 def _give_back(account: Account, charge: Charge, due: Cause, batch: Batch) -> Outcome:
-    """The refund; a request for it, if one waits, is overtaken."""
+    """Refunds the charge; a request that waits for that is overtaken."""
     if charge.is_requested:
         batch.out.requests_overtaken.append((account.account_id, charge.sequence))
     return give_back(account, charge, due, batch)

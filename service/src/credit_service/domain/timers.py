@@ -1,4 +1,4 @@
-"""What happens by itself: the turn of a billing period, an expiry, a plan that was announced."""
+"""Timers: the renewal of a billing period, the expiry of a grant, the start of a pending plan."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -19,18 +19,18 @@ Effect = Callable[[Account, Plan, datetime, Batch], None]
 
 
 def run_timers(account: Account, up_to: datetime, batch: Batch, *, timers_max: int | None = None) -> None:
-    """Lets the account's timers up to and including `up_to` happen, one instant after the other."""
-    happened = 0
+    """Runs the account's timers up to and including `up_to`, at most `timers_max` instants."""
+    fired = 0
     while account.next_timer_at is not None and account.next_timer_at <= up_to:
-        if timers_max is not None and happened >= timers_max:
+        if timers_max is not None and fired >= timers_max:
             return
         _fire(account, account.next_timer_at, batch)
         account.reschedule()
-        happened += 1
+        fired += 1
 
 
 def run_timers_before(account: Account, instant: datetime, batch: Batch) -> None:
-    """Lets the account's timers before `instant` happen, leaving those on it."""
+    """Runs the account's timers before `instant`, and not those at it."""
     while account.next_timer_at is not None and account.next_timer_at < instant:
         _fire(account, account.next_timer_at, batch)
         account.reschedule()
@@ -45,23 +45,23 @@ def _fire(account: Account, at: datetime, batch: Batch) -> None:
         _renew(account, account.calendar.period(account.period.number + 1), at, batch)
     else:
         _expire(account, at, batch)
-        _settle_pending_plans(account, at, batch, take_effect)
+        _settle_pending_plans(account, at, take_effect, batch)
 
 
 def _renew(account: Account, period: Period, at: datetime, batch: Batch) -> None:
-    """The turn to `period`: what ends lapses, a plan due at this instant comes into force, its allowance is granted."""
+    """Renews the account for `period`: old grants lapse, a plan that is due takes effect, its allowance is granted."""
     cause = _decide_timer(account, "renewal", f"renewal:{_text(at)}", at, batch)
     _lapse(account, cause, batch)
     account.begin_period(period)
-    _settle_pending_plans(account, at, batch, take_effect_at_renewal)
+    _settle_pending_plans(account, at, take_effect_at_renewal, batch)
     _grant_allowance(account, cause, batch)
 
 
 def _expire(account: Account, at: datetime, batch: Batch) -> None:
-    """Closes the grants that end within the period."""
+    """Closes the grants that expire within the period."""
     ends = [g.grant_id for g in account.grants.values() if g.expires_at is not None and g.expires_at <= at]
     if ends:
-        # A late refund may open a grant whose end was decided before, so the instant alone is no key.
+        # A late refund may open a grant that expires at an instant already decided: the instant alone is no key.
         cause = _decide_timer(account, "expiry", f"expiry:{_text(at)}:{min(ends)}", at, batch)
         _lapse(account, cause, batch)
 
@@ -89,7 +89,7 @@ def _decide_timer(account: Account, kind: str, timer_id: str, at: datetime, batc
 
 
 def _lapse(account: Account, cause: Cause, batch: Batch) -> None:
-    """Closes the grants that end at the instant; what is left of them lapses in one change."""
+    """Closes the grants that expire at the instant; their credits lapse in one balance change."""
     lines = []
     for grant in sorted(account.grants.values(), key=lambda g: g.grant_id):
         if grant.expires_at is None or grant.expires_at > cause.occurred_at:
@@ -100,8 +100,8 @@ def _lapse(account: Account, cause: Cause, batch: Batch) -> None:
         account.record("lapse", cause, lines, batch)
 
 
-def _settle_pending_plans(account: Account, at: datetime, batch: Batch, effect: Effect) -> None:
-    """Of the plans that are due, the greatest takes `effect`; the others are superseded by it."""
+def _settle_pending_plans(account: Account, at: datetime, effect: Effect, batch: Batch) -> None:
+    """Applies `effect` with the greatest of the plans that are due; it supersedes the others."""
     due = account.plans_due(at)
     if not due:
         return
@@ -112,7 +112,7 @@ def _settle_pending_plans(account: Account, at: datetime, batch: Batch, effect: 
 
 
 def _grant_allowance(account: Account, cause: Cause, batch: Batch) -> None:
-    """Use it or lose it: the plan's allowance anew, to the end of the period that begins."""
+    """Grants the plan's allowance until the end of the period that begins."""
     allowance = account.plan.allowance if account.plan else 0
     if allowance == 0 or account.period is None:
         return

@@ -42,7 +42,7 @@ class Reading:
 
     def rules(self, rules: Rules) -> Rules:
         """The rules that an order is decided by."""
-        return replace(rules, turns=False) if self.as_it_stands else rules
+        return replace(rules, runs_timers=False) if self.as_it_stands else rules
 
 
 def told_behind(read_until: datetime) -> str:

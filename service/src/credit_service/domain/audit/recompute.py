@@ -57,7 +57,7 @@ def _replay(history: History, rules: Rules, steps: Sequence[ReplayStep], *, eage
         if eager and _only_a_plan_is_due(account, decided_at - SWEEP_INTERVAL):
             _decide(recomputed, [Wake(account.account_id, decided_at - SWEEP_INTERVAL, ALL_TIMERS)], decided_at, rules)
         first = account.position + 1
-        of_batch = replace(rules, turns=False) if batch[0].as_it_stands else rules
+        of_batch = replace(rules, runs_timers=False) if batch[0].as_it_stands else rules
         expected = {step.key: step.position for step in batch}
         _decide(recomputed, [step.item for step in batch], decided_at, of_batch, expected)
         if recomputed.stopped_at is None and account.position != batch[-1].position:

@@ -1,4 +1,4 @@
-"""Plans are read only where a batch may ask for them; nobody must be able to tell."""
+"""Plans are loaded only for accounts whose events may need them; the results do not change."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_waits_and_is_not_there_is_never_guessed_over() -> None:
 
 
 def test_what_expires_within_a_batch_leaves_the_plan_to_come_its_time(hundred: Story) -> None:
-    """The purchase's end comes about without the plans; that of the pending plan is still the next instant."""
+    """The purchase expires without the plans; the pending plan is still the next timer."""
     hundred.plan(200, "2026-01-02", effective="2026-01-20")
     bought = CreditsPurchased(account_id=ACCOUNT, purchase_id="b", credits=5, expires_at=time("2026-01-10"))
 
