@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from credit_contracts import DEAD_LETTER_TOPIC, INCOMING, OUTGOING_TOPICS
 from credit_contracts.topics import PARTITIONS
 from credit_local_stack.servers import CHOICE
-from credit_service.application.processing.processor import REFUSALS
+from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.reconcile.findings import FindingKind
 from credit_service.asyncapi.document import Deployed
-from credit_service.domain.refund import LateRefund
+from credit_service.domain.rules import LateRefund
 from credit_service.http.accounts import account_routes
 from credit_service.http.asyncapi import asyncapi_routes
 from credit_service.http.health import health_routes

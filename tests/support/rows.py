@@ -16,7 +16,7 @@ from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Adjustment, Change, Decision, RefundRequest
 from credit_service.domain.event import Incoming, Wake
 from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
-from credit_service.postgres.ledger.prospect_row import cause_of, columns_of, from_columns
+from credit_service.postgres.ledger.prospect_row import columns_of, from_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,7 +115,7 @@ class Rows:
         """The prospect as its row has it."""
         _, positions, *columns = self.prospects[name, prospect_id]
         decisions = [self.decisions[name, position] for position in json.loads(f"[{str(positions)[1:-1]}]")]
-        causes = [told_by(d.position, d.source, d.id, d.type, d.occurred_at, d.note, prospect_id) for d in decisions]
+        causes = [cause_of(d.position, d.source, d.id, d.type, d.occurred_at, d.note, prospect_id) for d in decisions]
         return from_columns(prospect_id, causes, *columns)  # type: ignore[arg-type] # columns are objects
 
     def store(self, accounts: Iterable[Account], decided: Decided) -> None:

@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, SessionsShared
 from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
 from credit_service.kafka.topics import missing_or_uneven
-from credit_service.postgres.pool import connect
 from credit_service.postgres.schema import schema_problem
+from credit_service.postgres.session import connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -54,7 +54,7 @@ async def fold(
     written yet, and rules that fail once fail again. Raises `Undecidable` where they fail on the inputs, and what the
     transaction raises.
     """
-    if in_one_go or not rules.turns:
+    if in_one_go or not rules.runs_timers:
         choose = _all_of_them
     elif choose is None:
         choose = partial(next_portion, first_plan_age_months_max=rules.first_plan_age_months_max)
