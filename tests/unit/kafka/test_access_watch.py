@@ -15,7 +15,7 @@ import pytest
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import NOT_TOLD, AccessReport, _topics, inspect
+from credit_service.kafka.access.probe import UNREPORTED, AccessReport, _topics, inspect
 from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
@@ -68,7 +68,10 @@ async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:
 
         async def send(self, _: object) -> SimpleNamespace:
             led, leaderless = (0, 0, 1, 5), (5, 1, -1, 5)
-            topics = [(0, "led", False, [led], NOT_TOLD), (0, "half", False, [led, leaderless], NOT_TOLD)]
+            topics = [
+                (0, "led", False, [led], UNREPORTED),
+                (0, "half", False, [led, leaderless], UNREPORTED),
+            ]
             return SimpleNamespace(topics=topics)
 
     seen = await _topics(Broker(), on_topics(["led", "half"], "describe"))
@@ -85,11 +88,11 @@ async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
             sent = request.prepare({TopicsRequest.API_KEY: (0, 13)})
             assert BytesIO(sent.encode()).read(1)
             rows: list[tuple[Any, ...]] = [
-                (0, "there", known, False, [(0, 0, 1, 5, [1], [1], [], {})], NOT_TOLD, {}),
-                (0, "hidden", NO_ID, False, [], NOT_TOLD, {}),
-                (3, "gone", NO_ID, False, [], NOT_TOLD, {}),
+                (0, "there", known, False, [(0, 0, 1, 5, [1], [1], [], {})], UNREPORTED, {}),
+                (0, "hidden", NO_ID, False, [], UNREPORTED, {}),
+                (3, "gone", NO_ID, False, [], UNREPORTED, {}),
             ]
-            encoded = TopicsWithIdsResponse(0, [], "cluster", 1, rows, NOT_TOLD, {}).encode()
+            encoded = TopicsWithIdsResponse(0, [], "cluster", 1, rows, UNREPORTED, {}).encode()
             return cast("SimpleNamespace", TopicsWithIdsResponse.decode(encoded))
 
     seen = await _topics(Broker(), on_topics(["there", "hidden", "gone"], "describe"))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from credit_service import bounds
 from credit_service.kafka.fetch.fetched import CHECKSUM, Fetched
-from credit_service.kafka.fetch.fetcher import LEADERS_ASKED_EVERY_SECONDS, PartitionFetcher
+from credit_service.kafka.fetch.fetcher import LEADERS_REQUESTED_EVERY_SECONDS, PartitionFetcher
 from credit_service.kafka.fetch.portions import Fault, Item, Portion, TooLargeBatch
 from support.foreign.batches import CODECS, CONTROL, TRANSACTIONAL, RawRecord, batch_of, flipped
 
@@ -171,16 +171,16 @@ def test_leaders_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("credit_service.kafka.fetch.fetcher.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(Fetcher, "_get_actions_per_node", lambda *_: ([], {}, 30.0, True, []))
     fetcher: Any = object.__new__(PartitionFetcher)
-    fetcher._leaders_asked = 0.0
+    fetcher._leaders_requested_at = 0.0
 
     def asks() -> tuple[bool, float]:
         _, _, seconds_max, is_asked, _ = fetcher._get_actions_per_node(None)
         return is_asked, seconds_max
 
     assert asks() == (True, 30.0)
-    now += LEADERS_ASKED_EVERY_SECONDS / 2
+    now += LEADERS_REQUESTED_EVERY_SECONDS / 2
     is_asked, seconds_max = asks()
     assert not is_asked
-    assert seconds_max == pytest.approx(LEADERS_ASKED_EVERY_SECONDS / 2)
-    now += LEADERS_ASKED_EVERY_SECONDS / 2 + 0.001
+    assert seconds_max == pytest.approx(LEADERS_REQUESTED_EVERY_SECONDS / 2)
+    now += LEADERS_REQUESTED_EVERY_SECONDS / 2 + 0.001
     assert asks() == (True, 30.0)

@@ -126,7 +126,7 @@ async def test_a_clients_secret_that_was_replaced_is_what_the_next_token_is_aske
         endpoint.client_id, endpoint.client_secret = "client-2", NEW
         held(secrets_dir, kafka_oauth_client_id="client-2", kafka_oauth_client_secret=NEW)
         assert await provider.token() == first
-        provider._held = None
+        provider._current = None
         assert await provider.token() == endpoint.given[1]
 
 

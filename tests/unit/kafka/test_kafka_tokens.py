@@ -182,10 +182,10 @@ async def test_a_refusal_that_comes_late_does_not_take_away_the_token_that_was_m
     slow, fast = (TokenAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
     await slow.step(None)
     await fast.step(None)
-    provider.forget(fast.shown)
+    provider.forget(fast.sent_token)
     clock.now += 1.1
     assert await provider.token() == "token-2"
-    provider.forget(slow.shown)
+    provider.forget(slow.sent_token)
     assert await provider.token() == "token-2"
 
 

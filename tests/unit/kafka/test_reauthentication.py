@@ -58,7 +58,7 @@ SECURITY = KafkaSecurity("SASL_PLAINTEXT")
 @pytest.fixture(autouse=True)
 def _in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", 0.0)
-    monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 0.0)
+    monkeypatch.setattr(client, "RESTART_SECONDS_MIN", 0.0)
     SHOWN.clear()
     USERS.clear()
 
@@ -143,7 +143,7 @@ async def test_what_was_sent_before_is_answered_first() -> None:
         broker.lifetime_ms = 0
         broker.holds[METADATA] = asyncio.Event()
         waiting = asyncio.ensure_future(connection.send(MetadataRequest([])))
-        await eventually(lambda: connection._held is not None, what="it is time")
+        await eventually(lambda: connection._queued is not None, what="it is time")
         held = asyncio.ensure_future(connection.send(ApiVersionRequest()))
         assert len(connection._requests) == 1
         broker.holds[METADATA].set()
@@ -372,7 +372,7 @@ async def test_one_that_falls_silent_at_a_login_is_left_as_well(monkeypatch: pyt
 
 
 async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 60.0)
+    monkeypatch.setattr(client, "RESTART_SECONDS_MIN", 60.0)
     async with session_broker() as door:
         admin = create_client(AIOKafkaAdminClient, deployment_of(door))
         await admin.start()

@@ -45,9 +45,9 @@ class Reader:
         self._portions = portions
         self._error = error
 
-    async def read(self, _: Sequence[Range], wanted: Any, eaten: Any) -> AsyncGenerator[Portion]:
+    async def read(self, _: Sequence[Range], wanted: Any, removed: Any) -> AsyncGenerator[Portion]:
         self.wanted = wanted
-        eaten(("x-topic-0", 0), 7)
+        removed(("x-topic-0", 0), 7)
         for one, records in self._portions:
             while not wanted(one.partition):  # noqa: ASYNC110 - as the reader does
                 await asyncio.sleep(0)
@@ -132,4 +132,4 @@ async def test_what_is_removed_meanwhile_is_counted() -> None:
 
 
 async def test_nothing_at_all() -> None:
-    assert await read_all(source(Reader([]), [Range("x-topic-0", 0, 3, 3, eaten=3)])) == []
+    assert await read_all(source(Reader([]), [Range("x-topic-0", 0, 3, 3, lost_to_retention=3)])) == []

@@ -100,7 +100,7 @@ def replay(
     if replayed.is_interrupted:
         say(f"Interrupted; {SAFE}.")
         return EXIT_INTERRUPTED
-    was_asked_for = sum(one.eaten for one in ranges) if isinstance(begin, int) else 0
+    was_asked_for = sum(one.lost_to_retention for one in ranges) if isinstance(begin, int) else 0
     return EXIT_EATEN if replayed.eaten or was_asked_for else 0
 
 
@@ -160,8 +160,9 @@ def _show(
     of = "" if account_id is None else f", for those of {account_id}"
     say(f"{count:,} messages of {topics} topic{'' if topics == 1 else 's'}, from {since} to {up_to}{of}")
     for one in ranges:
-        if one.eaten:
-            say(f"{kafka.event_type(one.topic)}/{one.number}: {one.eaten:,} before {one.first} are gone from Kafka")
+        if one.lost_to_retention:
+            lost = f"{one.lost_to_retention:,} before {one.first} are gone from Kafka"
+            say(f"{kafka.event_type(one.topic)}/{one.number}: {lost}")
         elif one.begins_the_log and begin is not None:
             say(f"{kafka.event_type(one.topic)}/{one.number}: nothing before {one.first} is left in Kafka")
 

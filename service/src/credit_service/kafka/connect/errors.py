@@ -1,4 +1,4 @@
-"""What keeps this deployment out of Kafka, in plain words and without a secret."""
+"""The reasons why Kafka cannot be reached or refuses access, in plain words and without secrets."""
 
 import ssl
 from collections.abc import Collection
@@ -12,13 +12,13 @@ from credit_service.kafka.connect.token_endpoint import TOKEN_URL
 from credit_service.kafka.connect.tokens import NoToken
 
 PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
-# OpenSSL's reasons for not trusting a certificate.
+# OpenSSL's codes of certificates that are not trusted.
 EXPIRED, NOT_YET_VALID = 10, 9
 HOST_MISMATCH, IP_MISMATCH = 62, 64
 
 
 class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
-    """No broker answered, or not in time; what kept it is the message."""
+    """No broker answered, or not in time; the message is the reason."""
 
     def __str__(self) -> str:
         # Not as aiokafka's own, which begin with their type.
@@ -26,16 +26,16 @@ class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
 
 
 class Refused(BrokerUnavailable):
-    """A broker answered, and does not let this deployment in, or do what it needs; the message is the whole line."""
+    """A broker refuses the login, or an operation that is needed; the message is a whole sentence."""
 
 
 def not_allowed(refused: Collection[Acl]) -> Refused:
-    """What is to be raised where these rights are missing."""
+    """The error to raise where these rights are missing."""
     return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
 def connection_error(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
-    """Why there is no connection to the broker at this address."""
+    """The reason why there is no connection to the broker at this address."""
     security = connection.security
     where = f"{host}:{port}"
     match error:
@@ -61,7 +61,7 @@ def connection_error(error: BaseException, connection: KafkaConnection, host: st
         case TimeoutError():
             return BrokerUnavailable(f"no answer from {where} in time")
         case errors.KafkaConnectionError() | ConnectionResetError() | EOFError():
-            # A broker that wants something else says nothing, and hangs up.
+            # A broker that expects another protocol or login closes the connection without an answer.
             return BrokerUnavailable(f"{where} ends the connection: {_wants(security)}")
         case _:
             return BrokerUnavailable(f"{type(error).__name__} at {where}")
@@ -94,7 +94,7 @@ def _wants(security: KafkaSecurity) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error of a running client's, with what it is about where aiokafka says so."""
+    """An error of a running client in words, with the topic or group where aiokafka gives it."""
     about = ", ".join(sorted(_names(error)))
     match error:
         case BrokerUnavailable() | NoToken():
@@ -125,7 +125,7 @@ REFUSALS = (
 
 
 def _names(error: BaseException) -> set[str]:
-    """aiokafka gives a name, several, or partitions."""
+    """The names in an error of aiokafka's: its argument is a name, several names, or partitions."""
     about: Any = error.args[0] if error.args else ()
     if isinstance(about, str):
         return {about}

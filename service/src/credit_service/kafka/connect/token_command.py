@@ -15,7 +15,7 @@ _ENDS = ("expires_at", "expires_in")
 
 
 async def from_command(command: str) -> Token:
-    """Runs the program, and reads the token that it prints as JSON; raises `NoToken`."""
+    """Runs the program, and reads the token that it prints; raises `NoToken`."""
     try:
         printed = await _in_a_thread(lambda: printed_by(command))
     except ProgramFailed as error:
@@ -24,18 +24,18 @@ async def from_command(command: str) -> Token:
 
 
 def read_printed(printed: str, now: datetime) -> Token:
-    """The token in `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; `NoToken` else."""
+    """The token of `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; raises `NoToken`."""
     wrong = NoToken(f"no token for Kafka: {COMMAND} does not print JSON with token, and expires_at or expires_in")
     try:
-        said = json.loads(printed)
+        fields = json.loads(printed)
     except (ValueError, RecursionError):
         raise wrong from None
-    if not isinstance(said, dict) or not any(said.keys() == {"token", end} for end in _ENDS):
+    if not isinstance(fields, dict) or not any(fields.keys() == {"token", end} for end in _ENDS):
         raise wrong
-    life = _life(said.get("expires_in")) if "expires_in" in said else _until(said["expires_at"], now)
+    life = _life(fields.get("expires_in")) if "expires_in" in fields else _until(fields["expires_at"], now)
     if life is None:
         raise wrong
-    return Token.of(COMMAND, said["token"], life)
+    return Token.of(COMMAND, fields["token"], life)
 
 
 def _life(seconds: object) -> float | None:
@@ -51,7 +51,7 @@ def _until(instant: object, now: datetime) -> float | None:
 
 
 async def _in_a_thread(work: Callable[[], str]) -> str:
-    """As `asyncio.to_thread`, whose threads the end of the service would wait for."""
+    """Like `asyncio.to_thread`, but the end of the service does not wait for the thread."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[str] = loop.create_future()
 
@@ -67,9 +67,9 @@ async def _in_a_thread(work: Callable[[], str]) -> str:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # it belongs to whoever waits
+        except BaseException as raised:  # raised to the caller
             error = raised
-        # There is no loop any more when the service has ended meanwhile.
+        # The loop is closed when the service has ended meanwhile.
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
