@@ -10,7 +10,7 @@ import pytest
 from aiokafka.conn import AIOKafkaConnection
 
 from credit_service import bounds
-from credit_service.runtime.log_repeats import OF_SETTINGS, SECONDS_BETWEEN, Repeats
+from credit_service.runtime.log_repeats import ONCE, SECONDS_BETWEEN, Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock
 
 
 def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: Repeats, clock: Clock) -> None:
-    (said,) = OF_SETTINGS
+    (said,) = ONCE
     written = 0
     for _ in range(5):
         written += repeats.filter(logging.LogRecord("aiokafka.conn", logging.WARNING, "", 0, said, (), None))
@@ -75,7 +75,7 @@ def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: Repeats
 
 
 def test_aiokafka_says_it_so() -> None:
-    assert all(said in inspect.getsource(AIOKafkaConnection) for said in OF_SETTINGS)
+    assert all(said in inspect.getsource(AIOKafkaConnection) for said in ONCE)
 
 
 def test_another_saying_is_another(repeats: Repeats) -> None:
@@ -139,6 +139,6 @@ def test_the_services_own_are_all_written(repeats: Repeats) -> None:
 
 
 def test_the_memory_is_bounded(repeats: Repeats) -> None:
-    assert all(repeats.filter(line(node=n)) for n in range(bounds.SAYINGS_MAX + 1))
-    assert not repeats.filter(line(node=bounds.SAYINGS_MAX))
+    assert all(repeats.filter(line(node=n)) for n in range(bounds.LOG_LINES_KEPT_MAX + 1))
+    assert not repeats.filter(line(node=bounds.LOG_LINES_KEPT_MAX))
     assert repeats.filter(line(node=0))  # forgotten

@@ -1,14 +1,14 @@
-"""When a member that does not come on is to end: a rule without a clock."""
+"""The rule by which a member without progress ends; it reads no clock."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at the moment `at`, in seconds of a clock that only goes forward.
+    """One check at the moment `at`, in seconds of the monotonic clock.
 
-    `decided_at` is when something was last decided. `is_excused`: what is missing is elsewhere, and another start would
-    not bring it back.
+    `decided_at` is when a message was last decided. `is_excused`: the cause is outside of this process, and a restart
+    would not help.
     """
 
     at: float
@@ -18,10 +18,10 @@ class Look:
 
 
 class Watchdog:
-    """Counts how long messages have waited without one being decided.
+    """Measures for how long messages have waited without one being decided.
 
-    A look stands for at most `look_seconds_max` since the one before: a process that was frozen did not fail meanwhile.
-    Time with an excuse counts as waiting, and not as failing; it does not undo what was counted before.
+    A check counts for at most `look_seconds_max` since the one before: a process that was frozen has not failed.
+    Time with an excuse counts as waiting, but not as failing; it does not reset the time that was counted before.
     """
 
     def __init__(self, look_seconds_max: float) -> None:
@@ -31,7 +31,7 @@ class Watchdog:
         self._last: Look | None = None
 
     def look(self, look: Look) -> None:
-        """Takes in one look, and counts the time since the last."""
+        """Takes one check, and counts the time since the last one."""
         last, self._last = self._last, look
         if last is None or not (last.waits and look.waits) or look.decided_at != last.decided_at:
             self.waited_seconds = self.failed_seconds = 0.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from credit_service.kafka.connect.tokens import NoToken, Token
-from credit_service.runtime.programs import ProgramFailed, printed_by
+from credit_service.runtime.programs import ProgramFailed, output_of
 
 COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
 _ENDS = ("expires_at", "expires_in")
@@ -17,7 +17,7 @@ _ENDS = ("expires_at", "expires_in")
 async def from_command(command: str) -> Token:
     """Runs the program, and reads the token that it prints; raises `NoToken`."""
     try:
-        printed = await _in_a_thread(lambda: printed_by(command))
+        printed = await _in_a_thread(lambda: output_of(command))
     except ProgramFailed as error:
         raise NoToken(f"no token for Kafka: {COMMAND}: {error}") from None
     return read_printed(printed, datetime.now(UTC))
