@@ -117,9 +117,9 @@ async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again
         ),
         (
             {"kafka_ssl_cafile": "{other_ca}"},
-            "the certificate of Kafka at {at} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE",
+            "the certificate of Kafka at {at} is not signed by a trusted CA: see CREDITS_KAFKA_SSL_CAFILE",
         ),
-        ({"kafka_ssl_cafile": ""}, "the certificate of Kafka at {at} is not signed by whom this service trusts: see "),
+        ({"kafka_ssl_cafile": ""}, "the certificate of Kafka at {at} is not signed by a trusted CA: see "),
         (
             {"kafka_bootstrap_servers": "{certificates}", "kafka_sasl_username": "someone"},
             "{certificates} ends the connection: it may speak no TLS there, and CREDITS_KAFKA_SECURITY_PROTOCOL is",

@@ -117,7 +117,7 @@ async def test_it_is_named_and_what_lies_behind_it_counts_as_waiting(deployment:
     assert (await doctor(deployment))["state"] == "ok"
     observed = await oracle.check()
     assert {one.event.id for one in behind} <= {decision["id"] for decision in observed.decisions}
-    (said,) = service.logged("a transaction stays open, nothing behind it can be read")
+    (said,) = service.logged("a transaction stays open, messages behind it cannot be read")
     assert (said["topic"], said["partition"], said["offset"]) == (topic, 0, 3)
     assert await service.terminate() == 0
 

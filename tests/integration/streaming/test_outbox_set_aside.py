@@ -206,7 +206,7 @@ async def test_where_a_topic_takes_nothing_it_is_said_and_other_topics_go_on(
     service = await deployment.start()
 
     async def is_said() -> bool:
-        return "topics take nothing of what waits for them: balance-changed (Message" in (await service.problems()).get(
+        return "topics accept none of their waiting rows: balance-changed (Message" in (await service.problems()).get(
             "relay", ""
         )
 

@@ -64,7 +64,7 @@ def test_strangers_are_named_until_they_have_gone() -> None:
     status = Status({})
     strangers = ForeignMembers(status)
     strangers.look(group(member("1", "credits", 0), member("2", "x", 1), member("3", "x", 2, host="/10.0.0.2")))
-    words = "strangers in the group hold partitions, and nobody decides what lies there: client id x on 2 hosts has 2"
+    words = "strangers in the group hold partitions, whose messages are not decided: client id x on 2 hosts has 2"
     assert status.degraded == {"group": words}
     strangers.look(group(member("1", "credits"), state="PreparingRebalance"))
     strangers.look(None)

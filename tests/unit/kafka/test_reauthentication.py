@@ -202,7 +202,7 @@ async def test_another_user_connects_anew_and_is_no_fault() -> None:
             broker.takes = "nobody becomes another"
             await eventually(lambda: logs, what="it is told")
         assert [(line["log_level"], line["event"]) for line in logs] == [
-            ("info", "another user logs in to Kafka, connecting anew")
+            ("info", "another user logs in to Kafka, connecting again")
         ]
         assert not connection.connected()
 

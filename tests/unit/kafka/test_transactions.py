@@ -58,9 +58,9 @@ async def test_one_that_has_no_coordinator_for_good_has_none(error: Any, lacks: 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (errors.InvalidRequestError(), "asked for a producer, it says InvalidRequestError"),
-        (errors.UnsupportedVersionError(), "asked for a producer, it says UnsupportedVersionError"),
-        (errors.IncompatibleBrokerVersion(), "asked for a producer, it says IncompatibleBrokerVersion"),
+        (errors.InvalidRequestError(), "the request for a producer fails with InvalidRequestError"),
+        (errors.UnsupportedVersionError(), "the request for a producer fails with UnsupportedVersionError"),
+        (errors.IncompatibleBrokerVersion(), "the request for a producer fails with IncompatibleBrokerVersion"),
         (errors.InvalidTransactionTimeout(), "Kafka's transaction.max.timeout.ms is shorter than"),
     ],
 )

@@ -69,7 +69,7 @@ def test_what_it_left_behind_in_a_group_of_its_own_is_not_waited_for(monkeypatch
 
 @pytest.mark.parametrize(("command", "told"), [("true a\0b", "a"), ("true", "a\0b")])
 def test_one_that_no_system_could_run_is_told(command: str, told: str) -> None:
-    with pytest.raises(ProgramFailed, match="a NUL is in it"):
+    with pytest.raises(ProgramFailed, match="contains a NUL"):
         output_of(command, {"PGUSER": told})
 
 

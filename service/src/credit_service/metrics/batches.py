@@ -21,12 +21,12 @@ class BatchMetrics:
         def counter(name: str, help_text: str, *labels: str) -> Counter:
             return Counter(f"credits_{name}", help_text, labels, registry=registry)
 
-        self._events = counter("events", "Messages by what became of them", "topic", "outcome")
+        self._events = counter("events", "Messages by outcome", "topic", "outcome")
         self._decisions = counter("decisions", "Decisions recorded, of messages and of timers")
         self._charges = counter("charges", "Charges recorded")
         self._declines = counter("declines", "Charges declined for want of credits")
         self._refunds = counter("refunds", "Refunds recorded")
-        self._renewals = counter("renewals", "Turns of a billing month")
+        self._renewals = counter("renewals", "Renewals of a billing month")
         self._duplicates = counter("duplicates", "Messages that were decided before, and had no second effect")
         self._conflicts = counter("conflicts", "Messages with the key of another one and other content")
         self._changes = counter("balance_changes", "Balance changes recorded")
@@ -37,7 +37,7 @@ class BatchMetrics:
         self._misplaced = counter(
             "misplaced_messages", "Messages in another partition than their account's, decided all the same", "topic"
         )
-        self._failed_wakes = counter("failed_wakes", "Timers of an account that could not be brought about")
+        self._failed_wakes = counter("failed_wakes", "Timers of an account that could not be fired")
         self._batch_events = Histogram(
             "credits_batch_events", "Messages in one transaction; 0: timers", buckets=EVENTS_BUCKETS, registry=registry
         )

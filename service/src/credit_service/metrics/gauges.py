@@ -115,7 +115,7 @@ SHOWN = (
         _lag(lambda lag: lag.seconds),
     ),
     _gauge("relay_leads", "1 where this process publishes", lambda s: s.relay_leads),
-    _counter("relay_restarts", "Times that the relay began anew after a fault", lambda s: s.relay_restarts),
+    _counter("relay_restarts", "Restarts of the relay after a fault", lambda s: s.relay_restarts),
     Shown(
         CounterMetricFamily,
         "credits_published_events",

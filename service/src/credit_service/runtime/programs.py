@@ -51,7 +51,7 @@ def output_of(command: str, variables: Mapping[str, str] | None = None) -> str:
     except OSError as error:
         raise ProgramFailed(f"{program} cannot be run: {error.strerror}") from None
     except ValueError:
-        raise ProgramFailed("it cannot be run: a NUL is in it, or in what it is to be told") from None
+        raise ProgramFailed("it cannot be run: the command or a variable contains a NUL") from None
     deadline = time.monotonic() + PROGRAM_SECONDS_MAX
     with process:
         read, has_ended = _read(process, deadline)

@@ -71,9 +71,9 @@ class _LossLogger(SpanExporter):
         result = self._exporter.export(spans)
         loses = result is not SpanExportResult.SUCCESS
         if loses and not self._loses:
-            log.warning("traces are lost, the collector does not take them")
+            log.warning("traces are lost, the collector does not accept them")
         elif self._loses and not loses:
-            log.info("traces are taken again")
+            log.info("traces are accepted again")
         self._loses = loses
         return result
 

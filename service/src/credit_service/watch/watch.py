@@ -76,7 +76,7 @@ class Watch:
         try:
             return await self.look()
         except Exception:  # a defect of the check must not end the service
-            log.exception("a look failed")
+            log.exception("a check failed")
             return False
 
     async def look(self) -> bool:
@@ -117,7 +117,7 @@ class Watch:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 self.backlog = await self._ledger.backlog()
         except TimeoutError:
-            log.warning("what waits could not be counted in time", seconds=ANSWER_SECONDS_MAX)
+            log.warning("the backlog could not be counted in time", seconds=ANSWER_SECONDS_MAX)
 
     def _outbox_problem(self) -> str | None:
         if self.backlog is None or self.backlog.outbox_oldest_seconds < OUTBOX_SECONDS_MAX:

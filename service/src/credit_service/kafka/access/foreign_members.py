@@ -102,7 +102,7 @@ class ForeignMembers:
         if problem is None:
             log.info("no stranger in the group holds partitions any more")
         else:
-            log.error("strangers in the group hold partitions, nobody decides what lies there", strangers=problem)
+            log.error("strangers in the group hold partitions, whose messages are not decided", strangers=problem)
 
     def counted_by(self, member_id: str, partitions: Collection[TopicPartition]) -> set[TopicPartition]:
         """Those of `partitions` that foreign members have, if it is this member that measures their lag.
@@ -127,7 +127,7 @@ def problem_of(members: Sequence[GroupMember]) -> str | None:
     named = [f"client id {name} on {_hosts(hosts[name])} has {count}" for name, count in sorted(counts.items())]
     more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
     listed = ", ".join(named[:NAMED_MAX]) + more
-    return f"strangers in the group hold partitions, and nobody decides what lies there: {listed}"
+    return f"strangers in the group hold partitions, whose messages are not decided: {listed}"
 
 
 def _hosts(hosts: Collection[str]) -> str:

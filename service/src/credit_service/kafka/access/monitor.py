@@ -93,7 +93,7 @@ class AccessWatch:
         if not self._status.set("access", problem):
             return
         if problem is None:
-            log.info("Kafka allows again what is needed")
+            log.info("Kafka allows all needed operations again")
         else:
             log.error("not ready", part="access", problem=problem)
 

@@ -40,7 +40,7 @@ def is_passing(error: type[errors.KafkaError]) -> bool:
 
 def not_coordinated(error: type[BaseException], where: str) -> str:
     """The line for a broker that names no transaction coordinator."""
-    return f"{_none_at(where)}: asked for their coordinator, it says {error.__name__}"
+    return f"{_none_at(where)}: the request for their coordinator fails with {error.__name__}"
 
 
 def no_producer(error: BaseException) -> Refused | None:
@@ -50,7 +50,7 @@ def no_producer(error: BaseException) -> Refused | None:
             return Refused("Kafka's transaction.max.timeout.ms is shorter than the transactions of the service may be")
         case _ if isinstance(error, REFUSED_FOR_GOOD):
             name = type(error).__name__
-            return Refused(f"{_none_at('Kafka')}: asked for a producer, it says {name}")
+            return Refused(f"{_none_at('Kafka')}: the request for a producer fails with {name}")
         case _:
             return None
 

@@ -108,7 +108,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
         self.cluster.update_metadata(metadata)
         if (addresses := self._addresses()) != before:
             log.info(
-                "no known broker answered, going on with those that the settings' addresses lead to",
+                "no known broker answered, using those at the settings' addresses",
                 client=self._client_id,
                 brokers=", ".join(sorted(addresses)),
             )

@@ -73,7 +73,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, where: str, host: str) -> 
         return f"{certificate} is not for the name {host}: see CREDITS_KAFKA_BOOTSTRAP_SERVERS"
     if error.verify_code in (EXPIRED, NOT_YET_VALID):
         return f"{certificate} {'has expired' if error.verify_code == EXPIRED else 'is not valid yet'}"
-    return f"{certificate} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE"
+    return f"{certificate} is not signed by a trusted CA: see CREDITS_KAFKA_SSL_CAFILE"
 
 
 def _made_by(connection: KafkaConnection) -> str:
@@ -100,9 +100,9 @@ def describe(error: BaseException) -> str:
         case BrokerUnavailable() | NoToken():
             return str(error) or type(error).__name__
         case errors.TopicAuthorizationFailedError():
-            return f"Kafka does not allow what was asked of topic {about}".rstrip()
+            return f"Kafka does not allow the request for topic {about}".rstrip()
         case errors.GroupAuthorizationFailedError():
-            return f"Kafka does not allow what was asked of group {about}".rstrip()
+            return f"Kafka does not allow the request for group {about}".rstrip()
         case errors.TransactionalIdAuthorizationFailed():
             return f"Kafka does not allow: write transactional-id {about}".rstrip()
         case errors.ClusterAuthorizationFailedError():

@@ -224,10 +224,10 @@ class Connection(TokenConnection):
             return
         if is_another and isinstance(error, SaslAuthenticationFailed):
             # Brokers refuse another user on the same connection. The next connection shows whether the login is right.
-            log.info("another user logs in to Kafka, connecting anew", broker=f"{self._host}:{self._port}")
+            log.info("another user logs in to Kafka, connecting again", broker=f"{self._host}:{self._port}")
         else:
             problem = str(connection_error(error, self._deployment, self._host, self._port))
-            log.warning("could not log in to Kafka again, connecting anew", problem=problem)
+            log.warning("could not log in to Kafka again, reconnecting", problem=problem)
         self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
 
     def _log_ended(self) -> None:

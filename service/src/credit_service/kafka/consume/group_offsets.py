@@ -72,7 +72,7 @@ class GroupOffsets:
                 is_done = True
                 self._failing_since = None
             except (KafkaError, TimeoutError) as error:
-                log.info("Kafka's offsets not committed, the ledger's count", cause=type(error).__name__)
+                log.info("Kafka's offsets were not committed, the ledger's are valid", cause=type(error).__name__)
                 self._failing_since = self._failing_since or began
             finally:
                 if not is_done:

@@ -42,7 +42,7 @@ async def start_positions(
         if expected is not None and partition in of_deleted_topics:
             old_id, new_id = old_ids[partition], topic_ids[partition.topic]
             log.error(
-                "the topic was made anew, reading it from its beginning, messages of the old one may be missing",
+                "the topic was created again, reading it from its beginning, messages of the old one may be missing",
                 topic=partition.topic,
                 partition=partition.partition,
                 expected_offset=expected,

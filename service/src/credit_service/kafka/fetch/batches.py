@@ -209,7 +209,7 @@ def records_by_length(batch: memoryview, bytes_max: int = sys.maxsize) -> Iterat
             timestamp = latest_ms if is_append_time else first_ms + delta_ms
             yield BatchRecord(base + delta, timestamp, key, value, headers, is_append_time)
     except (IndexError, ValueError) as error:
-        raise CannotUnpack(f"a record has no form: {error}") from error
+        raise CannotUnpack(f"a record is malformed: {error}") from error
 
 
 class _Reader:

@@ -93,7 +93,7 @@ class RefusedRows:
         if not causes:
             return None
         listed = ", ".join(f"{topic} ({cause})" for topic, cause in sorted(causes.items()))
-        return f"topics take nothing of what waits for them: {listed}; see their settings, max.message.bytes first"
+        return f"topics accept none of their waiting rows: {listed}; see their settings, max.message.bytes first"
 
     def refused(self, claim: Claim, refusal: RowsRefused) -> dict[int, str]:
         """Notes refused rows of the claim; returns those to set aside, each with the cause."""

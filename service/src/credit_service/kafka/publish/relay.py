@@ -111,10 +111,10 @@ class Relay:
                 self.restarts += 1
                 if not isinstance(error, LedgerUnavailable | RefusedByLedger):
                     self._access.suspect()
-                log.warning("relay begins anew", cause=type(error).__name__)
+                log.warning("relay restarts", cause=type(error).__name__)
             except Exception:  # a defect must not end the relay for good; the rows stay in the outbox
                 self.restarts += 1
-                log.exception("relay failed and begins anew")
+                log.exception("relay failed and restarts")
             finally:
                 self.is_leading = False
             await self._pause(pause_seconds)
