@@ -26,7 +26,7 @@ from credit_service.http.app import create_api, create_health_app
 from credit_service.http.server import HttpServer, serving
 from credit_service.kafka.access.monitor import AccessWatch
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, describe
 from credit_service.kafka.consume.intake import Intake
 from credit_service.kafka.consume.turns import IntakeBounds
 from credit_service.kafka.publish.outbox_notifier import OutboxNotifier
@@ -344,7 +344,7 @@ async def _hold_to_sessions(addresses: Addresses) -> None:
 async def _topics(connection: KafkaConnection) -> str | None:
     try:
         return await missing_or_uneven(connection)
-    except Refused as error:
+    except RefusedByKafka as error:
         return str(error)
     except BrokerUnavailable as error:
         return f"Kafka does not answer: {error}"

@@ -19,7 +19,7 @@ from credit_service.kafka.access.probe import UNREPORTED, AccessReport, _topics,
 from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka
 from credit_service.kafka.publish.relay import Relay
 from support.patience import patience
 from support.wait import eventually
@@ -33,7 +33,7 @@ CONNECTION = KafkaConnection("127.0.0.1:1", "group")
 async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[AccessReport | Exception] = [
         BrokerUnavailable("gone"),
-        Refused("the login"),
+        RefusedByKafka("the login"),
         BrokerUnavailable("gone"),
         AccessReport(),
         BrokerUnavailable("gone"),

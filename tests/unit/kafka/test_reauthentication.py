@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from credit_service.kafka.connect import client, reauthentication
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka
 from credit_service.kafka.connect.reauthentication import Connection, connect
 from support.patience import patience
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
@@ -287,7 +287,7 @@ async def test_a_client_shows_the_password_of_the_moment_when_the_one_before_is_
 async def test_a_client_says_why_it_is_not_let_in() -> None:
     async with session_broker() as broker:
         admin = create_client(AIOKafkaAdminClient, deployment_of(broker, "wrong"))
-        with pytest.raises(Refused, match="refuses the login of service by "):
+        with pytest.raises(RefusedByKafka, match="refuses the login of service by "):
             await admin.start()
         await admin.close()
 

@@ -112,7 +112,7 @@ def _problem(error: Exception) -> str | None:
     from aiokafka.errors import KafkaError
 
     from credit_service.application.errors import LedgerUnavailable, RefusedByLedger
-    from credit_service.kafka.connect.errors import Refused
+    from credit_service.kafka.connect.errors import RefusedByKafka
     from credit_service.runtime.loop import run_in_loop
 
     match error:
@@ -120,7 +120,7 @@ def _problem(error: Exception) -> str | None:
             return told_of_ledger(error)
         case RefusedByLedger():
             return f"the database refuses this: SQLSTATE {error.sqlstate}"
-        case Refused():
+        case RefusedByKafka():
             return str(error)
         case KafkaError() | TimeoutError():
             return run_in_loop(_why(error))
@@ -131,14 +131,14 @@ def _problem(error: Exception) -> str | None:
 async def _why(error: Exception) -> str:
     """What a client of Kafka's met, as one line; where it only says that it could not connect, a look tells more."""
     from credit_service.kafka.access.probe import inspect
-    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, Refused, describe
+    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, RefusedByKafka, describe
 
     if isinstance(error, REFUSALS):
         return describe(error)
     if not isinstance(error, BrokerUnavailable):
         try:
             await inspect(kafka_of(settings_or_exit()), [])
-        except Refused as refused:
+        except RefusedByKafka as refused:
             return str(refused)
         except BrokerUnavailable as unavailable:
             error = unavailable

@@ -59,7 +59,7 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
 
 
 async def missing_or_uneven(connection: KafkaConnection) -> str | None:
-    """A sentence if topics are missing or uneven, or None; raises `Refused` and `BrokerUnavailable`."""
+    """A sentence if topics are missing or uneven, or None; raises `RefusedByKafka` and `BrokerUnavailable`."""
     counts = await require(connection, required_acls(connection, "serve"))
     needed = [*(connection.topic(contract.name) for contract in TOPICS), connection.cursor_topic]
     if missing := [name for name in needed if name not in counts]:
@@ -76,7 +76,7 @@ async def missing_or_uneven(connection: KafkaConnection) -> str | None:
 async def partition_counts(
     connection: KafkaConnection, topics: Collection[str], operation: Operation = "describe"
 ) -> dict[str, int]:
-    """The partition count of each of `topics` that exists; raises `Refused` unless `operation` is allowed on all."""
+    """The partition counts of those `topics` that exist; raises `RefusedByKafka` if `operation` is not allowed."""
     return await require(connection, on_topics(topics, operation))
 
 

@@ -22,7 +22,7 @@ class _Written:
     withheld: int = 0
 
 
-class Repeats(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Passes each line of a library once in `SECONDS_BETWEEN`, then with `repeated`: the number of withheld lines.
 
     Messages in `ONCE` pass once. The same message with another error is another line. Lines of this service always

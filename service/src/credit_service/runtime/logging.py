@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from credit_service.runtime.log_repeats import Repeats
+from credit_service.runtime.log_repeats import RepeatFilter
 from credit_service.runtime.tracebacks import describe, named
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
         )
     )
     handler.addFilter(_exceptions_named)
-    handler.addFilter(Repeats())
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ import structlog
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.application.health_ports import Backlog, IntakeProbe, LedgerProbe, ReadsProbe
-from credit_service.watch.watchdog import Look, Watchdog
+from credit_service.watch.watchdog import Observation, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class Watch:
         now = time.monotonic()
         for name, lane in self._intake.lanes().items():
             watchdog = self._watchdogs.setdefault(name, Watchdog(2 * self._every_seconds))
-            watchdog.look(Look(now, lane.decided_at, lane.waits, excuse is not None))
+            watchdog.observe(Observation(now, lane.decided_at, lane.waits, excuse is not None))
         self._report("database", database)
         self._report("reads", await _problem_of(self._reads.ping()))
         self._report("schema", schema)

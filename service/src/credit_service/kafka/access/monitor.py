@@ -13,7 +13,7 @@ from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.connect.acls import Acl, publishing, reading
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, not_allowed
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class AccessWatch:
         self.is_coordinated = False
         try:
             report = await inspect(self._connection, [*self._reading, *self._publishing])
-        except Refused as error:
+        except RefusedByKafka as error:
             self.reading = self.publishing = True
             self._report(str(error))
         except BrokerUnavailable:
@@ -84,7 +84,7 @@ class AccessWatch:
         self.is_answered = True
 
     async def ask_for_topic_ids(self) -> dict[str, UUID]:
-        """The current ids of the incoming topics that exist; raises `Refused` and `BrokerUnavailable`."""
+        """The current ids of the incoming topics that exist; raises `RefusedByKafka` and `BrokerUnavailable`."""
         found = await topic_ids(self._connection, self._connection.incoming_topics)
         self.topic_ids.update(found)
         return found

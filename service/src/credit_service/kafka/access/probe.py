@@ -16,7 +16,7 @@ from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsReq
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
 from credit_service.kafka.connect.acls import Acl, Operation
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error, not_allowed
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, connection_error, not_allowed
 from credit_service.kafka.connect.reauthentication import connect
 
 LOOK_SECONDS_MAX = 20
@@ -53,7 +53,7 @@ class AccessReport:
 async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> AccessReport:
     """Checks the `needed` rights, and changes nothing.
 
-    Raises `Refused` if a broker refuses the login, and `BrokerUnavailable` if none answers.
+    Raises `RefusedByKafka` if a broker refuses the login, and `BrokerUnavailable` if none answers.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX), _any_broker(connection) as broker:
@@ -72,11 +72,11 @@ async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> Acces
 async def require(connection: KafkaConnection, needed: Collection[Acl]) -> dict[str, int]:
     """The partition counts of the topics among `needed`.
 
-    Raises `Refused` with all missing rights, or if transactions are needed and the broker has none.
+    Raises `RefusedByKafka` with all missing rights, or if transactions are needed and the broker has none.
     """
     report = await inspect(connection, needed)
     if report.lacking:
-        raise Refused(report.lacking)
+        raise RefusedByKafka(report.lacking)
     if report.refused:
         raise not_allowed(report.refused)
     return report.partitions
@@ -131,7 +131,7 @@ async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl,
 
 @asynccontextmanager
 async def group_coordinator(connection: KafkaConnection) -> AsyncIterator[Any]:
-    """The coordinator of the service's group; raises `Refused` and `BrokerUnavailable`."""
+    """The coordinator of the service's group; raises `RefusedByKafka` and `BrokerUnavailable`."""
     async with _any_broker(connection) as broker:
         found = await broker.send(FindCoordinatorRequest(connection.group_id, GROUP))
     if found.error_code:
@@ -155,7 +155,7 @@ async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
         async with _closing(connection, conn):
             yield conn
         return
-    raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+    raise next((error for error in errors if isinstance(error, RefusedByKafka)), errors[0])
 
 
 @asynccontextmanager

@@ -17,7 +17,10 @@ def as_kafka_shows(topic_id: UUID) -> str:
 
 
 async def topic_ids(connection: KafkaConnection, topics: Collection[str]) -> dict[str, UUID]:
-    """The ids of the topics that exist; none of a broker before Kafka 2.8. Raises `Refused` and `BrokerUnavailable`."""
+    """The ids of the topics that exist, or none of a broker before Kafka 2.8.
+
+    Raises `RefusedByKafka` and `BrokerUnavailable`.
+    """
     return (await inspect(connection, on_topics(topics, "describe"))).topic_ids
 
 

@@ -10,7 +10,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from credit_service.kafka.connect.errors import Refused
+from credit_service.kafka.connect.errors import RefusedByKafka
 
 NEEDED = (InitProducerIdRequest, AddOffsetsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest)
 
@@ -43,14 +43,16 @@ def not_coordinated(error: type[BaseException], where: str) -> str:
     return f"{_none_at(where)}: the request for their coordinator fails with {error.__name__}"
 
 
-def no_producer(error: BaseException) -> Refused | None:
+def no_producer(error: BaseException) -> RefusedByKafka | None:
     """The error to raise if a transactional producer is refused for good; None for any other error."""
     match error:
         case errors.InvalidTransactionTimeout():
-            return Refused("Kafka's transaction.max.timeout.ms is shorter than the transactions of the service may be")
+            return RefusedByKafka(
+                "Kafka's transaction.max.timeout.ms is shorter than the transactions of the service may be"
+            )
         case _ if isinstance(error, REFUSED_FOR_GOOD):
             name = type(error).__name__
-            return Refused(f"{_none_at('Kafka')}: the request for a producer fails with {name}")
+            return RefusedByKafka(f"{_none_at('Kafka')}: the request for a producer fails with {name}")
         case _:
             return None
 

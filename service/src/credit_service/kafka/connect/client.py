@@ -1,7 +1,7 @@
 """aiokafka's clients with the current login, which find brokers again that have moved.
 
 Consumer, producer and admin client each contain an `AIOKafkaClient`, which connects and knows the brokers. It becomes
-a `Client` here.
+a `ReconnectingClient` here.
 """
 
 import logging
@@ -17,7 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, connection_error
 from credit_service.kafka.connect.reauthentication import Connection, connect
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,12 @@ def adopt_client(user: T, deployment: KafkaConnection) -> T:
     if type(client) is not AIOKafkaClient:
         raise TypeError(f"{type(client).__name__} is not aiokafka's client")
     # All parts of its user refer to it already.
-    client.__class__ = Client
+    client.__class__ = ReconnectingClient
     client._deployment = deployment
     return user
 
 
-class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
+class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
     """Connects with `connect`, and tries the settings' addresses again when no known broker answers (KIP-899).
 
     Their names are resolved again then, since all brokers may have moved.
@@ -142,7 +142,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                 if metadata.brokers:
                     return metadata
                 errors.append(BrokerUnavailable(f"{host}:{port} knows of no brokers yet"))
-        raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+        raise next((error for error in errors if isinstance(error, RefusedByKafka)), errors[0])
 
     async def _connected(self, host: str, port: int, **options: Any) -> Connection:
         """Raises `BrokerUnavailable`. A refused login is tried once more if it has changed meanwhile."""

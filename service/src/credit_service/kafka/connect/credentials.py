@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from credit_service.kafka.connect.token_command import COMMAND, from_command
-from credit_service.kafka.connect.token_endpoint import TOKEN_URL, Client, from_endpoint
-from credit_service.kafka.connect.tokens import Token, Tokens
+from credit_service.kafka.connect.token_endpoint import TOKEN_URL, OAuthClient, from_endpoint
+from credit_service.kafka.connect.tokens import LoginToken, Tokens
 from credit_service.runtime.tls import TlsFileError, client_context
 from credit_service.settings import PREFIX, secret_file_of
 
@@ -63,8 +63,8 @@ class Credentials:
         if url := settings.kafka_oauth_token_url:
             scope = settings.kafka_oauth_scope
 
-            async def make() -> Token:
-                return await from_endpoint(Client(url, self._client_id.now(), self._client_secret.now(), scope))
+            async def make() -> LoginToken:
+                return await from_endpoint(OAuthClient(url, self._client_id.now(), self._client_secret.now(), scope))
 
             return Tokens(make, TOKEN_URL, extensions)
         return None

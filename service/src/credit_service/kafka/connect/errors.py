@@ -25,13 +25,13 @@ class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
         return RuntimeError.__str__(self)
 
 
-class Refused(BrokerUnavailable):
+class RefusedByKafka(BrokerUnavailable):
     """A broker refuses the login, or an operation that is needed; the message is a whole sentence."""
 
 
-def not_allowed(refused: Collection[Acl]) -> Refused:
+def not_allowed(refused: Collection[Acl]) -> RefusedByKafka:
     """The error to raise where these rights are missing."""
-    return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
+    return RefusedByKafka(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
 def connection_error(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
@@ -42,22 +42,24 @@ def connection_error(error: BaseException, connection: KafkaConnection, host: st
         case BrokerUnavailable():
             return error
         case NoToken():
-            return Refused(str(error))
+            return RefusedByKafka(str(error))
         case errors.SaslAuthenticationFailed() if security.shows_token:
-            return Refused(f"Kafka at {where} refuses the token of {_made_by(connection)}")
+            return RefusedByKafka(f"Kafka at {where} refuses the token of {_made_by(connection)}")
         case errors.SaslAuthenticationFailed():
-            return Refused(
+            return RefusedByKafka(
                 f"Kafka at {where} refuses the login of {connection.login['sasl_plain_username']} by"
                 f" {security.mechanism}: see CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
             )
         case errors.UnsupportedSaslMechanismError():
-            return Refused(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
+            return RefusedByKafka(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
         case errors.IllegalSaslStateError():
-            return Refused(f"Kafka at {where} takes no logins there, and {PROTOCOL} is {security.protocol}")
+            return RefusedByKafka(f"Kafka at {where} takes no logins there, and {PROTOCOL} is {security.protocol}")
         case ssl.SSLCertVerificationError():
-            return Refused(_not_trusted(error, where, host))
+            return RefusedByKafka(_not_trusted(error, where, host))
         case ssl.SSLError():
-            return Refused(f"Kafka at {where} speaks no TLS that is understood, and {PROTOCOL} is {security.protocol}")
+            return RefusedByKafka(
+                f"Kafka at {where} speaks no TLS that is understood, and {PROTOCOL} is {security.protocol}"
+            )
         case TimeoutError():
             return BrokerUnavailable(f"no answer from {where} in time")
         case errors.KafkaConnectionError() | ConnectionResetError() | EOFError():
@@ -120,7 +122,7 @@ REFUSALS = (
     errors.ClusterAuthorizationFailedError,
     errors.SaslAuthenticationFailed,
     NoToken,
-    Refused,
+    RefusedByKafka,
 )
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from credit_service.kafka.connect.tokens import NoToken, Token
+from credit_service.kafka.connect.tokens import LoginToken, NoToken
 from credit_service.runtime.programs import ProgramFailed, output_of
 
 COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
 _ENDS = ("expires_at", "expires_in")
 
 
-async def from_command(command: str) -> Token:
+async def from_command(command: str) -> LoginToken:
     """Runs the program, and reads the token that it prints; raises `NoToken`."""
     try:
         printed = await _in_a_thread(lambda: output_of(command))
@@ -23,7 +23,7 @@ async def from_command(command: str) -> Token:
     return read_printed(printed, datetime.now(UTC))
 
 
-def read_printed(printed: str, now: datetime) -> Token:
+def read_printed(printed: str, now: datetime) -> LoginToken:
     """The token of `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; raises `NoToken`."""
     wrong = NoToken(f"no token for Kafka: {COMMAND} does not print JSON with token, and expires_at or expires_in")
     try:
@@ -35,7 +35,7 @@ def read_printed(printed: str, now: datetime) -> Token:
     life = _life(fields.get("expires_in")) if "expires_in" in fields else _until(fields["expires_at"], now)
     if life is None:
         raise wrong
-    return Token.of(COMMAND, fields["token"], life)
+    return LoginToken.of(COMMAND, fields["token"], life)
 
 
 def _life(seconds: object) -> float | None:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import h11
 
-from credit_service.kafka.connect.tokens import NoToken, Token
+from credit_service.kafka.connect.tokens import LoginToken, NoToken
 
 TOKEN_URL: Final = "CREDITS_KAFKA_OAUTH_TOKEN_URL"  # noqa: S105 - the name of a setting
 CLIENT: Final = "CREDITS_KAFKA_OAUTH_CLIENT_ID and CREDITS_KAFKA_OAUTH_CLIENT_SECRET"
@@ -32,7 +32,7 @@ _FAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class OAuthClient:
     """The client that requests a token, and the scope."""
 
     url: str
@@ -41,7 +41,7 @@ class Client:
     scope: str | None = None
 
 
-async def from_endpoint(client: Client) -> Token:
+async def from_endpoint(client: OAuthClient) -> LoginToken:
     """Requests a token; raises `NoToken`."""
     try:
         async with asyncio.timeout(REQUEST_SECONDS_MAX):
@@ -59,7 +59,7 @@ async def from_endpoint(client: Client) -> Token:
     if status != 200:
         raise _refused(status, answer)
     fields = _read(answer)
-    return Token.of(TOKEN_URL, fields.get("access_token"), _seconds(fields.get("expires_in")))
+    return LoginToken.of(TOKEN_URL, fields.get("access_token"), _seconds(fields.get("expires_in")))
 
 
 def _why(error: OSError) -> str:
@@ -69,7 +69,7 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
-async def _posted(client: Client) -> tuple[int, bytes]:
+async def _posted(client: OAuthClient) -> tuple[int, bytes]:
     url = urlsplit(client.url)
     is_encrypted = url.scheme == "https"
     reader, writer = await asyncio.open_connection(
@@ -86,7 +86,7 @@ async def _posted(client: Client) -> tuple[int, bytes]:
         writer.close()
 
 
-def _request(client: Client, url: SplitResult) -> list[h11.Event]:
+def _request(client: OAuthClient, url: SplitResult) -> list[h11.Event]:
     fields = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
     body = urlencode(fields).encode()
     # Both are encoded, and then joined, as RFC 6749 has it.

@@ -35,14 +35,14 @@ class NoToken(KafkaError):  # type: ignore[misc]  # noqa: N818 - reads as what h
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class LoginToken:
     """The text that is sent to brokers, and its life, counted from the request."""
 
     text: str = field(repr=False)
     life_seconds: float
 
     @classmethod
-    def of(cls, setting: str, text: object, life_seconds: float) -> "Token":
+    def of(cls, setting: str, text: object, life_seconds: float) -> "LoginToken":
         """The token that `setting` has given, if it can be used; raises `NoToken`."""
         if not isinstance(text, str) or not _BEARER.fullmatch(text):
             raise NoToken(f"no token for Kafka: {setting} gives none that can be sent")
@@ -53,7 +53,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class _Current:
-    token: Token
+    token: LoginToken
     renewed_at: float
     ends_at: float
 
@@ -65,7 +65,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]
     """
 
     def __init__(
-        self, make: Callable[[], Awaitable[Token]], source: str, extensions: Mapping[str, str] | None = None
+        self, make: Callable[[], Awaitable[LoginToken]], source: str, extensions: Mapping[str, str] | None = None
     ) -> None:
         self.source = source
         self._make = make

@@ -38,7 +38,7 @@ _VERSION_WITH_REPLICA, _ABORTED_AT, _ABORTED_AT_BEFORE = 11, 2, -2
 
 
 @dataclass(slots=True)
-class Failed:
+class FailedFetch:
     """The result of a fetch that has no records: a fault of the partition, or an error that is raised."""
 
     offset: int
@@ -97,16 +97,16 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
             if records_max <= 0 or bytes_max <= 0:
                 break
             fetched = self._records[at]
-            if isinstance(fetched, Failed) and isinstance(fetched.what, KafkaError):
+            if isinstance(fetched, FailedFetch) and isinstance(fetched.what, KafkaError):
                 if portions:
                     break  # raised by the next call
                 self._drop(at)
                 raise fetched.what
             state = fetched.assignment.state_value(at) if fetched.assignment.active else None
-            offset = fetched.offset if isinstance(fetched, Failed) else fetched.next_offset
+            offset = fetched.offset if isinstance(fetched, FailedFetch) else fetched.next_offset
             if state is None or state.paused or state.position != offset:
                 self._drop(at)  # revoked, paused or sought meanwhile
-            elif isinstance(fetched, Failed):
+            elif isinstance(fetched, FailedFetch):
                 self._drop(at)
                 portions.append(Portion(at, offset, offset, fault=fetched.what))
             else:
@@ -135,7 +135,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
 
     def _set_error(self, tp: TopicPartition, error: KafkaError) -> None:
         """Keeps the error to raise; aiokafka calls it if a partition has no offset to begin at."""
-        self._records[tp] = Failed(-1, None, error)
+        self._records[tp] = FailedFetch(-1, None, error)
 
     def _drop(self, at: TopicPartition) -> None:
         """Lets the partition be fetched again."""
@@ -176,10 +176,10 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
 
     def _note_error(self, at: TopicPartition, offset: int, error: type[KafkaError], assignment: Any) -> None:
         if error is TopicAuthorizationFailedError:
-            self._records[at] = Failed(offset, assignment, error(at.topic))
+            self._records[at] = FailedFetch(offset, assignment, error(at.topic))
             return
         if error is OffsetOutOfRangeError:
-            self._records[at] = Failed(offset, assignment, OutOfRange())
+            self._records[at] = FailedFetch(offset, assignment, OutOfRange())
             return
         if error in (NotLeaderForPartitionError, UnknownTopicOrPartitionError):
             self._client.force_metadata_update()
@@ -188,4 +188,6 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         log.warning("a broker answers with an error", topic=at.topic, partition=at.partition, cause=error.__name__)
         if now - since >= ERROR_SECONDS_MAX:
             del self._failing[at]
-            self._records[at] = Failed(offset, assignment, Fault(offset, None, f"a broker answers {error.__name__}"))
+            self._records[at] = FailedFetch(
+                offset, assignment, Fault(offset, None, f"a broker answers {error.__name__}")
+            )
