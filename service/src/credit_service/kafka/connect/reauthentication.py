@@ -172,7 +172,7 @@ class Connection(TokenConnection):
                 await self._do_sasl_handshake()
             # From its end on: the broker counts from the beginning of the login.
             self._not_before = self._loop.time() + SECONDS_BETWEEN_MIN
-        except Exception as error:  # of any kind: queued requests may not wait for ever
+        except Exception as error:  # of any kind: queued requests must not wait without limit
             self._give_up(error, is_another=self._sasl_plain_username != was)
         else:
             self._note_session()

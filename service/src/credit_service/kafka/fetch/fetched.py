@@ -32,7 +32,7 @@ LOG_APPEND_TIME = 1
 """The timestamp type by which aiokafka says of a record of an old format that its timestamp is the broker's."""
 
 PREFETCH_SECONDS = 0.1
-"""For so long no more is fetched from a broker while records of a partition that it sent are not read."""
+"""The pause of fetches from a broker while records that it sent are not read."""
 
 # The errors of aiokafka's reader of old formats for bytes that it cannot read: its own, of codecs, of lengths.
 _OF_OLD_FORMATS = (KafkaError, OSError, EOFError, ValueError, IndexError, StructError, cramjam.DecompressionError)
@@ -70,7 +70,7 @@ class Fetched:
 
     def _read(self, sent: memoryview, aborted: list[tuple[int, int]]) -> Iterator[Item]:
         """Like aiokafka's `PartitionRecords`: skips aborted transactions and markers, and notes the next offset."""
-        gone: set[int] = set()
+        aborted_producers: set[int] = set()
         for batch in batches_in(sent):
             if batch[FORMAT_AT] != FORMAT:
                 yield from self._old(batch)
@@ -80,11 +80,11 @@ class Fetched:
             if not head.validate_crc():
                 raise CannotUnpack(CHECKSUM)
             while aborted and aborted[-1][1] <= head.base_offset:
-                gone.add(aborted.pop()[0])
+                aborted_producers.add(aborted.pop()[0])
             if head.is_control_batch:
                 if _is_abort(batch):
-                    gone.discard(head.producer_id)
-            elif not (head.is_transactional and head.producer_id in gone):
+                    aborted_producers.discard(head.producer_id)
+            elif not (head.is_transactional and head.producer_id in aborted_producers):
                 yield from self._new(batch, head)
             self.next_offset = max(self.next_offset, head.next_offset)
             self._read_until = None

@@ -28,10 +28,10 @@ log = structlog.get_logger(__name__)
 seldom = logging.getLogger("aiokafka.consumer.fetcher")
 
 ERROR_SECONDS_MAX = 10.0
-"""For so long brokers may answer for a partition with an error before it counts as the partition's fault."""
+"""The time after which errors of the brokers count as the partition's fault."""
 
 LEADERS_REQUESTED_EVERY_SECONDS = 0.1
-"""So seldom brokers are asked for the leader of a partition: brokers that are away refuse at once."""
+"""The least time between two requests for a partition's leader: brokers that are away refuse at once."""
 
 # The place of the aborted transactions in a broker's answer: from version 11 on, a replica's number comes after them.
 _VERSION_WITH_REPLICA, _ABORTED_AT, _ABORTED_AT_BEFORE = 11, 2, -2

@@ -133,6 +133,6 @@ async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> 
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:
-    """Retrieves the exception, so that asyncio does not log that nobody did."""
+    """Retrieves the exception: asyncio would log one that is never retrieved."""
     if not future.cancelled():
         future.exception()

@@ -17,9 +17,9 @@ from credit_service.application.ports import Claim, LeftOut, WaitingEvent
 TRY_AGAIN_SECONDS = 5.0
 """An operator has to repair a topic that accepts no row."""
 TRIED_MAX = 20
-"""After so many refused rows a topic counts as one that accepts none, and its other rows are not tried."""
+"""The number of refused rows after which a topic counts as one that accepts none: no other row is tried then."""
 TRIED_MORE = 10
-"""So many further rows are tried each time that the topic is tried again."""
+"""The number of further rows that are tried each time that the topic is tried again."""
 
 
 class InvalidRecord(errors.BrokerResponseError):  # type: ignore[misc]

@@ -40,7 +40,7 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 # An operator has to grant the missing rights.
 DENIED_RETRY_SECONDS = 5.0
-# A relay that ends stops after so long, even if new rows keep coming: another process publishes them.
+# A stopped relay ends after this time, even if new rows keep coming: another process publishes them.
 HAND_OVER_SECONDS = 1.0
 
 

@@ -74,7 +74,7 @@ class KafkaOriginals:
                         event_type = self._connection.event_type(place.topic)
                         record = read_item(TopicPartition(*within.partition), event_type, item)
                         if isinstance(record.content, Incoming):
-                            # As for any other letter, a retry compares the event's time with the clock of now alone.
+                            # As for any other letter, a retry compares the event's time with the current time alone.
                             record.content.appended_at = None
                         found[place] = checked(record, left_out)
 
