@@ -1,4 +1,4 @@
-"""When Kafka is asked what it allows, and what is made of an answer that does not come."""
+"""When access is checked, and what follows if no broker answers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
 
 async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:
     class Broker:
-        """Answers as Kafka does: error, number, leader, and what else there is of each partition."""
+        """Answers like Kafka: error, number and leader of each partition, and the other fields."""
 
         async def send(self, _: object) -> SimpleNamespace:
             led, leaderless = (0, 0, 1, 5), (5, 1, -1, 5)
@@ -82,7 +82,7 @@ async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
     known = UUID(int=7)
 
     class Broker:
-        """Answers as one since Kafka 2.8, by what it is asked in."""
+        """Answers like a broker since Kafka 2.8, in the version of the request."""
 
         async def send(self, request: TopicsRequest) -> SimpleNamespace:
             sent = request.prepare({TopicsRequest.API_KEY: (0, 13)})
@@ -97,13 +97,13 @@ async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
 
     seen = await _topics(Broker(), on_topics(["there", "hidden", "gone"], "describe"))
     assert (seen.topic_ids, seen.partitions) == ({"there": known}, {"there": 1, "hidden": 0})
-    # One before it is asked without, as by the stand-in above.
+    # An older broker gets the request without ids, as the stand-in above.
     assert TopicsRequest(["there"]).prepare({TopicsRequest.API_KEY: (0, 9)}).API_VERSION == 8
 
 
 async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("credit_service.kafka.access.probe.ONE_OF_SEVERAL_SECONDS_MAX", 1)
-    # Their connections are made by the kernel, and nobody answers.
+    # The kernel accepts their connections, and no process answers.
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         servers = ",".join(f"127.0.0.1:{silent.getsockname()[1]}" for silent in (first, second))
         with pytest.raises(BrokerUnavailable):

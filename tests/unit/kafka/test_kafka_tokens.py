@@ -1,4 +1,4 @@
-"""Tokens for Kafka: how long one is used, who makes the next, and what is told of one that cannot be had."""
+"""Tokens for Kafka: for how long one is used, how it is renewed, and what failures report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 class Clock:
-    """The time of the tokens."""
+    """The clock of the tokens."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
@@ -255,7 +255,7 @@ async def test_a_defect_is_told_by_its_type_and_does_not_end_who_asks() -> None:
 
 
 async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> None:
-    """Brokers answer a bad token with JSON and a success, and say no when they are answered."""
+    """Brokers answer a bad token with JSON and a success, and refuse it only after the next message."""
     provider = Tokens(Maker(), "HERE", {"logicalCluster": "lkc-1"})
     good = TokenAuthenticator(sasl_oauth_token_provider=provider)
     first = await good.step(None)
@@ -463,7 +463,7 @@ async def test_one_that_hangs_up_or_speaks_no_http_is_told() -> None:
 
 
 async def test_no_other_address_is_gone_to(endpoint: Endpoint) -> None:
-    """The secret is for the address that was set alone."""
+    """The secret is sent only to the configured address."""
 
     class Elsewhere(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

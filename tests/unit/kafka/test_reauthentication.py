@@ -1,4 +1,4 @@
-"""A connection logs in again before its session ends, and clients go on where their brokers have moved."""
+"""A connection logs in again before its session ends, and clients find brokers that have moved."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_short_session_is_made_anew_before_it_ends_and_not_more_often_th
         connection = await connected(broker)
         assert connection._due_at < connection._ends_at
         await eventually(lambda: len(logged_in_at) > 2, what="logged in again, twice")
-        # The session may end before the next login: what is sent meanwhile goes out behind that.
+        # The session may end before the next login: requests of then are sent after it.
         assert (await connection.send(MetadataRequest([]))).brokers
         assert logged_in_at[2] - logged_in_at[1] >= pause_seconds
         await connection.close()
@@ -137,7 +137,7 @@ async def test_what_is_sent_meanwhile_goes_out_after_in_its_order() -> None:
 
 
 async def test_what_was_sent_before_is_answered_first() -> None:
-    """So a login does not wait for less than it may, behind a group that shares out its partitions."""
+    """A login may wait long behind a request that waits for a rebalance."""
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
         broker.lifetime_ms = 0
@@ -194,7 +194,7 @@ async def test_one_that_is_refused_closes_the_connection_and_says_why_without_th
 
 
 async def test_another_user_connects_anew_and_is_no_fault() -> None:
-    """Brokers refuse whoever is another than the one that the connection was opened by."""
+    """Brokers refuse another user on the same connection."""
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
         with capture_logs() as logs:
@@ -325,7 +325,7 @@ async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_t
         kafka = admin._client
         kafka._sync_task.cancel()
         assert await kafka.ready(1)
-        # Nobody is at the old address any more, and the door leads to another.
+        # No broker is at the old address any more, and the settings' address leads to another.
         kafka._conns[1, 0].close()
         await before.end()
         async with session_broker() as after:
@@ -349,7 +349,7 @@ async def test_a_broker_that_falls_silent_is_left_for_the_others(monkeypatch: py
         kafka._sync_task.cancel()
         assert await kafka.ready(1)
         connection = kafka._conns[1, 0]
-        # As behind a network that swallows what is sent: nobody ends the connection.
+        # Like a network that drops packets: the connection is not closed.
         silent.holds[METADATA] = asyncio.Event()
         door.address = ("127.0.0.1", after.port)
         async with asyncio.timeout(patience(10)):

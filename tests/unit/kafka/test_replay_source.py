@@ -1,4 +1,4 @@
-"""What a replay reads, in the order of the merge, whatever order Kafka brings it in."""
+"""A replay reads records in the order of the merge, whatever the order of the fetches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONNECTION = KafkaConnection("nowhere:1", "group", "x-")
 
 
 def message(offset: int, second: int) -> BatchRecord:
-    """It cannot be read, and so stands at Kafka's own time."""
+    """An unreadable record, which is ordered by Kafka's timestamp."""
     at = AT + timedelta(seconds=second)
     return BatchRecord(offset, int(at.timestamp() * 1000), None, b"{", (), is_append_time=True)
 
@@ -37,7 +37,7 @@ Portion = tuple[Range, Sequence[Any]]
 
 
 class Reader:
-    """Brings portions in the order that a test wants."""
+    """Gives portions in the order of the test."""
 
     def __init__(self, portions: Sequence[Portion], error: Exception | None = None) -> None:
         self.wanted: Any = None

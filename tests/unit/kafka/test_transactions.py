@@ -1,4 +1,4 @@
-"""What brokers without transactions say, and what is made of it."""
+"""Brokers without transactions are recognised by their errors."""
 
 from __future__ import annotations
 

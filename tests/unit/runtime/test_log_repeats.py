@@ -1,4 +1,4 @@
-"""A library's line is written once in a while; how many were not, the next one tells."""
+"""A library's repeated line is written at intervals, with the number of withheld ones."""
 
 from __future__ import annotations
 

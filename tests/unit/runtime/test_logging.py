@@ -1,4 +1,4 @@
-"""Logs are looked at as a process writes them: the configuration is the process's own."""
+"""Logs of a process of its own, since the configuration is global."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that print a secret: what comes of each way in which one can end."""
+"""Programs that print a secret: the result of each way in which one can end."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""When a member that does not come on is to end: the rule, and what is made of it."""
+"""When a member without progress ends: the rule, and its use."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def status() -> Status:
 
 @pytest.fixture
 def watch(parts: Parts, status: Status, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """Each look comes ten seconds after the last."""
+    """The checks, ten seconds apart."""
     moments = iter(range(0, 10_000, 10))
     monkeypatch.setattr("credit_service.watch.watch.time.monotonic", lambda: float(next(moments)))
     return Watch(parts, parts, parts, status, stuck_seconds_max=60)
