@@ -1,4 +1,4 @@
-"""What Kafka allows: the service and the commands with just what is listed, and each right missed and told."""
+"""The service and the commands work with just the listed rights, and each missing right is reported."""
 
 from __future__ import annotations
 

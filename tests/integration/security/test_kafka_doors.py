@@ -1,4 +1,4 @@
-"""Who is let in to Kafka, and how it is told who is not: on a real broker with TLS and logins."""
+"""Logins that Kafka accepts, and the messages for those that it refuses: on a real broker with TLS and logins."""
 
 from __future__ import annotations
 

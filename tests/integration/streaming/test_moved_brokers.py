@@ -1,4 +1,4 @@
-"""Brokers of which every address changes while the service runs: it goes on where the settings' addresses lead."""
+"""All brokers' addresses change while the service runs: it finds them again by the settings' addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transaction that its producer leaves open: it is named, what lies behind it counts as waiting, no other waits."""
+"""A transaction that stays open is reported; messages behind it count as waiting, and no other partition waits."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def says_pinned(service: ServiceProcess, *words: str) -> bool:
 
 
 async def doctor(deployment: Deployment) -> dict[str, Any]:
-    """What it says of transactions."""
+    """The doctor's line about transactions."""
     settings = settings_of(deployment)
     command = ("doctor", "--output", "json")
     done = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""Rows that Kafka refuses for good are set aside, for a person to retry or drop; nobody else waits for them."""
+"""Rows that Kafka refuses for good are set aside, for an operator to retry or drop; no other row waits for them."""
 
 from __future__ import annotations
 

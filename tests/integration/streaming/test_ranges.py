@@ -1,4 +1,4 @@
-"""Ranges of topics read again, on the real Kafka: bounds, ends of transactions, retention, and what never comes."""
+"""Ranges of topics read again, on the real Kafka: bounds, ends of transactions, retention, and missing records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running service says what is wrong with it until it is mended, lives meanwhile, and ends once it is stuck."""
+"""A running service reports problems until they clear, stays alive meanwhile, and ends once it is stuck."""
 
 from __future__ import annotations
 
