@@ -13,7 +13,7 @@ import pytest
 from dotenv import dotenv_values
 
 from credit_service.kafka.connect.token_command import read_printed
-from credit_service.runtime.programs import PRINTED_BYTES_MAX, PROGRAM_SECONDS_MAX, printed_by
+from credit_service.runtime.programs import PRINTED_BYTES_MAX, PROGRAM_SECONDS_MAX, output_of
 from credit_service.settings import Settings, load_settings
 from support.secured import make_files
 
@@ -89,7 +89,7 @@ def test_its_programs_print_what_is_read(
     (folder / "az").chmod(0o755)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    token = read_printed(printed_by(f"{sys.executable} {folder / 'program.py'} {argument}"), datetime.now(UTC))
+    token = read_printed(output_of(f"{sys.executable} {folder / 'program.py'} {argument}"), datetime.now(UTC))
     assert token.text.startswith(begins)
     assert 800 < token.life_seconds <= 900
 

@@ -88,7 +88,7 @@ SMALL: dict[str, int] = {
     "SPANS_WAITING_MAX": 1,
     "SPANS_SENT_MAX": 1,
     "LINKS_MAX": 1,
-    "SAYINGS_MAX": 1,
+    "LOG_LINES_KEPT_MAX": 1,
 }
 
 CANNOT_BE_SMALL: dict[str, str] = {

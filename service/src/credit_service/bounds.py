@@ -265,5 +265,5 @@ SPANS_SENT_MAX = 512
 LINKS_MAX = 64
 """Traces that a batch or a publication is linked with, and events of a batch that have a span of their own."""
 
-SAYINGS_MAX = 200
-"""Sayings of libraries that are remembered, to say them once in a while; of more, the memory begins anew."""
+LOG_LINES_KEPT_MAX = 200
+"""Log lines of libraries that are kept, to write repeats once in a while; beyond that, all are forgotten."""

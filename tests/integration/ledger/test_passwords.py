@@ -119,7 +119,7 @@ async def test_passwords_that_are_changed_under_load_need_no_restart(
     await deployment.oracle().check()
     await service.ready()
     assert ended
-    lines = [line for event in ("not ready", "relay begins anew") for line in service.logged(event)]
+    lines = [line for event in ("not ready", "relay restarts") for line in service.logged(event)]
     assert [line for line in lines if "denies" in line.get("problem", "")] == []
     assert '"level": "error"' not in service.said()
     by_now: dict[str, Any] = dict(way(users))

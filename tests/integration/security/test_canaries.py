@@ -530,7 +530,7 @@ def assert_all_ways_were_gone(service: ServiceProcess, observed: Observed, answe
     assert len(observed.outgoing[DECLINES]) == 1
     said = service.said()
     for line in (
-        *("records could not be taken in", "turn failed", "relay failed", "batch refused", "topic paused"),
+        *("records could not be buffered", "turn failed", "relay failed", "batch refused", "topic paused"),
         *("error in the event loop", "Exception in ASGI application"),
     ):
         assert line in said, line

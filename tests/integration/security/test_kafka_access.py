@@ -1,4 +1,4 @@
-"""What Kafka allows: the service and the commands with just what is listed, and each right missed and told."""
+"""The service and the commands work with just the listed rights, and each missing right is reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from credit_service.kafka.access.probe import inspect, require
 from credit_service.kafka.connect.acls import USES, Acl, Use, named, required_acls
-from credit_service.kafka.connect.errors import Refused
+from credit_service.kafka.connect.errors import RefusedByKafka
 from support.credits import run_credits
 from support.secured import OPS, OPS_PASSWORD, SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.secured_service import (
@@ -85,7 +85,7 @@ async def _has_none(connection: KafkaConnection, needed: list[Acl]) -> bool:
 async def _is_told(connection: KafkaConnection, needed: list[Acl], told: str) -> bool:
     try:
         await require(connection, needed)
-    except Refused as error:
+    except RefusedByKafka as error:
         return str(error) == told
     return False
 

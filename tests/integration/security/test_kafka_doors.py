@@ -1,4 +1,4 @@
-"""Who is let in to Kafka, and how it is told who is not: on a real broker with TLS and logins."""
+"""Logins that Kafka accepts, and the messages for those that it refuses: on a real broker with TLS and logins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from credit_service.kafka.access import probe as access
 from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka
 from credit_service.settings import Settings
 from support.secured import SERVICE, SERVICE_PASSWORD, SecuredBroker
 from support.tokens_of_kafka import Signer, printed, prints
@@ -51,7 +51,7 @@ async def test_a_certificate_is_let_in_without_a_login(secured_broker: SecuredBr
 async def test_a_mechanism_that_the_broker_does_not_take_is_told(secured_broker: SecuredBroker) -> None:
     known = connection(secured_broker)
     unknown = replace(known, security=replace(known.security, mechanism="SCRAM-SHA-1"))  # type: ignore[arg-type]
-    with pytest.raises(Refused, match=r"takes no SCRAM-SHA-1: see CREDITS_KAFKA_SASL_MECHANISM$"):
+    with pytest.raises(RefusedByKafka, match=r"takes no SCRAM-SHA-1: see CREDITS_KAFKA_SASL_MECHANISM$"):
         await inspect(unknown, [])
 
 
@@ -75,7 +75,9 @@ async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again
     command = prints(tmp_path, printed(token))
     refused = connection(secured_broker, **NO_PASSWORD, **secured_broker.token_settings(kafka_token_command=command))
     at = secured_broker.settings()["kafka_bootstrap_servers"]
-    with pytest.raises(Refused, match=rf"^Kafka at {at} refuses the token of CREDITS_KAFKA_TOKEN_COMMAND: ") as caught:
+    with pytest.raises(
+        RefusedByKafka, match=rf"^Kafka at {at} refuses the token of CREDITS_KAFKA_TOKEN_COMMAND: "
+    ) as caught:
         await inspect(refused, [])
     assert token not in str(caught.value)
     prints(tmp_path, printed(signer.token(SERVICE)))
@@ -84,7 +86,7 @@ async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again
     async def is_let_in() -> bool:
         try:
             await inspect(refused, [])
-        except Refused as error:
+        except RefusedByKafka as error:
             said.add(str(error))
             return False
         return True
@@ -117,9 +119,9 @@ async def test_a_token_that_is_refused_is_told_without_it_and_is_not_shown_again
         ),
         (
             {"kafka_ssl_cafile": "{other_ca}"},
-            "the certificate of Kafka at {at} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE",
+            "the certificate of Kafka at {at} is not signed by a trusted CA: see CREDITS_KAFKA_SSL_CAFILE",
         ),
-        ({"kafka_ssl_cafile": ""}, "the certificate of Kafka at {at} is not signed by whom this service trusts: see "),
+        ({"kafka_ssl_cafile": ""}, "the certificate of Kafka at {at} is not signed by a trusted CA: see "),
         (
             {"kafka_bootstrap_servers": "{certificates}", "kafka_sasl_username": "someone"},
             "{certificates} ends the connection: it may speak no TLS there, and CREDITS_KAFKA_SECURITY_PROTOCOL is",
@@ -164,5 +166,5 @@ async def test_of_several_brokers_a_refusal_says_more_than_silence(secured_broke
     at = secured_broker.settings()["kafka_bootstrap_servers"]
     servers = f"127.0.0.1:1,{at}"
     await inspect(connection(secured_broker, kafka_bootstrap_servers=servers), [])
-    with pytest.raises(Refused, match="refuses the login"):
+    with pytest.raises(RefusedByKafka, match="refuses the login"):
         await inspect(connection(secured_broker, kafka_bootstrap_servers=servers, **WRONG_PASSWORD), [])

@@ -1,4 +1,4 @@
-"""The whole service by each way to log in, and what it says and does when a login changes or fails."""
+"""The whole service with each kind of login, and its messages and actions when a login changes or fails."""
 
 from __future__ import annotations
 

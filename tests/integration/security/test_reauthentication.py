@@ -39,7 +39,7 @@ KafkaConnection.login = property(
 )
 """
 
-REFUSED_AGAIN = "could not log in to Kafka again, connecting anew"
+REFUSED_AGAIN = "could not log in to Kafka again, reconnecting"
 SESSION_SECONDS = 5
 SESSIONS = 7
 ATTEMPTS = 3

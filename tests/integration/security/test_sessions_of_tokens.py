@@ -1,4 +1,4 @@
-"""Tokens that end while the service runs: it logs in again with the next one, on the connections that are there."""
+"""Tokens that end while the service runs: it logs in again with the next one, on the open connections."""
 
 from __future__ import annotations
 

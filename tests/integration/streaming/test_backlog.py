@@ -1,4 +1,4 @@
-"""A month of hundreds of accounts comes to the same however it is played: live, at once, in pieces, or twice."""
+"""A month of hundreds of accounts has the same result live, as a backlog, in pieces, or with repeats."""
 
 from __future__ import annotations
 

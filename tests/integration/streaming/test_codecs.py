@@ -1,4 +1,4 @@
-"""Messages of every codec that Kafka has, from foreign producers and from topics that compress anew."""
+"""Messages of every codec that Kafka has, from foreign producers and from topics that recompress."""
 
 from __future__ import annotations
 

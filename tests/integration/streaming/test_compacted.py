@@ -1,4 +1,4 @@
-"""An incoming topic that is compacted by mistake is named, and no longer once it is set back."""
+"""An incoming topic that is compacted by mistake is reported until its setting is corrected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However often, in whatever order and on whatever partition a message comes: one effect and one answer."""
+"""A message has one effect and one answer, for any number of deliveries, any order, and any partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of somebody else's in the consumer group is named, and what it holds is known to wait."""
+"""A foreign client in the consumer group is reported, and messages of its partitions count as waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The intake: what is missing is waited for, timers go by the database's clock, and what was read ahead is bounded."""
+"""The intake waits for missing servers and topics, uses the database's clock for timers, and bounds its buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers of which every address changes while the service runs: it goes on where the settings' addresses lead."""
+"""All brokers' addresses change while the service runs: it finds them again by the settings' addresses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.local_stack,
 ]
 
-WENT_ON = "no known broker answered, going on with those that the settings' addresses lead to"
+WENT_ON = "no known broker answered, using those at the settings' addresses"
 # Lines are given their time after it was decided whether they are written, by another clock.
 AT_LEAST = timedelta(seconds=SECONDS_BETWEEN - 1)
 

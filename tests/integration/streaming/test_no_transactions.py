@@ -1,4 +1,4 @@
-"""A broker that has no transactions, in which the service publishes: told in one line, and waited for."""
+"""A broker without transactions, in which the service publishes, is reported in one line, and retried."""
 
 from __future__ import annotations
 

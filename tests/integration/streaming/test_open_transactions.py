@@ -1,4 +1,4 @@
-"""A transaction that its producer leaves open: it is named, what lies behind it counts as waiting, no other waits."""
+"""A transaction that stays open is reported; messages behind it count as waiting, and no other partition waits."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def says_pinned(service: ServiceProcess, *words: str) -> bool:
 
 
 async def doctor(deployment: Deployment) -> dict[str, Any]:
-    """What it says of transactions."""
+    """The doctor's line about transactions."""
     settings = settings_of(deployment)
     command = ("doctor", "--output", "json")
     done = await asyncio.to_thread(
@@ -119,7 +119,7 @@ async def test_it_is_named_and_what_lies_behind_it_counts_as_waiting(deployment:
     assert (await doctor(deployment))["state"] == "ok"
     observed = await oracle.check()
     assert {one.event.id for one in behind} <= {decision["id"] for decision in observed.decisions}
-    (said,) = service.logged("a transaction stays open, nothing behind it can be read")
+    (said,) = service.logged("a transaction stays open, messages behind it cannot be read")
     assert (said["topic"], said["partition"], said["offset"]) == (topic, 0, 3)
     assert await service.terminate() == 0
 

@@ -1,4 +1,4 @@
-"""Rows that Kafka refuses for good are set aside, for a person to retry or drop; nobody else waits for them."""
+"""Rows that Kafka refuses for good are set aside, for an operator to retry or drop; no other row waits for them."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ async def test_where_a_topic_takes_nothing_it_is_said_and_other_topics_go_on(
     service = await deployment.start()
 
     async def is_said() -> bool:
-        return "topics take nothing of what waits for them: balance-changed (Message" in (await service.problems()).get(
+        return "topics accept none of their waiting rows: balance-changed (Message" in (await service.problems()).get(
             "relay", ""
         )
 

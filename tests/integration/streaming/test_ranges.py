@@ -1,4 +1,4 @@
-"""Ranges of topics read again, on the real Kafka: bounds, ends of transactions, retention, and what never comes."""
+"""Ranges of topics read again, on the real Kafka: bounds, ends of transactions, retention, and missing records."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_a_topic_that_is_not_there_is_named(reader: RangeReader, topic: st
 async def test_an_empty_range_ends_at_once(reader: RangeReader, topic: str) -> None:
     assert await reader.ranges([topic], None, None, None) == []
     assert await values_of(reader, []) == []
-    assert await values_of(reader, [Range(topic, 0, 3, 3, eaten=3)]) == []
+    assert await values_of(reader, [Range(topic, 0, 3, 3, lost_to_retention=3)]) == []
 
 
 async def test_one_reader_reads_one_range_after_the_other(reader: RangeReader, producer: Any, topic: str) -> None:
@@ -241,9 +241,9 @@ async def test_what_retention_removed_is_counted(reader: RangeReader, producer: 
     await send(producer, topic, *"abcde")
     await delete_records(kafka, {(topic, 0): 3})
     cases: list[tuple[module.Bound, list[Range]]] = [
-        (None, [Range("", 0, 3, 5, eaten=3, begins_the_log=True)]),
-        (0, [Range("", 0, 3, 5, eaten=3, begins_the_log=True)]),
-        (2, [Range("", 0, 3, 5, eaten=1, begins_the_log=True)]),
+        (None, [Range("", 0, 3, 5, lost_to_retention=3, begins_the_log=True)]),
+        (0, [Range("", 0, 3, 5, lost_to_retention=3, begins_the_log=True)]),
+        (2, [Range("", 0, 3, 5, lost_to_retention=1, begins_the_log=True)]),
         (3, [Range("", 0, 3, 5, begins_the_log=True)]),
         (4, [Range("", 0, 4, 5)]),
         (NOON, [Range("", 0, 3, 5, begins_the_log=True)]),
@@ -254,7 +254,7 @@ async def test_what_retention_removed_is_counted(reader: RangeReader, producer: 
 
 
 def _unnamed(one: Range) -> Range:
-    return Range("", one.number, one.first, one.end, one.eaten, one.begins_the_log)
+    return Range("", one.number, one.first, one.end, one.lost_to_retention, one.begins_the_log)
 
 
 async def test_a_range_that_is_gone_has_nothing_to_be_read(
@@ -263,7 +263,7 @@ async def test_a_range_that_is_gone_has_nothing_to_be_read(
     await send(producer, topic, *"abcde")
     await delete_records(kafka, {(topic, 0): 5})
     found = await reader.ranges([topic], 1, None, {(topic, 0): 4})
-    assert found == [Range(topic, 0, 4, 4, eaten=3)]
+    assert found == [Range(topic, 0, 4, 4, lost_to_retention=3)]
     assert await values_of(reader, found) == []
 
 
@@ -274,7 +274,7 @@ async def test_what_is_removed_while_it_is_read_is_passed_over_and_told(
     found = await reader.ranges([topic], None, None, None)
     await delete_records(kafka, {(topic, 0): 3})
     told = []
-    read = await values_of(reader, found, eaten=lambda at, offsets: told.append((at, offsets)))
+    read = await values_of(reader, found, removed=lambda at, offsets: told.append((at, offsets)))
     assert (read, told) == (["d", "e"], [((topic, 0), 3)])
 
 
@@ -285,7 +285,7 @@ async def test_all_of_it_may_be_removed_while_it_is_read(
     found = await reader.ranges([topic], None, 4, None)
     await delete_records(kafka, {(topic, 0): 5})
     told = []
-    read = await values_of(reader, found, eaten=lambda at, offsets: told.append((at, offsets)))
+    read = await values_of(reader, found, removed=lambda at, offsets: told.append((at, offsets)))
     assert (read, told) == ([], [((topic, 0), 4)])
 
 
@@ -360,4 +360,4 @@ async def test_a_range_beyond_the_log_is_given_up(
 async def test_an_offset_that_was_never_there_is_told(reader: RangeReader, producer: Any, topic: str) -> None:
     await send(producer, topic, "a")
     with pytest.raises(RangeStalled, match="/0: offset 7 is gone, the log begins at 0"):
-        await values_of(reader, [Range(topic, 0, 7, 9)], eaten=lambda *_: None)
+        await values_of(reader, [Range(topic, 0, 7, 9)], removed=lambda *_: None)

@@ -1,4 +1,4 @@
-"""The relay: what waits is published once, by one leader, wherever it runs and whatever it left unfinished."""
+"""The relay publishes waiting rows once, by one leader, wherever it runs and whatever a predecessor left unfinished."""
 
 from __future__ import annotations
 

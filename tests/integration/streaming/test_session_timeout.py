@@ -35,6 +35,6 @@ async def test_where_brokers_want_longer_sessions_the_group_is_joined_with_one(
     async with Deployment(database_url, kafka.bootstrap_servers, topic_prefix, tmp_path) as deployment:
         await deployment.make_topics(partitions=1)
         service = await (await deployment.start()).ready()
-        (line,) = service.logged("brokers take no session as short, joining with a longer one")
+        (line,) = service.logged("brokers refuse a session this short, joining with a longer one")
         assert "group.min.session.timeout.ms" in line["cause"]
         assert await service.terminate() == 0

@@ -1,4 +1,4 @@
-"""What the watch is told of the database is what lies in it, up to a limit."""
+"""The backlog that the watch reads is that of the database, up to a limit."""
 
 from __future__ import annotations
 

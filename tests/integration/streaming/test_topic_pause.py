@@ -1,4 +1,4 @@
-"""A topic that brings nothing but unreadable messages is left alone until somebody says otherwise."""
+"""A topic with nothing but unreadable messages is paused until an operator resumes it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ ASKS_OFTEN = (
     "from credit_service.kafka.access import monitor; monitor.ASK_EVERY_SECONDS = 0.3\n"
     "from credit_service.kafka.consume import subscriber; subscriber.METADATA_MS_MAX = 500"
 )
-ANEW = "the topic was made anew, reading it from its beginning, messages of the old one may be missing"
+ANEW = "the topic was created again, reading it from its beginning, messages of the old one may be missing"
 
 
 def plan(account: str) -> Event[IncomingData]:

@@ -117,11 +117,11 @@ async def test_a_collector_that_is_away_or_hangs_hurts_nobody(deployment: Deploy
         service = await (await deployment.start(otlp_endpoint=collector.url, shutdown_seconds="6")).ready()
         async with deployment.upstream() as upstream:
             await upstream.send([PLAN])
-            await eventually(lambda: service.logged("traces are lost, the collector does not take them"))
+            await eventually(lambda: service.logged("traces are lost, the collector does not accept them"))
             collector.answer = 200
             await upstream.send([generated("p1")])
-            await eventually(lambda: service.logged("traces are taken again"))
-            assert len(service.logged("traces are lost, the collector does not take them")) == 1
+            await eventually(lambda: service.logged("traces are accepted again"))
+            assert len(service.logged("traces are lost, the collector does not accept them")) == 1
             collector.may_answer.clear()
             asked = collector.requests
             await upstream.send([generated("p2")])

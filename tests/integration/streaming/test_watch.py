@@ -1,4 +1,4 @@
-"""A running service says what is wrong with it until it is mended, lives meanwhile, and ends once it is stuck."""
+"""A running service reports problems until they clear, stays alive meanwhile, and ends once it is stuck."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 STUCK_SECONDS = 20
 STUCK_SECONDS_LEAST = 10
 LOOKS_OFTEN = "from credit_service.watch import watch; watch.LOOK_SECONDS_MAX = 0.3"
-STANDS_BY = "stands by, the other members have all partitions"
+STANDS_BY = "no partitions are left, the other members have all"
 # The loop's thread sleeps; the process lives, and its alarms ring.
 STANDS_STILL = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))"
 AT = datetime.now(UTC) - timedelta(minutes=2)
@@ -242,7 +242,7 @@ async def partitions_are_lost(deployment: Deployment, service: ServiceProcess, u
     async with blocker.transaction():
         await blocker.execute("LOCK credits.partition_offsets IN ACCESS EXCLUSIVE MODE")
         await expire_members(deployment.kafka, deployment.group)
-        await eventually(lambda: says(service, "partitions", "partitions are being shared out anew"))
+        await eventually(lambda: says(service, "partitions", "the group rebalances"))
     await blocker.close()
     await generate(upstream, "p5")
     await deployment.oracle().drained()

@@ -1,4 +1,4 @@
-"""When Kafka is asked what it allows, and what is made of an answer that does not come."""
+"""When access is checked, and what follows if no broker answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.readiness import Status
 from credit_service.kafka.access.monitor import AccessWatch
-from credit_service.kafka.access.probe import NOT_TOLD, AccessReport, _topics, inspect
+from credit_service.kafka.access.probe import UNREPORTED, AccessReport, _topics, inspect
 from credit_service.kafka.access.requests import NO_ID, TopicsRequest, TopicsWithIdsResponse
 from credit_service.kafka.connect.acls import on_topics
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka
 from credit_service.kafka.publish.relay import Relay
 from support.patience import patience
 from support.wait import eventually
@@ -33,7 +33,7 @@ CONNECTION = KafkaConnection("127.0.0.1:1", "group")
 async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[AccessReport | Exception] = [
         BrokerUnavailable("gone"),
-        Refused("the login"),
+        RefusedByKafka("the login"),
         BrokerUnavailable("gone"),
         AccessReport(),
         BrokerUnavailable("gone"),
@@ -64,11 +64,14 @@ async def test_whether_a_broker_answered_is_as_last_asked(monkeypatch: pytest.Mo
 
 async def test_a_topic_with_a_partition_that_nobody_leads_is_seen() -> None:
     class Broker:
-        """Answers as Kafka does: error, number, leader, and what else there is of each partition."""
+        """Answers like Kafka: error, number and leader of each partition, and the other fields."""
 
         async def send(self, _: object) -> SimpleNamespace:
             led, leaderless = (0, 0, 1, 5), (5, 1, -1, 5)
-            topics = [(0, "led", False, [led], NOT_TOLD), (0, "half", False, [led, leaderless], NOT_TOLD)]
+            topics = [
+                (0, "led", False, [led], UNREPORTED),
+                (0, "half", False, [led, leaderless], UNREPORTED),
+            ]
             return SimpleNamespace(topics=topics)
 
     seen = await _topics(Broker(), on_topics(["led", "half"], "describe"))
@@ -79,28 +82,28 @@ async def test_ids_of_topics_are_seen_where_the_broker_knows_them() -> None:
     known = UUID(int=7)
 
     class Broker:
-        """Answers as one since Kafka 2.8, by what it is asked in."""
+        """Answers like a broker since Kafka 2.8, in the version of the request."""
 
         async def send(self, request: TopicsRequest) -> SimpleNamespace:
             sent = request.prepare({TopicsRequest.API_KEY: (0, 13)})
             assert BytesIO(sent.encode()).read(1)
             rows: list[tuple[Any, ...]] = [
-                (0, "there", known, False, [(0, 0, 1, 5, [1], [1], [], {})], NOT_TOLD, {}),
-                (0, "hidden", NO_ID, False, [], NOT_TOLD, {}),
-                (3, "gone", NO_ID, False, [], NOT_TOLD, {}),
+                (0, "there", known, False, [(0, 0, 1, 5, [1], [1], [], {})], UNREPORTED, {}),
+                (0, "hidden", NO_ID, False, [], UNREPORTED, {}),
+                (3, "gone", NO_ID, False, [], UNREPORTED, {}),
             ]
-            encoded = TopicsWithIdsResponse(0, [], "cluster", 1, rows, NOT_TOLD, {}).encode()
+            encoded = TopicsWithIdsResponse(0, [], "cluster", 1, rows, UNREPORTED, {}).encode()
             return cast("SimpleNamespace", TopicsWithIdsResponse.decode(encoded))
 
     seen = await _topics(Broker(), on_topics(["there", "hidden", "gone"], "describe"))
     assert (seen.topic_ids, seen.partitions) == ({"there": known}, {"there": 1, "hidden": 0})
-    # One before it is asked without, as by the stand-in above.
+    # An older broker gets the request without ids, as the stand-in above.
     assert TopicsRequest(["there"]).prepare({TopicsRequest.API_KEY: (0, 9)}).API_VERSION == 8
 
 
 async def test_a_server_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("credit_service.kafka.access.probe.ONE_OF_SEVERAL_SECONDS_MAX", 1)
-    # Their connections are made by the kernel, and nobody answers.
+    # The kernel accepts their connections, and no process answers.
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         servers = ",".join(f"127.0.0.1:{silent.getsockname()[1]}" for silent in (first, second))
         with pytest.raises(BrokerUnavailable):

@@ -1,4 +1,4 @@
-"""What is packed in whatever way, and named in whatever way, is read; what cannot be is said."""
+"""Batches of every codec, and with every header name, are read; the others raise the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(batch: bytes, first: int = 0, bytes_max: int = BOUND) -> list[BatchReco
 
 
 def told(records: Sequence[RawRecord], timestamp_ms: int = AT_MS) -> list[BatchRecord]:
-    """What ought to be read of them."""
+    """The records that have to be read."""
     return [
         BatchRecord(nth, timestamp_ms, one.key, one.value, tuple((os.fsdecode(n), v) for n, v in one.headers))
         for nth, one in enumerate(records)
@@ -58,7 +58,7 @@ def test_the_brokers_time_is_that_of_the_batch(name: bytes) -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_small_batch_is_given_no_more_than_it_takes(codec: Codec) -> None:
-    """Found: as many zeros were written for each batch as the bound allows, which took 40 ms."""
+    """A former defect: each batch filled the whole bound with zeros, which took 40 ms."""
     batch = memoryview(batch_of([RawRecord(b"v")], codec=codec))
     tracemalloc.start()
     try:

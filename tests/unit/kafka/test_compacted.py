@@ -1,4 +1,4 @@
-"""What is said of topics that Kafka compacts, as far as the login may see their settings."""
+"""Compacted topics are reported, as far as the login may see their settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Resource = tuple[int, str, int, str, list[tuple[Any, ...]]]
 
 
 class Admin:
-    """Stands in for aiokafka's: what it answers next, or raises; and after the last, the look is ended."""
+    """Stands in for aiokafka's: gives or raises the next answer, and ends the looking after the last one."""
 
     answers: list[list[Resource] | Exception]
     closed = 0
@@ -40,11 +40,11 @@ def told(name: str, policy: str | None) -> Resource:
 
 
 class Enough(BaseException):
-    """Ends what never does by itself."""
+    """Ends the looking, which has no end of its own."""
 
 
 async def seen(monkeypatch: pytest.MonkeyPatch, *answers: list[Resource] | Exception) -> list[dict[str, str]]:
-    """What is degraded after each answer."""
+    """The degraded parts after each answer."""
     found = []
     status = Status({})
 

@@ -1,4 +1,4 @@
-"""What the consumer hands over, and what it says of faults."""
+"""The records that the consumer hands out, and the faults that it reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAULT = Fault(3, 5, "its checksum is wrong")
 
 
 class Told:
-    """What the consumer says of faults."""
+    """Notes the reported faults."""
 
     def __init__(self) -> None:
         self.unreadable: list[tuple[TopicPartition, Fault]] = []
@@ -48,7 +48,7 @@ class Told:
 
 
 class Polls:
-    """Stands in for the fetcher: what the polls bring, one after the other; an exception is raised."""
+    """Stands in for the fetcher: gives the next poll, or raises its exception."""
 
     def __init__(self) -> None:
         self.told = Told()
@@ -80,7 +80,7 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> Polls:
 
 @pytest.fixture
 def consumer(polls: Polls) -> HandOverConsumer:
-    """One whose two partitions are open at their beginnings."""
+    """A consumer with two partitions, open at their beginnings."""
     consumer = HandOverConsumer(faults=polls.told)
     consumer.open(A, 0)
     consumer.open(B, 0)

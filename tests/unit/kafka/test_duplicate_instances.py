@@ -1,4 +1,4 @@
-"""Several processes of one name: what is said of them, and when it is over."""
+"""Several processes with one name are reported until only one is left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_two_of_the_own_name_are_told_of_until_one_is_gone() -> None:
     twins.look(group("credits-pod-1", "credits-pod-2", "credits-pod-1"))
     words = "2 members have the client id credits-pod-1, on 10.0.0.0, 10.0.0.2: CREDITS_INSTANCE_ID is for one process"
     assert status.degraded == {"twins": words}
-    # Nothing is known while partitions are shared out, nor if nobody tells of the group.
+    # Nothing is known during a rebalance, nor without an answer about the group.
     twins.look(group("credits-pod-1", is_stable=False))
     twins.look(None)
     assert status.degraded == {"twins": words}

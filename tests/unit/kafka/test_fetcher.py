@@ -1,4 +1,4 @@
-"""What is read of the bytes that a broker sends of one partition, piece by piece, and where it ends."""
+"""The bytes that a broker sends of one partition are read piece by piece, up to the right offset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from credit_service import bounds
 from credit_service.kafka.fetch.fetched import CHECKSUM, Fetched
-from credit_service.kafka.fetch.fetcher import LEADERS_ASKED_EVERY_SECONDS, PartitionFetcher
+from credit_service.kafka.fetch.fetcher import LEADERS_REQUESTED_EVERY_SECONDS, PartitionFetcher
 from credit_service.kafka.fetch.portions import Fault, Item, Portion, TooLargeBatch
 from support.foreign.batches import CODECS, CONTROL, TRANSACTIONAL, RawRecord, batch_of, flipped
 
@@ -45,7 +45,7 @@ def fetched(sent: bytes, *, offset: int = 0, aborted: Sequence[tuple[int, int]] 
 
 
 def portions_of(of: Fetched, records_max: int = EVERYTHING, bytes_max: int = EVERYTHING) -> list[Portion]:
-    """All of it, in as many pieces as it takes; each begins where the one before ended."""
+    """All portions; each begins at the offset at which the one before ended."""
     portions: list[Portion] = []
     is_all = False
     while not is_all:
@@ -64,7 +64,7 @@ KINDS = st.sampled_from(["plain", "committed", "aborted", "compacted away", "hal
 
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, int]], list[int]]:
-    """The bytes of some batches, what of them was aborted, and which offsets are to be read."""
+    """The bytes of some batches, the aborted transactions, and the offsets that have to be read."""
     sent, aborted, told, offset = b"", [], [], 0
     for producer_id, kind in enumerate(draw(st.lists(KINDS, min_size=1, max_size=8))):
         count, codec = draw(st.integers(1, 4)), draw(st.sampled_from(CODECS))
@@ -83,7 +83,7 @@ def logs(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, int]], list[int]]:
         else:
             left = [] if kind == "compacted away" else there[::2]
             records = [RawRecord(b"%d" % at, offset_delta=at - offset) for at in left]
-            packed = codec if records else "none"  # a broker packs nothing where nothing is left
+            packed = codec if records else "none"  # a broker compresses no empty batch
             sent += batch_of(records, codec=packed, base_offset=offset, last_offset_delta=count - 1)
             told += left
         offset += count
@@ -166,21 +166,21 @@ def test_aiokafkas_own_is_what_this_was_written_for(known: Any) -> None:
 
 
 def test_leaders_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found: while no broker was there, a thousand times a second, which took half of a core."""
+    """A former defect: without a broker a thousand requests a second, which took half of a core."""
     now = 100.0
     monkeypatch.setattr("credit_service.kafka.fetch.fetcher.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(Fetcher, "_get_actions_per_node", lambda *_: ([], {}, 30.0, True, []))
     fetcher: Any = object.__new__(PartitionFetcher)
-    fetcher._leaders_asked = 0.0
+    fetcher._leaders_requested_at = 0.0
 
     def asks() -> tuple[bool, float]:
         _, _, seconds_max, is_asked, _ = fetcher._get_actions_per_node(None)
         return is_asked, seconds_max
 
     assert asks() == (True, 30.0)
-    now += LEADERS_ASKED_EVERY_SECONDS / 2
+    now += LEADERS_REQUESTED_EVERY_SECONDS / 2
     is_asked, seconds_max = asks()
     assert not is_asked
-    assert seconds_max == pytest.approx(LEADERS_ASKED_EVERY_SECONDS / 2)
-    now += LEADERS_ASKED_EVERY_SECONDS / 2 + 0.001
+    assert seconds_max == pytest.approx(LEADERS_REQUESTED_EVERY_SECONDS / 2)
+    now += LEADERS_REQUESTED_EVERY_SECONDS / 2 + 0.001
     assert asks() == (True, 30.0)

@@ -1,4 +1,4 @@
-"""Who is a stranger in the consumer group, what is said of it, and who counts what waits in its partitions."""
+"""Foreign members of the group are found and reported, and one member measures the lag of their partitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Told = tuple[str, str, str, bytes, bytes]
 
 
 def member(member_id: str, client_id: str, *numbers: int, topics: list[str] = TOPICS, host: str = "/10.0.0.1") -> Told:
-    """As a broker tells of it, with these partitions of the first topic."""
+    """A member in a broker's form, with these partitions of the first topic."""
     metadata = ConsumerProtocolMemberMetadata(0, topics, b"").encode()
     assignment = ConsumerProtocolMemberAssignment(0, [(topics[0], list(numbers))], b"").encode()
     return member_id, client_id, host, metadata, assignment
@@ -64,7 +64,7 @@ def test_strangers_are_named_until_they_have_gone() -> None:
     status = Status({})
     strangers = ForeignMembers(status)
     strangers.look(group(member("1", "credits", 0), member("2", "x", 1), member("3", "x", 2, host="/10.0.0.2")))
-    words = "strangers in the group hold partitions, and nobody decides what lies there: client id x on 2 hosts has 2"
+    words = "strangers in the group hold partitions, whose messages are not decided: client id x on 2 hosts has 2"
     assert status.degraded == {"group": words}
     strangers.look(group(member("1", "credits"), state="PreparingRebalance"))
     strangers.look(None)

@@ -1,4 +1,4 @@
-"""What becomes of Kafka's offsets when commits are slow, fail, or are given up, without a broker."""
+"""Commits of Kafka's offsets that are slow, fail, or are cancelled, without a broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 class Consumer:
-    """Notes what is committed, once it is let; what was asked for last is what stays."""
+    """Notes committed offsets, once commits may end; the last request wins."""
 
     def __init__(self) -> None:
         self.asked: list[dict[Any, int]] = []
@@ -76,7 +76,7 @@ async def test_one_that_failed_is_tried_again_with_what_is_due_then(
         await eventually(lambda: len(consumer.asked) > 1)
         assert offsets.failing_seconds > 0
         positions[ZERO] = 5
-        del positions[ONE]  # which another member has got
+        del positions[ONE]  # assigned to another member
         consumer.refuses = False
         await eventually(lambda: consumer.committed)
         assert consumer.committed == {ZERO: 5}
@@ -128,6 +128,6 @@ async def test_who_has_nothing_left_to_commit_fails_no_more(offsets: GroupOffset
     offsets.note_moved([ZERO])
     assert not await offsets.commit(consumer)
     assert offsets.failing_seconds > 0
-    positions.clear()  # other members have got all
+    positions.clear()  # assigned to other members
     assert await offsets.commit(consumer)
     assert offsets.failing_seconds == 0

@@ -1,4 +1,4 @@
-"""What is said of partitions that cannot be read."""
+"""Partitions that cannot be read are reported, and retried."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_is_tried_again_after_a_while_once_it_is_out(monkeypatch: pytest.Mon
     assert held.draining() == {partition(0)}
     one.state = "out"
     assert one.is_due
-    # Read once more, it may become full, and has to be fetched from again.
+    # Opened again, its buffer may become full, and it has to be fetched from later.
     one.state = "tried"
     assert held.draining() == set()
     held.note(partition(0), fault())

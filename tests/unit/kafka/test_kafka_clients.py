@@ -1,4 +1,4 @@
-"""Each client of Kafka's is made with the login of the moment: another would reach no broker, or lose it."""
+"""Every client of Kafka is created with the current login: another would reach no broker, or lose it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIENTS = {
 
 
 def made_in(source: str) -> list[tuple[int, bool]]:
-    """The lines that make a client, and whether each has the connection's login, anew at each connection."""
+    """The lines that create a client, and whether each reads the connection's login at each connection."""
     found = []
     adopted = set[int]()
     for node in ast.walk(ast.parse(source)):
@@ -46,7 +46,7 @@ def made_in(source: str) -> list[tuple[int, bool]]:
             found.append((node.lineno, ast.unparse(node.args[0]) in CLIENTS))
         elif name == "KafkaBroker":
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            # It only reads, by a consumer of our own.
+            # It only reads, by our own consumer.
             is_ours = given.get("security") == "_security(connection)" and given.get("consumer_only") == "True"
             found.append((node.lineno, is_ours))
         elif name in CLIENTS:

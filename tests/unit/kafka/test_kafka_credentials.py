@@ -66,7 +66,7 @@ def test_a_password_that_was_replaced_in_its_file_is_in_the_next_login(secrets_d
 
 
 def test_a_volume_of_kubernetes_is_followed_through_its_links(secrets_dir: Path) -> None:
-    """All files of one change at once: `..data` leads to another folder then."""
+    """Changes all files at once: `..data` links to another folder then."""
     for number, secret in enumerate((OLD, NEW)):
         (secrets_dir / f"..{number}").mkdir()
         (secrets_dir / f"..{number}" / "credits_kafka_sasl_password").write_text(secret)
@@ -126,13 +126,13 @@ async def test_a_clients_secret_that_was_replaced_is_what_the_next_token_is_aske
         endpoint.client_id, endpoint.client_secret = "client-2", NEW
         held(secrets_dir, kafka_oauth_client_id="client-2", kafka_oauth_client_secret=NEW)
         assert await provider.token() == first
-        provider._held = None
+        provider._current = None
         assert await provider.token() == endpoint.given[1]
 
 
 @pytest.fixture
 def by_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaConnection, Path, Path]:
-    """A connection that knows brokers by a CA, and shows a certificate."""
+    """A connection with a CA and a client certificate."""
     files = make_files(tmp_path)
     monkeypatch.setenv("CREDITS_KAFKA_SECURITY_PROTOCOL", "SSL")
     monkeypatch.setenv("CREDITS_KAFKA_SSL_CAFILE", str(files.ca))

@@ -1,4 +1,4 @@
-"""Tokens for Kafka: how long one is used, who makes the next, and what is told of one that cannot be had."""
+"""Tokens for Kafka: for how long one is used, how it is renewed, and what failures report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import structlog
 
 from credit_service.kafka.connect import token_endpoint, tokens
 from credit_service.kafka.connect.token_command import from_command, read_printed
-from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
+from credit_service.kafka.connect.token_endpoint import OAuthClient, from_endpoint
 from credit_service.kafka.connect.token_login import TokenAuthenticator, TokenConnection
-from credit_service.kafka.connect.tokens import NoToken, Token, Tokens
+from credit_service.kafka.connect.tokens import LoginToken, NoToken, Tokens
 from support.patience import patience
 from support.tokens_of_kafka import Endpoint, Signer, giving_tokens, printed, prints, the_signer
 from support.wait import eventually
@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 class Clock:
-    """The time of the tokens."""
+    """The clock of the tokens."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
@@ -52,13 +52,13 @@ class Maker:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def __call__(self) -> Token:
+    async def __call__(self) -> LoginToken:
         self.made += 1
         number = self.made
         await self.may_answer.wait()
         if self.fault:
             raise self.fault
-        return Token(f"token-{number}", 100)
+        return LoginToken(f"token-{number}", 100)
 
 
 async def test_one_is_used_until_four_fifths_of_its_life(clock: Clock) -> None:
@@ -182,10 +182,10 @@ async def test_a_refusal_that_comes_late_does_not_take_away_the_token_that_was_m
     slow, fast = (TokenAuthenticator(sasl_oauth_token_provider=provider) for _ in range(2))
     await slow.step(None)
     await fast.step(None)
-    provider.forget(fast.shown)
+    provider.forget(fast.sent_token)
     clock.now += 1.1
     assert await provider.token() == "token-2"
-    provider.forget(slow.shown)
+    provider.forget(slow.sent_token)
     assert await provider.token() == "token-2"
 
 
@@ -255,7 +255,7 @@ async def test_a_defect_is_told_by_its_type_and_does_not_end_who_asks() -> None:
 
 
 async def test_a_refusal_that_is_no_refusal_in_the_protocol_is_asked_for() -> None:
-    """Brokers answer a bad token with JSON and a success, and say no when they are answered."""
+    """Brokers answer a bad token with JSON and a success, and refuse it only after the next message."""
     provider = Tokens(Maker(), "HERE", {"logicalCluster": "lkc-1"})
     good = TokenAuthenticator(sasl_oauth_token_provider=provider)
     first = await good.step(None)
@@ -302,7 +302,7 @@ async def test_tokens_that_are_sent_in_the_clear_are_told_of_once(
     ],
 )
 def test_what_a_program_prints_is_a_token_and_its_life(said: dict[str, object], life: float) -> None:
-    assert read_printed(json.dumps(said), NOW) == Token(str(said["token"]), life)
+    assert read_printed(json.dumps(said), NOW) == LoginToken(str(said["token"]), life)
 
 
 PRINTS_NONE = "CREDITS_KAFKA_TOKEN_COMMAND does not print JSON with token, and expires_at or expires_in"
@@ -345,7 +345,7 @@ def test_what_is_no_token_is_one_line_without_a_word_of_it(said: str, told: str)
 
 async def test_a_program_that_fails_is_named_with_its_setting(tmp_path: Path) -> None:
     token = the_signer().token("service")
-    assert await from_command(prints(tmp_path, printed(token, 60))) == Token(token, 60)
+    assert await from_command(prints(tmp_path, printed(token, 60))) == LoginToken(token, 60)
     with pytest.raises(NoToken, match=r"^no token for Kafka: CREDITS_KAFKA_TOKEN_COMMAND: false ends with exit code 1"):
         await from_command(f"false {SECRET}")
 
@@ -362,14 +362,14 @@ async def test_a_program_that_hangs_keeps_no_loop_from_ending() -> None:
 
 
 @contextmanager
-def answering(endpoint: Endpoint, status: int, body: bytes) -> Iterator[Client]:
+def answering(endpoint: Endpoint, status: int, body: bytes) -> Iterator[OAuthClient]:
     endpoint.answer = (status, body)
     with giving_tokens(endpoint):
         yield client_of(endpoint)
 
 
-def client_of(endpoint: Endpoint) -> Client:
-    return Client(endpoint.url, endpoint.client_id, endpoint.client_secret, endpoint.scope)
+def client_of(endpoint: Endpoint) -> OAuthClient:
+    return OAuthClient(endpoint.url, endpoint.client_id, endpoint.client_secret, endpoint.scope)
 
 
 @pytest.fixture
@@ -382,7 +382,7 @@ async def test_a_client_gets_a_token_for_its_scope(endpoint: Endpoint) -> None:
     endpoint.scope = "kafka:write api://kafka/.default"
     with giving_tokens(endpoint):
         token = await from_endpoint(client_of(endpoint))
-    assert token == Token(endpoint.given[0], 300)
+    assert token == LoginToken(endpoint.given[0], 300)
     assert endpoint.asked == [{"grant_type": ["client_credentials"], "scope": [endpoint.scope]}]
     assert SECRET not in repr(client_of(endpoint)) + repr(token)
     assert endpoint.given[0] not in repr(token)
@@ -425,7 +425,7 @@ async def test_an_answer_without_a_token_is_one_line_without_a_word_of_it(
 
 async def test_a_life_that_is_written_as_text_is_read(endpoint: Endpoint) -> None:
     with answering(endpoint, 200, b'{"access_token": "abc", "expires_in": "3599"}') as client:
-        assert await from_endpoint(client) == Token("abc", 3599)
+        assert await from_endpoint(client) == LoginToken("abc", 3599)
 
 
 async def test_one_that_does_not_answer_is_given_up(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,11 +440,11 @@ async def test_one_that_is_away_or_speaks_otherwise_is_told(endpoint: Endpoint) 
     with giving_tokens(endpoint):
         url = endpoint.url
         with pytest.raises(NoToken, match="speaks no TLS that is understood"):
-            await from_endpoint(Client(url.replace("http", "https"), "a", SECRET))
+            await from_endpoint(OAuthClient(url.replace("http", "https"), "a", SECRET))
     with pytest.raises(NoToken, match=r"cannot be reached: Connection refused$"):
-        await from_endpoint(Client(url, "a", SECRET))
+        await from_endpoint(OAuthClient(url, "a", SECRET))
     with pytest.raises(NoToken, match=r"cannot be reached: \w"):
-        await from_endpoint(Client("https://no-such-host.invalid/token", "a", SECRET))
+        await from_endpoint(OAuthClient("https://no-such-host.invalid/token", "a", SECRET))
 
 
 async def test_one_that_hangs_up_or_speaks_no_http_is_told() -> None:
@@ -459,11 +459,11 @@ async def test_one_that_hangs_up_or_speaks_no_http_is_told() -> None:
         async with server:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(NoToken, match=r"does not answer in HTTP|cannot be reached: Connection reset"):
-                await from_endpoint(Client(f"http://127.0.0.1:{port}/token", "a", SECRET))
+                await from_endpoint(OAuthClient(f"http://127.0.0.1:{port}/token", "a", SECRET))
 
 
 async def test_no_other_address_is_gone_to(endpoint: Endpoint) -> None:
-    """The secret is for the address that was set alone."""
+    """The secret is sent only to the configured address."""
 
     class Elsewhere(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -479,7 +479,7 @@ async def test_no_other_address_is_gone_to(endpoint: Endpoint) -> None:
         serving = threading.Thread(target=server.serve_forever, daemon=True)
         serving.start()
         with pytest.raises(NoToken, match=r"answers 307$"):
-            await from_endpoint(Client(f"http://127.0.0.1:{server.server_port}/", "a", SECRET))
+            await from_endpoint(OAuthClient(f"http://127.0.0.1:{server.server_port}/", "a", SECRET))
         server.shutdown()
         serving.join(patience(10))
     assert endpoint.asked == []

@@ -1,4 +1,4 @@
-"""How far the ledger is behind Kafka: what counts as waiting, how old it is, and when nobody knows."""
+"""How far the ledger is behind Kafka: which messages wait, how old they are, and when that is unknown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Kafka:
         return set(self.ends)
 
     async def end_offsets(self, partitions: Iterable[Any]) -> Positions:
-        """Of all or, as the client has it, of none."""
+        """The ends of all partitions or, like the client, of none."""
         if self.kafka_is_away or self.leaderless & set(partitions):
             raise KafkaConnectionError
         return {p: self.ends[p] for p in partitions}
@@ -57,7 +57,7 @@ class Kafka:
 
 
 class Measured:
-    """A meter with what it goes by."""
+    """A meter with its inputs."""
 
     def __init__(self) -> None:
         self.kafka = Kafka()
@@ -151,7 +151,7 @@ async def test_a_message_on_its_way_through_is_no_marker(is_received: bool, meas
 
 
 async def test_of_partitions_that_are_not_read_the_stored_offsets_count(measured: Measured) -> None:
-    """And the log's beginning where nothing was ever read."""
+    """The log's beginning counts where no message was ever read."""
     measured.kafka.ends = {HERE: 100, THERE: 100}
     measured.kafka.stored = {HERE: 99}
     assert await measured.lag() == Lag(1 + 60, 0)

@@ -1,4 +1,4 @@
-"""How a member opens its partitions, and what it says meanwhile, without a broker."""
+"""How partitions are opened, and which status is set meanwhile, without a broker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ZERO, ONE, TWO = (TopicPartition(TOPIC, number) for number in range(3))
 
 
 class Surroundings:
-    """Stands in for the timers, the subscriber, its consumer, the stored offsets, and the watch of the access."""
+    """Stands in for the timers, the subscriber, its consumer, the stored offsets, and the access watch."""
 
     def __init__(self) -> None:
         self.partitions = 0
@@ -231,7 +231,7 @@ async def test_who_stands_by_hears_by_asking(parts: Parts, around: Surroundings,
     around.is_answered = False
     parts.brokers.look()
     assert status.problems == {"kafka": "no broker answers"}
-    around.fetches = [ONE]  # which has been heard of
+    around.fetches = [ONE]  # for which a broker has answered
     parts.brokers.look()
     assert status.problems == {}
 

@@ -1,4 +1,4 @@
-"""For how long transactions have been open, what is said of one that stays, and whom it holds back."""
+"""Transactions that stay open are reported, and hold back no other partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a predecessor of one name is taken out of the group, and that nothing which fails there keeps from joining."""
+"""When a predecessor is taken out of the group, and that failures there do not prevent the join."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLD, NEW, OTHER = ("old", "credits-pod-1"), ("new", "credits-pod-1"), ("x", "cre
 
 
 class Coordinator:
-    """Tells of the group's members as it is told to, and what was asked of it."""
+    """Gives the members that a test sets, and notes the requests."""
 
     def __init__(self) -> None:
         self.members = {OLD, OTHER}
@@ -101,7 +101,7 @@ async def test_a_join_that_fails_leaves_it_to_the_next(coordinator: Coordinator)
             raise KafkaConnectionError
     coordinator.members.add(NEW)
     async with predecessors.replaced():
-        # What the join that failed has left there is a predecessor as well.
+        # A member that a failed join has left behind is a predecessor as well.
         coordinator.members.add(("newer", "credits-pod-1"))
         await eventually(lambda: sorted(coordinator.left) == ["new", "old"], what="both leave")
 

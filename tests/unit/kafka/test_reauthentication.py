@@ -1,4 +1,4 @@
-"""A connection logs in again before its session ends, and clients go on where their brokers have moved."""
+"""A connection logs in again before its session ends, and clients find brokers that have moved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from credit_service.kafka.connect import client, reauthentication
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection, KafkaSecurity
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka
 from credit_service.kafka.connect.reauthentication import Connection, connect
 from support.patience import patience
 from support.session_broker import API_VERSIONS, AUTHENTICATE, HANDSHAKE, METADATA, SessionBroker, session_broker
@@ -58,7 +58,7 @@ SECURITY = KafkaSecurity("SASL_PLAINTEXT")
 @pytest.fixture(autouse=True)
 def _in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reauthentication, "SECONDS_BETWEEN_MIN", 0.0)
-    monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 0.0)
+    monkeypatch.setattr(client, "RESTART_SECONDS_MIN", 0.0)
     SHOWN.clear()
     USERS.clear()
 
@@ -103,7 +103,7 @@ async def test_a_short_session_is_made_anew_before_it_ends_and_not_more_often_th
         connection = await connected(broker)
         assert connection._due_at < connection._ends_at
         await eventually(lambda: len(logged_in_at) > 2, what="logged in again, twice")
-        # The session may end before the next login: what is sent meanwhile goes out behind that.
+        # The session may end before the next login: requests of then are sent after it.
         assert (await connection.send(MetadataRequest([]))).brokers
         assert logged_in_at[2] - logged_in_at[1] >= pause_seconds
         await connection.close()
@@ -137,13 +137,13 @@ async def test_what_is_sent_meanwhile_goes_out_after_in_its_order() -> None:
 
 
 async def test_what_was_sent_before_is_answered_first() -> None:
-    """So a login does not wait for less than it may, behind a group that shares out its partitions."""
+    """A login may wait long behind a request that waits for a rebalance."""
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
         broker.lifetime_ms = 0
         broker.holds[METADATA] = asyncio.Event()
         waiting = asyncio.ensure_future(connection.send(MetadataRequest([])))
-        await eventually(lambda: connection._held is not None, what="it is time")
+        await eventually(lambda: connection._queued is not None, what="it is time")
         held = asyncio.ensure_future(connection.send(ApiVersionRequest()))
         assert len(connection._requests) == 1
         broker.holds[METADATA].set()
@@ -194,7 +194,7 @@ async def test_one_that_is_refused_closes_the_connection_and_says_why_without_th
 
 
 async def test_another_user_connects_anew_and_is_no_fault() -> None:
-    """Brokers refuse whoever is another than the one that the connection was opened by."""
+    """Brokers refuse another user on the same connection."""
     async with session_broker(SESSION_MS) as broker:
         connection = await connected(broker)
         with capture_logs() as logs:
@@ -202,7 +202,7 @@ async def test_another_user_connects_anew_and_is_no_fault() -> None:
             broker.takes = "nobody becomes another"
             await eventually(lambda: logs, what="it is told")
         assert [(line["log_level"], line["event"]) for line in logs] == [
-            ("info", "another user logs in to Kafka, connecting anew")
+            ("info", "another user logs in to Kafka, connecting again")
         ]
         assert not connection.connected()
 
@@ -287,7 +287,7 @@ async def test_a_client_shows_the_password_of_the_moment_when_the_one_before_is_
 async def test_a_client_says_why_it_is_not_let_in() -> None:
     async with session_broker() as broker:
         admin = create_client(AIOKafkaAdminClient, deployment_of(broker, "wrong"))
-        with pytest.raises(Refused, match="refuses the login of service by "):
+        with pytest.raises(RefusedByKafka, match="refuses the login of service by "):
             await admin.start()
         await admin.close()
 
@@ -325,7 +325,7 @@ async def test_a_client_whose_brokers_are_gone_begins_anew_at_the_addresses_of_t
         kafka = admin._client
         kafka._sync_task.cancel()
         assert await kafka.ready(1)
-        # Nobody is at the old address any more, and the door leads to another.
+        # No broker is at the old address any more, and the settings' address leads to another.
         kafka._conns[1, 0].close()
         await before.end()
         async with session_broker() as after:
@@ -349,7 +349,7 @@ async def test_a_broker_that_falls_silent_is_left_for_the_others(monkeypatch: py
         kafka._sync_task.cancel()
         assert await kafka.ready(1)
         connection = kafka._conns[1, 0]
-        # As behind a network that swallows what is sent: nobody ends the connection.
+        # Like a network that drops packets: the connection is not closed.
         silent.holds[METADATA] = asyncio.Event()
         door.address = ("127.0.0.1", after.port)
         async with asyncio.timeout(patience(10)):
@@ -372,7 +372,7 @@ async def test_one_that_falls_silent_at_a_login_is_left_as_well(monkeypatch: pyt
 
 
 async def test_it_begins_anew_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "BEGIN_ANEW_SECONDS_MIN", 60.0)
+    monkeypatch.setattr(client, "RESTART_SECONDS_MIN", 60.0)
     async with session_broker() as door:
         admin = create_client(AIOKafkaAdminClient, deployment_of(door))
         await admin.start()

@@ -1,4 +1,4 @@
-"""Which rows are to blame, and when it is their topic: told by what else is taken, and by nothing that is older."""
+"""Which rows are at fault, and when their topic is: decided by other rows that are accepted later."""
 
 from __future__ import annotations
 

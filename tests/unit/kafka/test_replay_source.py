@@ -1,4 +1,4 @@
-"""What a replay reads, in the order of the merge, whatever order Kafka brings it in."""
+"""A replay reads records in the order of the merge, whatever the order of the fetches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONNECTION = KafkaConnection("nowhere:1", "group", "x-")
 
 
 def message(offset: int, second: int) -> BatchRecord:
-    """It cannot be read, and so stands at Kafka's own time."""
+    """An unreadable record, which is ordered by Kafka's timestamp."""
     at = AT + timedelta(seconds=second)
     return BatchRecord(offset, int(at.timestamp() * 1000), None, b"{", (), is_append_time=True)
 
@@ -37,7 +37,7 @@ Portion = tuple[Range, Sequence[Any]]
 
 
 class Reader:
-    """Brings portions in the order that a test wants."""
+    """Gives portions in the order of the test."""
 
     def __init__(self, portions: Sequence[Portion], error: Exception | None = None) -> None:
         self.wanted: Any = None
@@ -45,9 +45,9 @@ class Reader:
         self._portions = portions
         self._error = error
 
-    async def read(self, _: Sequence[Range], wanted: Any, eaten: Any) -> AsyncGenerator[Portion]:
+    async def read(self, _: Sequence[Range], wanted: Any, removed: Any) -> AsyncGenerator[Portion]:
         self.wanted = wanted
-        eaten(("x-topic-0", 0), 7)
+        removed(("x-topic-0", 0), 7)
         for one, records in self._portions:
             while not wanted(one.partition):  # noqa: ASYNC110 - as the reader does
                 await asyncio.sleep(0)
@@ -132,4 +132,4 @@ async def test_what_is_removed_meanwhile_is_counted() -> None:
 
 
 async def test_nothing_at_all() -> None:
-    assert await read_all(source(Reader([]), [Range("x-topic-0", 0, 3, 3, eaten=3)])) == []
+    assert await read_all(source(Reader([]), [Range("x-topic-0", 0, 3, 3, lost_to_retention=3)])) == []

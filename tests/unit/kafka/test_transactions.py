@@ -1,4 +1,4 @@
-"""What brokers without transactions say, and what is made of it."""
+"""Brokers without transactions are recognised by their errors."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ async def test_one_that_has_no_coordinator_for_good_has_none(error: Any, lacks: 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (errors.InvalidRequestError(), "asked for a producer, it says InvalidRequestError"),
-        (errors.UnsupportedVersionError(), "asked for a producer, it says UnsupportedVersionError"),
-        (errors.IncompatibleBrokerVersion(), "asked for a producer, it says IncompatibleBrokerVersion"),
+        (errors.InvalidRequestError(), "the request for a producer fails with InvalidRequestError"),
+        (errors.UnsupportedVersionError(), "the request for a producer fails with UnsupportedVersionError"),
+        (errors.IncompatibleBrokerVersion(), "the request for a producer fails with IncompatibleBrokerVersion"),
         (errors.InvalidTransactionTimeout(), "Kafka's transaction.max.timeout.ms is shorter than"),
     ],
 )
@@ -87,7 +87,7 @@ async def test_a_producer_that_is_refused_for_good_is_told_by_the_relay(
 
     monkeypatch.setattr("credit_service.kafka.publish.relay.create_client", lambda *_, **__: Producer())
     outbox: Any = SimpleNamespace(lead=lambda _: Lock())
-    relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), tell=tell)
+    relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), report=tell)
     await relay.run()
     assert len(said) == 1
     assert told in str(said[0])

@@ -1,4 +1,4 @@
-"""Batches that were kept whole, taken apart."""
+"""Batches that were kept whole are unpacked."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from credit_service.kafka.access import probe as access
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 from credit_service.kafka.connect.reauthentication import connect
-from credit_service.kafka.connect.token_endpoint import Client, from_endpoint
+from credit_service.kafka.connect.token_endpoint import OAuthClient, from_endpoint
 from credit_service.runtime.loop import Loop, run_in_loop
 from support.patience import patience
 from support.session_broker import session_broker
@@ -97,7 +97,7 @@ def test_so_is_an_endpoint_of_tokens() -> None:
     endpoint = Endpoint(the_signer(), "client", "secret", "service", 300)
     with giving_tokens(endpoint):
         url = endpoint.url.replace("127.0.0.1", NAME)
-        token = run_in_loop(from_endpoint(Client(url, "client", "secret")))
+        token = run_in_loop(from_endpoint(OAuthClient(url, "client", "secret")))
     assert endpoint.given == [token.text]
 
 

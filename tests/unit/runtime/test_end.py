@@ -1,4 +1,4 @@
-"""The end of a process: what it has is given to others while it publishes, and it does not publish for ever."""
+"""The end of a process: others get its partitions while it still publishes, and it does not publish for ever."""
 
 from __future__ import annotations
 

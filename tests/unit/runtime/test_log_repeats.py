@@ -1,4 +1,4 @@
-"""A library's line is written once in a while; how many were not, the next one tells."""
+"""A library's repeated line is written at intervals, with the number of withheld ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aiokafka.conn import AIOKafkaConnection
 
 from credit_service import bounds
-from credit_service.runtime.log_repeats import OF_SETTINGS, SECONDS_BETWEEN, Repeats
+from credit_service.runtime.log_repeats import ONCE, SECONDS_BETWEEN, RepeatFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,22 +29,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def repeats(clock: Clock) -> Repeats:
-    return Repeats(clock)
+def repeats(clock: Clock) -> RepeatFilter:
+    return RepeatFilter(clock)
 
 
 def line(name: str = "aiokafka", node: int = 1) -> logging.LogRecord:
     return logging.LogRecord(name, logging.ERROR, "", 0, "Unable connect to node with id %s", (node,), None)
 
 
-def test_the_first_is_written_and_the_next_is_not(repeats: Repeats) -> None:
+def test_the_first_is_written_and_the_next_is_not(repeats: RepeatFilter) -> None:
     first = line()
     assert repeats.filter(first)
     assert not hasattr(first, "repeated")
     assert not repeats.filter(line())
 
 
-def test_after_a_while_it_is_written_with_how_many_were_not(repeats: Repeats, clock: Clock) -> None:
+def test_after_a_while_it_is_written_with_how_many_were_not(repeats: RepeatFilter, clock: Clock) -> None:
     for _ in range(1 + 7):
         repeats.filter(line())
     clock.now += SECONDS_BETWEEN
@@ -57,7 +57,7 @@ def test_after_a_while_it_is_written_with_how_many_were_not(repeats: Repeats, cl
     assert not hasattr(alone, "repeated")
 
 
-def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock) -> None:
+def test_one_that_goes_on_is_not_put_off_for_ever(repeats: RepeatFilter, clock: Clock) -> None:
     written = 0
     for _ in range(100):
         written += repeats.filter(line())
@@ -65,8 +65,8 @@ def test_one_that_goes_on_is_not_put_off_for_ever(repeats: Repeats, clock: Clock
     assert written == 100 / SECONDS_BETWEEN
 
 
-def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: Repeats, clock: Clock) -> None:
-    (said,) = OF_SETTINGS
+def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: RepeatFilter, clock: Clock) -> None:
+    (said,) = ONCE
     written = 0
     for _ in range(5):
         written += repeats.filter(logging.LogRecord("aiokafka.conn", logging.WARNING, "", 0, said, (), None))
@@ -75,10 +75,10 @@ def test_what_is_so_as_long_as_the_settings_are_is_written_once(repeats: Repeats
 
 
 def test_aiokafka_says_it_so() -> None:
-    assert all(said in inspect.getsource(AIOKafkaConnection) for said in OF_SETTINGS)
+    assert all(said in inspect.getsource(AIOKafkaConnection) for said in ONCE)
 
 
-def test_another_saying_is_another(repeats: Repeats) -> None:
+def test_another_saying_is_another(repeats: RepeatFilter) -> None:
     assert all(repeats.filter(other) for other in (line(), line(node=2), line("aiokafka.consumer")))
 
 
@@ -106,7 +106,7 @@ def explains(error: Exception) -> None:
         raise KeyError from cause
 
 
-def test_another_defect_in_the_same_words_is_another(repeats: Repeats) -> None:
+def test_another_defect_in_the_same_words_is_another(repeats: RepeatFilter) -> None:
     """Its traceback is all that there is of it."""
     again = KeyError()
     assert repeats.filter(defect(again, reads))
@@ -120,7 +120,7 @@ def test_another_defect_in_the_same_words_is_another(repeats: Repeats) -> None:
 
 
 @pytest.mark.parametrize("words", ["%s of %d", object()])
-def test_a_librarys_call_that_is_wrong_is_no_error_in_the_library(words: object, repeats: Repeats) -> None:
+def test_a_librarys_call_that_is_wrong_is_no_error_in_the_library(words: object, repeats: RepeatFilter) -> None:
     class Unspeakable:
         def __str__(self) -> str:
             raise ValueError
@@ -132,13 +132,13 @@ def test_a_librarys_call_that_is_wrong_is_no_error_in_the_library(words: object,
     assert not repeats.filter(wrong())
 
 
-def test_the_services_own_are_all_written(repeats: Repeats) -> None:
+def test_the_services_own_are_all_written(repeats: RepeatFilter) -> None:
     assert all(repeats.filter(line("credit_service.kafka.consume.intake")) for _ in range(3))
     assert repeats.filter(line("credit_services"))
     assert not repeats.filter(line("credit_services"))
 
 
-def test_the_memory_is_bounded(repeats: Repeats) -> None:
-    assert all(repeats.filter(line(node=n)) for n in range(bounds.SAYINGS_MAX + 1))
-    assert not repeats.filter(line(node=bounds.SAYINGS_MAX))
+def test_the_memory_is_bounded(repeats: RepeatFilter) -> None:
+    assert all(repeats.filter(line(node=n)) for n in range(bounds.LOG_LINES_KEPT_MAX + 1))
+    assert not repeats.filter(line(node=bounds.LOG_LINES_KEPT_MAX))
     assert repeats.filter(line(node=0))  # forgotten

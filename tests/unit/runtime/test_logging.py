@@ -1,4 +1,4 @@
-"""Logs are looked at as a process writes them: the configuration is the process's own."""
+"""Logs of a process of its own, since the configuration is global."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from credit_service.runtime.logging import log_what_the_loop_meets
+from credit_service.runtime.logging import log_loop_error
 from support.patience import patience
 
 
@@ -148,7 +148,7 @@ Closing()
 async def work():
     raise ValueError(CANARY)
 async def main():
-    asyncio.get_running_loop().set_exception_handler(log_what_the_loop_meets)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
     task = asyncio.create_task(work())
     await asyncio.wait({task})
 RUN(main())
@@ -157,7 +157,7 @@ RUN(main())
 def heard(payload):
     raise ValueError(payload)
 async def main():
-    asyncio.get_running_loop().set_exception_handler(log_what_the_loop_meets)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
     asyncio.get_running_loop().call_soon(heard, CANARY)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -171,7 +171,7 @@ def test_what_an_exception_says_is_not_logged_only_its_type_and_where(log_format
     faults = "".join(f"\ndef fault_{n}():\n{indent(code, '    ')}" for n, code in enumerate(FAULTS.values()))
     code = f"""
 import asyncio
-from credit_service.runtime.logging import log_what_the_loop_meets
+from credit_service.runtime.logging import log_loop_error
 from credit_service.runtime.loop import run_in_loop
 CANARY, RUN = "canary@" + "example.com", run_in_loop
 {faults}
@@ -238,5 +238,5 @@ async def test_that_a_connection_is_lost_is_no_error_of_the_loop(
     kind: type[Exception], message: str, level: str
 ) -> None:
     with capture_logs() as lines:
-        log_what_the_loop_meets(asyncio.get_running_loop(), {"message": message, "exception": kind()})
+        log_loop_error(asyncio.get_running_loop(), {"message": message, "exception": kind()})
     assert [line["log_level"] for line in lines] == [level]

@@ -1,4 +1,4 @@
-"""What becomes of connections that the other side hangs up on."""
+"""Connections that the other side closes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every metric is in the one table of the docs, and says what is so; what nobody knows is not shown."""
+"""Every metric is in the table of the documents and has the right value; unknown values are not shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def metrics() -> Metrics:
 
 
 def shown(metrics: Metrics) -> dict[str, Metric]:
-    """As a scrape has them, by the names under which they are asked for."""
+    """The values of a scrape, by the names that queries use."""
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {f.name + "_total" * (f.type == "counter"): f for f in families if not f.name.endswith("_created")}
 
@@ -63,7 +63,7 @@ def test_names_end_in_their_unit_and_say_what_they_count(metrics: Metrics) -> No
 
 
 def test_labels_are_of_the_closed_sets_alone_and_there_from_the_start(metrics: Metrics) -> None:
-    """What is counted for the first time has an increase, which alerts look for."""
+    """The first count is an increase, which alerts look for."""
     before = shown(metrics)
     assert value(metrics, "credits_events_total", topic="email-bounced", outcome="refunded") == 0
     assert value(metrics, "credits_dead_letters_total", topic="email-bounced", reason="conflict") == 0

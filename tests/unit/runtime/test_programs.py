@@ -1,4 +1,4 @@
-"""Programs that print a secret: what comes of each way in which one can end."""
+"""Programs that print a secret: the result of each way in which one can end."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from credit_service.runtime import programs
-from credit_service.runtime.programs import ProgramFailed, held_to_be_a_program, printed_by
+from credit_service.runtime.programs import ProgramFailed, output_of, require_program
 
 PYTHON = shlex.quote(sys.executable)
 SECRET = "hunter2-of-the-program"  # noqa: S105 - what must not be told
@@ -18,7 +18,7 @@ def python(code: str) -> str:
 
 
 def test_what_it_prints_is_the_secret_without_white_space() -> None:
-    assert printed_by(python(f"print('  {SECRET}')")) == SECRET
+    assert output_of(python(f"print('  {SECRET}')")) == SECRET
 
 
 def test_it_sees_the_environment_and_what_it_is_given_but_no_setting_of_the_service(
@@ -27,7 +27,7 @@ def test_it_sees_the_environment_and_what_it_is_given_but_no_setting_of_the_serv
     monkeypatch.setenv("AWS_PROFILE", "of-the-cloud")
     monkeypatch.setenv("CREDITS_DATABASE_URL", SECRET)
     code = "import os; print(*(os.environ.get(n, '-') for n in ('AWS_PROFILE', 'CREDITS_DATABASE_URL', 'PGUSER')))"
-    assert printed_by(python(code), {"PGUSER": "ann"}) == "of-the-cloud - ann"
+    assert output_of(python(code), {"PGUSER": "ann"}) == "of-the-cloud - ann"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_end_without_a_secret_is_told_without_what_was_printed(
     code: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ProgramFailed, match=told) as raised:
-        printed_by(python(code))
+        output_of(python(code))
     assert SECRET not in str(raised.value)
     assert SECRET not in "".join(capfd.readouterr())
 
@@ -54,7 +54,7 @@ def test_an_end_without_a_secret_is_told_without_what_was_printed(
 def test_one_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "PROGRAM_SECONDS_MAX", 0.2)
     with pytest.raises(ProgramFailed, match=r"has not ended within 0\.2 s"):
-        printed_by(python("import time; time.sleep(600)"))
+        output_of(python("import time; time.sleep(600)"))
 
 
 def test_what_it_left_behind_in_a_group_of_its_own_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,23 +63,23 @@ def test_what_it_left_behind_in_a_group_of_its_own_is_not_waited_for(monkeypatch
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}], start_new_session=True)"
     began = time.monotonic()
     with pytest.raises(ProgramFailed, match=r"has not ended within 0\.5 s"):
-        printed_by(python(f"{code}; print('{SECRET}')"))
+        output_of(python(f"{code}; print('{SECRET}')"))
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("command", "told"), [("true a\0b", "a"), ("true", "a\0b")])
 def test_one_that_no_system_could_run_is_told(command: str, told: str) -> None:
-    with pytest.raises(ProgramFailed, match="a NUL is in it"):
-        printed_by(command, {"PGUSER": told})
+    with pytest.raises(ProgramFailed, match="contains a NUL"):
+        output_of(command, {"PGUSER": told})
 
 
 def test_one_that_has_gone_since_is_told() -> None:
     with pytest.raises(ProgramFailed, match="cannot be run: No such file or directory"):
-        printed_by("no-such-program-here --for 1")
+        output_of("no-such-program-here --for 1")
 
 
 def test_a_command_is_held_to_be_one_when_settings_are_read() -> None:
-    assert held_to_be_a_program(f"{PYTHON} -c 'print(1)'")
+    assert require_program(f"{PYTHON} -c 'print(1)'")
     for command in ("", "  ", "no-such-program-here", f"{PYTHON} -c 'print(1)"):
         with pytest.raises(ValueError, match=r"program that is here|No closing quotation"):
-            held_to_be_a_program(command)
+            require_program(command)

@@ -1,4 +1,4 @@
-"""When a member that does not come on is to end: the rule, and what is made of it."""
+"""When a member without progress ends: the rule, and its use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from credit_service.application.health_ports import Backlog, LaneProgress
 from credit_service.application.readiness import Status
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
-from credit_service.watch.watchdog import Look, Watchdog
+from credit_service.watch.watchdog import Observation, Watchdog
 from support.patience import patience
 from support.wait import eventually
 
-IDLE = Look(at=0.0, decided_at=0.0, waits=False, is_excused=False)
+IDLE = Observation(at=0.0, decided_at=0.0, waits=False, is_excused=False)
 WAITS = replace(IDLE, waits=True)
 NOTHING = Backlog(0, 0.0, 0, 0, 0, 0, 0, 0)
 
 
-def after(*looks: Look) -> tuple[float, float]:
-    dog = Watchdog(look_seconds_max=10)
+def after(*looks: Observation) -> tuple[float, float]:
+    dog = Watchdog(interval_seconds_max=10)
     for look in looks:
-        dog.look(look)
+        dog.observe(look)
     return dog.waited_seconds, dog.failed_seconds
 
 
@@ -109,7 +109,7 @@ def status() -> Status:
 
 @pytest.fixture
 def watch(parts: Parts, status: Status, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """Each look comes ten seconds after the last."""
+    """The checks, ten seconds apart."""
     moments = iter(range(0, 10_000, 10))
     monkeypatch.setattr("credit_service.watch.watch.time.monotonic", lambda: float(next(moments)))
     return Watch(parts, parts, parts, status, stuck_seconds_max=60)

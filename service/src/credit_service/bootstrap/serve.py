@@ -41,7 +41,7 @@ from credit_service.postgres.migrate import newest_version
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
 from credit_service.runtime.failpoints import failpoint
-from credit_service.runtime.logging import log_what_the_loop_meets
+from credit_service.runtime.logging import log_loop_error
 from credit_service.settings import load_http_tokens
 from credit_service.watch.loop_guard import guarded
 from credit_service.watch.watch import Watch
@@ -152,7 +152,7 @@ async def serve(settings: Settings) -> int:
     collect_seldom()
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(log_what_the_loop_meets)
+    loop.set_exception_handler(log_loop_error)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, ending.set)
     connection = KafkaConnection.of(settings)

@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable, SessionsShared
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, describe
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, describe
 from credit_service.kafka.topics import missing_or_uneven
 from credit_service.postgres.schema import schema_problem
 from credit_service.postgres.session import connect
@@ -83,7 +83,7 @@ async def check_topics(connection: KafkaConnection) -> str | None:
     """Returns what is wrong with the topics or with Kafka."""
     try:
         return await missing_or_uneven(connection)
-    except Refused as error:
+    except RefusedByKafka as error:
         return str(error)
     except BrokerUnavailable as error:
         return f"Kafka does not answer: {error}"

@@ -1,1 +1,1 @@
-"""Kafka: what comes in is merged by event time, what goes out is published exactly once."""
+"""Kafka: incoming records are read and merged by event time, outgoing ones are published exactly once."""

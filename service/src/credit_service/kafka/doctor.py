@@ -1,4 +1,4 @@
-"""What the doctor asks of Kafka; no group is joined and nothing is committed."""
+"""The doctor's questions to Kafka; it joins no group and commits nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -39,7 +39,7 @@ ALLOW = (
 ANSWER_SECONDS_MAX = 15
 REQUEST_SECONDS_MAX = 10
 COORDINATOR_POLL_SECONDS = 0.2
-"""A broker makes its topic of offsets when the first group is asked about, and has no coordinator until then."""
+"""A broker creates its offsets topic at the first request for a group, and has no coordinator until then."""
 
 
 class KafkaExamination:
@@ -55,7 +55,7 @@ class KafkaExamination:
             await require(self._connection, required_acls(self._connection, "doctor"))
         async with self._admin() as admin:
             brokers = (await admin.describe_cluster())["brokers"]
-            # All of them: asking for one by its name would make a broker that creates topics by itself create it.
+            # All of them: a request by name would have some brokers create a missing topic.
             found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
             there = [name for name in known if name in found]
             settings = await _settings(admin, there)
@@ -73,8 +73,8 @@ class KafkaExamination:
     async def missed_by_service(self) -> Missed:
         """See `application.doctor.facts.KafkaFacts`."""
         with _unreachable():
-            seen = await inspect(self._connection, required_acls(self._connection, "serve"))
-        return Missed(named(seen.refused) if seen.refused else None, seen.lacking)
+            report = await inspect(self._connection, required_acls(self._connection, "serve"))
+        return Missed(named(report.refused) if report.refused else None, report.lacking)
 
     async def members(self) -> list[MemberFacts]:
         """See `application.doctor.facts.KafkaFacts`."""
@@ -99,15 +99,15 @@ class KafkaExamination:
 
     async def bounds(self, partitions: Collection[ports.TopicPartition]) -> Mapping[ports.TopicPartition, Bounds]:
         """See `application.doctor.facts.KafkaFacts`."""
-        asked = [TopicPartition(*partition) for partition in partitions]
+        requested = [TopicPartition(*partition) for partition in partitions]
         with _unreachable():
             async with (
                 range_reader(self._connection) as reader,
                 range_reader(self._connection, "read_uncommitted") as of_all,
             ):
-                first, end = await reader.bounds(asked)
-                _, written = await of_all.bounds(asked)
-        return {(at.topic, at.partition): Bounds(first[at], end[at], written[at]) for at in asked}
+                first, end = await reader.bounds(requested)
+                _, written = await of_all.bounds(requested)
+        return {(at.topic, at.partition): Bounds(first[at], end[at], written[at]) for at in requested}
 
     async def unreadable(self, positions: Positions) -> Mapping[ports.TopicPartition, Unread]:
         """See `application.doctor.facts.KafkaFacts`."""
@@ -145,9 +145,9 @@ class KafkaExamination:
 async def _settings(admin: Any, names: Collection[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
-    for answer in await admin.describe_configs(asked):
+    for answer in await admin.describe_configs(resources):
         for error_code, _, _, name, entries in answer.resources:
             if error_code:
                 raise for_code(error_code)

@@ -1,4 +1,4 @@
-"""The topics of a deployment: made as the contracts say, and checked before anything is read."""
+"""The topics of a deployment: created as in the contracts, and checked at the start."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -23,19 +23,19 @@ BROKERS_DEFAULT = -1
 
 
 class TopicsRefused(Exception):  # noqa: N818
-    """The broker did not make a topic; its reason is the message."""
+    """The broker did not create a topic; the message is its reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class MadeTopic:
-    """A topic of this deployment, and whether it was made just now or was there before."""
+class CreatedTopic:
+    """A topic of this deployment; `created` is false if it existed before."""
 
     name: str
     created: bool
 
 
-async def create_topics(connection: KafkaConnection, replication_factor: int | None) -> list[MadeTopic]:
-    """Makes the topics that are missing and leaves the others as they are.
+async def create_topics(connection: KafkaConnection, replication_factor: int | None) -> list[CreatedTopic]:
+    """Creates the missing topics, and changes no other.
 
     `replication_factor` None is the broker's default. Raises `TopicsRefused` and `BrokerUnavailable`.
     """
@@ -44,30 +44,30 @@ async def create_topics(connection: KafkaConnection, replication_factor: int | N
     async with _admin(connection) as admin:
         answer = await admin.create_topics(wanted, timeout_ms=REQUEST_SECONDS_MAX * 1000)
         await _until_seen(connection, [name for name, code, _ in answer.topic_errors if code == 0])
-    made: list[MadeTopic] = []
+    topics: list[CreatedTopic] = []
     refused: dict[str, list[str]] = {}
     if denied := [name for name, code, _ in answer.topic_errors if for_code(code) is TopicAuthorizationFailedError]:
         raise not_allowed(on_topics(denied, "create"))
     for name, code, message in answer.topic_errors:
         if code == 0 or for_code(code) is TopicAlreadyExistsError:
-            made.append(MadeTopic(name, created=code == 0))
+            topics.append(CreatedTopic(name, created=code == 0))
         else:
             refused.setdefault(message or for_code(code).__name__, []).append(name)
     if refused:
         raise TopicsRefused("; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items()))
-    return made
+    return topics
 
 
 async def missing_or_uneven(connection: KafkaConnection) -> str | None:
-    """What the service misses in Kafka, in a sentence, or None; raises `Refused` and `BrokerUnavailable`."""
+    """A sentence if topics are missing or uneven, or None; raises `RefusedByKafka` and `BrokerUnavailable`."""
     counts = await require(connection, required_acls(connection, "serve"))
     needed = [*(connection.topic(contract.name) for contract in TOPICS), connection.cursor_topic]
     if missing := [name for name in needed if name not in counts]:
         return f"topics are missing: {', '.join(missing)}; run `credits topics create`"
     incoming = {name: counts[name] for name in connection.incoming_topics}
     if len(set(incoming.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in incoming.items())
-        return f"incoming topics have unequal partition counts: {told}"
+        listed = ", ".join(f"{name} {count}" for name, count in incoming.items())
+        return f"incoming topics have unequal partition counts: {listed}"
     if counts[connection.cursor_topic] != 1:
         return f"{connection.cursor_topic} has {counts[connection.cursor_topic]} partitions and must have 1"
     return None
@@ -76,14 +76,14 @@ async def missing_or_uneven(connection: KafkaConnection) -> str | None:
 async def partition_counts(
     connection: KafkaConnection, topics: Collection[str], operation: Operation = "describe"
 ) -> dict[str, int]:
-    """The partition count of each of `topics` that is there; raises `Refused` unless `operation` is allowed on all."""
+    """The partition counts of those `topics` that exist; raises `RefusedByKafka` if `operation` is not allowed."""
     return await require(connection, on_topics(topics, operation))
 
 
 async def _until_seen(connection: KafkaConnection, names: list[str]) -> None:
-    """The controller has a topic a moment before the brokers tell of it."""
+    """Returns when the brokers report the topics, which the controller has a moment earlier."""
     needed = on_topics(names, "describe")
-    while not set(names) <= (await inspect(connection, needed)).partitions.keys():  # noqa: ASYNC110 - tells who asks
+    while not set(names) <= (await inspect(connection, needed)).partitions.keys():  # noqa: ASYNC110 - no event reports it
         await asyncio.sleep(SEEN_POLL_SECONDS)
 
 

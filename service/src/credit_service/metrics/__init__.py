@@ -1,1 +1,1 @@
-"""What the service counts and shows of itself. Labels are of few values; accounts are never among them."""
+"""The metrics of the service. Labels have few values, and accounts are never among them."""

@@ -1,4 +1,4 @@
-"""What is counted when a batch was committed."""
+"""The metrics that are counted after each committed batch."""
 
 from collections.abc import Callable
 from itertools import product
@@ -13,7 +13,7 @@ EVENTS_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000
 
 
 class BatchMetrics:
-    """Counters and histograms; `event_type` is the name that the contracts know a topic of Kafka by."""
+    """Counters and histograms; `event_type` maps a topic of Kafka to its name in the contracts."""
 
     def __init__(self, registry: CollectorRegistry, event_type: Callable[[str], str]) -> None:
         self._event_type = event_type
@@ -21,12 +21,12 @@ class BatchMetrics:
         def counter(name: str, help_text: str, *labels: str) -> Counter:
             return Counter(f"credits_{name}", help_text, labels, registry=registry)
 
-        self._events = counter("events", "Messages by what became of them", "topic", "outcome")
+        self._events = counter("events", "Messages by outcome", "topic", "outcome")
         self._decisions = counter("decisions", "Decisions recorded, of messages and of timers")
         self._charges = counter("charges", "Charges recorded")
         self._declines = counter("declines", "Charges declined for want of credits")
         self._refunds = counter("refunds", "Refunds recorded")
-        self._renewals = counter("renewals", "Turns of a billing month")
+        self._renewals = counter("renewals", "Renewals of a billing month")
         self._duplicates = counter("duplicates", "Messages that were decided before, and had no second effect")
         self._conflicts = counter("conflicts", "Messages with the key of another one and other content")
         self._changes = counter("balance_changes", "Balance changes recorded")
@@ -37,7 +37,7 @@ class BatchMetrics:
         self._misplaced = counter(
             "misplaced_messages", "Messages in another partition than their account's, decided all the same", "topic"
         )
-        self._failed_wakes = counter("failed_wakes", "Timers of an account that could not be brought about")
+        self._failed_wakes = counter("failed_wakes", "Timers of an account that could not be fired")
         self._batch_events = Histogram(
             "credits_batch_events", "Messages in one transaction; 0: timers", buckets=EVENTS_BUCKETS, registry=registry
         )
@@ -51,7 +51,7 @@ class BatchMetrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """A series that comes to be with its first event has no increase: what alerts look for would not be seen."""
+        """Creates all series: one that is created with its first event has no increase, which alerts look for."""
         for topic, outcome in product(READ, OUTCOMES):
             self._events.labels(topic, outcome)
         for topic, reason in product(READ, REASONS):
@@ -63,7 +63,7 @@ class BatchMetrics:
             self._step_seconds.labels(step)
 
     def stored(self, report: Report) -> None:
-        """Takes in one batch that was committed."""
+        """Counts one committed batch."""
         for (event_type, outcome), count in report.outcomes_by_type.items():
             if event_type in READ:
                 self._events.labels(event_type, outcome).inc(count)

@@ -53,7 +53,7 @@ class ServiceState:
 Samples = Iterable[tuple[Sequence[str], float]]
 
 
-class Shown(NamedTuple):
+class MetricSpec(NamedTuple):
     """One metric: its name, its help text, and how its values are read."""
 
     kind: type[GaugeMetricFamily | CounterMetricFamily]
@@ -63,15 +63,15 @@ class Shown(NamedTuple):
     values: Callable[[ServiceState], Samples]
 
 
-def _gauge(name: str, help_text: str, value: Callable[[ServiceState], float | None]) -> Shown:
-    return Shown(GaugeMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
+def _gauge(name: str, help_text: str, value: Callable[[ServiceState], float | None]) -> MetricSpec:
+    return MetricSpec(GaugeMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
 
 
-def _counter(name: str, help_text: str, value: Callable[[ServiceState], int]) -> Shown:
-    return Shown(CounterMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
+def _counter(name: str, help_text: str, value: Callable[[ServiceState], int]) -> MetricSpec:
+    return MetricSpec(CounterMetricFamily, f"credits_{name}", help_text, (), lambda s: _known(value(s)))
 
 
-def _backlog(name: str, help_text: str, value: Callable[[Backlog], float]) -> Shown:
+def _backlog(name: str, help_text: str, value: Callable[[Backlog], float]) -> MetricSpec:
     return _gauge(name, help_text, lambda s: None if s.backlog is None else value(s.backlog))
 
 
@@ -83,9 +83,9 @@ def _lag(value: Callable[[TopicLag], float]) -> Callable[[ServiceState], Samples
     return lambda s: [((topic,), value(lag)) for topic, lag in (s.lag or {}).items()]
 
 
-SHOWN = (
+SPECS = (
     _gauge("ready", "1 while nothing is missing, as /readyz says", lambda s: s.is_ready),
-    Shown(
+    MetricSpec(
         GaugeMetricFamily,
         "credits_degraded",
         "1 while /readyz says that this part waits for a person",
@@ -100,14 +100,14 @@ SHOWN = (
         lambda s: s.progress_age_seconds,
     ),
     _counter("batch_retries", "Attempts repeated because the database was away or too slow", lambda s: s.retries),
-    Shown(
+    MetricSpec(
         GaugeMetricFamily,
         "credits_lag_messages",
         "Messages of this member's partitions that are not decided yet",
         ["topic"],
         _lag(lambda lag: lag.messages),
     ),
-    Shown(
+    MetricSpec(
         GaugeMetricFamily,
         "credits_lag_seconds",
         "Age of the oldest message of this member's partitions that is not decided yet; 0: none",
@@ -115,15 +115,15 @@ SHOWN = (
         _lag(lambda lag: lag.seconds),
     ),
     _gauge("relay_leads", "1 where this process publishes", lambda s: s.relay_leads),
-    _counter("relay_restarts", "Times that the relay began anew after a fault", lambda s: s.relay_restarts),
-    Shown(
+    _counter("relay_restarts", "Restarts of the relay after a fault", lambda s: s.relay_restarts),
+    MetricSpec(
         CounterMetricFamily,
         "credits_published_events",
         "Outgoing events published by this process",
         ["topic"],
         lambda s: [((topic,), s.published.get(topic, 0)) for topic in PUBLISHED],
     ),
-    Shown(
+    MetricSpec(
         GaugeMetricFamily,
         "credits_pool_connections",
         "Open connections to Postgres",
@@ -134,7 +134,7 @@ SHOWN = (
             for state, count in (("idle", pool.idle), ("used", pool.open - pool.idle))
         ],
     ),
-    Shown(
+    MetricSpec(
         GaugeMetricFamily,
         "credits_pool_connections_max",
         "Connections to Postgres that a pool may open",
@@ -177,8 +177,8 @@ class StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
         state = self._state()
-        for shown in SHOWN:
-            family = shown.kind(shown.name, shown.help, labels=shown.labels)
-            for labels, value in shown.values(state):
+        for spec in SPECS:
+            family = spec.kind(spec.name, spec.help, labels=spec.labels)
+            for labels, value in spec.values(state):
                 family.add_metric(labels, float(value))
             yield family

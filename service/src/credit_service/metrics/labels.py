@@ -1,4 +1,4 @@
-"""The values that labels may have: each from a closed set, so that series are few and there from the start."""
+"""The values of the labels: closed sets, so that series are few and exist from the start."""
 
 from typing import Final, get_args
 
@@ -11,10 +11,10 @@ READ: Final = INCOMING_TOPICS
 PUBLISHED: Final = (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)
 DEAD_LETTER: Final = "dead-letter"
 
-# What no message on Kafka ends in: timers and people's commands do.
-_OF_ITSELF = {"renewed", "expired", "rejected", "opened", "adjusted"}
+# Outcomes of timers and operators' commands, but of no message on Kafka.
+_NOT_OF_MESSAGES = {"renewed", "expired", "rejected", "opened", "adjusted"}
 
-OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _OF_ITSELF), "duplicate", "parked", DEAD_LETTER)
+OUTCOMES: Final = (*(o for o in get_args(Outcome) if o not in _NOT_OF_MESSAGES), "duplicate", "parked", DEAD_LETTER)
 REASONS: Final = tuple(DEAD_LETTER_REASONS)
 STEP: Final = STEPS
 POOLS: Final = ("ledger", "reads", "probe", "watch")

@@ -11,9 +11,9 @@ from credit_service.metrics.gauges import ServiceState, StateCollector
 
 
 class Metrics:
-    """Counts what is stored; shows `state` at each scrape.
+    """Counts stored batches; shows `state` at each scrape.
 
-    `event_type` is the name that the contracts know a topic of Kafka by; `schema` is the newest migration.
+    `event_type` maps a topic of Kafka to its name in the contracts; `schema` is the newest migration.
     """
 
     def __init__(self, event_type: Callable[[str], str], schema: str) -> None:
@@ -31,5 +31,5 @@ class Metrics:
         info.labels(version("credit-service"), schema).set(1)
 
     def stored(self, report: Report) -> None:
-        """Takes in one batch that was committed."""
+        """Counts one committed batch."""
         self._batches.stored(report)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from credit_service.application.errors import NoPassword
-from credit_service.runtime.programs import ProgramFailed, printed_by
+from credit_service.runtime.programs import ProgramFailed, output_of
 
 KEPT_SECONDS_MAX: Final = 60.0
 # Cloud programs take longer than the watch waits for an answer, and the watch connects every fifteen seconds.
@@ -106,7 +106,7 @@ class PasswordCommand:
     def read(self) -> str:
         """See `Password`."""
         try:
-            printed = printed_by(self._command, self._variables)
+            printed = output_of(self._command, self._variables)
         except ProgramFailed as error:
             self._failed, self._failed_at = NoPassword(f"{self._variable}: {error}"), time.monotonic()
             raise self._failed from None

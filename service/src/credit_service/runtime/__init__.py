@@ -1,4 +1,4 @@
-"""What any process of the service needs to run: the log, the event loop, TLS, programs that print secrets.
+"""The runtime of every process: log, event loop, TLS, failpoints, and programs that print secrets.
 
-It knows nothing of credits, of Kafka or of Postgres, and imports nothing of the service but `bounds`.
+It has no code about credits, Kafka or Postgres, and imports no module of the service but `bounds`.
 """

@@ -1,4 +1,4 @@
-"""What a library says over and over, said once in a while: a broker that is away is no hundred lines a second."""
+"""Thins out repeated log lines of libraries: a broker that is away would be a hundred lines a second."""
 
 import logging
 import time
@@ -10,49 +10,52 @@ from credit_service.runtime.tracebacks import OUR_OWN, origin
 
 SECONDS_BETWEEN = 10.0
 
-OF_SETTINGS = {"Sending username and password in the clear"}
-"""What is said at each login, and is so as long as the settings are: aiokafka, of a login by PLAIN without TLS."""
+ONCE = {"Sending username and password in the clear"}
+"""Messages about settings, which are written only once: aiokafka's at each login by PLAIN without TLS."""
 
 
 @dataclass(slots=True)
-class _Said:
+class _Written:
+    """When a line was written last, and how many repeats were withheld since."""
+
     at: float
     withheld: int = 0
 
 
-class Repeats(logging.Filter):
-    """Lets each line of a library through once in `SECONDS_BETWEEN`, then with `repeated`: how many were withheld.
+class RepeatFilter(logging.Filter):
+    """Passes each line of a library once in `SECONDS_BETWEEN`, then with `repeated`: the number of withheld lines.
 
-    What is `OF_SETTINGS` passes once. The same words over another error are another line. Lines of this service pass:
-    they are written to be counted. At most `bounds.SAYINGS_MAX` sayings are remembered; of more, it begins anew.
+    Messages in `ONCE` pass once. The same message with another error is another line. Lines of this service always
+    pass. At most `bounds.LOG_LINES_KEPT_MAX` lines are kept; beyond that, all are forgotten.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[tuple[str, ...], _Said] = {}
+        self._written: dict[tuple[str, ...], _Written] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is to be written."""
+        """Whether to write the line."""
         if record.name.split(".", 1)[0] == OUR_OWN:
             return True
-        now, saying = self._clock(), _saying(record)
-        said = self._said.get(saying)
-        if said and (now - said.at < SECONDS_BETWEEN or saying[1] in OF_SETTINGS):
-            said.withheld += 1
+        now, line = self._clock(), _line_of(record)
+        written = self._written.get(line)
+        if written and (now - written.at < SECONDS_BETWEEN or line[1] in ONCE):
+            written.withheld += 1
             return False
-        if said and said.withheld:
-            record.repeated = said.withheld
-        if len(self._said) >= bounds.SAYINGS_MAX:
-            self._said.clear()
-        self._said[saying] = _Said(now)
+        if written and written.withheld:
+            record.repeated = written.withheld
+        if len(self._written) >= bounds.LOG_LINES_KEPT_MAX:
+            self._written.clear()
+        self._written[line] = _Written(now)
         return True
 
 
-def _saying(record: logging.LogRecord) -> tuple[str, ...]:
+def _line_of(record: logging.LogRecord) -> tuple[str, ...]:
+    """Logger, message, and kind and places of the error."""
     try:
-        words = record.getMessage()
-    except Exception:  # the library's own mistake, which may not become an error of what it was doing
-        words = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        message = record.getMessage()
+    except Exception:  # the library's own mistake, which must not fail its caller
+        message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    return (record.name, words, *(origin(error) if error else ()))
+    return (record.name, message, *(origin(error) if error else ()))

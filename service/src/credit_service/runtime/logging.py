@@ -1,6 +1,6 @@
 """Logs to stderr: JSON for machines, lines for people; UTC, and never a payload.
 
-What an exception says is no part of them: only its type, and where it was raised.
+Of an exception only the type and the places in the code are logged, not the message.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from credit_service.runtime.log_repeats import Repeats
+from credit_service.runtime.log_repeats import RepeatFilter
 from credit_service.runtime.tracebacks import describe, named
 
 log = structlog.get_logger(__name__)
@@ -24,8 +24,8 @@ LIBRARIES = ("aiokafka", "faststream", "uvicorn", "asyncio")
 
 
 def configure_logging(log_format: Literal["auto", "json", "console"], level: str) -> None:
-    """Has structlog and the libraries' own loggers write one form; the libraries from WARNING on."""
-    to_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    """Has structlog and the libraries' loggers write one format; the libraries from WARNING on."""
+    for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -36,11 +36,11 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["repeated"])],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(to_people)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(for_people)],
         )
     )
     handler.addFilter(_exceptions_named)
-    handler.addFilter(Repeats())
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -66,36 +66,36 @@ def configure_logging(log_format: Literal["auto", "json", "console"], level: str
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes a line; where its call was wrong, without what it was called with."""
+    """Writes a line; if the call was wrong, without its arguments."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Logging's own would print all that it was called with."""
+        """Replaces logging's own, which would print all arguments."""
         error = sys.exc_info()[1]
-        words = record.msg if isinstance(record.msg, str) else "a line"
-        left = logging.LogRecord(
-            record.name, record.levelno, "", 0, "%s (not written whole: %s)", (words, error and named(error)), None
+        message = record.msg if isinstance(record.msg, str) else "a line"
+        replacement = logging.LogRecord(
+            record.name, record.levelno, "", 0, "%s (not written whole: %s)", (message, error and named(error)), None
         )
-        # What cannot be written to at all is told nothing.
+        # If even this cannot be written, there is nothing left to do.
         with contextlib.suppress(Exception):
-            self.stream.write(self.format(left) + self.terminator)
+            self.stream.write(self.format(replacement) + self.terminator)
             self.flush()
 
 
-def log_what_the_loop_meets(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """A loop's exception handler: the one that loops have shows what callbacks were called with."""
+def log_loop_error(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """A loop's exception handler: asyncio's own would show the arguments of callbacks."""
     message = str(context.get("message", "")).partition(" in callback ")[0]
     error = context.get("exception")
-    tell = log.debug if message.endswith(NEVER_RETRIEVED) and _is_lost_connection(error) else log.error
-    tell("error in the event loop", cause=message, exc_info=error)
+    write = log.debug if message.endswith(NEVER_RETRIEVED) and _is_lost_connection(error) else log.error
+    write("error in the event loop", cause=message, exc_info=error)
 
 
 def _is_lost_connection(error: BaseException | None) -> bool:
-    """Whether it is a connection to the database that says so: whoever waited for it has been told already."""
+    """Whether a connection to the database was lost, which the callers that waited for it have received already."""
     return type(error).__module__.startswith("asyncpg.") and str(getattr(error, "sqlstate", "")).startswith("08")
 
 
-def _rendering(to_people: bool) -> list[structlog.typing.Processor]:
-    if to_people:
+def _rendering(for_people: bool) -> list[structlog.typing.Processor]:
+    if for_people:
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_written)]
     return [
         structlog.processors.ExceptionRenderer(lambda raised: describe(raised[1])),
@@ -108,7 +108,7 @@ def _written(out: TextIO, raised: structlog.typing.ExcInfo) -> None:
 
 
 def _exceptions_named(record: logging.LogRecord) -> bool:
-    """Has libraries that print an exception into their message, or as their message, print its type."""
+    """Replaces exceptions in a message and its arguments by their types."""
     record.msg = _named(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(map(_named, record.args))

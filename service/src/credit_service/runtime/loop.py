@@ -7,21 +7,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 TLS_END_SECONDS_MAX = 1.0
-"""A broker that has its own way of hanging up is not waited for: asyncio would, for half a minute, now and then."""
+"""The wait for the end of a TLS connection: some brokers do not complete it, and asyncio would wait half a minute."""
 
 
 NEXT_ADDRESS_SECONDS = 0.25
-"""As RFC 8305 has it: so long one address of a name is waited for before the next is tried beside it."""
+"""The wait for one address of a name before the next is tried as well, as in RFC 8305."""
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """asyncio's own, with an end to the end of a TLS connection, and without waiting for an address that is silent.
+    """asyncio's own loop, with a bound for closing TLS connections, and with concurrent attempts to connect.
 
-    asyncio would try the other addresses of a name once the first is refused. One that swallows what is sent takes all
-    the time that whoever connects has, to a broker, to Postgres or to an endpoint of tokens.
+    asyncio would try the other addresses of a name only once the first is refused. An address that drops packets would
+    take all the time for a connection, to a broker, to Postgres or to a token endpoint.
 
-    Not uvloop, which is no faster here: where the other side has hung up, its `write` raises what aiokafka does not
-    expect. The task that keeps the list of brokers then ends unseen, and with it the membership in the group.
+    Not uvloop, which is no faster here: after the other side has closed a connection, its `write` raises an error that
+    aiokafka does not expect. The task that updates the brokers then ends unnoticed, and so does the membership.
     """
 
     async def create_connection(self, *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Programs that print a secret, a password or a token, for logins whose secrets end soon."""
+"""Runs programs that print a secret, a password or a token, for logins with short-lived secrets."""
 
 import os
 import selectors
@@ -17,40 +17,41 @@ _OURS: Final = "CREDITS_"
 
 
 class ProgramFailed(Exception):  # noqa: N818 - reads as what happened
-    """The program did not print a secret; one line that holds nothing of what it printed."""
+    """The program did not print a secret; the message repeats nothing of its output."""
 
 
-def held_to_be_a_program(command: str) -> str:
-    """The command itself, if its quotes are closed and its first word is a program that is here; else a ValueError."""
+def require_program(command: str) -> str:
+    """The command itself; raises ValueError if a quote is not closed, or its first word is no program here."""
     words = shlex.split(command)
     if not words or shutil.which(words[0]) is None:
         raise ValueError("must begin with a program that is here")
     return command
 
 
-def printed_by(command: str, variables: Mapping[str, str] | None = None) -> str:
-    """What the program prints on standard output, without white space around it. Waits; not for an event loop.
+def output_of(command: str, variables: Mapping[str, str] | None = None) -> str:
+    """The standard output of the program, stripped of white space. It blocks, so not for an event loop.
 
-    It is run without a shell, with this process' environment but for the settings of the service, and with `variables`.
-    Raises `ProgramFailed` if it cannot be run, takes too long, fails, or prints nothing, too much, or no UTF-8.
+    The program is run without a shell, with this process' environment except the service's settings, and with
+    `variables`. Raises `ProgramFailed` if it cannot be run, takes too long, fails, or prints nothing, too much, or no
+    UTF-8.
     """
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
     program, *arguments = shlex.split(command)
     try:
-        # Its own group, so that what it has started ends with it.
+        # Its own process group, so that its children end with it.
         process = subprocess.Popen(  # noqa: S603 - the deployment's own command
             [program, *arguments],
             env=environment | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # It may hold the secret, or what it is made of.
+            # It may have the secret, or its source.
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
     except OSError as error:
         raise ProgramFailed(f"{program} cannot be run: {error.strerror}") from None
     except ValueError:
-        raise ProgramFailed("it cannot be run: a NUL is in it, or in what it is to be told") from None
+        raise ProgramFailed("it cannot be run: the command or a variable contains a NUL") from None
     deadline = time.monotonic() + PROGRAM_SECONDS_MAX
     with process:
         read, has_ended = _read(process, deadline)
@@ -75,9 +76,9 @@ def printed_by(command: str, variables: Mapping[str, str] | None = None) -> str:
 
 
 def _read(process: "subprocess.Popen[bytes]", deadline: float) -> tuple[bytes, bool]:
-    """What is printed, until that is closed or too much; and whether that was in time.
+    """The output, until it is closed or too long; and whether that was in time.
 
-    What the program has started may hold its output open beyond its own end, and outside of its group.
+    Children of the program may keep the output open after its end, and outside of its process group.
     """
     read = bytearray()
     output = process.stdout

@@ -1,11 +1,11 @@
-"""TLS towards servers: whom they are signed by, whose name they have, and how this service shows itself."""
+"""TLS to servers: trusted CAs, the host name, and the client's certificate."""
 
 import ssl
 from pathlib import Path
 
 
 class TlsFileError(ValueError):
-    """A file cannot be used; `variable` is the setting that names it, the message says why."""
+    """A file cannot be used; `variable` is the setting that names it, the message is the reason."""
 
     def __init__(self, variable: str, reason: str) -> None:
         super().__init__(reason)
@@ -13,14 +13,14 @@ class TlsFileError(ValueError):
 
 
 def client_context(cafile: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
-    """Checks the server's certificate and its host name; without `cafile` by the CAs that the machine trusts.
+    """A context that checks the server's certificate and host name; without `cafile`, by the machine's CAs.
 
     Raises `TlsFileError`, which names the file's setting.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cafile is not None:
-        # Nobody else's signature counts then.
+        # Then no other CA is trusted.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         _readable("kafka_ssl_cafile", cafile)
@@ -33,7 +33,7 @@ def client_context(cafile: Path | None, certfile: Path | None, keyfile: Path | N
         if keyfile is not None:
             _readable("kafka_ssl_keyfile", keyfile)
         try:
-            # Without the answer, OpenSSL would ask for a pass phrase on the terminal.
+            # Without this, OpenSSL would ask for a pass phrase on the terminal.
             context.load_cert_chain(certfile, keyfile, password=lambda: "")
         except (ssl.SSLError, ValueError):
             wrong = "holds no certificate in PEM form, or its key is not there, is another's, or has a pass phrase"

@@ -1,4 +1,4 @@
-"""Tracebacks that say where and what kind, and no more: an exception's words may be a payload, a row, or a password."""
+"""Tracebacks with types and places alone: an exception's message may have a payload, a row, or a password."""
 
 import errno
 import traceback
@@ -10,13 +10,13 @@ OUR_OWN = "credit_service"
 
 
 def describe(error: BaseException) -> str:
-    """The error with its causes, the first cause first, each with its places in the code."""
+    """The error and its causes, the first cause first, each with its places in the code."""
     chain = list(_with_causes(error))
     return "\n".join(f"{''.join(_places(one))}{named(one)}" for one in reversed(chain))
 
 
 def named(error: BaseException) -> str:
-    """What kind of error it is: its type, and the code that the system or the database gave it."""
+    """The type of the error, and the error code of the system or the database."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     code = getattr(error, "sqlstate", None) or errno.errorcode.get(getattr(error, "errno", None) or 0)
@@ -24,12 +24,12 @@ def named(error: BaseException) -> str:
 
 
 def origin(error: BaseException) -> tuple[str, ...]:
-    """What kind it and its causes are and where each came up: the same for the same defect."""
+    """The types and places of the error and its causes: equal for the same defect."""
     return tuple(f"{named(one)}{_last_places(one)}" for one in _with_causes(error))
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it came of; of a group also its members."""
+    """The error, and then its causes; of a group also its members."""
     ahead, seen = [error], set[int]()
     while ahead and len(seen) < ERRORS_MAX:
         one = ahead.pop(0)
@@ -51,9 +51,9 @@ def _places(error: BaseException) -> Iterator[str]:
 
 
 def _last_places(error: BaseException) -> str:
-    """Where it was raised, and where this service called what raised it.
+    """The place where it was raised, and the last place in this service before that.
 
-    Not the whole way: that of an error which is raised again and again becomes longer each time.
+    Not the whole traceback, which becomes longer each time that an error is raised again.
     """
     trace, last, ours = error.__traceback__, "", ""
     while trace is not None:

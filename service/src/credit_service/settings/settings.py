@@ -16,7 +16,7 @@ from credit_service import bounds
 from credit_service.application.auth.tokens import Token, read_tokens
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.rules import LateRefund, Rules
-from credit_service.runtime.programs import held_to_be_a_program
+from credit_service.runtime.programs import require_program
 from credit_service.runtime.tls import TlsFileError, client_context
 
 S = TypeVar("S", bound=BaseSettings)
@@ -87,7 +87,7 @@ def _late_refund(value: object) -> object:
 
 
 def _program(command: str | None) -> str | None:
-    return command and held_to_be_a_program(command)
+    return command and require_program(command)
 
 
 def _token_url(url: str) -> str:
@@ -178,7 +178,7 @@ class Settings(HttpTokens):
     kafka_oauth_client_secret: SecretStr | None = None
     kafka_oauth_scope: Annotated[str, Field(pattern=r"^[!#-\[\]-~]+( [!#-\[\]-~]+)*$", max_length=2000)] | None = None
     kafka_oauth_extensions: Annotated[str, AfterValidator(_extensions), Field(max_length=2000)] | None = None
-    kafka_token_command: Annotated[str, AfterValidator(held_to_be_a_program)] | None = Field(default=None, repr=False)
+    kafka_token_command: Annotated[str, AfterValidator(require_program)] | None = Field(default=None, repr=False)
     kafka_ssl_cafile: Path | None = None
     kafka_ssl_certfile: Path | None = None
     kafka_ssl_keyfile: Path | None = None

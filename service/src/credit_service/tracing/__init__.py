@@ -1,1 +1,1 @@
-"""Traces by OpenTelemetry: made only where an endpoint is set, and nothing of the library is loaded otherwise."""
+"""Traces by OpenTelemetry: only if an endpoint is set; otherwise the library is not imported."""

@@ -1,4 +1,4 @@
-"""Sends spans to a collector, by OTLP over HTTP, from a thread of its own; a collector that is away hurts nobody."""
+"""Sends spans to a collector by OTLP over HTTP, from a thread of its own; it does not delay the service."""
 
 import asyncio
 import logging
@@ -27,9 +27,9 @@ FLUSH_SECONDS_MAX = 2.0
 async def tracing_to(endpoint: str) -> AsyncIterator[OtelTracing]:
     """Traces to the collector at `endpoint`, the address before `/v1/traces`.
 
-    At the end what waits is sent, if that does not take long.
+    At the end the waiting spans are sent, if that does not take long.
     """
-    # What it has to say of a collector that is away, it says at each attempt: `_Quiet` says it once.
+    # The exporter logs each failed attempt; `_LossLogger` logs the first one only.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=SEND_SECONDS_MAX)
     provider = TracerProvider(
@@ -38,7 +38,7 @@ async def tracing_to(endpoint: str) -> AsyncIterator[OtelTracing]:
     )
     provider.add_span_processor(
         BatchSpanProcessor(
-            _Quiet(exporter),
+            _LossLogger(exporter),
             max_queue_size=bounds.SPANS_WAITING_MAX,
             max_export_batch_size=bounds.SPANS_SENT_MAX,
             schedule_delay_millis=SEND_EVERY_SECONDS * 1000,
@@ -51,16 +51,16 @@ async def tracing_to(endpoint: str) -> AsyncIterator[OtelTracing]:
 
 
 async def _ends_within(thread: threading.Thread, seconds: float) -> None:
-    """Leaves the thread to the end of the process if it takes longer."""
+    """Waits for the end of the thread, but no longer than `seconds`."""
     thread.start()
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
-    while thread.is_alive() and loop.time() < until:  # noqa: ASYNC110 - a thread's end rings no event
+    while thread.is_alive() and loop.time() < until:  # noqa: ASYNC110 - a thread's end sets no event
         await asyncio.sleep(0.02)
 
 
-class _Quiet(SpanExporter):
-    """Says when spans get lost, and when they do no more; never with what the collector said."""
+class _LossLogger(SpanExporter):
+    """Logs when spans begin to be lost, and when they are accepted again; without the collector's answer."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -71,9 +71,9 @@ class _Quiet(SpanExporter):
         result = self._exporter.export(spans)
         loses = result is not SpanExportResult.SUCCESS
         if loses and not self._loses:
-            log.warning("traces are lost, the collector does not take them")
+            log.warning("traces are lost, the collector does not accept them")
         elif self._loses and not loses:
-            log.info("traces are taken again")
+            log.info("traces are accepted again")
         self._loses = loses
         return result
 

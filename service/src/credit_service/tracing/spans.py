@@ -1,4 +1,4 @@
-"""The spans of a batch, of its events, of its transactions, and of what is published."""
+"""The spans of batches, of their events and transactions, and of publications."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,8 +32,8 @@ _w3c = TraceContextTextMapPropagator()
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """An event that came with a trace."""
+class _Traced:
+    """An event with the trace of its producer."""
 
     incoming: Incoming
     traceparent: str
@@ -72,9 +72,9 @@ class _BatchTrace:
 class OtelTracing:
     """The application's `Tracing`.
 
-    A batch is a trace of its own, linked with those of its producers. In each producer's trace, the event has a span,
-    and what is published of it goes on from there. Of events that are not sampled, or beyond the bound, it goes on from
-    the producer's span.
+    A batch is a trace of its own, with links to those of its producers. In each producer's trace the event has a span,
+    which is the parent of the published events. For events that are not sampled, or beyond the bound, the producer's
+    span is the parent.
     """
 
     def __init__(self, tracer: Tracer) -> None:
@@ -83,11 +83,11 @@ class OtelTracing:
     @contextmanager
     def batch(self, records: Sequence[Record]) -> Iterator[BatchTrace]:
         """See `application.tracing.Tracing`."""
-        heard = list(_heard(records))
-        sampled = [one for one in heard if one.span_context.trace_flags.sampled][: bounds.LINKS_MAX]
+        traced = list(_traced(records))
+        sampled = [one for one in traced if one.span_context.trace_flags.sampled][: bounds.LINKS_MAX]
         links = [Link(one.span_context) for one in sampled]
         with _span(self._tracer, "credits batch", SpanKind.CONSUMER, links, len(records)) as span, _named_in_logs(span):
-            trace = _BatchTrace(self._tracer, {_key(one.incoming): one.traceparent for one in heard})
+            trace = _BatchTrace(self._tracer, {_key(one.incoming): one.traceparent for one in traced})
             began = [self._begin(one, span, trace) for one in sampled]
             try:
                 yield trace
@@ -95,12 +95,12 @@ class OtelTracing:
                 for of_event in began:
                     of_event.end()
 
-    def _begin(self, heard: _Heard, batch: Span, trace: _BatchTrace) -> Span:
+    def _begin(self, event: _Traced, batch: Span, trace: _BatchTrace) -> Span:
         """The span of one event, in its producer's trace."""
-        place = heard.incoming.place
+        place = event.incoming.place
         span = self._tracer.start_span(
-            f"process {heard.incoming.type}",
-            heard.context,
+            f"process {event.incoming.type}",
+            event.context,
             SpanKind.CONSUMER,
             links=[Link(batch.get_span_context())],
             attributes={
@@ -111,7 +111,7 @@ class OtelTracing:
                 "messaging.kafka.offset": place.offset,
             },
         )
-        trace.traceparents[_key(heard.incoming)] = _traceparent_of(set_span_in_context(span))
+        trace.traceparents[_key(event.incoming)] = _traceparent_of(set_span_in_context(span))
         return span
 
     @contextmanager
@@ -127,7 +127,7 @@ class OtelTracing:
 def _span(
     tracer: Tracer, name: str, kind: SpanKind, links: Sequence[Link] = (), messages: int | None = None
 ) -> Iterator[Span]:
-    """A span within what is current; of an error it has the kind alone, since messages may carry values."""
+    """A span in the current context; of an error it has the type alone, since messages may have values."""
     attributes: dict[str, str | int] = {}
     if messages is not None:
         attributes = {"messaging.system": "kafka", "messaging.batch.message_count": messages}
@@ -154,16 +154,16 @@ def _key(incoming: Incoming) -> tuple[str, str, str]:
     return incoming.account_id, incoming.source, incoming.id
 
 
-def _heard(records: Iterable[Record]) -> Iterator[_Heard]:
-    """The events whose header names a trace that is whole; a broken one is as good as none."""
+def _traced(records: Iterable[Record]) -> Iterator[_Traced]:
+    """The events with a valid trace header; an invalid one counts as none."""
     for record in records:
         traceparent = _traceparent(record.headers)
         if traceparent is None or not isinstance(record.content, Incoming):
             continue
         context = _w3c.extract({TRACEPARENT: traceparent})
         if get_current_span(context) is not INVALID_SPAN:
-            # Formed anew: behind what is read of it there may be anything, and it is published.
-            yield _Heard(record.content, _traceparent_of(context), context)
+            # Formatted again, since it is published, and a header may have any bytes after the fields that are read.
+            yield _Traced(record.content, _traceparent_of(context), context)
 
 
 def _traceparent(headers: Headers) -> str | None:

@@ -1,1 +1,1 @@
-"""The service looks at itself: what waits, whether it comes on, and what to say or do when it does not."""
+"""Self-observation: the backlog, the progress, and the end of a process that is stuck."""

@@ -1,7 +1,7 @@
-"""Ends the process when its event loop no longer turns.
+"""Ends the process when its event loop is blocked.
 
-What is asked in the loop cannot tell that the loop stands, and a thread of Python's own cannot run while C code holds
-the interpreter. So the interpreter's own alarm is set, which needs neither; the loop puts it off as long as it turns.
+A task of the loop cannot notice that, and a Python thread cannot run while C code holds the interpreter. So the alarm
+of `faulthandler` is set, which needs neither; the loop postpones it as long as it runs.
 """
 
 import asyncio
@@ -9,24 +9,24 @@ import contextlib
 import faulthandler
 from collections.abc import AsyncIterator
 
-TURN_SECONDS_MAX = 5.0
+POSTPONE_SECONDS_MAX = 5.0
 
 
 @contextlib.asynccontextmanager
 async def guarded(seconds_max: float) -> AsyncIterator[None]:
-    """While this is open, a loop that stands for `seconds_max` ends the process.
+    """A context in which the process ends if the loop is blocked for `seconds_max`.
 
-    It shows where each thread stands, without values, and the exit code is 1.
+    The stack of each thread is printed, without values, and the exit code is 1.
     """
-    turning = asyncio.create_task(_turn(seconds_max))
+    postponing = asyncio.create_task(_postpone(seconds_max))
     try:
         yield
     finally:
-        turning.cancel()
+        postponing.cancel()
         faulthandler.cancel_dump_traceback_later()
 
 
-async def _turn(seconds_max: float) -> None:
+async def _postpone(seconds_max: float) -> None:
     while True:
         faulthandler.dump_traceback_later(seconds_max, exit=True)
-        await asyncio.sleep(min(TURN_SECONDS_MAX, seconds_max / 4))
+        await asyncio.sleep(min(POSTPONE_SECONDS_MAX, seconds_max / 4))

@@ -1,4 +1,4 @@
-"""Looks at intervals at what the way of an event must not ask about, and says what is wrong."""
+"""Checks the service at intervals, outside of the processing of events, and reports problems."""
 
 import asyncio
 import time
@@ -10,38 +10,38 @@ import structlog
 
 from credit_service.application.errors import AccessDenied, LedgerUnavailable
 from credit_service.application.health_ports import Backlog, IntakeProbe, LedgerProbe, ReadsProbe
-from credit_service.watch.watchdog import Look, Watchdog
+from credit_service.watch.watchdog import Observation, Watchdog
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 2.0
 OUTBOX_SECONDS_MAX = 60.0
-"""Older than a restart of the relay, or a change of its leader, lets the outbox become."""
+"""Longer than rows wait during a restart of the relay, or a change of its leader."""
 
 DENIED_PART = "ledger"
-"""Where it is said that batches wait for a person to let the service at the ledger."""
+"""The part of the status for batches that wait for access to the ledger."""
 
 
 class Status(Protocol):
-    """What the service says of itself."""
+    """The status of the service."""
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What is missing, by the part that misses it."""
+        """The problems, by part."""
 
     def set(self, part: str, problem: str | None) -> bool:
-        """Notes what a part misses, or that it misses nothing; True if that is news."""
+        """Sets or clears the problem of a part; True if that is a change."""
 
     def degrade(self, part: str, problem: str | None) -> bool:
-        """Notes what of a part waits for a person, or that nothing does; True if that is news."""
+        """Sets or clears a problem of a part that waits for an operator; True if that is a change."""
 
 
 class Watch:
-    """Watches until the service is stuck: messages have waited for `stuck_seconds_max`, though all was there.
+    """Watches until the service is stuck: messages have waited for `stuck_seconds_max`, and nothing else was missing.
 
-    A tenth of that is when it says so. `backlog` is as the last look found it; None if the database did not answer, or
-    not in time. `database_answers` is None before the first look.
+    After a tenth of that it reports the wait. `backlog` is that of the last check; None if the database did not answer
+    in time. `database_answers` is None before the first check.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Watch:
         self._stuck_seconds_max = stuck_seconds_max
         self._slow_seconds = stuck_seconds_max / 10
         self._every_seconds = min(LOOK_SECONDS_MAX, self._slow_seconds)
-        self._dogs: dict[str, Watchdog] = {}
+        self._watchdogs: dict[str, Watchdog] = {}
 
     @property
     def waited_seconds(self) -> float:
-        """How long messages have waited without one being decided, in the lane where that is longest."""
-        return max((dog.waited_seconds for dog in self._dogs.values()), default=0.0)
+        """For how long messages have waited without one being decided, in the lane with the longest wait."""
+        return max((watchdog.waited_seconds for watchdog in self._watchdogs.values()), default=0.0)
 
     async def run(self) -> None:
-        """Ends once the service is stuck."""
-        while not await self._is_stuck():  # noqa: ASYNC110 - what is watched for is silence
+        """Checks at intervals; returns once the service is stuck."""
+        while not await self._is_stuck():  # noqa: ASYNC110 - no event reports a lack of progress
             await asyncio.sleep(self._every_seconds)
         log.error(
             "messages wait and nothing is decided, ending so that another start may help",
@@ -75,49 +75,49 @@ class Watch:
     async def _is_stuck(self) -> bool:
         try:
             return await self.look()
-        except Exception:  # a defect of the look must not end what it looks at
-            log.exception("a look failed")
+        except Exception:  # a defect of the check must not end the service
+            log.exception("a check failed")
             return False
 
     async def look(self) -> bool:
-        """One look at everything; True if the service is stuck."""
+        """Checks everything once; True if the service is stuck."""
         database, schema = await self._look_at_ledger()
         await self._intake.measure_lag()
         excuse = database or schema or self._status.problems.get(DENIED_PART) or await self._intake.excuse()
         now = time.monotonic()
         for name, lane in self._intake.lanes().items():
-            dog = self._dogs.setdefault(name, Watchdog(2 * self._every_seconds))
-            dog.look(Look(now, lane.decided_at, lane.waits, excuse is not None))
-        self._tell("database", database)
-        self._tell("reads", await _problem_of(self._reads.ping()))
-        self._tell("schema", schema)
-        self._tell("outbox", self._outbox_problem())
+            watchdog = self._watchdogs.setdefault(name, Watchdog(2 * self._every_seconds))
+            watchdog.observe(Observation(now, lane.decided_at, lane.waits, excuse is not None))
+        self._report("database", database)
+        self._report("reads", await _problem_of(self._reads.ping()))
+        self._report("schema", schema)
+        self._report("outbox", self._outbox_problem())
         if self.backlog is not None and self._status.degrade("outbox", _set_aside(self.backlog)):
             log.log(WARNING if self.backlog.set_aside else INFO, "rows set aside", rows=self.backlog.set_aside)
-        self._tell("progress", self._progress_problem())
-        return any(dog.failed_seconds >= self._stuck_seconds_max for dog in self._dogs.values())
+        self._report("progress", self._progress_problem())
+        return any(watchdog.failed_seconds >= self._stuck_seconds_max for watchdog in self._watchdogs.values())
 
     async def _look_at_ledger(self) -> tuple[str | None, str | None]:
-        """What is wrong with the database, and with its schema."""
+        """The problems of the database, and of its schema."""
         self.backlog, schema = None, None
 
-        async def ask() -> None:
+        async def check_schema() -> None:
             nonlocal schema
             schema = await self._ledger.schema_problem()
 
-        database = await _problem_of(ask())
+        database = await _problem_of(check_schema())
         if database is None and schema is None:
             database = await _problem_of(self._count(), seconds_max=None)
         self.database_answers = database is None
         return database, schema
 
     async def _count(self) -> None:
-        """Counts what waits. A database that takes long for it has answered all the same."""
+        """Reads the backlog. A database that takes long for it counts as one that answers."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 self.backlog = await self._ledger.backlog()
         except TimeoutError:
-            log.warning("what waits could not be counted in time", seconds=ANSWER_SECONDS_MAX)
+            log.warning("the backlog could not be counted in time", seconds=ANSWER_SECONDS_MAX)
 
     def _outbox_problem(self) -> str | None:
         if self.backlog is None or self.backlog.outbox_oldest_seconds < OUTBOX_SECONDS_MAX:
@@ -129,7 +129,7 @@ class Watch:
             return None
         return f"messages wait, and none was decided for more than {self._slow_seconds:g} s"
 
-    def _tell(self, part: str, problem: str | None) -> None:
+    def _report(self, part: str, problem: str | None) -> None:
         if not self._status.set(part, problem):
             return
         if problem is None:
@@ -139,7 +139,7 @@ class Watch:
 
 
 def _set_aside(backlog: Backlog) -> str | None:
-    """What waits for a person to retry or drop it."""
+    """A sentence if rows were set aside, which an operator has to retry or drop."""
     if not backlog.set_aside:
         return None
     more = f" and {backlog.set_aside - 1:,} more" if backlog.set_aside > 1 else ""
@@ -148,12 +148,12 @@ def _set_aside(backlog: Backlog) -> str | None:
 
 
 async def _problem_of(
-    asking: Coroutine[None, None, None], *, seconds_max: float | None = ANSWER_SECONDS_MAX
+    check: Coroutine[None, None, None], *, seconds_max: float | None = ANSWER_SECONDS_MAX
 ) -> str | None:
-    """Why there is no answer, if there is none."""
+    """The reason if the check gets no answer; None if it does."""
     try:
         async with asyncio.timeout(seconds_max):
-            await asking
+            await check
     except TimeoutError:
         return f"no answer within {ANSWER_SECONDS_MAX:.0f} seconds"
     except LedgerUnavailable as error:

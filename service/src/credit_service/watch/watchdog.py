@@ -1,14 +1,14 @@
-"""When a member that does not come on is to end: a rule without a clock."""
+"""The rule by which a member without progress ends; it reads no clock."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen at the moment `at`, in seconds of a clock that only goes forward.
+class Observation:
+    """One observation at the moment `at`, in seconds of the monotonic clock.
 
-    `decided_at` is when something was last decided. `is_excused`: what is missing is elsewhere, and another start would
-    not bring it back.
+    `decided_at` is when a message was last decided. `is_excused`: the cause is outside of this process, and a restart
+    would not help.
     """
 
     at: float
@@ -18,25 +18,25 @@ class Look:
 
 
 class Watchdog:
-    """Counts how long messages have waited without one being decided.
+    """Measures for how long messages have waited without one being decided.
 
-    A look stands for at most `look_seconds_max` since the one before: a process that was frozen did not fail meanwhile.
-    Time with an excuse counts as waiting, and not as failing; it does not undo what was counted before.
+    An observation counts for at most `interval_seconds_max`: a process that was frozen has not failed.
+    Time with an excuse counts as waiting, but not as failing; it does not reset the time that was counted before.
     """
 
-    def __init__(self, look_seconds_max: float) -> None:
+    def __init__(self, interval_seconds_max: float) -> None:
         self.waited_seconds = 0.0
         self.failed_seconds = 0.0
-        self._look_seconds_max = look_seconds_max
-        self._last: Look | None = None
+        self._interval_seconds_max = interval_seconds_max
+        self._last: Observation | None = None
 
-    def look(self, look: Look) -> None:
-        """Takes in one look, and counts the time since the last."""
-        last, self._last = self._last, look
-        if last is None or not (last.waits and look.waits) or look.decided_at != last.decided_at:
+    def observe(self, observation: Observation) -> None:
+        """Takes one observation, and counts the time since the last one."""
+        last, self._last = self._last, observation
+        if last is None or not (last.waits and observation.waits) or observation.decided_at != last.decided_at:
             self.waited_seconds = self.failed_seconds = 0.0
             return
-        seconds = min(look.at - last.at, self._look_seconds_max)
+        seconds = min(observation.at - last.at, self._interval_seconds_max)
         self.waited_seconds += seconds
-        if not look.is_excused:
+        if not observation.is_excused:
             self.failed_seconds += seconds

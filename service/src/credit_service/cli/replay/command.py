@@ -85,7 +85,7 @@ def replay(
     if replayed.is_interrupted:
         say(f"Interrupted; {SAFE}.")
         return EXIT_INTERRUPTED
-    lost_before = sum(one.eaten for one in ranges) if isinstance(begin, int) else 0
+    lost_before = sum(one.lost_to_retention for one in ranges) if isinstance(begin, int) else 0
     return EXIT_LOST if replayed.eaten or lost_before else 0
 
 

@@ -38,11 +38,11 @@ def _describe_kafka_error(error: Exception) -> str | None:
     # Kafka's client is imported here only: most commands need the database alone.
     from aiokafka.errors import KafkaError
 
-    from credit_service.kafka.connect.errors import Refused
+    from credit_service.kafka.connect.errors import RefusedByKafka
     from credit_service.runtime.loop import run_in_loop
 
     match error:
-        case Refused():
+        case RefusedByKafka():
             return str(error)
         case KafkaError() | TimeoutError():
             return run_in_loop(_find_cause(error))
@@ -53,14 +53,14 @@ def _describe_kafka_error(error: Exception) -> str | None:
 async def _find_cause(error: Exception) -> str:
     """Describes the error of a Kafka client; where it says only that it could not connect, a probe finds the cause."""
     from credit_service.kafka.access.probe import inspect
-    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, Refused, describe
+    from credit_service.kafka.connect.errors import REFUSALS, BrokerUnavailable, RefusedByKafka, describe
 
     if isinstance(error, REFUSALS):
         return describe(error)
     if not isinstance(error, BrokerUnavailable):
         try:
             await inspect(kafka_of(settings_or_exit()), [])
-        except Refused as refused:
+        except RefusedByKafka as refused:
             return str(refused)
         except BrokerUnavailable as unavailable:
             error = unavailable

@@ -1,4 +1,4 @@
-"""What Kafka lets this deployment do, and who is in its group: asked of the brokers, and watched.
+"""The access that Kafka grants, and the members of the group: requested from brokers at intervals.
 
-It changes nothing in Kafka.
+Nothing in Kafka is changed.
 """

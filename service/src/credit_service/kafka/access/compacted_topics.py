@@ -1,4 +1,4 @@
-"""Whether Kafka compacts an incoming topic: it would remove all but the last message of each account, unread or not."""
+"""Finds incoming topics that Kafka compacts: it removes all but the last message of each account, unread or not."""
 
 import asyncio
 
@@ -20,20 +20,20 @@ POLICY, COMPACT = "cleanup.policy", "compact"
 
 
 class CompactedTopics:
-    """Says in `status` which they are, as far as the login may see settings; where it may not, nothing is said."""
+    """Names them in `status`, as far as the login may read the topics' settings."""
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
         self._connection = connection
         self._status = status
 
     async def keep_looking(self) -> None:
-        """Ends only when it is cancelled."""
+        """Looks once a minute. Ends only when it is cancelled."""
         while True:
             try:
-                self._tell(await self._look())
+                self._report(await self._look())
             except (KafkaError, OSError, TimeoutError):
-                pass  # what was seen last stands; that a broker is away others say
-            except Exception:  # a defect must not leave it blind for good
+                pass  # the last result stays; other parts report a broker that is away
+            except Exception:  # a defect must not end the looking for good
                 log.exception("the topics' settings could not be looked at, trying again")
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
@@ -48,11 +48,11 @@ class CompactedTopics:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             try:
                 await admin.start()
-                asked = [ConfigResource(ConfigResourceType.TOPIC, name, {POLICY: None}) for name in topics]
-                answers = await admin.describe_configs(asked)
+                resources = [ConfigResource(ConfigResourceType.TOPIC, name, {POLICY: None}) for name in topics]
+                answers = await admin.describe_configs(resources)
             finally:
                 await admin.close()
-        # One that may not be seen, or is not there, has no settings.
+        # A topic that is missing, or that the login may not see, has no settings.
         return [
             name
             for answer in answers
@@ -60,7 +60,7 @@ class CompactedTopics:
             if not error_code and any(key == POLICY and COMPACT in (value or "") for key, value, *_ in settings)
         ]
 
-    def _tell(self, compacted: list[str]) -> None:
+    def _report(self, compacted: list[str]) -> None:
         names = ", ".join(sorted(compacted))
         problem = f"Kafka compacts topics, and removes messages that were not read: {names}" if compacted else None
         if not self._status.degrade("compacted", problem):

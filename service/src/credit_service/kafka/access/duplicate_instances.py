@@ -1,4 +1,4 @@
-"""Two processes of one name: each that starts would take the other for one that was killed."""
+"""Finds processes with the same instance id: each that starts takes the other for one that was killed."""
 
 import structlog
 
@@ -12,14 +12,14 @@ HOSTS_NAMED_MAX = 5
 
 
 class DuplicateInstances:
-    """Says in `status` that several members of the group have the name of this process."""
+    """Reports in `status` that several members of the group have the name of this process."""
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
         self._connection = connection
         self._status = status
 
     def look(self, group: Group | None) -> None:
-        """Takes what was told of the group; where it is None, or is being shared out, what was known stands."""
+        """Checks the group; nothing changes while it is None, which is unknown, or rebalances."""
         if group is None or not group.is_stable or not self._connection.instance_id:
             return
         problem = duplicates_of(self._connection.client_id, group)
@@ -32,7 +32,7 @@ class DuplicateInstances:
 
 
 def duplicates_of(client_id: str, group: Group) -> str | None:
-    """How many members have this client id, and on which hosts; None if it is one, or none."""
+    """The number of members with this client id, and their hosts; None if there are fewer than two."""
     hosts = sorted(member.host for member in group.members if member.client_id == client_id)
     if len(hosts) <= 1:
         return None

@@ -1,4 +1,4 @@
-"""Members of the consumer group that are none of this service: what they are given, nobody decides."""
+"""Finds members of the consumer group that are not of this service: events of their partitions are not decided."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ NAMED_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A member of the group, as its coordinator knows it; `partitions` are those of the incoming topics."""
+    """A member of the group, as the coordinator knows it; `partitions` are those of the incoming topics."""
 
     member_id: str
     client_id: str
@@ -31,29 +31,28 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group of one moment; while it is not `is_stable`, its members have nothing yet."""
+    """A consumer group at one moment; while it is not `is_stable`, its members have no partitions yet."""
 
     is_stable: bool = False
     members: Sequence[GroupMember] = field(default_factory=list)
 
     @property
     def foreign_members(self) -> list[GroupMember]:
-        """Those that are none of ours and hold partitions of ours."""
+        """The members that are not of this service and have partitions of its topics."""
         return [member for member in self.members if not member.is_ours and member.partitions]
 
 
 def group_of(connection: KafkaConnection, state: str, members: Iterable[tuple[Any, ...]]) -> Group:
-    """What a broker tells of the service's group: id, client id, host, metadata and assignment of each member."""
+    """The service's group, of a broker's answer: id, client id, host, metadata and assignment of each member."""
     incoming = set(connection.incoming_topics)
     found = []
     for member_id, client_id, host, metadata, assignment in members:
-        held = _assigned(assignment)
         found.append(
             GroupMember(
                 member_id,
                 client_id,
                 host.removeprefix("/"),
-                frozenset(partition for partition in held if partition.topic in incoming),
+                frozenset(partition for partition in _assigned(assignment) if partition.topic in incoming),
                 _is_of(connection, client_id) and _subscribes(metadata, incoming),
             )
         )
@@ -61,12 +60,12 @@ def group_of(connection: KafkaConnection, state: str, members: Iterable[tuple[An
 
 
 def _is_of(connection: KafkaConnection, client_id: str) -> bool:
-    """A member's client id is the group's name, or begins with it where each member has one of its own."""
+    """Whether the client id is the group's name, or begins with it, as with an instance id."""
     return client_id == connection.group_id or client_id.startswith(f"{connection.group_id}-")
 
 
 def _subscribes(metadata: bytes, incoming: set[str]) -> bool:
-    """Nothing is told of one that is still joining."""
+    """Whether the member reads the incoming topics; true for one that is still joining, which has no metadata."""
     if not metadata:
         return True
     try:
@@ -86,49 +85,49 @@ def _assigned(assignment: bytes) -> list[TopicPartition]:
 
 
 class ForeignMembers:
-    """Says in `status` who holds partitions of ours and is none of ours."""
+    """Names in `status` the members that are not of this service and have partitions of its topics."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
         self._group = Group()
 
     def look(self, group: Group | None) -> None:
-        """Takes what was told of the group; where it is None, or is being shared out, what was known stands."""
+        """Checks the group; nothing changes while it is None, which is unknown, or rebalances."""
         if group is None or not group.is_stable:
             return
         self._group = group
-        problem = told_of(group.foreign_members)
+        problem = problem_of(group.foreign_members)
         if not self._status.degrade("group", problem):
             return
         if problem is None:
             log.info("no stranger in the group holds partitions any more")
         else:
-            log.error("strangers in the group hold partitions, nobody decides what lies there", strangers=problem)
+            log.error("strangers in the group hold partitions, whose messages are not decided", strangers=problem)
 
     def counted_by(self, member_id: str, partitions: Collection[TopicPartition]) -> set[TopicPartition]:
-        """Those of `partitions` that strangers hold, if it is this member that counts what waits there.
+        """Those of `partitions` that foreign members have, if it is this member that measures their lag.
 
-        One member does, so that nothing is counted twice: the first of ours.
+        Only the first member of this service does, so that nothing is counted twice.
         """
         ours = sorted(member.member_id for member in self._group.members if member.is_ours)
         if not ours or ours[0] != member_id:
             return set()
-        return {at for stranger in self._group.foreign_members for at in stranger.partitions} & set(partitions)
+        return {at for member in self._group.foreign_members for at in member.partitions} & set(partitions)
 
 
-def told_of(strangers: Sequence[GroupMember]) -> str | None:
-    """Client ids and hosts, with how many partitions they hold; None if there are none."""
-    if not strangers:
+def problem_of(members: Sequence[GroupMember]) -> str | None:
+    """The client ids, hosts and numbers of partitions of foreign members; None if there are none."""
+    if not members:
         return None
-    held: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     hosts: dict[str, set[str]] = {}
-    for stranger in strangers:
-        held[stranger.client_id] += len(stranger.partitions)
-        hosts.setdefault(stranger.client_id, set()).add(stranger.host)
-    named = [f"client id {name} on {_hosts(hosts[name])} has {count}" for name, count in sorted(held.items())]
+    for member in members:
+        counts[member.client_id] += len(member.partitions)
+        hosts.setdefault(member.client_id, set()).add(member.host)
+    named = [f"client id {name} on {_hosts(hosts[name])} has {count}" for name, count in sorted(counts.items())]
     more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
     listed = ", ".join(named[:NAMED_MAX]) + more
-    return f"strangers in the group hold partitions, and nobody decides what lies there: {listed}"
+    return f"strangers in the group hold partitions, whose messages are not decided: {listed}"
 
 
 def _hosts(hosts: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""Whether Kafka allows what the service needs: asked now and then, and at once when a part of it was refused."""
+"""Checks whether Kafka allows what the service needs: every ten seconds, and at once when something was refused."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from credit_service.kafka.access.probe import inspect
 from credit_service.kafka.access.topic_ids import topic_ids
 from credit_service.kafka.connect.acls import Acl, publishing, reading
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, not_allowed
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, not_allowed
 
 log = structlog.get_logger(__name__)
 
@@ -23,10 +23,10 @@ ASK_AGAIN_SECONDS_MAX = 10.0
 
 
 class AccessWatch:
-    """Says in `status` what is refused. `reading` and `publishing` tell whether that is refused.
+    """Names in `status` what is refused; `reading` and `publishing` are true while that is refused.
 
-    `is_answered`: a broker has answered when last asked. `is_coordinated`: so has the one that looks after the group.
-    `topic_ids` are those of the incoming topics, as last told.
+    `is_answered`: a broker has answered the last check. `is_coordinated`: so has the group's coordinator. `topic_ids`
+    are the last known ids of the incoming topics.
     """
 
     def __init__(self, connection: KafkaConnection, status: Status) -> None:
@@ -45,11 +45,11 @@ class AccessWatch:
         self._pause = ASK_AGAIN_SECONDS
 
     def suspect(self) -> None:
-        """Says that something was refused, or that nothing is heard; what it is will be asked."""
+        """Has the next check made at once, after a refusal or silence of the brokers."""
         self._suspected.set()
 
     async def until_time(self) -> None:
-        """Returns when it is time to ask: soon if something is refused, each time a little later."""
+        """Returns when the next check is due; while something is refused, after growing pauses."""
         refused = self.reading or self.publishing
         seconds = self._pause if refused else ASK_EVERY_SECONDS
         self._pause = min(self._pause * 2, ASK_AGAIN_SECONDS_MAX) if refused else ASK_AGAIN_SECONDS
@@ -62,38 +62,38 @@ class AccessWatch:
         self._suspected.clear()
 
     async def ask(self) -> None:
-        """Looks at all rights of the service. A broker that does not answer leaves open what is refused."""
+        """Checks all rights of the service. If no broker answers, the last result stays."""
         self.is_coordinated = False
         try:
-            seen = await inspect(self._connection, [*self._reading, *self._publishing])
-        except Refused as error:
+            report = await inspect(self._connection, [*self._reading, *self._publishing])
+        except RefusedByKafka as error:
             self.reading = self.publishing = True
-            self._tell(str(error))
+            self._report(str(error))
         except BrokerUnavailable:
             self.is_answered = False
             return
         else:
-            self.topic_ids.update(seen.topic_ids)
-            group = seen.groups.get(self._connection.group_id)
+            self.topic_ids.update(report.topic_ids)
+            group = report.groups.get(self._connection.group_id)
             self.foreign_members.look(group)
             self._duplicates.look(group)
-            self.reading = _overlap(seen.refused, self._reading)
-            self.publishing = bool(seen.lacking) or _overlap(seen.refused, self._publishing)
-            self.is_coordinated = self._connection.group_id not in seen.uncoordinated
-            self._tell(str(not_allowed(seen.refused)) if seen.refused else seen.lacking)
+            self.reading = _overlap(report.refused, self._reading)
+            self.publishing = bool(report.lacking) or _overlap(report.refused, self._publishing)
+            self.is_coordinated = self._connection.group_id not in report.uncoordinated
+            self._report(str(not_allowed(report.refused)) if report.refused else report.lacking)
         self.is_answered = True
 
     async def ask_for_topic_ids(self) -> dict[str, UUID]:
-        """The ids of the incoming topics that are there, of this moment; raises `Refused` and `BrokerUnavailable`."""
+        """The current ids of the incoming topics that exist; raises `RefusedByKafka` and `BrokerUnavailable`."""
         found = await topic_ids(self._connection, self._connection.incoming_topics)
         self.topic_ids.update(found)
         return found
 
-    def _tell(self, problem: str | None) -> None:
+    def _report(self, problem: str | None) -> None:
         if not self._status.set("access", problem):
             return
         if problem is None:
-            log.info("Kafka allows again what is needed")
+            log.info("Kafka allows all needed operations again")
         else:
             log.error("not ready", part="access", problem=problem)
 

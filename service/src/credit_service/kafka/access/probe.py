@@ -1,4 +1,4 @@
-"""What Kafka lets this deployment do: asked of the broker itself, which knows, and does not have to be tried."""
+"""Requests from brokers what this deployment may do, and which topics and groups there are."""
 
 import asyncio
 import contextlib
@@ -16,29 +16,29 @@ from credit_service.kafka.access.requests import NO_ID, GroupsRequest, TopicsReq
 from credit_service.kafka.access.transactions import is_passing, not_coordinated, unknown_to
 from credit_service.kafka.connect.acls import Acl, Operation
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error, not_allowed
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, connection_error, not_allowed
 from credit_service.kafka.connect.reauthentication import connect
 
 LOOK_SECONDS_MAX = 20
 REQUEST_SECONDS_MAX = 5
 ONE_OF_SEVERAL_SECONDS_MAX = 3
-"""So that a server that is silent leaves time for the others."""
+"""Shorter, so that a silent server leaves time for the others."""
 CLOSE_SECONDS_MAX = 1
 GROUP, TRANSACTION = 0, 1
 BITS: dict[Operation, int] = {"read": 3, "write": 4, "create": 5, "describe": 8, "describe-configs": 10}
 GROUP_REFUSED, TRANSACTION_REFUSED = 30, 53
 NO_LEADER = -1
-NOT_TOLD = -(2**31)
-"""A broker that says nothing of what is allowed."""
+UNREPORTED = -(2**31)
+"""The value of a broker that does not report what is allowed."""
 
 
 @dataclass(slots=True)
 class AccessReport:
-    """The partition counts of topics that are there, those with a partition that nobody leads, and missing rights.
+    """The partition counts of the topics that exist, those with a partition without a leader, and missing rights.
 
-    `uncoordinated` names groups and transactional ids whose coordinator did not say that it is well. `topic_ids` are
-    those of topics that are there, where the broker knows them; `groups` are those whose coordinator answered.
-    `lacking` says, in a line, that the broker has no transactions, if one was asked for.
+    `uncoordinated` are the groups and transactional ids whose coordinator is not available. `topic_ids` are those that
+    the broker knows; `groups` are those whose coordinator answered. `lacking` is a line if the broker has no
+    transactions and one is needed.
     """
 
     partitions: dict[str, int] = field(default_factory=dict)
@@ -51,85 +51,87 @@ class AccessReport:
 
 
 async def inspect(connection: KafkaConnection, needed: Collection[Acl]) -> AccessReport:
-    """What there is and what is missing of the `needed` rights; changes nothing.
+    """Checks the `needed` rights, and changes nothing.
 
-    Raises `Refused` for a broker that does not let us in, and `BrokerUnavailable` for one that does not answer.
+    Raises `RefusedByKafka` if a broker refuses the login, and `BrokerUnavailable` if none answers.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX), _any_broker(connection) as broker:
-            seen = await _topics(broker, needed)
+            report = await _topics(broker, needed)
             if any(right.kind == "transactional-id" for right in needed):
-                seen.lacking = unknown_to(broker._versions, f"Kafka at {broker.host}:{broker.port}")
+                report.lacking = unknown_to(broker._versions, f"Kafka at {broker.host}:{broker.port}")
             for right in needed:
-                # One that does not know transactions may hang up on who asks for their coordinator.
-                if right.kind == "group" or (right.kind == "transactional-id" and not seen.lacking):
-                    await _ask_coordinator(connection, broker, right, seen)
+                # A broker without transactions may close the connection when their coordinator is requested.
+                if right.kind == "group" or (right.kind == "transactional-id" and not report.lacking):
+                    await _ask_coordinator(connection, broker, right, report)
     except TimeoutError:
         raise BrokerUnavailable(f"no answer within {LOOK_SECONDS_MAX} s") from None
-    return seen
+    return report
 
 
 async def require(connection: KafkaConnection, needed: Collection[Acl]) -> dict[str, int]:
-    """The partition counts of the topics among `needed`; raises `Refused` with all rights that are missing.
+    """The partition counts of the topics among `needed`.
 
-    So it does where there are no transactions, if one is needed.
+    Raises `RefusedByKafka` with all missing rights, or if transactions are needed and the broker has none.
     """
-    seen = await inspect(connection, needed)
-    if seen.lacking:
-        raise Refused(seen.lacking)
-    if seen.refused:
-        raise not_allowed(seen.refused)
-    return seen.partitions
+    report = await inspect(connection, needed)
+    if report.lacking:
+        raise RefusedByKafka(report.lacking)
+    if report.refused:
+        raise not_allowed(report.refused)
+    return report.partitions
 
 
 async def _topics(broker: Any, needed: Collection[Acl]) -> AccessReport:
-    asked = [right for right in needed if right.kind == "topic"]
-    answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in asked))))
-    seen, allowed = AccessReport(), {}
+    requested = [right for right in needed if right.kind == "topic"]
+    answer = await broker.send(TopicsRequest(list(dict.fromkeys(right.name for right in requested))))
+    report, allowed = AccessReport(), {}
     for error_code, name, *ids, _, partitions, operations in map(_without_tags, answer.topics):
         is_hidden = for_code(error_code) is TopicAuthorizationFailedError
-        # Of a topic that is not there, nothing is told.
-        allowed[name] = 0 if is_hidden else NOT_TOLD if error_code else operations
+        # Of a missing topic a broker reports no operations.
+        allowed[name] = 0 if is_hidden else UNREPORTED if error_code else operations
         if not error_code:
-            seen.partitions[name] = len(partitions)
-            seen.topic_ids.update((name, topic_id) for topic_id in ids if topic_id != NO_ID)
+            report.partitions[name] = len(partitions)
+            report.topic_ids.update((name, topic_id) for topic_id in ids if topic_id != NO_ID)
             if any(leader == NO_LEADER for _, _, leader, *_ in partitions):
-                seen.leaderless.append(name)
-    seen.refused.extend(right for right in asked if not _may(allowed.get(right.name, NOT_TOLD), right.operation))
-    return seen
+                report.leaderless.append(name)
+    report.refused.extend(
+        right for right in requested if not _may(allowed.get(right.name, UNREPORTED), right.operation)
+    )
+    return report
 
 
 def _without_tags(topic: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Fields that a later version may add stand at the end of one that has ids."""
+    """A topic of the version with ids ends with tagged fields, which are dropped."""
     return topic[:-1] if isinstance(topic[-1], dict) else topic
 
 
 def _may(operations: int, operation: Operation) -> bool:
-    return operations == NOT_TOLD or bool(operations >> BITS[operation] & 1)
+    return operations == UNREPORTED or bool(operations >> BITS[operation] & 1)
 
 
-async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl, seen: AccessReport) -> None:
+async def _ask_coordinator(connection: KafkaConnection, broker: Any, right: Acl, report: AccessReport) -> None:
     kind = GROUP if right.kind == "group" else TRANSACTION
     found = await broker.send(FindCoordinatorRequest(right.name, kind))
-    error_code, operations = found.error_code, NOT_TOLD
+    error_code, operations = found.error_code, UNREPORTED
     if not error_code and kind == GROUP:
         async with _broker(connection, found.host, found.port) as coordinator:
             answer = await coordinator.send(GroupsRequest([right.name]))
         (error_code, _, state, _, _, members, operations), *_ = answer.groups
         if not error_code:
-            seen.groups[right.name] = group_of(connection, state, members)
+            report.groups[right.name] = group_of(connection, state, members)
     if error_code in (GROUP_REFUSED, TRANSACTION_REFUSED) or (not error_code and not _may(operations, right.operation)):
-        seen.refused.append(right)
+        report.refused.append(right)
     elif error_code and kind == TRANSACTION and not is_passing(for_code(error_code)):
-        seen.lacking = not_coordinated(for_code(error_code), f"Kafka at {broker.host}:{broker.port}")
+        report.lacking = not_coordinated(for_code(error_code), f"Kafka at {broker.host}:{broker.port}")
     elif error_code:
-        # A broker that has just started has no coordinator yet, or one that still loads.
-        seen.uncoordinated.append(right.name)
+        # A broker that has just started has no coordinator yet, or the coordinator is loading.
+        report.uncoordinated.append(right.name)
 
 
 @asynccontextmanager
 async def group_coordinator(connection: KafkaConnection) -> AsyncIterator[Any]:
-    """The broker that looks after the service's group; raises `Refused` and `BrokerUnavailable`."""
+    """The coordinator of the service's group; raises `RefusedByKafka` and `BrokerUnavailable`."""
     async with _any_broker(connection) as broker:
         found = await broker.send(FindCoordinatorRequest(connection.group_id, GROUP))
     if found.error_code:
@@ -140,7 +142,7 @@ async def group_coordinator(connection: KafkaConnection) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
-    """The first that answers; a refusal of one of them says more than the silence of another."""
+    """The first broker that answers; if none does, a refusal is raised rather than a silence."""
     errors: list[BrokerUnavailable] = []
     seconds = ONE_OF_SEVERAL_SECONDS_MAX if len(connection.servers) > 1 else REQUEST_SECONDS_MAX
     for server in connection.servers:
@@ -153,7 +155,7 @@ async def _any_broker(connection: KafkaConnection) -> AsyncIterator[Any]:
         async with _closing(connection, conn):
             yield conn
         return
-    raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+    raise next((error for error in errors if isinstance(error, RefusedByKafka)), errors[0])
 
 
 @asynccontextmanager

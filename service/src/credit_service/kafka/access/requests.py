@@ -1,6 +1,4 @@
-"""Two of Kafka's requests, in versions that aiokafka does not have: they say what the one who asks may do, and the ids
-of topics.
-"""
+"""Two of Kafka's requests in versions that aiokafka lacks: with the operations that are allowed, and topics' ids."""
 
 from io import BytesIO
 from uuid import UUID
@@ -23,7 +21,7 @@ from aiokafka.protocol.types import (
 NAME = String("utf-8")
 COMPACT_NAME = CompactString("utf-8")
 NO_ID = UUID(int=0)
-"""Of a topic that has none, or is not shown."""
+"""The id of a topic that has none, or whose id the broker does not show."""
 
 
 class Uuid(AbstractType[UUID]):  # type: ignore[misc]  # aiokafka ships no types
@@ -31,17 +29,17 @@ class Uuid(AbstractType[UUID]):  # type: ignore[misc]  # aiokafka ships no types
 
     @classmethod
     def encode(cls, value: UUID) -> bytes:
-        """As it is sent."""
+        """The bytes to send."""
         return value.bytes
 
     @classmethod
     def decode(cls, data: BytesIO) -> UUID:
-        """As it came."""
+        """The value that was received."""
         return UUID(bytes=data.read(16))
 
 
 class TopicsResponse(Response):  # type: ignore[misc]  # aiokafka ships no types
-    """Brokers, topics with their partitions, and the bits of what is allowed on each."""
+    """Brokers, topics with their partitions, and the operations that are allowed on each, as bits."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -76,7 +74,7 @@ class TopicsResponse(Response):  # type: ignore[misc]  # aiokafka ships no types
 
 
 class TopicsRequestStruct(RequestStruct):  # type: ignore[misc]  # aiokafka ships no types
-    """Topics by their names; none is made by asking for it."""
+    """Topics by their names; the request creates none."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -138,7 +136,7 @@ class TopicsWithIdsResponse(Response):  # type: ignore[misc]  # aiokafka ships n
 
 
 class TopicsWithIdsRequestStruct(RequestStruct):  # type: ignore[misc]  # aiokafka ships no types
-    """Topics by their names; none is made by asking for it."""
+    """Topics by their names; the request creates none."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 3
@@ -156,7 +154,7 @@ class TopicsWithIdsRequestStruct(RequestStruct):  # type: ignore[misc]  # aiokaf
 class TopicsRequest(
     Request[TopicsRequestStruct | TopicsWithIdsRequestStruct]  # type: ignore[misc]  # aiokafka ships no types
 ):
-    """What there is of these topics, and what is allowed; with their ids, where the broker knows them."""
+    """Requests these topics and the operations that are allowed; with their ids, where the broker knows them."""
 
     API_KEY = 3
 
@@ -174,7 +172,7 @@ class TopicsRequest(
 
 
 class GroupsRequestStruct(RequestStruct):  # type: ignore[misc]  # aiokafka ships no types
-    """aiokafka's own reads the answer of an older version."""
+    """Groups by their names; aiokafka's own request is of an older version."""
 
     API_KEY = 15
     API_VERSION = 3
@@ -183,7 +181,7 @@ class GroupsRequestStruct(RequestStruct):  # type: ignore[misc]  # aiokafka ship
 
 
 class GroupsRequest(Request[GroupsRequestStruct]):  # type: ignore[misc]  # aiokafka ships no types
-    """What is allowed on these groups."""
+    """Requests these groups and the operations that are allowed on them."""
 
     API_KEY = 15
 

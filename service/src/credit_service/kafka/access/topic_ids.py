@@ -1,4 +1,4 @@
-"""Kafka's ids of topics: one that is deleted and made anew keeps its name, and is another one."""
+"""Kafka's ids of topics: a topic that is deleted and created again has the same name and another id."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
@@ -12,23 +12,26 @@ from credit_service.kafka.connect.connection import KafkaConnection
 
 
 def as_kafka_shows(topic_id: UUID) -> str:
-    """As Kafka's own tools write it."""
+    """The id in the form of Kafka's own tools."""
     return urlsafe_b64encode(topic_id.bytes).decode().rstrip("=")
 
 
 async def topic_ids(connection: KafkaConnection, topics: Collection[str]) -> dict[str, UUID]:
-    """The ids of those that are there; none of a broker before Kafka 2.8. Raises `Refused` and `BrokerUnavailable`."""
+    """The ids of the topics that exist, or none of a broker before Kafka 2.8.
+
+    Raises `RefusedByKafka` and `BrokerUnavailable`.
+    """
     return (await inspect(connection, on_topics(topics, "describe"))).topic_ids
 
 
 async def of_topics_gone(
     connection: KafkaConnection, offsets: OffsetStore, partitions: Collection[ports.TopicPartition]
 ) -> set[ports.TopicPartition]:
-    """Those whose stored offsets count in a topic that is not there any more, since one of its name was made anew."""
+    """The partitions whose stored offsets are of a topic that was deleted and created again since."""
     now = await topic_ids(connection, sorted({topic for topic, _ in partitions}))
     return recreated(await offsets.topic_ids(partitions), now)
 
 
 def recreated(stored: Mapping[ports.TopicPartition, UUID], now: Mapping[str, UUID]) -> set[ports.TopicPartition]:
-    """The partitions of which Kafka has another topic `now`."""
+    """The partitions whose topic has another id `now` than the known one."""
     return {partition for partition, known in stored.items() if now.get(partition[0], known) != known}

@@ -1,4 +1,4 @@
-"""How this deployment reaches Kafka: addresses, names, logins that may change, and connections that go on.
+"""The connections to Kafka: addresses, names, logins that may change, and the reasons of failures.
 
-Every client of aiokafka's is made here; it says why it is not let in, and decides nothing about credits.
+All of aiokafka's clients are created here.
 """

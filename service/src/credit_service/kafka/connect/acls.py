@@ -1,4 +1,4 @@
-"""What Kafka has to allow: the one table that the documentation, `credits topics acls` and the checks are made of."""
+"""The rights in Kafka that each use needs: the source of the documentation, `credits topics acls` and the checks."""
 
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple, get_args
@@ -14,7 +14,7 @@ USES: tuple[Use, ...] = get_args(Use)
 
 
 class Acl(NamedTuple):
-    """That something may be done to a resource. `read` and `write` bring `describe` with them."""
+    """The right to an operation on a resource. `read` and `write` include `describe`."""
 
     kind: Kind
     name: str
@@ -22,7 +22,7 @@ class Acl(NamedTuple):
 
 
 def required_acls(connection: KafkaConnection, use: Use) -> list[Acl]:
-    """All that `use` needs: the service, or the command of that name."""
+    """All rights that `use` needs, which is the service or the command of that name."""
     incoming = connection.incoming_topics
     outgoing = [connection.topic(name) for name in OUTGOING_TOPICS]
     everything = [*incoming, *outgoing, connection.topic(DEAD_LETTER_TOPIC), connection.cursor_topic]
@@ -48,15 +48,15 @@ def required_acls(connection: KafkaConnection, use: Use) -> list[Acl]:
 
 
 def reading(connection: KafkaConnection) -> list[Acl]:
-    """What the service's members of the group need."""
+    """The rights that the members of the consumer group need."""
     return [*_of("topic", connection.incoming_topics, "read"), Acl("group", connection.group_id, "read")]
 
 
 def publishing(connection: KafkaConnection) -> list[Acl]:
-    """What the service's relay needs."""
+    """The rights that the relay needs."""
     published = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
     return [
-        # Read as well: whether a claim that was left over was published is looked up where it would lie.
+        # Read as well: the relay looks in the topics whether a claim that was left over was published.
         *_of("topic", published, "write", "read"),
         Acl("transactional-id", connection.relay_id, "write"),
         Acl("topic", connection.cursor_topic, "read"),
@@ -65,12 +65,12 @@ def publishing(connection: KafkaConnection) -> list[Acl]:
 
 
 def on_topics(topics: Iterable[str], operation: Operation) -> list[Acl]:
-    """The same operation on each."""
+    """The right to the operation on each topic."""
     return _of("topic", topics, operation)
 
 
 def named(refused: Collection[Acl]) -> str:
-    """What is refused, as a person would say it: `read topic a, b; write topic c`."""
+    """The refused rights in one line: `read topic a, b; write topic c`."""
     together: dict[tuple[Operation, Kind], list[str]] = {}
     for right in refused:
         together.setdefault((right.operation, right.kind), []).append(right.name)

@@ -1,7 +1,7 @@
-"""aiokafka's clients, with the login of the moment, and going on where brokers have moved.
+"""aiokafka's clients with the current login, which find brokers again that have moved.
 
-Consumer, producer and admin client each have an `AIOKafkaClient` inside, which makes their connections and knows the
-brokers. Here it becomes a `Client`.
+Consumer, producer and admin client each contain an `AIOKafkaClient`, which connects and knows the brokers. It becomes
+a `ReconnectingClient` here.
 """
 
 import logging
@@ -17,15 +17,15 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
 from credit_service.kafka.connect.connection import KafkaConnection
-from credit_service.kafka.connect.errors import BrokerUnavailable, Refused, connection_error
+from credit_service.kafka.connect.errors import BrokerUnavailable, RefusedByKafka, connection_error
 from credit_service.kafka.connect.reauthentication import Connection, connect
 
 log = structlog.get_logger(__name__)
-# What may be said a hundred times a second: said once in a while, as the library's own lines.
+# For lines that would be logged a hundred times a second: `log_repeats` thins out the library's own.
 seldom = logging.getLogger("aiokafka.client")
 
-BEGIN_ANEW_SECONDS_MIN = 1.0
-"""So seldom a client to which no broker answers begins anew from the addresses of the settings."""
+RESTART_SECONDS_MIN = 1.0
+"""At most this often a client without an answering broker tries the addresses of the settings again."""
 
 _NOT_CONNECTED = (KafkaError, OSError, EOFError, TimeoutError)
 
@@ -33,39 +33,39 @@ T = TypeVar("T")
 
 
 def create_client(kind: Callable[..., T], deployment: KafkaConnection, **options: Any) -> T:
-    """One of aiokafka's consumers, producers and admin clients, whose connections are as `deployment` says."""
+    """Creates one of aiokafka's consumers, producers and admin clients, which connects as `deployment` says."""
     return adopt_client(kind(**deployment.options, **options), deployment)
 
 
 def adopt_client(user: T, deployment: KafkaConnection) -> T:
-    """The same for one that is there, and has not been started."""
+    """Has an existing one, which was not started yet, connect as `deployment` says."""
     holder: Any = user
     client = holder.client if hasattr(holder, "client") else holder._client
     if type(client) is not AIOKafkaClient:
         raise TypeError(f"{type(client).__name__} is not aiokafka's client")
-    # All parts of its user have it already.
-    client.__class__ = Client
+    # All parts of its user refer to it already.
+    client.__class__ = ReconnectingClient
     client._deployment = deployment
     return user
 
 
-class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
-    """Makes the connections with `connect`, and begins anew from the settings' addresses when no broker answers.
+class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
+    """Connects with `connect`, and tries the settings' addresses again when no known broker answers (KIP-899).
 
-    These are looked up again then (KIP-899): brokers may all have moved.
+    Their names are resolved again then, since all brokers may have moved.
     """
 
     _deployment: KafkaConnection
-    _begun_anew_at = float("-inf")
+    _restarted_at = float("-inf")
 
     async def bootstrap(self) -> None:
-        """As aiokafka's, but that it raises why no broker answers."""
+        """As aiokafka's, but raises the reason why no broker answers."""
         self.cluster.update_metadata(await self._metadata_from_settings([]))
         if self._sync_task is None:
             self._sync_task: Any = create_task(self._md_synchronizer())
 
     async def _get_conn(self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Connection | None:
-        """As aiokafka's: the connection to this broker, or None if there is none to be had."""
+        """As aiokafka's: the connection to this broker, or None if it cannot be connected to."""
         place = (node_id, group)
         there: Connection | None = self._conns.get(place)
         if there is not None:
@@ -83,32 +83,32 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
                     self._conns[place] = there
                 return there
         except (BrokerUnavailable, StaleMetadata) as error:
-            # As text: the log has of an exception its type alone, and these words are ours.
+            # As text: of an exception the log shows the type alone, and this message is ours.
             seldom.warning("not connected to broker %s: %s", node_id, str(error))
             self.force_metadata_update()
             return None
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:
-        """As aiokafka's, and once more where the settings' addresses lead, if nobody has answered."""
+        """As aiokafka's, and once more from the settings' addresses if no broker has answered."""
         if await super()._metadata_update(cluster_metadata, topics):
             return True
-        return await self._begin_anew(topics) and bool(await super()._metadata_update(cluster_metadata, topics))
+        return await self._restart(topics) and bool(await super()._metadata_update(cluster_metadata, topics))
 
-    async def _begin_anew(self, topics: Collection[str] | None) -> bool:
+    async def _restart(self, topics: Collection[str] | None) -> bool:
         now = time.monotonic()
-        if now - self._begun_anew_at < BEGIN_ANEW_SECONDS_MIN:
+        if now - self._restarted_at < RESTART_SECONDS_MIN:
             return False
-        self._begun_anew_at = now
+        self._restarted_at = now
         before = self._addresses()
         try:
-            # With the topics: one that is missing for a moment would have its group share out partitions again.
-            told = await self._metadata_from_settings(list(topics) if topics else None)
+            # With the topics: one that is missing for a moment would cause a rebalance of its group.
+            metadata = await self._metadata_from_settings(list(topics) if topics else None)
         except BrokerUnavailable:
             return False
-        self.cluster.update_metadata(told)
+        self.cluster.update_metadata(metadata)
         if (addresses := self._addresses()) != before:
             log.info(
-                "no known broker answered, going on with those that the settings' addresses lead to",
+                "no known broker answered, using those at the settings' addresses",
                 client=self._client_id,
                 brokers=", ".join(sorted(addresses)),
             )
@@ -122,16 +122,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
         return {f"{broker.host}:{broker.port}" for broker in self.cluster.brokers()}
 
     async def _metadata_from_settings(self, topics: list[str] | None) -> Any:
-        """What the first broker that answers at the settings' addresses tells of the others, and of the topics.
+        """The brokers and topics, of the first broker that answers at the settings' addresses.
 
-        Raises `BrokerUnavailable`; a refusal says more than another's silence.
+        Raises `BrokerUnavailable`, rather a refusal than a silence.
         """
         errors: list[BrokerUnavailable] = []
         for host, port, _ in self.hosts:
             try:
                 connection = await self._connected(host, port)
                 try:
-                    told = await connection.send(MetadataRequest(topics))
+                    metadata = await connection.send(MetadataRequest(topics))
                 finally:
                     connection.close()
             except BrokerUnavailable as error:
@@ -139,13 +139,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
             except _NOT_CONNECTED as error:
                 errors.append(connection_error(error, self._deployment, host, port))
             else:
-                if told.brokers:
-                    return told
+                if metadata.brokers:
+                    return metadata
                 errors.append(BrokerUnavailable(f"{host}:{port} knows of no brokers yet"))
-        raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+        raise next((error for error in errors if isinstance(error, RefusedByKafka)), errors[0])
 
     async def _connected(self, host: str, port: int, **options: Any) -> Connection:
-        """Raises `BrokerUnavailable`. A login that is refused is tried once more if it is another one by then."""
+        """Raises `BrokerUnavailable`. A refused login is tried once more if it has changed meanwhile."""
         options |= {
             "client_id": self._client_id,
             "request_timeout_ms": self._request_timeout_ms,

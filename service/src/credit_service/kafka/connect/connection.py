@@ -1,4 +1,4 @@
-"""How this deployment reaches Kafka, and what its topics are called there."""
+"""The addresses, login and names of this deployment in Kafka."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"
 
 @dataclass(frozen=True, slots=True)
 class KafkaSecurity:
-    """How brokers are known, and how this deployment logs in to them."""
+    """The security protocol, and the mechanism of the login."""
 
     protocol: SecurityProtocol = "PLAINTEXT"
     mechanism: SaslMechanism = "SCRAM-SHA-512"
 
     @property
     def uses_tls(self) -> bool:
-        """Whether what is said is encrypted, and the broker's certificate and host name are checked."""
+        """Whether connections are encrypted, and the broker's certificate and host name are checked."""
         return self.protocol in ("SSL", "SASL_SSL")
 
     @property
     def has_login(self) -> bool:
-        """Whether there is a user and a password, or a token."""
+        """Whether it logs in, with a user and a password or with a token."""
         return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
 
     @property
@@ -40,9 +40,9 @@ class KafkaSecurity:
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """Addresses and names. `topic_prefix` stands before every topic's name, so that deployments can share a broker.
+    """Addresses and names. Every topic's name begins with `topic_prefix`, so that deployments can share a broker.
 
-    `instance_id` is the name of this process, which its next start has as well, and no other; it may have none.
+    `instance_id` is the name of this process and of its next start, but of no other process; it may be empty.
     """
 
     bootstrap_servers: str
@@ -54,7 +54,7 @@ class KafkaConnection:
 
     @classmethod
     def of(cls, settings: Settings) -> KafkaConnection:
-        """What the settings say."""
+        """The connection of the settings."""
         return cls(
             settings.kafka_bootstrap_servers,
             settings.kafka_group_id,
@@ -66,32 +66,32 @@ class KafkaConnection:
 
     @property
     def servers(self) -> list[str]:
-        """The addresses to begin with."""
+        """The bootstrap addresses."""
         return self.bootstrap_servers.split(",")
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every client of aiokafka's has to be made with: addresses and login."""
+        """The options of each of aiokafka's clients: addresses and login."""
         return {"bootstrap_servers": self.servers, **self.login}
 
     @property
     def login(self) -> dict[str, Any]:
-        """The same without the addresses: what is in force now. To be read again for each connection; never raises."""
-        held = self.credentials
-        login: dict[str, Any] = {"security_protocol": self.security.protocol, "ssl_context": held.ssl_context}
+        """The current login, to be read again for each connection; never raises."""
+        credentials = self.credentials
+        login: dict[str, Any] = {"security_protocol": self.security.protocol, "ssl_context": credentials.ssl_context}
         if self.security.shows_token:
-            login |= {"sasl_mechanism": self.security.mechanism, "sasl_oauth_token_provider": held.tokens}
+            login |= {"sasl_mechanism": self.security.mechanism, "sasl_oauth_token_provider": credentials.tokens}
         elif self.security.has_login:
             login |= {
                 "sasl_mechanism": self.security.mechanism,
-                "sasl_plain_username": held.username,
-                "sasl_plain_password": held.password,
+                "sasl_plain_username": credentials.username,
+                "sasl_plain_password": credentials.password,
             }
         return login
 
     @property
     def client_id(self) -> str:
-        """By what the group tells its members apart: begins with the group's name, so that all know whose it is."""
+        """The client id of a member, by which the group's members differ; it begins with the group's name."""
         return f"{self.group_id}-{self.instance_id}" if self.instance_id else self.group_id
 
     def topic(self, name: str) -> str:
@@ -99,7 +99,7 @@ class KafkaConnection:
         return self.topic_prefix + name
 
     def event_type(self, topic: str) -> str:
-        """The name that the contracts know the topic by, which is the type of its events."""
+        """The topic's name in the contracts, which is the type of its events."""
         return topic.removeprefix(self.topic_prefix)
 
     @property
@@ -109,7 +109,7 @@ class KafkaConnection:
 
     @property
     def cursor_topic(self) -> str:
-        """The relay's own topic of one partition; only an offset is ever committed to it, nothing is written."""
+        """The relay's own topic of one partition; only an offset is committed to it, no record is written."""
         return self.topic("credit-service-relay-cursor")
 
     @property

@@ -1,4 +1,4 @@
-"""What this deployment logs in to Kafka with, as it is now: secrets and certificates may change while it runs."""
+"""The secrets and certificates of the login to Kafka, which may change while the service runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from credit_service.kafka.connect.token_command import COMMAND, from_command
-from credit_service.kafka.connect.token_endpoint import TOKEN_URL, Client, from_endpoint
-from credit_service.kafka.connect.tokens import Token, Tokens
+from credit_service.kafka.connect.token_endpoint import TOKEN_URL, OAuthClient, from_endpoint
+from credit_service.kafka.connect.tokens import LoginToken, Tokens
 from credit_service.runtime.tls import TlsFileError, client_context
 from credit_service.settings import PREFIX, secret_file_of
 
@@ -28,32 +28,32 @@ PEM_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class Credentials:
-    """Each property is read anew for each connection: it looks at small files, and never raises.
+    """The current secrets: each property is read again for each connection, from small files, and never raises.
 
-    What is half written, or cannot be read, is told once, and what was in force before goes on.
+    A file that is half written, or cannot be read, is logged once, and the previous value is kept.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._username = Followed.of(settings, "kafka_sasl_username")
-        self._password = Followed.of(settings, "kafka_sasl_password")
-        self._client_id = Followed.of(settings, "kafka_oauth_client_id")
-        self._client_secret = Followed.of(settings, "kafka_oauth_client_secret")
+        self._username = SecretSetting.of(settings, "kafka_sasl_username")
+        self._password = SecretSetting.of(settings, "kafka_sasl_password")
+        self._client_id = SecretSetting.of(settings, "kafka_oauth_client_id")
+        self._client_secret = SecretSetting.of(settings, "kafka_oauth_client_secret")
         self._certificates = Certificates.of(settings)
         self.tokens = self._tokens(settings) if settings else None
 
     @property
     def username(self) -> str:
-        """Who logs in."""
+        """The user."""
         return self._username.now()
 
     @property
     def password(self) -> str:
-        """By what."""
+        """The password."""
         return self._password.now()
 
     @property
     def ssl_context(self) -> SSLContext | None:
-        """How brokers are known, and this deployment by them; None without TLS."""
+        """The CAs that are trusted, and the client's certificate; None without TLS."""
         return self._certificates.now()
 
     def _tokens(self, settings: Settings) -> Tokens | None:
@@ -63,15 +63,15 @@ class Credentials:
         if url := settings.kafka_oauth_token_url:
             scope = settings.kafka_oauth_scope
 
-            async def make() -> Token:
-                return await from_endpoint(Client(url, self._client_id.now(), self._client_secret.now(), scope))
+            async def make() -> LoginToken:
+                return await from_endpoint(OAuthClient(url, self._client_id.now(), self._client_secret.now(), scope))
 
             return Tokens(make, TOKEN_URL, extensions)
         return None
 
 
-class Followed:
-    """A setting; where it comes from a file of secrets, what stands there now."""
+class SecretSetting:
+    """A setting; its current value where it comes from a file of secrets."""
 
     def __init__(self, name: str, value: str, file: Path | None) -> None:
         self._variable = PREFIX + name.upper()
@@ -80,15 +80,15 @@ class Followed:
         self._is_wrong = False
 
     @classmethod
-    def of(cls, settings: Settings | None, name: str) -> Followed:
-        """The setting of this name; without one it is empty."""
-        told: str | SecretStr | None = getattr(settings, name, None)
-        if told is None:
+    def of(cls, settings: Settings | None, name: str) -> SecretSetting:
+        """The setting of this name; empty if it is not set."""
+        value: str | SecretStr | None = getattr(settings, name, None)
+        if value is None:
             return cls(name, "", None)
-        return cls(name, told if isinstance(told, str) else told.get_secret_value(), secret_file_of(name))
+        return cls(name, value if isinstance(value, str) else value.get_secret_value(), secret_file_of(name))
 
     def now(self) -> str:
-        """Its value."""
+        """The current value."""
         if self._file is None:
             return self._value
         try:
@@ -108,26 +108,26 @@ class Followed:
 
 
 class Certificates:
-    """The context of TLS, made anew when its files have changed."""
+    """The TLS context, which is created again when its files have changed."""
 
     def __init__(self, files: Mapping[str, Path], *, uses_tls: bool) -> None:
         self._files = dict(files)
         self._problem: str | None = None
-        # Before they are loaded: what changes meanwhile is then seen as a change.
+        # Before they are loaded, so that a change meanwhile is noticed.
         self._seen = self._contents()
         self._context = self._load() if uses_tls else None
 
     @classmethod
     def of(cls, settings: Settings | None) -> Certificates:
-        """Those of the settings."""
+        """The certificates of the settings."""
         if settings is None or not settings.kafka_security_protocol.endswith("SSL"):
             return cls({}, uses_tls=False)
         named = {name: getattr(settings, name) for name in _FILES}
         return cls({name: file for name, file in named.items() if file is not None}, uses_tls=True)
 
     def now(self) -> SSLContext | None:
-        """The context in force."""
-        # Compared byte by byte: a file that is written twice within one tick of its clock is seen as well.
+        """The current context."""
+        # Compared by content: a file may be written twice within one tick of its modification time.
         contents = self._contents()
         if contents == self._seen:
             return self._context
@@ -167,5 +167,5 @@ def _start_or_none(file: Path) -> bytes | None:
         return None
 
 
-def _read_extensions(told: str | None) -> dict[str, str]:
-    return dict(one.split("=", 1) for one in told.split(",")) if told else {}
+def _read_extensions(setting: str | None) -> dict[str, str]:
+    return dict(one.split("=", 1) for one in setting.split(",")) if setting else {}

@@ -1,4 +1,4 @@
-"""What keeps this deployment out of Kafka, in plain words and without a secret."""
+"""The reasons why Kafka cannot be reached or refuses access, in plain words and without secrets."""
 
 import ssl
 from collections.abc import Collection
@@ -12,56 +12,58 @@ from credit_service.kafka.connect.token_endpoint import TOKEN_URL
 from credit_service.kafka.connect.tokens import NoToken
 
 PROTOCOL = "CREDITS_KAFKA_SECURITY_PROTOCOL"
-# OpenSSL's reasons for not trusting a certificate.
+# OpenSSL's codes of certificates that are not trusted.
 EXPIRED, NOT_YET_VALID = 10, 9
 HOST_MISMATCH, IP_MISMATCH = 62, 64
 
 
 class BrokerUnavailable(errors.KafkaError):  # type: ignore[misc]
-    """No broker answered, or not in time; what kept it is the message."""
+    """No broker answered, or not in time; the message is the reason."""
 
     def __str__(self) -> str:
         # Not as aiokafka's own, which begin with their type.
         return RuntimeError.__str__(self)
 
 
-class Refused(BrokerUnavailable):
-    """A broker answered, and does not let this deployment in, or do what it needs; the message is the whole line."""
+class RefusedByKafka(BrokerUnavailable):
+    """A broker refuses the login, or an operation that is needed; the message is a whole sentence."""
 
 
-def not_allowed(refused: Collection[Acl]) -> Refused:
-    """What is to be raised where these rights are missing."""
-    return Refused(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
+def not_allowed(refused: Collection[Acl]) -> RefusedByKafka:
+    """The error to raise where these rights are missing."""
+    return RefusedByKafka(f"Kafka does not allow: {named(refused)}; see `credits topics acls`")
 
 
 def connection_error(error: BaseException, connection: KafkaConnection, host: str, port: int) -> BrokerUnavailable:
-    """Why there is no connection to the broker at this address."""
+    """The reason why there is no connection to the broker at this address."""
     security = connection.security
     where = f"{host}:{port}"
     match error:
         case BrokerUnavailable():
             return error
         case NoToken():
-            return Refused(str(error))
+            return RefusedByKafka(str(error))
         case errors.SaslAuthenticationFailed() if security.shows_token:
-            return Refused(f"Kafka at {where} refuses the token of {_made_by(connection)}")
+            return RefusedByKafka(f"Kafka at {where} refuses the token of {_made_by(connection)}")
         case errors.SaslAuthenticationFailed():
-            return Refused(
+            return RefusedByKafka(
                 f"Kafka at {where} refuses the login of {connection.login['sasl_plain_username']} by"
                 f" {security.mechanism}: see CREDITS_KAFKA_SASL_USERNAME and CREDITS_KAFKA_SASL_PASSWORD"
             )
         case errors.UnsupportedSaslMechanismError():
-            return Refused(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
+            return RefusedByKafka(f"Kafka at {where} takes no {security.mechanism}: see CREDITS_KAFKA_SASL_MECHANISM")
         case errors.IllegalSaslStateError():
-            return Refused(f"Kafka at {where} takes no logins there, and {PROTOCOL} is {security.protocol}")
+            return RefusedByKafka(f"Kafka at {where} takes no logins there, and {PROTOCOL} is {security.protocol}")
         case ssl.SSLCertVerificationError():
-            return Refused(_not_trusted(error, where, host))
+            return RefusedByKafka(_not_trusted(error, where, host))
         case ssl.SSLError():
-            return Refused(f"Kafka at {where} speaks no TLS that is understood, and {PROTOCOL} is {security.protocol}")
+            return RefusedByKafka(
+                f"Kafka at {where} speaks no TLS that is understood, and {PROTOCOL} is {security.protocol}"
+            )
         case TimeoutError():
             return BrokerUnavailable(f"no answer from {where} in time")
         case errors.KafkaConnectionError() | ConnectionResetError() | EOFError():
-            # A broker that wants something else says nothing, and hangs up.
+            # A broker that expects another protocol or login closes the connection without an answer.
             return BrokerUnavailable(f"{where} ends the connection: {_wants(security)}")
         case _:
             return BrokerUnavailable(f"{type(error).__name__} at {where}")
@@ -73,7 +75,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, where: str, host: str) -> 
         return f"{certificate} is not for the name {host}: see CREDITS_KAFKA_BOOTSTRAP_SERVERS"
     if error.verify_code in (EXPIRED, NOT_YET_VALID):
         return f"{certificate} {'has expired' if error.verify_code == EXPIRED else 'is not valid yet'}"
-    return f"{certificate} is not signed by whom this service trusts: see CREDITS_KAFKA_SSL_CAFILE"
+    return f"{certificate} is not signed by a trusted CA: see CREDITS_KAFKA_SSL_CAFILE"
 
 
 def _made_by(connection: KafkaConnection) -> str:
@@ -94,15 +96,15 @@ def _wants(security: KafkaSecurity) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error of a running client's, with what it is about where aiokafka says so."""
+    """An error of a running client in words, with the topic or group where aiokafka gives it."""
     about = ", ".join(sorted(_names(error)))
     match error:
         case BrokerUnavailable() | NoToken():
             return str(error) or type(error).__name__
         case errors.TopicAuthorizationFailedError():
-            return f"Kafka does not allow what was asked of topic {about}".rstrip()
+            return f"Kafka does not allow the request for topic {about}".rstrip()
         case errors.GroupAuthorizationFailedError():
-            return f"Kafka does not allow what was asked of group {about}".rstrip()
+            return f"Kafka does not allow the request for group {about}".rstrip()
         case errors.TransactionalIdAuthorizationFailed():
             return f"Kafka does not allow: write transactional-id {about}".rstrip()
         case errors.ClusterAuthorizationFailedError():
@@ -120,12 +122,12 @@ REFUSALS = (
     errors.ClusterAuthorizationFailedError,
     errors.SaslAuthenticationFailed,
     NoToken,
-    Refused,
+    RefusedByKafka,
 )
 
 
 def _names(error: BaseException) -> set[str]:
-    """aiokafka gives a name, several, or partitions."""
+    """The names in an error of aiokafka's: its argument is a name, several names, or partitions."""
     about: Any = error.args[0] if error.args else ()
     if isinstance(about, str):
         return {about}

@@ -7,35 +7,35 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from credit_service.kafka.connect.tokens import NoToken, Token
-from credit_service.runtime.programs import ProgramFailed, printed_by
+from credit_service.kafka.connect.tokens import LoginToken, NoToken
+from credit_service.runtime.programs import ProgramFailed, output_of
 
 COMMAND: Final = "CREDITS_KAFKA_TOKEN_COMMAND"
 _ENDS = ("expires_at", "expires_in")
 
 
-async def from_command(command: str) -> Token:
-    """Runs the program, and reads the token that it prints as JSON; raises `NoToken`."""
+async def from_command(command: str) -> LoginToken:
+    """Runs the program, and reads the token that it prints; raises `NoToken`."""
     try:
-        printed = await _in_a_thread(lambda: printed_by(command))
+        printed = await _in_a_thread(lambda: output_of(command))
     except ProgramFailed as error:
         raise NoToken(f"no token for Kafka: {COMMAND}: {error}") from None
     return read_printed(printed, datetime.now(UTC))
 
 
-def read_printed(printed: str, now: datetime) -> Token:
-    """The token in `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; `NoToken` else."""
+def read_printed(printed: str, now: datetime) -> LoginToken:
+    """The token of `{"token": "...", "expires_at": "RFC 3339"}`, or with `"expires_in": seconds`; raises `NoToken`."""
     wrong = NoToken(f"no token for Kafka: {COMMAND} does not print JSON with token, and expires_at or expires_in")
     try:
-        said = json.loads(printed)
+        fields = json.loads(printed)
     except (ValueError, RecursionError):
         raise wrong from None
-    if not isinstance(said, dict) or not any(said.keys() == {"token", end} for end in _ENDS):
+    if not isinstance(fields, dict) or not any(fields.keys() == {"token", end} for end in _ENDS):
         raise wrong
-    life = _life(said.get("expires_in")) if "expires_in" in said else _until(said["expires_at"], now)
+    life = _life(fields.get("expires_in")) if "expires_in" in fields else _until(fields["expires_at"], now)
     if life is None:
         raise wrong
-    return Token.of(COMMAND, said["token"], life)
+    return LoginToken.of(COMMAND, fields["token"], life)
 
 
 def _life(seconds: object) -> float | None:
@@ -51,7 +51,7 @@ def _until(instant: object, now: datetime) -> float | None:
 
 
 async def _in_a_thread(work: Callable[[], str]) -> str:
-    """As `asyncio.to_thread`, whose threads the end of the service would wait for."""
+    """Like `asyncio.to_thread`, but the end of the service does not wait for the thread."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[str] = loop.create_future()
 
@@ -67,9 +67,9 @@ async def _in_a_thread(work: Callable[[], str]) -> str:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # it belongs to whoever waits
+        except BaseException as raised:  # raised to the caller
             error = raised
-        # There is no loop any more when the service has ended meanwhile.
+        # The loop is closed when the service has ended meanwhile.
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 

@@ -1,4 +1,4 @@
-"""Tokens of an OpenID Connect provider, by client credentials: one request over HTTP, bounded in time and size."""
+"""Requests tokens of an OpenID Connect provider by client credentials, bounded in time and size."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import h11
 
-from credit_service.kafka.connect.tokens import NoToken, Token
+from credit_service.kafka.connect.tokens import LoginToken, NoToken
 
 TOKEN_URL: Final = "CREDITS_KAFKA_OAUTH_TOKEN_URL"  # noqa: S105 - the name of a setting
 CLIENT: Final = "CREDITS_KAFKA_OAUTH_CLIENT_ID and CREDITS_KAFKA_OAUTH_CLIENT_SECRET"
@@ -20,7 +20,7 @@ SCOPE: Final = "CREDITS_KAFKA_OAUTH_SCOPE"
 REQUEST_SECONDS_MAX: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 _READ_BYTES: Final = 16 * 1024
-# What RFC 6749 has an endpoint answer; nothing else that it says is repeated.
+# The error codes of RFC 6749, with the settings to check; no other text of an answer is repeated.
 _FAULTS: Final = {
     "invalid_client": CLIENT,
     "unauthorized_client": CLIENT,
@@ -32,8 +32,8 @@ _FAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks for a token, and what for."""
+class OAuthClient:
+    """The client that requests a token, and the scope."""
 
     url: str
     client_id: str
@@ -41,8 +41,8 @@ class Client:
     scope: str | None = None
 
 
-async def from_endpoint(client: Client) -> Token:
-    """Asks for a token; raises `NoToken`."""
+async def from_endpoint(client: OAuthClient) -> LoginToken:
+    """Requests a token; raises `NoToken`."""
     try:
         async with asyncio.timeout(REQUEST_SECONDS_MAX):
             status, answer = await _posted(client)
@@ -58,18 +58,18 @@ async def from_endpoint(client: Client) -> Token:
         raise _none("does not answer in HTTP") from None
     if status != 200:
         raise _refused(status, answer)
-    said = _read(answer)
-    return Token.of(TOKEN_URL, said.get("access_token"), _seconds(said.get("expires_in")))
+    fields = _read(answer)
+    return LoginToken.of(TOKEN_URL, fields.get("access_token"), _seconds(fields.get("expires_in")))
 
 
 def _why(error: OSError) -> str:
-    """asyncio's own words have addresses in them, and in a form of its own."""
+    """The system's message: asyncio's own has addresses in it."""
     if isinstance(error, socket.gaierror):
         return str(error.strerror)
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
-async def _posted(client: Client) -> tuple[int, bytes]:
+async def _posted(client: OAuthClient) -> tuple[int, bytes]:
     url = urlsplit(client.url)
     is_encrypted = url.scheme == "https"
     reader, writer = await asyncio.open_connection(
@@ -86,9 +86,9 @@ async def _posted(client: Client) -> tuple[int, bytes]:
         writer.close()
 
 
-def _request(client: Client, url: SplitResult) -> list[h11.Event]:
-    asked = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
-    body = urlencode(asked).encode()
+def _request(client: OAuthClient, url: SplitResult) -> list[h11.Event]:
+    fields = {"grant_type": "client_credentials"} | ({"scope": client.scope} if client.scope else {})
+    body = urlencode(fields).encode()
     # Both are encoded, and then joined, as RFC 6749 has it.
     login = f"{quote(client.client_id, safe='')}:{quote(client.client_secret, safe='')}"
     head = h11.Request(
@@ -135,17 +135,17 @@ def _refused(status: int, answer: bytes) -> NoToken:
 
 def _read(answer: bytes) -> dict[str, object]:
     try:
-        said = json.loads(answer)
+        fields = json.loads(answer)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
-def _seconds(told: object) -> float:
-    """Some write the number as text."""
-    if isinstance(told, str) and told.isascii() and told.isdigit():
-        return float(told[:10])
-    return float(told) if isinstance(told, int | float) and not isinstance(told, bool) else 0.0
+def _seconds(value: object) -> float:
+    """The seconds of a number, which some endpoints write as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return float(value[:10])
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def _none(reason: str) -> NoToken:

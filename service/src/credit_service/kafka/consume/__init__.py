@@ -1,4 +1,4 @@
-"""The member of the consumer group: partitions come and go, records are fetched, read and handed over in a chain.
+"""The consumer group: partitions are assigned and revoked, their records buffered, decided in batches, and chained.
 
-Nothing is decided here; stored offsets are the ledger's.
+The rules of credit are not here; the stored offsets are the ledger's.
 """

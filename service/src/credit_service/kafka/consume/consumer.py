@@ -1,4 +1,4 @@
-"""The consumer of the group's member, which knows what it has handed out."""
+"""The member's consumer, which notes the offset up to which it has handed out each partition."""
 
 import asyncio
 import time
@@ -16,16 +16,16 @@ from credit_service.kafka.fetch.portions import Fault, OutOfRange, Portion
 
 
 class Faults(Protocol):
-    """Who is told of what goes wrong while records are read; none of this raises."""
+    """Receives the faults of a poll; no method raises."""
 
     def note_out_of_range(self, partitions: Set[TopicPartition]) -> None:
-        """The logs of these do not have what comes next any more."""
+        """The logs of these do not have the next offset any more."""
 
     def note_broken(self, error: KafkaError) -> None:
-        """The membership is lost, or a topic or the group is refused."""
+        """The membership is lost, or access to a topic or the group is refused."""
 
     def note_unreadable(self, partition: TopicPartition, fault: Fault) -> None:
-        """The partition cannot be read; it is paused, and nothing of it is handed out any more."""
+        """The partition cannot be read; it is paused, and no record of it is handed out any more."""
 
 
 log = structlog.get_logger(__name__)
@@ -36,12 +36,12 @@ FAULT_WAIT_SECONDS = 0.5
 
 
 class HandOverConsumer(PortionConsumer):
-    """Hands over what lies in the partitions that were opened only, and notes in the same step how far it got.
+    """Hands out records of opened partitions only, and notes in the same step up to which offset.
 
-    A partition is opened once it was set to the ledger's offset; what aiokafka fetched before, from where Kafka's own
-    offsets point, is dropped. The note tells a record that is on its way to the handler from one that is not there.
-    Without a reset policy, aiokafka never moves a partition by itself: where the log no longer has what comes next,
-    `faults` hears of it, as of a partition that cannot be read, which is paused.
+    A partition is opened when it is set to the ledger's offset; records that aiokafka has fetched before, from Kafka's
+    own offsets, are dropped. By the note, a record on its way to the handler differs from one that does not exist.
+    Without a reset policy, aiokafka never moves a partition by itself: `faults` receives partitions whose log does not
+    have the next offset, and those that cannot be read, which are paused.
     """
 
     def __init__(self, *topics: str, faults: Faults, **options: Any) -> None:
@@ -55,25 +55,25 @@ class HandOverConsumer(PortionConsumer):
         self._handed_out[partition] = offset
 
     def close_partitions(self, partitions: Iterable[TopicPartition]) -> None:
-        """Hands out nothing of these until they are opened again."""
+        """Hands out no records of these until they are opened again."""
         for partition in partitions:
             self._handed_out.pop(partition, None)
 
     def suspend(self, partitions: Iterable[TopicPartition]) -> None:
-        """Neither hands out nor fetches anything of these until they are opened again."""
+        """Neither hands out nor fetches records of these until they are opened again."""
         self.close_partitions(partitions)
         for partition in partitions:
-            # Any position will do: for one that has none aiokafka would look again and again.
+            # Any position will do: aiokafka would look again and again for one that is missing.
             self.seek(partition, 0)
             self.pause(partition)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Portion]]:
-        """In the place of aiokafka's, for FastStream: raises only that the consumer was stopped.
+        """Replaces aiokafka's, for FastStream; raises only `ConsumerStoppedError`.
 
-        Waits for longer than it is asked to: FastStream sleeps after each poll that comes back empty, and a record that
-        arrives then would wait with it.
+        Waits for longer than requested: FastStream sleeps after each empty poll, and a record that arrives then would
+        wait for it.
         """
         try:
             portions = await self.portions(
@@ -85,19 +85,19 @@ class HandOverConsumer(PortionConsumer):
         except (ConsumerStoppedError, asyncio.CancelledError):
             raise
         except NoOffsetForPartitionError:
-            return {}  # one is not opened yet: said again and again
+            return {}  # a partition is not opened yet, and would be reported again and again
         except KafkaError as error:
             self._faults.note_broken(error)
             await asyncio.sleep(FAULT_WAIT_SECONDS)
             return {}
-        except Exception:  # a defect; FastStream would end reading without a word
+        except Exception:  # a defect; FastStream would stop to read without an error
             log.exception("a poll failed")
             await asyncio.sleep(FAULT_WAIT_SECONDS)
             return {}
         return {portion.partition: [portion] for portion in portions if self._is_handed_out(portion)}
 
     def _is_handed_out(self, portion: Portion) -> bool:
-        """Notes it, and what is wrong behind it; False for what nobody asked for, or has nothing in it."""
+        """Notes the portion and the fault behind it; False for an empty one, or of a partition that is not opened."""
         at = portion.partition
         if at not in self._handed_out:
             return False
@@ -112,12 +112,12 @@ class HandOverConsumer(PortionConsumer):
         return portion.until > portion.begin
 
     def has_handed_out(self, partition: TopicPartition, offset: int) -> bool:
-        """Whether all before `offset` was handed out, and nothing from there on."""
+        """Whether all records before `offset` were handed out, and none from there on."""
         return self._handed_out.get(partition) == offset
 
     def ends(self, partition: TopicPartition) -> Ends | None:
-        """Where the partition ends; None while that is unknown, or was not heard of lately."""
-        if partition not in self.assignment() or not self._was_heard_of(partition):
+        """Where the partition ends; None while that is unknown, or no broker has reported it lately."""
+        if partition not in self.assignment() or not self._is_known_lately(partition):
             return None
         stable, written = self.last_stable_offset(partition), self.highwater(partition)
         return None if stable is None or stable < 0 or written is None else Ends(stable, max(stable, written))
@@ -125,11 +125,11 @@ class HandOverConsumer(PortionConsumer):
     async def is_read_to_its_end(
         self, partition: TopicPartition, received: int, *, waits_for_transactions: bool = True
     ) -> bool:
-        """Whether nothing lies in the partition beyond `received`, the offset after the last record that arrived.
+        """Whether the partition has no records from `received` on, the offset after the last record that arrived.
 
-        False while the end is unknown or was not heard of lately, and while a record is on its way: a broker that is
-        away must not look like topics that are empty. So it is while a transaction is open, unless these are not waited
-        for. Markers of transactions do not count.
+        False while the end is unknown or old, and while a record is on its way: a broker that is away must not look
+        like empty topics. False, too, while a transaction is open, unless these are not waited for. Transaction markers
+        do not count as records.
         """
         handed_out = self._handed_out.get(partition)
         ends = self.ends(partition)
@@ -139,24 +139,24 @@ class HandOverConsumer(PortionConsumer):
         return bool(await self.position(partition) >= end)
 
     def stay_in_the_group(self) -> None:
-        """Has `stop` tell the group nothing: it takes this member for alive until its session has run out."""
+        """Has `stop` send no leave request: the member stays in the group until its session expires."""
 
-        async def tell_nothing() -> None: ...
+        async def send_nothing() -> None: ...
 
-        # No option does it but a `group.instance.id`, which has a member be another kind of one from the beginning.
+        # The only option for it is `group.instance.id`, with which the member would be a static one from the beginning.
         if self._coordinator is not None:
-            self._coordinator._maybe_leave_group = tell_nothing
+            self._coordinator._maybe_leave_group = send_nothing
 
     @property
     def fetches(self) -> list[TopicPartition]:
-        """The partitions that are fetched from, and of which brokers have told before."""
+        """The partitions that are fetched from, and for which a broker has answered before."""
         return [p for p in self.assignment() - self.paused() if self.last_poll_timestamp(p) is not None]
 
     def brokers_are_silent(self) -> bool:
-        """Whether the brokers, which have answered before, did not for any partition that is fetched from lately."""
+        """Whether brokers, which have answered before, have lately answered for no partition that is fetched from."""
         fetched = self.fetches
-        return bool(fetched) and not any(map(self._was_heard_of, fetched))
+        return bool(fetched) and not any(map(self._is_known_lately, fetched))
 
-    def _was_heard_of(self, partition: TopicPartition) -> bool:
-        heard_ms = self.last_poll_timestamp(partition)
-        return heard_ms is not None and bool(time.time() * 1000 - heard_ms <= END_KNOWN_MS_MAX)
+    def _is_known_lately(self, partition: TopicPartition) -> bool:
+        answered_ms = self.last_poll_timestamp(partition)
+        return answered_ms is not None and bool(time.time() * 1000 - answered_ms <= END_KNOWN_MS_MAX)

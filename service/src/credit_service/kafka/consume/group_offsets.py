@@ -1,4 +1,4 @@
-"""Kafka's own offsets of the group: committed after the ledger's, for those who watch the lag."""
+"""Kafka's own offsets of the group: committed after the ledger's, for lag monitors."""
 
 import asyncio
 import time
@@ -19,46 +19,46 @@ COMMIT_AGAIN_SECONDS = 5.0
 
 
 class GroupOffsets:
-    """Commits what `positions`, which is the ledger's, has come to; nobody who decides waits for that."""
+    """Commits `positions`, the ledger's offsets, to Kafka; no batch waits for that."""
 
     def __init__(self, positions: Positions) -> None:
         self._positions = positions
         self._moved: set[ports.TopicPartition] = set()
-        self._news = asyncio.Event()
-        # Of two commits under way the older one could arrive last, and stay.
+        self._has_moved = asyncio.Event()
+        # Of two concurrent commits the older one could arrive last, and stay.
         self._one_at_a_time = asyncio.Lock()
         self._failing_since: float | None = None
 
     @property
     def failing_seconds(self) -> float:
-        """For how long none could be committed; 0 after one that could, and when none is due."""
+        """For how long commits have failed; 0 after one that succeeded, and when none is due."""
         return time.monotonic() - self._failing_since if self._failing_since is not None else 0.0
 
     def begin_anew(self) -> None:
-        """Forgets what is to be committed, and that it could not be."""
+        """Forgets the offsets that are to be committed, and that commits have failed."""
         self._moved.clear()
         self._failing_since = None
 
     def note_moved(self, partitions: Iterable[ports.TopicPartition]) -> None:
-        """Says that the ledger's offsets of these have moved."""
+        """Notes that the ledger's offsets of these have moved."""
         self._moved.update(partitions)
-        self._news.set()
+        self._has_moved.set()
 
     def forget(self, partition: ports.TopicPartition) -> None:
-        """Leaves the partition to its next owner."""
+        """Does not commit the partition any more: its next owner does."""
         self._moved.discard(partition)
 
     async def keep_up(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
-        """Commits what has moved, not too often; tries again what failed. Ends only when it is cancelled."""
+        """Commits offsets that have moved, once a second at most; retries commits that failed. Ends when cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._has_moved.wait()
+            self._has_moved.clear()
             member = consumer()
             is_done = member is None or await self.commit(member)
             await asyncio.sleep(COMMIT_EVERY_SECONDS if is_done else COMMIT_AGAIN_SECONDS)
 
     async def commit(self, consumer: AIOKafkaConsumer) -> bool:
-        """Commits what has moved; False if it is to be tried again."""
+        """Commits the offsets that have moved; False if that has to be retried."""
         async with self._one_at_a_time:
             offsets = {TopicPartition(*p): self._positions[p] for p in self._moved if p in self._positions}
             self._moved.clear()
@@ -72,10 +72,10 @@ class GroupOffsets:
                 is_done = True
                 self._failing_since = None
             except (KafkaError, TimeoutError) as error:
-                log.info("Kafka's offsets not committed, the ledger's count", cause=type(error).__name__)
+                log.info("Kafka's offsets were not committed, the ledger's are valid", cause=type(error).__name__)
                 self._failing_since = self._failing_since or began
             finally:
                 if not is_done:
-                    # With no further message to mend it, lag monitors would show a lag for ever that is not there.
+                    # Without a further message, lag monitors would show a lag for ever that does not exist.
                     self.note_moved(offsets)
             return is_done

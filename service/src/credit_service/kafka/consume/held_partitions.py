@@ -18,7 +18,7 @@ RETRY_SECONDS = 30.0
 NAMED_MAX = 5
 
 State: TypeAlias = Literal["draining", "out", "tried"]
-"""Draining: the records that arrived before are still to be decided. Out: of the merge. Tried: opened once more."""
+"""Draining: the records that arrived before are still to be decided. Out: of the merge. Tried: opened again."""
 
 
 @dataclass(slots=True)

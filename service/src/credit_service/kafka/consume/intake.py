@@ -178,7 +178,7 @@ class Intake:
                 self._take_in(portion)
             self._upkeep.backpressure.pause_full()
         except Exception:  # FastStream would swallow any error, and lose the records
-            log.exception("records could not be taken in, reading them again")
+            log.exception("records could not be buffered, reading them again")
             self._opener.open_again(partitions)
         self._lanes.notify(partitions)
 

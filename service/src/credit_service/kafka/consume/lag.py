@@ -22,10 +22,10 @@ KNOWN_SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What is not decided yet: how many messages, and how old the oldest of them is; 0 where there is none.
+    """The number of messages that are not decided yet, and the age of the oldest of them; 0 where there is none.
 
-    As Kafka counts: markers of transactions that lie between messages are counted with them, and so is what lies behind
-    a transaction that stays open.
+    Counted in offsets, as by Kafka: transaction markers between messages are counted, and so are messages behind a
+    transaction that stays open.
     """
 
     messages: int = 0
@@ -33,11 +33,11 @@ class Lag:
 
 
 class LagMeter:
-    """Measures each partition that a member has, against the ends of the logs as Kafka tells them when asked.
+    """Measures each partition of a member against the end of its log, which is requested from Kafka.
 
-    The fetcher's own notion of an end is not asked: it grows old while a partition is paused. `positions` are the
-    ledger's, of partitions that are read; of others (paused, or not opened yet) the stored offsets are looked up.
-    `received` is how far each was handed over, `joined` how far with its last record: the ledger comes no farther.
+    The fetcher's ends are not used: they grow old while a partition is paused. `positions` are the ledger's, of
+    partitions that are read; for others (paused, or not opened yet) the stored offsets are loaded. `received` is the
+    offset after what was handed over, `joined` the offset after its last record: the ledger comes no further.
     `behind_transaction` gives the messages behind an open transaction: part of the lag, but they cannot be decided.
     `without_end` are the partitions of which Kafka did not give the end at the last measurement.
     """
@@ -62,7 +62,7 @@ class LagMeter:
         self._behind_since: dict[ports.TopicPartition, tuple[int, float]] = {}
 
     def by_topic(self) -> dict[str, Lag | None] | None:
-        """The lag of each topic; None for one of which it is not known, or for all if it was not measured lately."""
+        """The lag of each topic; None for a topic where it is unknown, or for all if it was not measured lately."""
         if time.monotonic() - self._measured_at > KNOWN_SECONDS_MAX:
             return None
         of_topics: dict[str, list[Lag | None]] = defaultdict(list)
@@ -77,7 +77,7 @@ class LagMeter:
         return Lag(lag.messages + unreadable.messages, max(lag.seconds, unreadable.seconds))
 
     def is_behind(self, partitions: Collection[ports.TopicPartition]) -> bool:
-        """Whether messages of these that can be read waited when it was last measured."""
+        """Whether readable messages of these waited at the last measurement."""
         return any((lag := self._lags.get(partition)) is not None and lag.messages for partition in partitions)
 
     async def measure(
@@ -86,12 +86,12 @@ class LagMeter:
         oldest_ms: Mapping[ports.TopicPartition, int],
         of_others: Set[TopicPartition] = frozenset(),
     ) -> None:
-        """One measurement; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
+        """Measures once; `oldest_ms` are the timestamps of the first undecided messages, where they have arrived.
 
-        Besides the member's own partitions, those `of_others` are measured, which nobody else does.
+        Besides the member's own partitions, those `of_others` are measured, which no other member does.
 
-        If Kafka does not answer, what was measured last stands until it is too old. A partition of which it does not
-        tell the end, for want of a leader, is left out.
+        If Kafka does not answer, the last measurement is kept until it is too old. A partition whose end Kafka does not
+        give, because it has no leader, is left out.
         """
         try:
             assigned = consumer.assignment() | of_others
@@ -106,7 +106,7 @@ class LagMeter:
         self._behind_since = {tp: since for tp, since in self._behind_since.items() if tp in lags}
 
     async def _find_following(self, consumer: HandOverConsumer, assigned: Collection[TopicPartition]) -> Positions:
-        """The offset that the ledger takes next, of each partition where that is known."""
+        """The next offset for the ledger, of each partition where that is known."""
         following: Positions = {tp: self._positions[tp] for tp in assigned if tp in self._positions}
         others = [tp for tp in assigned if tp not in self._positions]
         if not others:
@@ -114,7 +114,7 @@ class LagMeter:
         try:
             following |= await self._offsets.load(others)
         except LedgerUnavailable:
-            # Nobody decides anything while the ledger is away: what was known is still so.
+            # No batch is decided while the ledger is away, so the last known offsets are still right.
             return following | {tp: self._following[tp] for tp in others if tp in self._following}
         if unread := [tp for tp in others if tp not in following]:
             following |= await consumer.beginning_offsets(unread)
@@ -136,7 +136,7 @@ class LagMeter:
         now = time.time()
         if (at_ms := oldest_ms.get(partition, NO_TIMESTAMP)) != NO_TIMESTAMP:
             return Lag(end - following, max(0.0, now - at_ms / 1000))
-        # What has not arrived, or has no timestamp, is at least as old as the time since it was first missed.
+        # A message that has not arrived, or has no timestamp, is at least as old as the time since it was first missed.
         noticed, since = self._behind_since.get(partition, (following, now))
         if noticed != following:
             since = now
@@ -144,7 +144,7 @@ class LagMeter:
         return Lag(end - following, max(0.0, now - since))
 
     async def _is_done(self, consumer: HandOverConsumer, partition: TopicPartition, end: int) -> bool:
-        """Whether no messages lie between the ledger and the end: marks of transactions, and what was aborted."""
+        """Whether only transaction markers and aborted messages lie between the ledger's offset and the end."""
         position, received = self._positions.get(partition), self._received.get(partition)
         if position is None or received is None or position != self._joined.get(partition):
             return False
@@ -152,17 +152,19 @@ class LagMeter:
 
 
 async def _ends(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:
-    """The ends of the logs; raises KafkaError or TimeoutError if none is told."""
+    """The ends of the logs; raises KafkaError or TimeoutError if Kafka gives none."""
     try:
-        return await _asked(consumer, partitions)
+        return await _request_ends(consumer, partitions)
     except (KafkaError, TimeoutError):
-        # The client tells of none if one of them has no leader.
+        # The client gives none if one of the partitions has no leader, so each number is requested alone.
         numbers: dict[int, list[TopicPartition]] = defaultdict(list)
         for partition in partitions:
             numbers[partition.partition].append(partition)
-        told = await asyncio.gather(*(_asked(consumer, of) for of in numbers.values()), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(_request_ends(consumer, of) for of in numbers.values()), return_exceptions=True
+        )
         ends: Positions = {}
-        for each in told:
+        for each in answers:
             if not isinstance(each, BaseException):
                 ends |= each
             elif not isinstance(each, KafkaError | TimeoutError):
@@ -172,7 +174,7 @@ async def _ends(consumer: HandOverConsumer, partitions: Collection[TopicPartitio
         return ends
 
 
-async def _asked(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:
+async def _request_ends(consumer: HandOverConsumer, partitions: Collection[TopicPartition]) -> Positions:
     async with asyncio.timeout(ANSWER_SECONDS_MAX):
         ends: Positions = await consumer.end_offsets(partitions)
         return ends

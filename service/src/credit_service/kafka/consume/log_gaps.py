@@ -17,8 +17,8 @@ class LogGaps:
 
     def look_for_recreated_topics(self, lane: Lane) -> None:
         """Notes partitions whose topic has another id by now, and fetches no more of them."""
-        gone = recreated(self._state.topic_ids, self._access.topic_ids)
-        mine = {p for p in self._state.assigned_to(lane) & gone if p not in self._state.out_of_range}
+        deleted = recreated(self._state.topic_ids, self._access.topic_ids)
+        mine = {p for p in self._state.assigned_to(lane) & deleted if p not in self._state.out_of_range}
         if mine:
             self._state.consumer.pause(*mine)
             self._state.note_out_of_range(mine)

@@ -63,7 +63,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         except BaseException as error:
             await self._drop()
             if isinstance(error, InvalidSessionTimeoutError) and not self._has_longer_sessions:
-                log.warning("brokers take no session as short, joining with a longer one", cause=describe(error))
+                log.warning("brokers refuse a session this short, joining with a longer one", cause=describe(error))
                 self._has_longer_sessions = True
             raise
 
@@ -83,7 +83,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             try:
                 await self._state.group_offsets.keep_up(lambda: membership.consumer if membership.is_in else None)
             except Exception:  # a defect must not leave lag monitors without offsets for good
-                log.exception("Kafka's offsets could not be looked after, trying again")
+                log.exception("Kafka's offsets could not be committed, trying again")
                 await asyncio.sleep(RETRY_SECONDS)
 
     # --- in the group, or not
@@ -104,7 +104,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
                 if not self._membership.is_in and not self._access.reading:
                     await self._join_again()
             except Exception:  # a defect must not keep it out of the group for good
-                log.exception("membership could not be looked after, trying again")
+                log.exception("the membership could not be checked, trying again")
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _why_it_has_to_leave(self) -> str | None:
@@ -113,7 +113,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if self._access.reading and self._reads_nothing:
             return "Kafka refuses what is needed to read"
         if self.is_cut_off:
-            return "the group, which is well, takes nothing from this member"
+            return "the group's coordinator answers, but accepts no commit of this member"
         return None
 
     @property
@@ -157,7 +157,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """See aiokafka: returns once nothing of these partitions is decided any more."""
         self._membership.is_rejoining = True
-        self._status.set("partitions", "partitions are being shared out anew")
+        self._status.set("partitions", "the group rebalances")
         await self._assignment.revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -165,7 +165,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._membership.is_rejoining = False
         if not assigned:
             # More members than partitions: this one is well, and takes over once another leaves.
-            log.info("stands by, the other members have all partitions")
+            log.info("no partitions are left, the other members have all")
             self._status.set("partitions", None)
         self._assignment.assigned(assigned)
 

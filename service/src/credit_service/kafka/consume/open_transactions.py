@@ -82,7 +82,7 @@ class OpenTransactions:
         if not known.is_hanging and now - known.first_since >= HANGING_SECONDS:
             known.is_hanging = True
             log.error(
-                "a transaction stays open, nothing behind it can be read",
+                "a transaction stays open, messages behind it cannot be read",
                 topic=partition[0],
                 partition=partition[1],
                 offset=ends.stable,
@@ -123,7 +123,7 @@ class OpenTransactions:
         )
         more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
         listed = "; ".join(named[:NAMED_MAX]) + more
-        problem = f"transactions stay open, and what lies behind them cannot be read: {listed}"
+        problem = f"transactions stay open, and messages behind them cannot be read: {listed}"
         self._status.degrade("pinned", problem if named else None)
 
 

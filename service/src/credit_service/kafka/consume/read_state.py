@@ -1,4 +1,4 @@
-"""What is known of each partition that this member reads: how far it has come, and why it is not read."""
+"""The state of each assigned partition: how far it is read, and why it is not read."""
 
 from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
@@ -131,7 +131,7 @@ class ReadState:
         self.lanes.notify({partition})
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """Drops what is known of the partitions and what is buffered of them."""
+        """Drops the state and the buffered records of the partitions."""
         for partition in partitions:
             lane = self.lanes.of(partition)
             lane.merge.remove(partition)

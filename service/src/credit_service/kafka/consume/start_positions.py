@@ -1,4 +1,4 @@
-"""Where a partition is read from when it comes to this member: the ledger's offset, not Kafka's."""
+"""The offset at which an assigned partition is read: the ledger's, not Kafka's."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from credit_service.kafka.consume.consumer import HandOverConsumer
 
 log = structlog.get_logger(__name__)
 
-# The client itself would try for 40 seconds, and for all if one has no leader.
+# The client itself would try for 40 seconds, for all partitions if one has no leader.
 ANSWER_SECONDS_MAX = 10.0
 
 
@@ -25,10 +25,10 @@ async def start_positions(
 ) -> Positions:
     """The stored offset of each partition; the log's start where there is none yet.
 
-    An offset that retention has overtaken, or that lies beyond the log's end, is a recorded gap, and reading goes on
-    at the log's start: what comes twice is recognised, what is skipped would be lost. So it is with an offset of a
-    topic that was made anew: `topic_ids` are those of now, asked for before. Raises KafkaError or TimeoutError if Kafka
-    does not tell of one of them, and `LedgerUnavailable`.
+    An offset that retention has removed, or that is beyond the log's end, is recorded as a gap, and reading goes on at
+    the log's start: repeated messages are recognised, skipped ones would be lost. The same holds for an offset of a
+    topic that was deleted and created again; `topic_ids` are the current ids. Raises `LedgerUnavailable`, and
+    KafkaError or TimeoutError if Kafka does not give the bounds of one partition.
     """
     stored = await offsets.load(partitions)
     old_ids = await offsets.topic_ids(partitions)
@@ -36,13 +36,13 @@ async def start_positions(
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     await offsets.open({(tp.topic, tp.partition): first[tp] for tp in partitions if tp not in stored})
-    of_topics_gone = recreated(old_ids, topic_ids)
+    of_deleted_topics = recreated(old_ids, topic_ids)
     for partition in partitions:
         expected = stored.get(partition)
-        if expected is not None and partition in of_topics_gone:
+        if expected is not None and partition in of_deleted_topics:
             old_id, new_id = old_ids[partition], topic_ids[partition.topic]
             log.error(
-                "the topic was made anew, reading it from its beginning, messages of the old one may be missing",
+                "the topic was created again, reading it from its beginning, messages of the old one may be missing",
                 topic=partition.topic,
                 partition=partition.partition,
                 expected_offset=expected,

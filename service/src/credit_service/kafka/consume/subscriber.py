@@ -1,4 +1,4 @@
-"""The FastStream subscriber: one batch subscriber on all incoming topics, whose handler only feeds the buffers."""
+"""The FastStream subscriber: one batch subscriber for all incoming topics, whose handler only feeds the buffers."""
 
 import asyncio
 import contextlib
@@ -26,20 +26,19 @@ Feed = Callable[[tuple[Portion, ...]], None]
 
 POLL_WAIT_MS = 10
 FETCH_WAIT_MS_MAX = 50
-# As short as brokers allow unless they are told otherwise (`group.min.session.timeout.ms`). Heartbeats are a task of
-# the loop that decides: on a backlog of 65,000 messages, with nine busy processes to a core, that stood still for 1.7
-# s at most, and heartbeats came 1.9 s apart. The longest step known, a dead letter with a million headers, takes 1 s
-# of a core. Whoever is late all the same joins again; that nothing is decided twice meanwhile is not up to the
-# session.
+# As short as brokers allow by default (`group.min.session.timeout.ms`). Heartbeats are a task of the loop that decides:
+# on a backlog of 65,000 messages, with nine busy processes to a core, the loop was blocked for 1.7 s at most, and
+# heartbeats came 1.9 s apart. The longest step known, a dead letter with a million headers, takes 1 s of a core. A
+# member that is late all the same joins again; the ledger, not the session, ensures that nothing is decided twice.
 SESSION_TIMEOUT_MS = 6_000
-# For brokers that have been told otherwise.
+# For brokers with another minimum.
 LONGER_SESSION_TIMEOUT_MS = 10_000
-# By its heartbeat alone a member hears that partitions are shared out anew, and all others wait for it.
+# A member learns of a rebalance by its heartbeat alone, and all others wait for it.
 HEARTBEAT_MS = 500
-# So soon partitions that were added, or a topic that was made anew, are noticed.
+# Within this time added partitions, or a topic that was created again, are noticed.
 METADATA_MS_MAX = 30_000
 REBALANCE_TIMEOUT_MS = 60_000
-# A group may need a rebalance's time to let a member in.
+# A group may need a rebalance's time to accept a member.
 START_SECONDS_MAX = 90
 STOP_SECONDS_MAX = 10
 # Larger than any outage: a member that waits for its database must not lose its partitions to one that waits too.
@@ -47,9 +46,9 @@ POLL_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 
 
 class Subscriber:
-    """The member of the consumer group. `feed` gets what arrives and must not raise; nothing is acknowledged here.
+    """The subscriber of the consumer group. `feed` gets the portions that arrive, and must not raise.
 
-    `faults` hears of what goes wrong in a poll. To be started once; who wants to join again makes another.
+    `faults` receives the faults of a poll. It is started once: each join needs another. It acknowledges no message.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Subscriber:
         return isinstance(self._subscriber.consumer, HandOverConsumer)
 
     async def start(self) -> None:
-        """Joins the group; raises aiokafka's errors, and then nothing of it is left."""
+        """Joins the group; raises aiokafka's errors, and is stopped then."""
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
                 await self._broker.connect()
@@ -127,16 +126,16 @@ class Subscriber:
             raise
 
     async def stop(self) -> None:
-        """Leaves the group; what cannot be told to a broker any more is not waited for."""
+        """Leaves the group; does not wait for brokers that do not answer."""
         with contextlib.suppress(KafkaError, TimeoutError, OSError):
             async with asyncio.timeout(STOP_SECONDS_MAX):
                 await self._broker.stop()
 
     def _with_our_consumer(self, builder: Any) -> Any:
-        """FastStream's builder of consumers, a partial of aiokafka's own, for another class."""
+        """FastStream's builder of consumers, a partial of aiokafka's class, for `HandOverConsumer`."""
 
         def build(*topics: str, **options: Any) -> HandOverConsumer:
-            # With the login of now: FastStream has the one that there was when it was made.
+            # With the current login: FastStream has the one of when it was created.
             options = builder.keywords | options | self._connection.login
             return adopt_client(HandOverConsumer(*topics, faults=self._faults, **options), self._connection)
 
@@ -144,19 +143,19 @@ class Subscriber:
 
 
 def _security(connection: KafkaConnection) -> BaseSecurity:
-    """The same login in FastStream's words."""
-    security, held = connection.security, connection.credentials
-    tls: dict[str, Any] = {"ssl_context": held.ssl_context, "use_ssl": security.uses_tls}
+    """The login as FastStream takes it."""
+    security, credentials = connection.security, connection.credentials
+    tls: dict[str, Any] = {"ssl_context": credentials.ssl_context, "use_ssl": security.uses_tls}
     if not security.has_login:
         return BaseSecurity(**tls)
     if security.shows_token:
         return SASLOAuthBearer(**tls)
-    by = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256, "PLAIN": SASLPlaintext}[security.mechanism]
-    return by(held.username, held.password, **tls)
+    kind = {"SCRAM-SHA-512": SASLScram512, "SCRAM-SHA-256": SASLScram256, "PLAIN": SASLPlaintext}[security.mechanism]
+    return kind(credentials.username, credentials.password, **tls)
 
 
 async def _parse(portions: tuple[Portion, ...]) -> KafkaMessage:
-    """Looks at nothing: FastStream's own parser knows single records only."""
+    """Wraps the portions unread: FastStream's own parser knows single records only."""
     return KafkaMessage(raw_message=portions, body=b"", headers={}, consumer=_NO_CONSUMER)
 
 
@@ -165,7 +164,7 @@ async def _decode(message: KafkaMessage) -> Any:
 
 
 class _NoConsumer:
-    """Nothing is acknowledged through FastStream: its `ack` would commit the position of all partitions."""
+    """A consumer that ignores acknowledgements: FastStream's `ack` would commit the position of all partitions."""
 
     async def commit(self) -> None:
         """Does nothing."""

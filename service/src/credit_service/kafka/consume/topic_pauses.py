@@ -34,7 +34,7 @@ class TopicPauses:
         try:
             paused = await self._offsets.paused_topics()
         except AccessDenied as error:
-            if self._status.set("topics", f"which are paused cannot be read: {error}"):
+            if self._status.set("topics", f"paused topics cannot be read: {error}"):
                 log.warning("paused topics cannot be read, access is denied", cause=str(error))
             return
         except LedgerUnavailable:

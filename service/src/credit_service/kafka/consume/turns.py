@@ -123,7 +123,7 @@ class Turns:
             self._opener.open_again(partitions)
             return
         except ChainBroken as error:
-            log.error("messages are missing between what is stored and what came, reading again", cause=str(error))
+            log.error("messages are missing after the stored offset, reading again", cause=str(error))
             self._opener.open_again(partitions)
             return
         except OffsetsMoved:

@@ -1,4 +1,4 @@
-"""What is checked of a lane's partitions before and after each batch."""
+"""Checks and repairs of a lane's partitions before and after each batch."""
 
 from credit_service.application.ports import OffsetStore
 from credit_service.application.processing.lane import Lane
@@ -35,7 +35,7 @@ class Upkeep:
         self._held = HeldRetries(state, opener)
 
     async def before_batch(self, lane: Lane) -> bool:
-        """Takes note of what has changed; False while nothing may be decided."""
+        """Notes pauses, lost commits, silent brokers and recreated topics; False while no batch may be decided."""
         await self._pauses.apply(lane)
         if not await self.lost_commits.look(lane):
             return False
@@ -44,7 +44,7 @@ class Upkeep:
         return True
 
     async def after_batch(self, lane: Lane) -> None:
-        """Opens again, tries again, and fetches again what could not be while records waited."""
+        """Opens partitions again, retries held ones, and fetches from drained ones."""
         self._gaps.open_decided(lane)
         await self._held.look_after(lane)
         self.backpressure.resume_drained(lane)

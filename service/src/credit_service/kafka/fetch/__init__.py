@@ -1,4 +1,4 @@
-"""Reads partitions, each by itself: batches unpacked within a bound, records and portions of a chain.
+"""Fetches partitions, each by itself, and unpacks their batches within a bound.
 
 It knows no group and no ledger; `consume`, `publish` and `ranges` read through it.
 """

@@ -1,4 +1,4 @@
-"""Record batches as Kafka keeps them: unpacked within a bound, and read even where a header's name is not text."""
+"""Record batches in Kafka's format: unpacked within a bound, and read even if a header's name is not UTF-8."""
 
 import sys
 from collections.abc import Iterator
@@ -16,30 +16,30 @@ from aiokafka.record.util import decode_varint
 HEAD = Struct(">qiibIhiqqqhii")
 _LENGTH, _ATTRIBUTES = Struct(">i"), Struct(">h")
 _LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
-# Offset, length, checksum, format, attributes, and the lengths of key and value: the least that ever was a message.
+# The smallest message of the old formats: offset, length, checksum, format, attributes, lengths of key and value.
 _OLD_BYTES_MIN = 26
 FORMAT_AT, FORMAT = 16, 2
-"""Where a batch says which format it has, the same place in all formats; and the one of today."""
+"""The position of the format's number, which is the same in all formats; and the current format."""
 
 _ATTRIBUTES_AT = 21
 _CODEC, _LOG_APPEND_TIME = 0x07, 0x08
 
-# Java's snappy library writes blocks of its own behind a head: each has its length before it.
+# Java's snappy library writes a header, and then blocks, each after its length.
 _XERIAL, _XERIAL_HEAD_BYTES = b"\x82SNAPPY\0", 16
 NO_ROOM = "failed to write whole buffer"
-"""What cramjam says where more is unpacked than there is room for."""
+"""cramjam's message if more is unpacked than there is room for."""
 
 
 class CannotUnpack(Exception):  # noqa: N818 - reads as the condition that it reports
-    """No record of a batch can be had; why is the message."""
+    """The records of a batch cannot be read; the message is the reason."""
 
 
 class UnpacksToTooMuch(Exception):  # noqa: N818
-    """A batch holds more than the bound."""
+    """A batch is larger than the bound when it is unpacked."""
 
 
 class BatchRecord(NamedTuple):
-    """One record of a batch. A header's name that is not UTF-8 has its bytes as lone surrogates, as `os.fsdecode`."""
+    """One record of a batch. Bytes of a header's name that are not UTF-8 are lone surrogates, as of `os.fsdecode`."""
 
     offset: int
     timestamp: int
@@ -47,11 +47,11 @@ class BatchRecord(NamedTuple):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     is_append_time: bool = False
-    """Whether the timestamp is the broker's, of when it took the record in, and not the producer's."""
+    """Whether the timestamp is the broker's append time, and not the producer's."""
 
     @property
     def size_bytes(self) -> int:
-        """Of all that was sent: key, value and headers."""
+        """The size of key, value and headers."""
         size = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             size += len(name) + len(value or b"")
@@ -59,9 +59,9 @@ class BatchRecord(NamedTuple):
 
 
 def batches_in(sent: memoryview) -> Iterator[memoryview]:
-    """The whole batches of what a broker sent; the last one may be cut off, and is then left out.
+    """The whole batches that a broker sent; the last one is left out if it is cut off.
 
-    Raises `CannotUnpack` where one has no length that it can have. A broker always sends the first one whole (KIP-74).
+    Raises `CannotUnpack` for an impossible length. A broker always sends the first batch whole (KIP-74).
     """
     at = 0
     while len(sent) - at >= _LENGTH_COUNTS_FROM:
@@ -81,29 +81,29 @@ def _least_size(batch: memoryview) -> int:
 
 
 def latest_ms(batch: memoryview) -> int:
-    """The latest timestamp of its records."""
+    """The latest timestamp of the batch's records."""
     return int(HEAD.unpack_from(batch)[8])
 
 
 def has_append_time(batch: memoryview) -> bool:
-    """Whether its timestamps are the broker's, which its topic's `message.timestamp.type` says."""
+    """Whether the timestamps are the broker's, as by the topic's `message.timestamp.type`."""
     (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
     return bool(attributes & _LOG_APPEND_TIME)
 
 
 def unpacked(batch: memoryview, bytes_max: int) -> memoryview:
-    """The batch as it would be if its producer had not packed it; raises `CannotUnpack` and `UnpacksToTooMuch`.
+    """The batch without compression; raises `CannotUnpack` and `UnpacksToTooMuch`.
 
-    `batch` is one of format 2 whose checksum was right; the one that is returned has that of the packed one.
+    `batch` is of format 2, and its checksum was right; the unpacked one keeps the checksum of the packed one.
     """
     if not _codec_of(batch):
         return batch
-    # Pages that nothing is written to are never made; a bytearray would be filled with zeros, which takes 40 ms.
+    # Pages that are not written to are not allocated; a bytearray would be filled with zeros, which takes 40 ms.
     return unpacked_into(memoryview(mmap(-1, HEAD.size + bytes_max)), batch)
 
 
 def unpacked_into(room: memoryview, batch: memoryview) -> memoryview:
-    """As `unpacked`, of a batch that is packed, in as much of `room` as it takes."""
+    """Like `unpacked`, of a compressed batch, into `room`; returns the part of it that is used."""
     codec = _codec_of(batch)
     room[: HEAD.size] = batch[: HEAD.size]
     (attributes,) = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)
@@ -158,9 +158,9 @@ def _snappy_block_into(room: memoryview, packed: memoryview) -> int:
 
 
 def records_of(batch: memoryview, first: int) -> Iterator[BatchRecord]:
-    """The records of a batch that is not packed, from offset `first` on; raises `CannotUnpack` where it has no form.
+    """The records of an unpacked batch, from offset `first` on; raises `CannotUnpack` if it is malformed.
 
-    aiokafka's parser reads it, which is quick and gives up on a name that is not UTF-8; from there on ours does.
+    aiokafka's parser reads it, which is fast but stops at a header's name that is not UTF-8; from there on ours does.
     """
     read, is_append_time = 0, has_append_time(batch)
     try:
@@ -180,16 +180,16 @@ def records_of(batch: memoryview, first: int) -> Iterator[BatchRecord]:
 
 
 class LargeRecord(NamedTuple):
-    """A record that was passed over, and how long it is."""
+    """A record that was skipped for its size."""
 
     offset: int
     size_bytes: int
 
 
 def records_by_length(batch: memoryview, bytes_max: int = sys.maxsize) -> Iterator[BatchRecord | LargeRecord]:
-    """The records of a batch that is not packed, whatever their headers' names; longer ones than the bound by length.
+    """The records of an unpacked batch, with any headers' names; of records above the bound only the size.
 
-    Raises `CannotUnpack` where it has no form.
+    Raises `CannotUnpack` if it is malformed.
     """
     base, _, _, _, _, attributes, _, first_ms, latest_ms, _, _, _, count = HEAD.unpack_from(batch)
     at = HEAD.size
@@ -209,11 +209,11 @@ def records_by_length(batch: memoryview, bytes_max: int = sys.maxsize) -> Iterat
             timestamp = latest_ms if is_append_time else first_ms + delta_ms
             yield BatchRecord(base + delta, timestamp, key, value, headers, is_append_time)
     except (IndexError, ValueError) as error:
-        raise CannotUnpack(f"a record has no form: {error}") from error
+        raise CannotUnpack(f"a record is malformed: {error}") from error
 
 
 class _Reader:
-    """Reads what a record is made of, one after the other; raises IndexError where the record ends too soon."""
+    """Reads the fields of a record, one after the other; raises IndexError if the record ends too soon."""
 
     def __init__(self, record: memoryview, at: int) -> None:
         self._record = record

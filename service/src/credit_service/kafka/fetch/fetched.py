@@ -32,14 +32,14 @@ LOG_APPEND_TIME = 1
 """The timestamp type by which aiokafka says of a record of an old format that its timestamp is the broker's."""
 
 PREFETCH_SECONDS = 0.1
-"""For so long no more is fetched from a broker while records of a partition that it sent are not read."""
+"""The pause of fetches from a broker while records that it sent are not read."""
 
 # The errors of aiokafka's reader of old formats for bytes that it cannot read: its own, of codecs, of lengths.
 _OF_OLD_FORMATS = (KafkaError, OSError, EOFError, ValueError, IndexError, StructError, cramjam.DecompressionError)
 
 
 class Fetched:
-    """What a broker sent of one partition, read piece by piece; `next_offset` is where the next piece begins."""
+    """The answer of a broker for one partition, read piece by piece; the next piece begins at `next_offset`."""
 
     def __init__(self, sent: memoryview, aborted: Sequence[tuple[int, int]], offset: int, assignment: Any) -> None:
         self.next_offset = offset
@@ -49,11 +49,11 @@ class Fetched:
         self._items = self._read(sent, sorted(aborted, key=lambda one: one[1], reverse=True))
 
     def calculate_backoff(self) -> float:
-        """How long the broker is not asked for more: see `Fetcher._get_actions_per_node`."""
+        """For how long no more is fetched from the broker: see `Fetcher._get_actions_per_node`."""
         return max(0.0, self._came_at + PREFETCH_SECONDS - time.monotonic())
 
     def take(self, partition: TopicPartition, records_max: int, bytes_max: int) -> tuple[Portion, bool]:
-        """Some more of it, at least one record if there is any left; and whether that was all."""
+        """The next portion, with at least one record if there is any left; and whether it is the last one."""
         portion = Portion(partition, self.next_offset, self.next_offset)
         records, size, is_all = portion.records, 0, True
         try:
@@ -69,8 +69,8 @@ class Fetched:
         return portion, is_all
 
     def _read(self, sent: memoryview, aborted: list[tuple[int, int]]) -> Iterator[Item]:
-        """As aiokafka's `PartitionRecords`: passes over what was aborted and over marks, and notes how far it got."""
-        gone: set[int] = set()
+        """Like aiokafka's `PartitionRecords`: skips aborted transactions and markers, and notes the next offset."""
+        aborted_producers: set[int] = set()
         for batch in batches_in(sent):
             if batch[FORMAT_AT] != FORMAT:
                 yield from self._old(batch)
@@ -80,11 +80,11 @@ class Fetched:
             if not head.validate_crc():
                 raise CannotUnpack(CHECKSUM)
             while aborted and aborted[-1][1] <= head.base_offset:
-                gone.add(aborted.pop()[0])
+                aborted_producers.add(aborted.pop()[0])
             if head.is_control_batch:
                 if _is_abort(batch):
-                    gone.discard(head.producer_id)
-            elif not (head.is_transactional and head.producer_id in gone):
+                    aborted_producers.discard(head.producer_id)
+            elif not (head.is_transactional and head.producer_id in aborted_producers):
                 yield from self._new(batch, head)
             self.next_offset = max(self.next_offset, head.next_offset)
             self._read_until = None
@@ -103,7 +103,7 @@ class Fetched:
             yield record
 
     def _old(self, batch: memoryview) -> Iterator[Item]:
-        """Messages of the formats that were written before Kafka 0.11, and that may still lie in a log."""
+        """Messages of the formats before Kafka 0.11, which may still be in a log."""
         if batch[FORMAT_AT] > FORMAT:
             raise CannotUnpack(f"its format has the number {batch[FORMAT_AT]}")
         old = LegacyRecordBatch(batch, batch[FORMAT_AT])
@@ -121,7 +121,7 @@ class Fetched:
         self.next_offset = max(self.next_offset, old.next_offset)
 
 
-def _is_abort(mark: memoryview) -> bool:
-    """Whether it says that a transaction was aborted; one without a record, which compaction leaves, says nothing."""
-    record = next(records_of(mark, 0), None)
+def _is_abort(marker: memoryview) -> bool:
+    """Whether the marker ends an aborted transaction; false for one without a record, which compaction leaves."""
+    record = next(records_of(marker, 0), None)
     return record is not None and ControlRecord.parse(record.key or b"") == ABORT_MARKER

@@ -28,52 +28,52 @@ log = structlog.get_logger(__name__)
 seldom = logging.getLogger("aiokafka.consumer.fetcher")
 
 ERROR_SECONDS_MAX = 10.0
-"""For so long brokers may answer for a partition with an error before it counts as the partition's fault."""
+"""The time after which errors of the brokers count as the partition's fault."""
 
-LEADERS_ASKED_EVERY_SECONDS = 0.1
-"""So seldom brokers are asked for the leader of a partition: brokers that are away refuse at once."""
+LEADERS_REQUESTED_EVERY_SECONDS = 0.1
+"""The least time between two requests for a partition's leader: brokers that are away refuse at once."""
 
 # The place of the aborted transactions in a broker's answer: from version 11 on, a replica's number comes after them.
 _VERSION_WITH_REPLICA, _ABORTED_AT, _ABORTED_AT_BEFORE = 11, 2, -2
 
 
 @dataclass(slots=True)
-class Failed:
-    """What is to be said of a partition instead of records: a fault of it, or an error that is raised."""
+class FailedFetch:
+    """The result of a fetch that has no records: a fault of the partition, or an error that is raised."""
 
     offset: int
     assignment: Any
     what: Fault | OutOfRange | KafkaError
 
     def calculate_backoff(self) -> float:
-        """Nothing of this partition waits, so others may be asked for."""
+        """Zero: no record of this partition waits, so others may be fetched at once."""
         return 0.0
 
 
 class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no types
-    """Keeps what was read of one partition when another fails.
+    """Keeps the records of one partition when another fails.
 
-    Of aiokafka's own it keeps the round of requests (`_fetch_requests_routine`) and what they ask. What is answered is
-    read here, and had from `portions` instead of `fetched_records`.
+    aiokafka's own routine sends the requests (`_fetch_requests_routine`). The answers are read here, and returned by
+    `portions` instead of `fetched_records`.
     """
 
     _failing: dict[TopicPartition, float]
-    _leaders_asked: float
+    _leaders_requested_at: float
 
     @classmethod
     def out_of(cls, fetcher: Fetcher) -> "PartitionFetcher":
-        """The fetcher that a consumer has just made, before its first round, as one of these."""
+        """Turns the fetcher that a consumer has just created, before its first requests, into one of these."""
         fetcher.__class__ = cls
         fetcher._failing = {}
-        fetcher._leaders_asked = 0.0
+        fetcher._leaders_requested_at = 0.0
         return fetcher  # type: ignore[no-any-return]  # its class was set above
 
     async def portions(
         self, partitions: Collection[TopicPartition], timeout_seconds: float, records_max: int, bytes_max: int
     ) -> list[Portion]:
-        """What came of `partitions`, of all if none are given: at most so much, and as soon as there is anything.
+        """The portions of `partitions`, or of all if none are given, within the bounds and as soon as there is one.
 
-        Raises `KafkaError` where the group is lost or a topic may not be read; nothing is lost with it.
+        Raises `KafkaError` if the group is lost or a topic may not be read; no record is lost by that.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_seconds
@@ -89,7 +89,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
             if self._closed or not waiter.done():
                 waiter.cancel()
                 return []
-            waiter.result()  # raises what the group's coordinator gave it
+            waiter.result()  # raises the error of the group's coordinator
 
     def _take(self, partitions: Collection[TopicPartition], records_max: int, bytes_max: int) -> list[Portion]:
         portions: list[Portion] = []
@@ -97,16 +97,16 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
             if records_max <= 0 or bytes_max <= 0:
                 break
             fetched = self._records[at]
-            if isinstance(fetched, Failed) and isinstance(fetched.what, KafkaError):
+            if isinstance(fetched, FailedFetch) and isinstance(fetched.what, KafkaError):
                 if portions:
                     break  # raised by the next call
                 self._drop(at)
                 raise fetched.what
             state = fetched.assignment.state_value(at) if fetched.assignment.active else None
-            offset = fetched.offset if isinstance(fetched, Failed) else fetched.next_offset
+            offset = fetched.offset if isinstance(fetched, FailedFetch) else fetched.next_offset
             if state is None or state.paused or state.position != offset:
-                self._drop(at)  # taken away, paused or sent elsewhere meanwhile
-            elif isinstance(fetched, Failed):
+                self._drop(at)  # revoked, paused or sought meanwhile
+            elif isinstance(fetched, FailedFetch):
                 self._drop(at)
                 portions.append(Portion(at, offset, offset, fault=fetched.what))
             else:
@@ -115,7 +115,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
                 if is_all:
                     self._drop(at)
                 else:
-                    # Next time it comes first: of all partitions one batch at a time is unpacked and partly read.
+                    # It comes first the next time, so that only one batch at a time is unpacked and partly read.
                     self._records.move_to_end(at, last=False)
                 if portion.until > portion.begin or portion.fault:
                     portions.append(portion)
@@ -124,18 +124,18 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         return portions
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
-        """As aiokafka's, which asks for leaders again at once where none is known: a thousand times a second."""
+        """As aiokafka's, which would request unknown leaders a thousand times a second."""
         fetches, resets, seconds_max, no_leader, resumed = super()._get_actions_per_node(assignment)
         if no_leader:
-            early = self._leaders_asked + LEADERS_ASKED_EVERY_SECONDS - time.monotonic()
+            early = self._leaders_requested_at + LEADERS_REQUESTED_EVERY_SECONDS - time.monotonic()
             if early > 0:
                 return fetches, resets, min(seconds_max, early), False, resumed
-            self._leaders_asked = time.monotonic()
+            self._leaders_requested_at = time.monotonic()
         return fetches, resets, seconds_max, no_leader, resumed
 
     def _set_error(self, tp: TopicPartition, error: KafkaError) -> None:
-        """Keeps what is to be raised; aiokafka calls it where there is no offset to begin from."""
-        self._records[tp] = Failed(-1, None, error)
+        """Keeps the error to raise; aiokafka calls it if a partition has no offset to begin at."""
+        self._records[tp] = FailedFetch(-1, None, error)
 
     def _drop(self, at: TopicPartition) -> None:
         """Lets the partition be fetched again."""
@@ -143,7 +143,7 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         self._notify(self._wait_consume_future)
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
-        """Asks one broker; whether anything came that may be waited for. Called by the round of requests."""
+        """Sends a fetch to one broker; true if records came. Called by aiokafka's routine."""
         try:
             response = await self._client.send(node_id, request)
         except KafkaError as fault:
@@ -151,10 +151,10 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
             await asyncio.sleep(self._retry_backoff)
             return False
         except asyncio.CancelledError:
-            return False  # closed, or partitions were taken away: nobody wants the answer
+            return False  # closed, or partitions were revoked: the answer is not needed
         if not assignment.active:
             return False
-        asked = {TopicPartition(topic, at): offset for topic, of in request.topics for at, offset, _ in of}
+        offsets = {TopicPartition(topic, at): offset for topic, of in request.topics for at, offset, _ in of}
         answers = [
             (TopicPartition(topic, partition), code, highwater, rest)
             for topic, partitions in response.topics
@@ -162,9 +162,9 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         ]
         aborted_at = _ABORTED_AT if response.API_VERSION >= _VERSION_WITH_REPLICA else _ABORTED_AT_BEFORE
         for at, code, highwater, rest in answers:
-            state, offset = assignment.state_value(at), asked[at]
+            state, offset = assignment.state_value(at), offsets[at]
             if not state.has_valid_position or state.position != offset:
-                continue  # sent elsewhere meanwhile
+                continue  # sought meanwhile
             if (error := for_code(code)) is not NoError:
                 self._note_error(at, offset, error, assignment)
                 continue
@@ -176,10 +176,10 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
 
     def _note_error(self, at: TopicPartition, offset: int, error: type[KafkaError], assignment: Any) -> None:
         if error is TopicAuthorizationFailedError:
-            self._records[at] = Failed(offset, assignment, error(at.topic))
+            self._records[at] = FailedFetch(offset, assignment, error(at.topic))
             return
         if error is OffsetOutOfRangeError:
-            self._records[at] = Failed(offset, assignment, OutOfRange())
+            self._records[at] = FailedFetch(offset, assignment, OutOfRange())
             return
         if error in (NotLeaderForPartitionError, UnknownTopicOrPartitionError):
             self._client.force_metadata_update()
@@ -188,4 +188,6 @@ class PartitionFetcher(Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         log.warning("a broker answers with an error", topic=at.topic, partition=at.partition, cause=error.__name__)
         if now - since >= ERROR_SECONDS_MAX:
             del self._failing[at]
-            self._records[at] = Failed(offset, assignment, Fault(offset, None, f"a broker answers {error.__name__}"))
+            self._records[at] = FailedFetch(
+                offset, assignment, Fault(offset, None, f"a broker answers {error.__name__}")
+            )

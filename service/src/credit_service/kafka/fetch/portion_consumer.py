@@ -24,7 +24,7 @@ class PortionConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships
     async def portions(
         self, *partitions: TopicPartition, timeout_ms: int, records_max: int, bytes_max: int
     ) -> list[Portion]:
-        """As `getmany`; see `PartitionFetcher.portions`. Raises `ConsumerStoppedError` once it is stopped."""
+        """Like `getmany`; see `PartitionFetcher.portions`. Raises `ConsumerStoppedError` once it is stopped."""
         if self._closed or self._fetcher is None:
             raise ConsumerStoppedError
         self._coordinator.check_errors()

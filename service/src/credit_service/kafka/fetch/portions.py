@@ -12,7 +12,7 @@ NO_TIMESTAMP = -1
 
 @dataclass(frozen=True, slots=True)
 class TooLargeBatch:
-    """A batch that holds too much to be unpacked: for all its offsets, `offset` up to but without `until`.
+    """A batch that is too large to unpack; it stands for its offsets from `offset` up to but without `until`.
 
     `value` is the batch as the broker sent it.
     """
@@ -27,7 +27,7 @@ class TooLargeBatch:
 
     @property
     def size_bytes(self) -> int:
-        """Of what is kept of it."""
+        """The size of the packed batch."""
         return len(self.value)
 
 
@@ -44,15 +44,15 @@ class Fault:
 
 
 class OutOfRange:
-    """The log does not have what comes next: it was removed, or the log was made anew."""
+    """The log does not have the next offset: it was removed, or the topic was created again."""
 
 
 @dataclass(slots=True)
 class Portion:
-    """What is handed over of one partition: all there is from `begin` up to but without `until`.
+    """All records of one partition from `begin` up to but without `until`.
 
-    Offsets without a record are those of marks, of aborted transactions, and what was compacted away. `fault`: why
-    nothing comes from `until` on.
+    Offsets without a record are of transaction markers, of aborted transactions, or were compacted. `fault`: why no
+    record follows from `until` on.
     """
 
     partition: TopicPartition
@@ -64,5 +64,5 @@ class Portion:
 
     @property
     def topic(self) -> str:
-        """FastStream asks for it, as it would of a record."""
+        """The topic, which FastStream reads as it would of a record."""
         return str(self.partition.topic)

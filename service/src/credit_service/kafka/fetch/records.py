@@ -1,4 +1,4 @@
-"""What was read of a partition, as the records that the application knows."""
+"""Turns fetched items into the application's records."""
 
 from credit_service.application.ports import TopicPartition
 from credit_service.application.record import Record, batch_of, read_record
@@ -7,7 +7,7 @@ from credit_service.kafka.fetch.portions import Item, TooLargeBatch
 
 
 def read_item(partition: TopicPartition, event_type: str, item: Item) -> Record:
-    """One item of the topic for `event_type`; a batch that was not unpacked is unreadable, with all its offsets."""
+    """The record of an item; a batch that is too large to unpack is one unreadable record for all its offsets."""
     place = Place(*partition, item.offset)
     if isinstance(item, TooLargeBatch):
         return batch_of(place, item.until, item.value, item.timestamp, is_append_time=item.is_append_time)

@@ -1,4 +1,4 @@
 """The relay: rows of the outbox become Kafka transactions, each event once.
 
-It never changes what an event says.
+It never changes the content of an event.
 """

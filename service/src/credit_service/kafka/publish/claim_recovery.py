@@ -1,4 +1,4 @@
-"""Whether a claim was published: Kafka says so itself."""
+"""Finds out from Kafka whether a claim was published."""
 
 import asyncio
 
@@ -25,8 +25,9 @@ TAIL_OFFSETS = 20_000
 async def was_published(claim: Claim, connection: KafkaConnection) -> bool:
     """True if the transaction that carried `claim` was committed.
 
-    The cursor's metadata tells. If it is another's or gone, the topics' tails are searched: a transaction is published
-    whole or not at all, so its first record stands for all. To be asked once the predecessor's transaction has ended.
+    The metadata of the cursor's offset names the last claim. If it names another one, or is gone, the topic's last
+    offsets are searched for the claim's first record: a transaction is published whole or not at all. To be called once
+    the predecessor's transaction has ended.
     """
     async with asyncio.timeout(ASK_SECONDS_MAX):
         if await _cursor(connection) == claim.claim_id:
@@ -68,11 +69,11 @@ async def _is_in_tail(claim: Claim, connection: KafkaConnection) -> bool:
 
 
 async def _finds(consumer: PortionConsumer, partition: TopicPartition, record: OutgoingRecord) -> bool:
-    """Whether the record is there: its headers name the event, or the place of the dead letter.
+    """Whether the partition has the record, by the headers that name the event, or the place of the dead letter.
 
-    What cannot be read was written by others, or was damaged since; it is passed over.
+    Batches that cannot be read are skipped: others wrote them, or they were damaged since.
     """
-    name = _named(record.headers)
+    name = _identity(record.headers)
     first = (await consumer.beginning_offsets([partition]))[partition]
     end = (await consumer.end_offsets([partition]))[partition]
     consumer.seek(partition, max(first, end - TAIL_OFFSETS))
@@ -80,7 +81,7 @@ async def _finds(consumer: PortionConsumer, partition: TopicPartition, record: O
         for portion in await consumer.portions(
             partition, timeout_ms=500, records_max=bounds.POLL_RECORDS_MAX, bytes_max=bounds.POLL_BYTES_MAX
         ):
-            if any(_named(found.headers) == name for found in portion.records):
+            if any(_identity(found.headers) == name for found in portion.records):
                 return True
             if isinstance(portion.fault, Fault):
                 if portion.fault.until is None:
@@ -89,6 +90,6 @@ async def _finds(consumer: PortionConsumer, partition: TopicPartition, record: O
     return False
 
 
-def _named(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """What names a record. Its trace does not: who published it may have known none."""
+def _identity(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The headers that identify a record; without the trace, which the publisher may not have known."""
     return [(name, value) for name, value in headers if name != TRACEPARENT]

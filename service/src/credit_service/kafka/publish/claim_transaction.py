@@ -35,7 +35,7 @@ class ClaimTransaction:
         """
         await producer.begin_transaction()
         by_partition = await self._by_partition(claim, producer)
-        # Side by side: a partition's second batch waits until its first one is on its way.
+        # Concurrently: a partition's second batch waits until its first one is sent.
         sent = await asyncio.gather(
             *(self._send(producer, topic, number, records) for (topic, number), records in by_partition.items()),
             return_exceptions=True,
@@ -85,7 +85,7 @@ class ClaimTransaction:
 
 
 def _is_taken(batch: Any, place: int, record: OutgoingRecord) -> bool:
-    """Whether there was room for it."""
+    """Whether the batch had room for the record."""
     try:
         taken = batch.append(key=record.key, value=record.value, headers=record.headers, timestamp=None)
     except Exception as error:
@@ -94,12 +94,12 @@ def _is_taken(batch: Any, place: int, record: OutgoingRecord) -> bool:
 
 
 def _not_made(place: int, error: Exception) -> RowsRefused:
-    """What the client makes no record of is as good as refused by the broker."""
+    """A row of which the client can make no record counts as refused by the broker."""
     return RowsRefused([([place], type(error).__name__)])
 
 
 async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> None:
-    """Waits until all is written; raises `RowsRefused` if rows were refused, and else what kept it."""
+    """Waits until all batches are written; raises `RowsRefused` if rows were refused, and otherwise the first error."""
     groups: list[tuple[Sequence[int], str]] = []
     failed: list[BaseException] = []
     places: dict[asyncio.Future[object], list[int]] = {}
@@ -114,12 +114,12 @@ async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> 
     if places:
         _, pending = await asyncio.wait(places, return_when=asyncio.FIRST_EXCEPTION)
         if pending:
-            # What one partition refuses, others may take, and what follows a refused batch fails for another reason.
+            # Other partitions may accept their batches; a batch that follows a refused one fails for another reason.
             await asyncio.wait(pending, timeout=SETTLE_SECONDS_MAX)
     taken = set()
     for future, rows in places.items():
         if not future.done():
-            future.add_done_callback(_heard)
+            future.add_done_callback(_retrieve)
         elif (error := future.exception()) is None:
             taken.add(claim.rows[rows[0]].topic)
         elif isinstance(error, REFUSED_FOR_GOOD):
@@ -132,7 +132,7 @@ async def _settle(claim: Claim, sent: Iterable[list[_Sent] | BaseException]) -> 
         raise failed[0]
 
 
-def _heard(future: asyncio.Future[object]) -> None:
-    """Has nobody say later that nobody asked how it ended."""
+def _retrieve(future: asyncio.Future[object]) -> None:
+    """Retrieves the exception: asyncio would log one that is never retrieved."""
     if not future.cancelled():
         future.exception()

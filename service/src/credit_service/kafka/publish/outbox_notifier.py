@@ -1,4 +1,4 @@
-"""Tells the relay's leader that something waits, wherever it runs."""
+"""Notifies the leading relay, in this process or another, of new rows in the outbox."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ BETWEEN_NOTICES_SECONDS = 0.02
 
 
 class OutboxNotifier:
-    """Rings the relay of this process if it leads; otherwise sends a notice between processes, not too often."""
+    """Notifies the relay of this process if it leads; otherwise sends a notice to other processes, not too often."""
 
     def __init__(self, relay: Relay, outbox: Outbox) -> None:
         self._relay = relay
@@ -19,14 +19,14 @@ class OutboxNotifier:
         self._is_due = asyncio.Event()
 
     def notify(self) -> None:
-        """Says that something waits."""
+        """Notes that rows wait in the outbox."""
         if self._relay.is_leading:
             self._relay.notify()
         else:
             self._is_due.set()
 
     async def run(self) -> None:
-        """Sends the notices, until it is cancelled; one that is lost is made up for by the leader's own poll."""
+        """Sends the notices, until it is cancelled; a lost notice only delays rows until the leader's next poll."""
         while True:
             await self._is_due.wait()
             self._is_due.clear()

@@ -1,7 +1,7 @@
-"""Rows that Kafka refuses for good: halving finds them, and others of a topic tell whether it is the row or the topic.
+"""Finds rows that Kafka refuses for good, by halving claims, and tells them from topics that refuse all rows.
 
-A row is set aside only if others of its topic were taken after it was refused, and it is refused once more. Until then
-it is suspected: it waits in the outbox, and so do the later events of its account.
+A row is set aside only if other rows of its topic were accepted after it was refused, and it is refused once more.
+Until then it is suspected: it waits in the outbox, and so do the later events of its account.
 """
 
 import time
@@ -15,11 +15,11 @@ from credit_service import bounds
 from credit_service.application.ports import Claim, LeftOut, WaitingEvent
 
 TRY_AGAIN_SECONDS = 5.0
-"""A person has to mend a topic that takes nothing."""
+"""An operator has to repair a topic that accepts no row."""
 TRIED_MAX = 20
-"""So many rows of a topic are refused before it is said to take none, and the rest of it is left alone."""
+"""The number of refused rows after which a topic counts as one that accepts none: no other row is tried then."""
 TRIED_MORE = 10
-"""So many more are then tried, each time that it is tried again."""
+"""The number of further rows that are tried each time that the topic is tried again."""
 
 
 class InvalidRecord(errors.BrokerResponseError):  # type: ignore[misc]
@@ -42,18 +42,18 @@ REFUSED_FOR_GOOD = (
     errors.PolicyViolationError,
     errors.UnsupportedForMessageFormatError,
 )
-"""Of these no other attempt is better."""
+"""Errors for which a further attempt is useless."""
 
 
 class NotTaken(errors.KafkaError):  # type: ignore[misc]
-    """The client takes a record into no batch, not even into an empty one."""
+    """The client accepts a record in no batch, not even in an empty one."""
 
 
 @dataclass(slots=True)
 class RowsRefused(Exception):  # noqa: N818 - reads as what happened
-    """A transaction was not committed, since rows were refused: groups of their places in the claim, each with why.
+    """A transaction was not committed because rows were refused: groups of their indexes in the claim, with causes.
 
-    Of the topics `taken` other rows were taken in the same transaction.
+    The topics `taken` accepted other rows in the same transaction.
     """
 
     groups: Sequence[tuple[Sequence[int], str]]
@@ -65,13 +65,13 @@ class _Suspect:
     topic: str
     key: bytes | None
     cause: str
-    # Rows of its topic were taken after it was refused: it is tried once more.
+    # Rows of its topic were accepted after it was refused: it is tried once more.
     is_tried_again: bool = False
 
 
 @dataclass(slots=True)
 class RefusedRows:
-    """What one leader knows of them; the next one finds it out anew."""
+    """The refused rows that one leader knows; the next leader finds them again."""
 
     clock: Callable[[], float] = time.monotonic
     rows_max: int = field(default_factory=lambda: bounds.CLAIM_ROWS_MAX)
@@ -81,22 +81,22 @@ class RefusedRows:
 
     @property
     def left_out(self) -> LeftOut:
-        """What the next claim leaves alone."""
+        """The rows and topics that the next claim leaves out."""
         left = {number: one for number, one in self._suspects.items() if not one.is_tried_again}
         keys = {one.key for one in left.values() if one.key is not None}
         return LeftOut(self._stopped(), list(left), list(keys))
 
     @property
     def problem(self) -> str | None:
-        """The topics that take nothing of what waits, in plain words."""
+        """The topics that accept none of their waiting rows, in a sentence."""
         causes = {one.topic: one.cause for one in self._suspects.values() if not one.is_tried_again}
         if not causes:
             return None
-        told = ", ".join(f"{topic} ({cause})" for topic, cause in sorted(causes.items()))
-        return f"topics take nothing of what waits for them: {told}; see their settings, max.message.bytes first"
+        listed = ", ".join(f"{topic} ({cause})" for topic, cause in sorted(causes.items()))
+        return f"topics accept none of their waiting rows: {listed}; see their settings, max.message.bytes first"
 
     def refused(self, claim: Claim, refusal: RowsRefused) -> dict[int, str]:
-        """Rows of the claim were refused; those that are to be set aside, each with why."""
+        """Notes refused rows of the claim; returns those to set aside, each with the cause."""
         singles = {places[0]: cause for places, cause in refusal.groups if len(places) == 1}
         if not singles:
             self.rows_max = max(1, len(claim.rows) // 2)
@@ -113,7 +113,7 @@ class RefusedRows:
         return to_set_aside
 
     def published(self, claim: Claim) -> None:
-        """The claim was published: what is suspected of its topics is tried once more."""
+        """Notes a published claim: suspected rows of its topics are tried once more."""
         self.rows_max = min(2 * self.rows_max, bounds.CLAIM_ROWS_MAX)
         if not self._suspects:
             return
@@ -128,7 +128,7 @@ class RefusedRows:
             self._tried_max.pop(topic, None)
 
     def try_again(self) -> None:
-        """Once in a while the first of each topic that takes nothing is tried again, and some more of it."""
+        """Has the first row of each refusing topic, and some further rows, tried again every few seconds."""
         now = self.clock()
         if not self._suspects or now < self._tried_at + TRY_AGAIN_SECONDS:
             return

@@ -1,7 +1,7 @@
 """The relay: publishes the outbox in Kafka transactions, each event once for a read_committed consumer.
 
-A claim row in Postgres names the rows that a transaction carries; the transaction carries the claim's id, as the
-metadata of an offset. Whoever finds a claim therefore knows whether it was published.
+A claim row in Postgres names the rows of a transaction; the transaction has the claim's id as the metadata of an
+offset. A relay that finds a claim can therefore find out whether it was published.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ STOP_SECONDS_MAX = 5.0
 TRANSACTION_TIMEOUT_MS = 25_000
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-# A person has to grant what is missing.
+# An operator has to grant the missing rights.
 DENIED_RETRY_SECONDS = 5.0
-# One that ends hands over to another process after so long, if that other one has ever more to be published.
+# A stopped relay ends after this time, even if new rows keep coming: another process publishes them.
 HAND_OVER_SECONDS = 1.0
 
 
 class ClaimRefused(Exception):  # noqa: N818 - reads as what happened
-    """The claim is not published, since Kafka refuses rows of it."""
+    """A claim is not published because Kafka refuses rows of it."""
 
     def __init__(self, claim: Claim, refusal: RowsRefused) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class ClaimRefused(Exception):  # noqa: N818 - reads as what happened
 
 
 class Relay:
-    """Publishes while it leads, waits while another one does, until it is stopped.
+    """Publishes while it leads, and waits while another process leads, until it is stopped.
 
-    `tell` hears that the outbox is denied to it, or a topic, and that it is no more.
+    `report` is called with the problem when access to the outbox or a topic is denied, and with None when it clears.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Relay:
         outbox: Outbox,
         access: AccessWatch,
         reach: Failpoint = no_failpoints,
-        tell: ReportProblem = ignore_problem,
+        report: ReportProblem = ignore_problem,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.is_leading = False
@@ -76,24 +76,24 @@ class Relay:
         self._access = access
         self._reach = reach
         self._transaction = ClaimTransaction(connection, reach)
-        self._tell = tell
+        self._report = report
         self._tracing = tracing
         self._notified = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stopped_at = 0.0
 
     def notify(self) -> None:
-        """Says that something waits in the outbox."""
+        """Notes that rows wait in the outbox."""
         self._notified.set()
 
     def stop(self) -> None:
-        """Lets the relay publish what waits now, and then end."""
+        """Has the relay publish the rows that wait now, and then end."""
         self._stopped_at = time.monotonic()
         self._stopping.set()
         self._notified.set()
 
     async def run(self) -> None:
-        """Leads, or tries to; whatever goes wrong, it begins anew from what Postgres and Kafka say."""
+        """Leads, or tries to; after any error it begins again from the state in Postgres and Kafka."""
         while not self._stopping.is_set():
             pause_seconds = RETRY_SECONDS
             try:
@@ -101,20 +101,20 @@ class Relay:
             except AccessDenied as error:
                 self.restarts += 1
                 pause_seconds = DENIED_RETRY_SECONDS
-                self._tell(f"nothing is published: {error}")
+                self._report(f"nothing is published: {error}")
             except REFUSALS as error:
                 self.restarts += 1
                 pause_seconds = DENIED_RETRY_SECONDS
-                self._tell(f"nothing is published: {describe(error)}")
+                self._report(f"nothing is published: {describe(error)}")
                 self._access.suspect()
             except (KafkaError, LedgerUnavailable, RefusedByLedger, TimeoutError, OSError) as error:
                 self.restarts += 1
                 if not isinstance(error, LedgerUnavailable | RefusedByLedger):
                     self._access.suspect()
-                log.warning("relay begins anew", cause=type(error).__name__)
-            except Exception:  # a defect must not end the relay for good; the outbox keeps what waits
+                log.warning("relay restarts", cause=type(error).__name__)
+            except Exception:  # a defect must not end the relay for good; the rows stay in the outbox
                 self.restarts += 1
-                log.exception("relay failed and begins anew")
+                log.exception("relay failed and restarts")
             finally:
                 self.is_leading = False
             await self._pause(pause_seconds)
@@ -128,11 +128,11 @@ class Relay:
     async def _lead(self) -> None:
         async with self._outbox.lead(self.notify) as session:
             if session is None:
-                self._tell(None)
+                self._report(None)
                 return
             refused = RefusedRows()
             while True:
-                # One that had a record refused has lost count of its partition's: the next one begins anew.
+                # After a refused record the producer's sequence numbers are wrong, so another is created.
                 async with self._fenced_producer() as producer:
                     await self._finish_left_over(session)
                     if not self.is_leading:
@@ -147,16 +147,16 @@ class Relay:
                         return
 
     async def _look_into(self, error: "ClaimRefused", session: OutboxSession, refused: RefusedRows) -> None:
-        """Has the rows wait again: their commit was never asked for. What only they are to blame for is set aside."""
+        """Returns the claim's rows to the outbox, as no commit was requested, and sets rows aside that are at fault."""
         await session.not_published(error.claim)
         for number, cause in refused.refused(error.claim, error.refusal).items():
             await session.set_aside(number, cause)
             log.error("row of the outbox set aside, a person has to look at it", outbox_id=number, cause=cause)
-        self._tell(refused.problem)
+        self._report(refused.problem)
 
     @contextlib.asynccontextmanager
     async def _fenced_producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        """A producer whose start ends the transaction of any predecessor, and shuts it out."""
+        """A producer whose start ends the transaction of its predecessor, and fences it."""
         producer = create_client(
             AIOKafkaProducer,
             self._connection,
@@ -191,19 +191,19 @@ class Relay:
             await session.not_published(claim)
 
     async def _publish_waiting(self, session: OutboxSession, producer: AIOKafkaProducer, refused: RefusedRows) -> bool:
-        """One claim, or a wait for news; False once the relay is to end, and nothing waits that has waited then."""
+        """Publishes a claim, or waits for rows; False once the relay is stopped and the rows of then are published."""
         self._notified.clear()
         refused.try_again()
         claim = await session.claim(refused.rows_max, bounds.CLAIM_BYTES_MAX, refused.left_out)
         if claim is None:
-            self._tell(refused.problem)
+            self._report(refused.problem)
             if self._stopping.is_set():
                 return False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._notified.wait()
             return True
-        # One that had room for more took all that waited: what comes after it, others have decided.
+        # A claim with room left took all waiting rows: later ones were decided by other processes.
         has_all = len(claim.rows) < refused.rows_max and not claim.is_cut
         with self._tracing.publication(claim.rows):
             try:
@@ -214,7 +214,7 @@ class Relay:
             self._reach("before-cleanup")
             await session.published(claim)
             refused.published(claim)
-            self._tell(refused.problem)
+            self._report(refused.problem)
             self.published.update(waiting.topic for waiting in claim.rows)
             log.info("published", events=len(claim.rows))
         return not (has_all and self._stopping.is_set() and time.monotonic() - self._stopped_at > HAND_OVER_SECONDS)

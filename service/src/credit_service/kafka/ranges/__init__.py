@@ -1,4 +1,4 @@
-"""Ranges of topics, read once more by consumers that are in no group.
+"""Reads ranges of topics again, by consumers outside the service's group.
 
-Nothing of the service's reading is touched.
+The offsets of the service do not change.
 """

@@ -1,4 +1,4 @@
-"""The topics as a reconciliation reads them: the incoming ones up to the stored offsets, and all that was published."""
+"""The topics of a reconciliation: the incoming ones up to the stored offsets, and all published records."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -22,12 +22,10 @@ ID_HEADER = "ce_id"
 async def open_topics(
     connection: KafkaConnection, stored: Mapping[TopicPartition, int], skipped: Skipped, start: Bound, end: Bound
 ) -> AsyncIterator["KafkaTopics"]:
-    """The topics from `start` to `end`, and never past the `stored` offsets; what was published, from `start` on.
+    """The incoming topics from `start` to `end`, up to the `stored` offsets; published records from `start` on.
 
-    What was `skipped` is passed over where it cannot be read.
-
-    An offset as `start` is one of the incoming topics: what was published is then read from the beginning. Raises
-    `TopicsUnknown` and the broker's faults.
+    `skipped` offsets are passed over if they cannot be read. An offset as `start` is one of the incoming topics:
+    published records are then read from the beginning. Raises `TopicsUnknown` and the broker's errors.
     """
     names = [connection.topic(name) for name in INCOMING_TOPICS]
     async with (
@@ -42,7 +40,7 @@ async def open_topics(
 
 
 class KafkaTopics:
-    """The application's `Topics`; to be had from `open_topics`."""
+    """The application's `Topics`; see `open_topics`."""
 
     def __init__(
         self,
@@ -67,7 +65,7 @@ class KafkaTopics:
 
     @property
     def messages(self) -> int:
-        """About how many messages there are to be read."""
+        """About how many messages are to be read."""
         return sum(len(one) for ranges in self._ranges.values() for one in ranges)
 
     def spans(self, number: int) -> Sequence[Span]:
@@ -97,11 +95,11 @@ class KafkaTopics:
                 ]
 
     async def _published_of(self, number: int) -> list[Range]:
-        """Up to what was written, committed or not: a commit shows a moment after it was acknowledged."""
+        """The ranges up to the written offsets: a commit is visible a moment after it was acknowledged."""
         if self._published_ranges is None:
             names = [self._connection.topic(name) for name in PUBLISHED_TOPICS]
             counts = len(await self._written.partitions(names)) / len(names)
-            # With other numbers of partitions an account lies elsewhere there: then everywhere is looked.
+            # With other partition counts an account has another number there, so all partitions are read.
             everywhere = counts != self.partitions
             found: dict[int, list[Range]] = defaultdict(list)
             for one in await self._written.ranges(names, self._since, None, None):
@@ -112,7 +110,7 @@ class KafkaTopics:
 
 
 def _span(one: Range) -> Span:
-    return Span(one.partition, one.first, one.end, one.eaten)
+    return Span(one.partition, one.first, one.end, one.lost_to_retention)
 
 
 def _id_of(headers: Sequence[tuple[str, bytes | None]]) -> str | None:

@@ -1,4 +1,4 @@
-"""What dead letters were made of, read once more by its place: of those that are kept without their bytes."""
+"""Reads the messages of dead letters again that are kept without their bytes, by their offsets."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from credit_service.application.ports import TopicPartition as Partition
 
 BETWEEN_MAX = 200
-"""Offsets between two that are wanted, up to which they are read through rather than sought anew."""
+"""The largest distance of two wanted offsets for which the offsets between are read rather than sought over."""
 
 NOT_THERE = NotRead("bytes-gone", "Kafka does not have the message any more")
 
@@ -45,7 +45,7 @@ class KafkaOriginals:
         return {place: found.get(place, NOT_THERE) for place in wanted}
 
     async def _present(self, reader: RangeReader, wanted: Mapping[Place, LeftOut]) -> list[Place]:
-        """Those that lie within what the logs have."""
+        """The places that the logs still have."""
         partitions: set[TopicPartition] = set()
         for topic in {place.topic for place in wanted}:
             try:
@@ -66,7 +66,7 @@ class KafkaOriginals:
         wanted: Mapping[Place, LeftOut],
         found: dict[Place, Record | NotRead],
     ) -> None:
-        async with aclosing(reader.read(ranges, eaten=lambda _, __: None)) as portions:
+        async with aclosing(reader.read(ranges, removed=lambda _, __: None)) as portions:
             async for within, items in portions:
                 for item in items:
                     place = Place(*within.partition, item.offset)
@@ -74,13 +74,13 @@ class KafkaOriginals:
                         event_type = self._connection.event_type(place.topic)
                         record = read_item(TopicPartition(*within.partition), event_type, item)
                         if isinstance(record.content, Incoming):
-                            # Whoever tries it again has it judged by the clock of now alone, as any other letter.
+                            # As for any other letter, a retry compares the event's time with the current time alone.
                             record.content.appended_at = None
                         found[place] = checked(record, left_out)
 
 
 def _rounds(places: Sequence[Place]) -> Iterator[list[Range]]:
-    """Ranges that have all the places, of each partition one at a time."""
+    """Ranges that contain all places; each round has one range of a partition at most."""
     offsets: dict[Partition, list[int]] = defaultdict(list)
     for place in sorted(places):
         offsets[place[:2]].append(place.offset)

@@ -1,4 +1,4 @@
-"""Ranges of topics that are read once more, by a consumer of their own: no group of the service is touched."""
+"""Reads ranges of topics again, by a consumer of its own that is in no group."""
 
 import asyncio
 import contextlib
@@ -20,28 +20,28 @@ from credit_service.kafka.topics import partition_counts
 
 ANSWER_SECONDS_MAX = 30
 IDLE_SECONDS_MAX = 60
-"""So long nothing may come of a range that is not at its end."""
+"""The longest wait for a record of a range that is not at its end."""
 
 LOOK_SECONDS_MAX = 5
-"""So long partitions are given to answer that are only looked at."""
+"""The longest wait for partitions that are only checked for faults."""
 
 POLL_MS = 500
 FETCH_WAIT_MS = 20
-"""A broker with nothing more waits so long before it says so; other partitions are asked for only then."""
+"""The wait of a broker that has no more records; other partitions are fetched only after it."""
 FULL_WAIT_SECONDS = 0.01
-"""While nothing is wanted, it is asked again after so long."""
+"""The wait while no partition is wanted."""
 
 NOTHING_SKIPPED: ports.Skipped = {}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 Bound: TypeAlias = datetime | int | None
-"""An instant by Kafka's own time of the records, an offset in every partition, or as far as there is anything."""
+"""An instant by the records' timestamps, an offset in every partition, or None for no bound."""
 
 Wanted: TypeAlias = Callable[[ports.TopicPartition], bool]
 
-Eaten: TypeAlias = Callable[[ports.TopicPartition, int], None]
-"""Told of so many offsets that retention removed while their range was read."""
+Removed: TypeAlias = Callable[[ports.TopicPartition, int], None]
+"""Called with the number of offsets that retention removed while their range was read."""
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -51,23 +51,23 @@ class TopicsUnknown(Exception):  # noqa: N818 - reads as the condition that it r
 
 
 class RangeStalled(Exception):  # noqa: N818
-    """Nothing more came, or could be read, although the range is not at its end; where it stopped is the message."""
+    """No further record came or could be read before the range's end; the message has the offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What is to be read of one partition: from `first` up to but without `end`.
+    """Offsets of one partition: from `first` up to but without `end`.
 
-    `eaten`: so many offsets before `first` were asked for, and retention has removed them. `begins_the_log`: there is
-    nothing before `first` any more, and once there was. `skipped`: what is not read where it cannot be, since it was
-    gone past before.
+    `lost_to_retention`: the number of requested offsets before `first` that retention has removed. `begins_the_log`:
+    `first` is the log's start, and earlier offsets were removed. `skipped`: offsets that are passed over if they cannot
+    be read, as the service has passed over them before.
     """
 
     topic: str
     number: int
     first: int
     end: int
-    eaten: int = 0
+    lost_to_retention: int = 0
     begins_the_log: bool = False
     skipped: Sequence[tuple[int, int]] = ()
 
@@ -77,7 +77,7 @@ class Range:
         return self.topic, self.number
 
     def behind(self, offset: int) -> int | None:
-        """Where reading goes on if the offset cannot be read; None if nobody has gone past it."""
+        """The offset to go on at if this one cannot be read; None if it was not skipped."""
         return max((end for begin, end in self.skipped if begin <= offset < end), default=None)
 
     def __len__(self) -> int:
@@ -86,14 +86,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class RangeContent:
-    """What lies in a range: the offset of the first record that can be read, and why others before it cannot be."""
+    """The first readable offset of a range, and the faults before it."""
 
     readable: int | None
     faults: Sequence[Fault]
 
 
 class RangeReader:
-    """Reads ranges; to be had from `range_reader`."""
+    """Reads ranges; see `range_reader`."""
 
     def __init__(self, consumer: PortionConsumer, connection: KafkaConnection) -> None:
         self._consumer = consumer
@@ -114,10 +114,10 @@ class RangeReader:
         limits: Mapping[ports.TopicPartition, int] | None,
         skipped: ports.Skipped = NOTHING_SKIPPED,
     ) -> list[Range]:
-        """What lies between `start` and `end` in each partition, and never past `limits`, where those are given.
+        """The offsets between `start` and `end` in each partition, and up to `limits`, where those are given.
 
-        A partition that has no limit then has nothing to be read. Empty ranges are left out, unless something of them
-        was eaten.
+        A partition without a limit among them is not read. Empty ranges are left out, unless offsets of them were
+        removed.
         """
         partitions = await self.partitions(topics)
         first, log_end = await self.bounds(partitions)
@@ -127,28 +127,28 @@ class RangeReader:
         found = []
         for at in partitions:
             limit = log_end[at] if limits is None else limits.get((at.topic, at.partition), 0)
-            # A limit may lie beyond the log's end, where a topic was made anew.
+            # A limit may be beyond the log's end if the topic was created again.
             until = min(limit, log_end[at], log_end[at] if ends is None else ends[at])
-            asked = 0 if begins is None else begins[at]
-            begin = min(max(asked, first[at]), until)
-            eaten = max(0, begin - asked)
-            if begin < until or eaten:
+            requested = 0 if begins is None else begins[at]
+            begin = min(max(requested, first[at]), until)
+            lost = max(0, begin - requested)
+            if begin < until or lost:
                 begins_the_log = 0 < first[at] == begin
-                gone_past = skipped.get((at.topic, at.partition), ())
-                found.append(Range(at.topic, at.partition, begin, until, eaten, begins_the_log, gone_past))
+                passed_over = skipped.get((at.topic, at.partition), ())
+                found.append(Range(at.topic, at.partition, begin, until, lost, begins_the_log, passed_over))
         return found
 
     async def bounds(
         self, partitions: Sequence[TopicPartition]
     ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
-        """Where each log begins, and where it ends for a reader of this isolation; raises aiokafka's errors."""
+        """The start of each log, and its end for this isolation level; raises aiokafka's errors."""
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            await self._hear_of({at.topic for at in partitions})
+            await self._add_topics({at.topic for at in partitions})
             return await self._consumer.beginning_offsets(partitions), await self._consumer.end_offsets(partitions)
 
-    async def _hear_of(self, topics: Collection[str]) -> None:
-        """Asks where they are, all at once; the consumer itself asks for one at a time, and pauses after each."""
-        client = self._consumer._client  # no public call tells it of topics without assigning their partitions
+    async def _add_topics(self, topics: Collection[str]) -> None:
+        """Requests the topics' metadata at once; the consumer itself would request one at a time, with pauses."""
+        client = self._consumer._client  # no public call adds topics without assigning their partitions
         await asyncio.gather(*(client.add_topic(topic) for topic in topics))
 
     async def _offsets(
@@ -162,22 +162,20 @@ class RangeReader:
         return {at: log_end[at] if found.get(at) is None else found[at].offset for at in partitions}
 
     async def read(
-        self, ranges: Sequence[Range], wanted: Wanted | None = None, eaten: Eaten | None = None
+        self, ranges: Sequence[Range], wanted: Wanted | None = None, removed: Removed | None = None
     ) -> AsyncGenerator[tuple[Range, list[Item]]]:
-        """The records of `ranges`, some of one partition at a time, each partition in its order; no records at all
-        say that the range is at its end.
+        """The records of `ranges`, in portions of one partition each and in its order; an empty portion ends a range.
 
-        `wanted`, if given, says before each fetch of which partitions more may come. What retention removes meanwhile
-        is passed over where there is `eaten` to hear of it. Ends with the ranges; raises `RangeStalled` and aiokafka's
-        errors.
+        `wanted`, if given, says before each fetch of which partitions more may come. Offsets that retention removes
+        meanwhile are passed over if `removed` is given. Raises `RangeStalled` and aiokafka's errors.
         """
         left = {TopicPartition(*r.partition): r for r in ranges if len(r)}
         self._consumer.assign(list(left))
-        for at, asked in left.items():
-            self._consumer.seek(at, asked.first)
+        for at, one in left.items():
+            self._consumer.seek(at, one.first)
         loop = asyncio.get_running_loop()
         moved_at = loop.time()
-        positions = {at: asked.first for at, asked in left.items()}
+        positions = {at: one.first for at, one in left.items()}
         while left:
             ready = [at for at in left if wanted is None or wanted(at)]
             if not ready:
@@ -189,7 +187,7 @@ class RangeReader:
                 if within := [record for record in portion.records if record.offset < left[at].end]:
                     yield left[at], within
                 if isinstance(portion.fault, OutOfRange):
-                    await self._pass_over(at, portion.until, left[at].end, eaten)
+                    await self._pass_over(at, portion.until, left[at].end, removed)
                 elif portion.fault is not None and (behind := left[at].behind(portion.fault.offset)):
                     self._consumer.seek(at, behind)
                 elif portion.fault is not None and portion.fault.offset < left[at].end:
@@ -198,7 +196,7 @@ class RangeReader:
                         f" {portion.fault.cause}"
                     )
             for at in ready:
-                # Past marks of transactions, and what was compacted away, too.
+                # The position passes transaction markers and compacted records, too.
                 position = await self._consumer.position(at)
                 if position > positions[at]:
                     positions[at], moved_at = position, loop.time()
@@ -209,18 +207,18 @@ class RangeReader:
                 stuck = ", ".join(f"{at.topic}/{at.partition} at {positions[at]}" for at in left)
                 raise RangeStalled(f"nothing came for {IDLE_SECONDS_MAX} s: {stuck}")
 
-    async def look(self, asked: Range) -> RangeContent:
-        """Reads the range up to the first record that can be read, past what cannot be; raises aiokafka's errors."""
-        at = TopicPartition(*asked.partition)
+    async def look(self, within: Range) -> RangeContent:
+        """Reads up to the first readable record of the range, past faults; raises aiokafka's errors."""
+        at = TopicPartition(*within.partition)
         self._consumer.assign([at])
-        self._consumer.seek(at, asked.first)
+        self._consumer.seek(at, within.first)
         faults: list[Fault] = []
         async with asyncio.timeout(IDLE_SECONDS_MAX):
-            while await self._consumer.position(at) < asked.end:
+            while await self._consumer.position(at) < within.end:
                 for portion in await self._portions([at]):
                     if portion.records:
                         first = portion.records[0].offset
-                        return RangeContent(first if first < asked.end else None, faults)
+                        return RangeContent(first if first < within.end else None, faults)
                     if isinstance(portion.fault, Fault):
                         faults.append(portion.fault)
                         if portion.fault.until is None:
@@ -229,7 +227,7 @@ class RangeReader:
         return RangeContent(None, faults)
 
     async def faults_at(self, positions: ports.Positions) -> dict[ports.TopicPartition, Fault]:
-        """Which of the partitions cannot be read at their offsets; of what does not answer soon nothing is told."""
+        """The faults of partitions that cannot be read at their offsets; without those that do not answer soon."""
         left = {TopicPartition(*partition) for partition in positions}
         self._consumer.assign(list(left))
         for partition, offset in positions.items():
@@ -254,17 +252,17 @@ class RangeReader:
             bytes_max=bounds.POLL_BYTES_MAX,
         )
 
-    async def _pass_over(self, at: TopicPartition, offset: int, end: int, eaten: Eaten | None) -> None:
-        """Goes on where the log begins now; raises `RangeStalled` if that is further back, or nobody is to hear it."""
+    async def _pass_over(self, at: TopicPartition, offset: int, end: int, removed: Removed | None) -> None:
+        """Goes on at the log's start; raises `RangeStalled` if that is not further on, or without `removed`."""
         first, _ = await self.bounds([at])
-        if first[at] <= offset or eaten is None:
+        if first[at] <= offset or removed is None:
             raise RangeStalled(f"{at.topic}/{at.partition}: offset {offset} is gone, the log begins at {first[at]}")
-        eaten((at.topic, at.partition), min(first[at], end) - offset)
+        removed((at.topic, at.partition), min(first[at], end) - offset)
         self._consumer.seek(at, first[at])
 
 
 def milliseconds_of(instant: datetime) -> int:
-    """Kafka's time that a record at or after the instant has at least; nothing lies before 1970 there."""
+    """The least timestamp of a record at or after the instant; Kafka's timestamps begin in 1970."""
     return max(0, -((EPOCH - instant) // MILLISECOND))
 
 
@@ -272,7 +270,7 @@ def milliseconds_of(instant: datetime) -> int:
 async def range_reader(
     connection: KafkaConnection, isolation: Isolation = "read_committed"
 ) -> AsyncIterator[RangeReader]:
-    """A reader with a consumer of its own; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
+    """A reader with its own consumer; raises aiokafka's errors, or `TimeoutError`, if no broker answers."""
     consumer = create_client(
         PortionConsumer,
         connection,

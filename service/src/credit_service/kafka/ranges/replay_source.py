@@ -1,4 +1,4 @@
-"""What a replay reads: ranges of the incoming topics, merged by event time as a backlog is, with bounded buffers."""
+"""The records of a replay: ranges of the incoming topics, merged by event time like a backlog, in bounded buffers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
@@ -22,11 +22,9 @@ async def replay_ranges(
     stored: Mapping[TopicPartition, int],
     skipped: Skipped,
 ) -> list[Range]:
-    """What there is between `start` and `end` of these topics, never past the `stored` offsets.
+    """The ranges between `start` and `end` of these topics, up to the `stored` offsets.
 
-    What was `skipped` is passed over where it cannot be read.
-
-    Raises `TopicsUnknown` and the broker's faults.
+    `skipped` offsets are passed over if they cannot be read. Raises `TopicsUnknown` and the broker's errors.
     """
     async with range_reader(connection) as reader:
         return await reader.ranges(topics, start, end, stored, skipped)
@@ -34,13 +32,13 @@ async def replay_ranges(
 
 @asynccontextmanager
 async def open_records(connection: KafkaConnection, ranges: Sequence[Range]) -> AsyncIterator["KafkaRecords"]:
-    """The records of `ranges`, by a consumer of their own; raises the broker's faults."""
+    """The records of `ranges`, by a consumer of its own; raises the broker's errors."""
     async with range_reader(connection) as reader:
         yield KafkaRecords(connection, reader, ranges)
 
 
 class KafkaRecords:
-    """The application's `Source`; to be had from `open_records`."""
+    """The application's `Source`; see `open_records`."""
 
     def __init__(self, connection: KafkaConnection, reader: RangeReader, ranges: Sequence[Range]) -> None:
         self.eaten = 0
@@ -52,7 +50,7 @@ class KafkaRecords:
         self._changed = asyncio.Event()
 
     async def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
-        """See `Source` of application.replay. Reading goes on while a batch is decided, until the buffers are full."""
+        """See `Source` of application.replay. While a batch is decided, reading goes on until the buffers are full."""
         for one in self._ranges:
             self._merge.add(one.partition)
         reading = asyncio.create_task(self._read())
@@ -73,7 +71,7 @@ class KafkaRecords:
 
     async def _read(self) -> None:
         try:
-            async with aclosing(self._reader.read(self._ranges, self._has_room, self._note_eaten)) as portions:
+            async with aclosing(self._reader.read(self._ranges, self._has_room, self._note_removed)) as portions:
                 async for one, items in portions:
                     if not items:
                         self._at_their_ends.add(one.partition)
@@ -89,6 +87,6 @@ class KafkaRecords:
     def _has_room(self, partition: TopicPartition) -> bool:
         return partition not in self._merge.full()
 
-    def _note_eaten(self, partition: TopicPartition, offsets: int) -> None:
+    def _note_removed(self, partition: TopicPartition, offsets: int) -> None:
         del partition
         self.eaten += offsets

@@ -1,4 +1,4 @@
-"""Batches that were kept whole as dead letters, since they hold too much, are unpacked in a file."""
+"""Unpacks batches, kept whole as dead letters because they are too large, in a temporary file."""
 
 import asyncio
 import mmap
@@ -30,7 +30,7 @@ from credit_service.kafka.fetch.batches import (
 ROOM_BYTES_FIRST = 128 * 1024 * 1024
 
 EventType: TypeAlias = Callable[[str], str]
-"""The type of the events of a topic, which is given as Kafka knows it."""
+"""Maps a topic's name in Kafka to the type of its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _batch_in(kept: bytes) -> memoryview:
 
 
 def _unpacked(batch: memoryview) -> memoryview:
-    """In a file that grows until there is room; it goes with the last view of it."""
+    """The unpacked batch, in a larger file each time until it fits; the file goes with the last view of it."""
     room_bytes = min(ROOM_BYTES_FIRST, bounds.LETTER_UNPACKED_BYTES_MAX)
     while True:
         try:
@@ -85,7 +85,7 @@ def _unpacked(batch: memoryview) -> memoryview:
 
 
 def _room(size_bytes: int) -> memoryview:
-    """All of it is there before it is written to: a full disk would end the process."""
+    """A file in memory whose space is allocated at once: a full disk would end the process later."""
     with tempfile.TemporaryFile() as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
