@@ -16,7 +16,7 @@ from credit_service.domain.decided import Decided
 from credit_service.domain.decision import Adjustment, Change, Decision, RefundRequest
 from credit_service.domain.event import Incoming, Wake
 from credit_service.postgres.ledger.plans_needed import accounts_needing_parked, accounts_needing_plans
-from credit_service.postgres.ledger.prospect_row import columns_of, from_columns
+from credit_service.postgres.ledger.prospect_row import cause_of, columns_of, from_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
