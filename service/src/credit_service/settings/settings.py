@@ -195,9 +195,7 @@ class Settings(HttpTokens):
         if url is not None and (missing := self._missing("kafka_oauth_client_id", "kafka_oauth_client_secret")):
             raise ValueError(f"{variables_of(missing)} not set, and {variable_of('kafka_oauth_token_url')} is")
         if command is not None and (unused := self._set_of(*CLIENT)):
-            raise ValueError(
-                f"{variables_of(unused)} set, but {variable_of('kafka_token_command')} makes the tokens"
-            )
+            raise ValueError(f"{variables_of(unused)} set, but {variable_of('kafka_token_command')} makes the tokens")
 
     def _missing(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name) is None]
