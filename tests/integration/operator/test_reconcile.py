@@ -190,7 +190,10 @@ async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Depl
     assert (run.exit_code, run.found) == (1, {("message-missing", f"{sent.topic}/{sent.partition}@{sent.offset}")})
 
     dry = await reconcile(small, "--repair", "--reason", "a test")
-    assert (dry.exit_code, dry.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
+    assert (dry.exit_code, dry.said.splitlines()[-1]) == (
+        2,
+        "credits: no terminal to ask on: add --yes",
+    )
     assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
 
     again = await repaired(small)

@@ -1,6 +1,5 @@
 """`credits tail`: prints the outgoing events as the service publishes them."""
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +56,8 @@ async def _tail(
 
 async def _events(connection: "KafkaConnection", from_beginning: bool) -> "AsyncGenerator[Event[OutgoingData]]":
     """Yields the committed events of the outgoing topics."""
+    import asyncio
+
     from aiokafka import TopicPartition
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing

@@ -1,6 +1,5 @@
 """`credits trigger`: sends a test event."""
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -150,6 +149,8 @@ def _encoded(event: "Event[IncomingData]") -> "Encoded":
 
 async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encoded") -> tuple[int, int]:
     """Sends the record to the partition of its key; returns partition and offset once all replicas have it."""
+    import asyncio
+
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for

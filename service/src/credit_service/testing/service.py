@@ -83,7 +83,7 @@ class CreditService:
         """
         to = _in_utc(to)
         if to < self.now:
-            raise ValueError(f"the clock stands at {self.now} and does not go back")
+            raise ValueError(f"the clock is at {self.now} and does not go back")
         self._ledger.now = to
         return self._settled()
 

@@ -50,7 +50,7 @@ def work_off(
                                 became[answer.became] += 1
                             bar.advance(len(answers))
         except LedgerUnavailable as error:
-            so_far = f"{became.total():,} of {count:,} were told, and {SAFE}"
+            so_far = f"{became.total():,} of {count:,} are done, and {SAFE}"
             raise Failed(f"{describe_ledger_error(error)}; {so_far}") from None
 
     try:

@@ -162,6 +162,6 @@ def what_is_right(day: Day, inbox: Inbox) -> list[str]:
         f"{len(messages)} messages in, {again} of them redelivered: each decided once, as the story says",
         f"{changes} balance changes and {declines} declines out, each once, sequences without a gap",
         "each balance is the sum of its changes: in Kafka, in the ledger, over HTTP",
-        f"{len(inbox.dead_letters)} message could not be read: a dead letter, which held nobody up",
+        f"{len(inbox.dead_letters)} message could not be read: a dead letter, which delayed no other",
         "the service ended on SIGTERM with exit code 0",
     ]

@@ -107,5 +107,5 @@ async def _offsets(kafka: "KafkaConnection", pool: "Pool", findings: "Findings")
     for gone in sorted(await of_topics_gone(kafka, offsets, partitions)):
         # The stored offset belongs to the deleted topic: no message of the new topic was decided.
         stored.pop(gone, None)
-        findings.could_not_tell(f"{gone[0]}/{gone[1]}: the topic was made anew, and no service has read it yet")
+        findings.could_not_tell(f"{gone[0]}/{gone[1]}: the topic was recreated, and no service has read it yet")
     return stored, skipped

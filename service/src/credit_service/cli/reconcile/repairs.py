@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EFFECTS = {
     "process": "messages are decided",
     "publish": "events are published, under their old ids",
-    "recount": "balances are made anew from their entries",
+    "recount": "balances are recomputed from their entries",
     "restore": "decisions are written again, as the rules and the entries prove them",
 }
 

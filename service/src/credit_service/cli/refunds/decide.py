@@ -65,7 +65,7 @@ def decide(
                             is_well = is_well and answer.had_effect
                             bar.advance(1)
         except LedgerUnavailable as error:
-            so_far = f"{became.total():,} of {count:,} were told, and {SAFE}"
+            so_far = f"{became.total():,} of {count:,} are done, and {SAFE}"
             raise Failed(f"{describe_ledger_error(error)}; {so_far}") from None
 
     try:

@@ -1,6 +1,5 @@
 """Runs a replay: reads the ranges again, and decides what was never decided."""
 
-import asyncio
 import signal
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from credit_service.cli.shared.errors import Failed
 from credit_service.cli.shared.server_errors import describe_ledger_error
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from credit_service.application.operations import Json
@@ -65,8 +65,10 @@ def _stopped(replayed: "Replayed") -> str:
     return f"stopped after {replayed.read:,} messages, and {SAFE}"
 
 
-def _ending() -> asyncio.Event:
+def _ending() -> "asyncio.Event":
     """An event that Ctrl-C sets; a second Ctrl-C ends the command at once."""
+    import asyncio
+
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
 

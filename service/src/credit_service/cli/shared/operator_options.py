@@ -35,5 +35,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise WrongUse("there is nobody to ask: add --yes")
+        raise WrongUse("no terminal to ask on: add --yes")
     typer.confirm(question, abort=True, err=True)
