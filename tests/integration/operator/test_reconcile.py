@@ -311,7 +311,7 @@ async def test_a_report_that_there_is_no_room_for_is_one_line(decided: Deploymen
         (["--account", "nobody"], "there is no account 'nobody'"),
         (["--from", "2026-03-02", "--to", "2026-03-01"], "the range is empty, --to has to be later"),
         (["--from", "yesterday"], "--from: 'yesterday' is no time such as 2026-03-01T12:00:00Z"),
-        (["--repair"], "--repair: needs a --reason, which is kept"),
+        (["--repair"], "--repair: needs a --reason, which is recorded"),
         (["--report", "nowhere/found.json"], "--report nowhere/found.json: No such file or directory"),
     ],
 )

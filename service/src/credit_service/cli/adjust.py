@@ -37,7 +37,7 @@ def adjust(
     ] = None,
     command_id: Annotated[
         str | None,
-        typer.Option("--id", help="The adjustment's id; a second adjustment with the same id has no effect."),
+        typer.Option("--id", help="The adjustment's id; a repeat has no second effect."),
     ] = None,
     as_it_stands: AsItStands = False,
     yes: Yes = False,

@@ -47,9 +47,7 @@ def trigger(
     from_campaign: Field = None,
     to_campaign: Field = None,
     stage: Field = None,
-    event_id: Annotated[
-        str | None, typer.Option("--id", help="The event's id; a second event with the same id has no effect.")
-    ] = None,
+    event_id: Annotated[str | None, typer.Option("--id", help="The event's id; a repeat has no second effect.")] = None,
     source: Annotated[str, typer.Option(help="The event's source.")] = "/credits-cli",
     time: Annotated[str | None, typer.Option(help="The event's time, RFC 3339 with a zone; now if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the event and send nothing.")] = False,

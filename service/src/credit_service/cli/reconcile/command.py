@@ -29,7 +29,7 @@ def reconcile(
     account_id: Annotated[str | None, typer.Option("--account", help="Only this account.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired, after a question.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write all findings to a file.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why it is repaired; kept for good.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why it is repaired; recorded for good.")] = None,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
@@ -43,7 +43,7 @@ def reconcile(
     settings = settings_or_exit()
     begin, until = range_of(start, end)
     if repair and not reason:
-        raise WrongUse("--repair: needs a --reason, which is kept")
+        raise WrongUse("--repair: needs a --reason, which is recorded")
     with Report(output, report) as printed:
         order = RepairOrder(operator, reason or "", yes) if repair else None
         work = partial(compare, settings, Scope(begin, until, account_id), printed, order)

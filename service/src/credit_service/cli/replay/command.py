@@ -41,7 +41,7 @@ def replay(
         bool, typer.Option("--each", help="Print a line of JSON for each message that is no plain duplicate.")
     ] = False,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why; kept for good. Not needed for a dry run.")
+        str | None, typer.Option("--reason", help="Why; recorded for good. Not needed for a dry run.")
     ] = None,
     yes: Yes = False,
     output: Output = Format.TEXT,
