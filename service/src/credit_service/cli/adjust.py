@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.shared.connections import opened_ledger, settings_or_exit, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, confirm
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
@@ -76,7 +76,7 @@ def adjust(
         put(answer.model_dump_json())
         return 0 if answer.outcome == "adjusted" else 1
     if answer.change is None:
-        raise Failed(f"nothing was adjusted: {_refusal(answer, wanted)}")
+        raise CommandFailed(f"nothing was adjusted: {_refusal(answer, wanted)}")
     put(_done(answer, answer.change))
     return 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import Operator, Reason, Yes, confirm
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
@@ -47,15 +47,15 @@ def skip(
         up_to = "" if fault.until is None else f" up to {fault.until}"
         say(f"from {fault.offset}{up_to} it cannot be read: {fault.cause}")
     if found.readable is not None:
-        raise Failed(f"offset {found.readable} is readable: nothing from there on is skipped")
+        raise CommandFailed(f"offset {found.readable} is readable: nothing from there on is skipped")
     if not found.faults:
-        raise Failed(f"there is nothing unreadable from {begin} up to {to}")
+        raise CommandFailed(f"there is nothing unreadable from {begin} up to {to}")
     if dry_run:
         say("Nothing was skipped.")
         return 0
     confirm(f"Skip the offsets from {begin} up to {to} of {name}/{partition} for good?", yes=yes)
     if not run(_skip(settings, at, begin, to, log_end, operator, reason)):
-        raise Failed("the service has read on meanwhile: nothing was skipped")
+        raise CommandFailed("the service has read on meanwhile: nothing was skipped")
     if output is Format.JSON:
         put(json.dumps({"topic": name, "partition": partition, "from": begin, "to": to}))
     else:

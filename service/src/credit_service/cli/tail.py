@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit
-from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.errors import CommandFailed
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
 
@@ -70,7 +70,7 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
     topics = [connection.topic(name) for name in OUTGOING_TOPICS]
     counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
-        raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
+        raise CommandFailed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
     consumer = made(
         PortionConsumer,
         connection,

@@ -8,7 +8,7 @@ from uuid import uuid4
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import Format, Output, put
 from credit_service.cli.shared.run import run
 
@@ -158,7 +158,7 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     topic = connection.topic(event_type)
     partitions = (await partition_counts(connection, [topic], "write")).get(topic)
     if partitions is None:
-        raise Failed(f"topic {topic} is missing: run `credits topics create`")
+        raise CommandFailed(f"topic {topic} is missing: run `credits topics create`")
     producer = made(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(SEND_SECONDS_MAX):

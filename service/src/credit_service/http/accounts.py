@@ -53,7 +53,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """An operation of the read API."""
 
     name: str
@@ -68,7 +68,7 @@ class Operation:
 
 ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(AccountId)
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         name="readAccount",
         path="/v1/accounts/{account_id}",
         summary="Balance, plan, billing month, open grants, declines in this month.",
@@ -78,7 +78,7 @@ OPERATIONS = (
         otherwise="no such account",
         ask=lambda reads, account_id, _: reads.account(account_id),
     ),
-    Operation(
+    ApiOperation(
         name="readEntries",
         path="/v1/accounts/{account_id}/entries",
         summary="The ledger: every balance change with its cause, page by page.",
@@ -97,7 +97,7 @@ OPERATIONS = (
         otherwise="no such account",
         ask=lambda reads, account_id, given: reads.entries(account_id, **given),
     ),
-    Operation(
+    ApiOperation(
         name="readDecision",
         path="/v1/accounts/{account_id}/decisions",
         summary="What became of one event.",
@@ -119,7 +119,7 @@ def account_routes(reads: Reads, access: Access) -> list[Route]:
 
 
 def _endpoint(
-    operation: Operation, reads: Reads, access: Access, reading: ConcurrentReads
+    operation: ApiOperation, reads: Reads, access: Access, reading: ConcurrentReads
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         account_id = _decoded(request.path_params["account_id"])
@@ -145,7 +145,7 @@ def _decoded(sent: str) -> str | None:
         return None
 
 
-def _given(operation: Operation, request: Request) -> dict[str, Any]:
+def _given(operation: ApiOperation, request: Request) -> dict[str, Any]:
     sent = request.query_params
     known = [parameter.name for parameter in operation.parameters]
     if len(sent.multi_items()) > len(sent) or not sent.keys() <= set(known):

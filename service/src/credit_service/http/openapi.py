@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.application.queries import AccountSnapshot, DecidedEvent, EntriesPage, ParkedEvent
-from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, Operation
+from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, ApiOperation
 from credit_service.http.examples import ANSWERS, PARAMETERS
 from credit_service.http.problems import ProblemResponse
 from credit_service.http.routes import get
@@ -111,7 +111,7 @@ def openapi_route() -> Route:
     return get("/openapi.json", openapi)
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: ApiOperation) -> dict[str, Any]:
     account = {"name": "account_id", "in": "path", "required": True, "example": PARAMETERS["account_id"]} | _schema(
         ACCOUNT_ID
     )
@@ -151,7 +151,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _answers(operation: Operation, model: type) -> bool:
+def _answers(operation: ApiOperation, model: type) -> bool:
     return model is operation.answer or model in getattr(operation.answer, "__args__", ())
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.reconcile.compare import RepairOrder, Scope, compare
+from credit_service.cli.reconcile.compare import ComparedRange, RepairOrder, compare
 from credit_service.cli.reconcile.repairs import run_alone
-from credit_service.cli.reconcile.report import Report
+from credit_service.cli.reconcile.report import FindingsReport
 from credit_service.cli.shared.connections import settings_or_exit
 from credit_service.cli.shared.errors import WrongUse
 from credit_service.cli.shared.operator_options import Operator, Yes
@@ -44,7 +44,7 @@ def reconcile(
     begin, until = range_of(start, end)
     if repair and not reason:
         raise WrongUse("--repair: needs a --reason, which is recorded")
-    with Report(output, report) as printed:
+    with FindingsReport(output, report) as printed:
         order = RepairOrder(operator, reason or "", yes) if repair else None
-        work = partial(compare, settings, Scope(begin, until, account_id), printed, order)
+        work = partial(compare, settings, ComparedRange(begin, until, account_id), printed, order)
         return run(run_alone(settings, work) if repair else work())
