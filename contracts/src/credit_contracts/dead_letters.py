@@ -81,8 +81,8 @@ REASONS: Final[Mapping[DeadLetterReason, ReasonText]] = {
     ),
     "parked-full": ReasonText("first-plan", "too many events of this account wait for its first plan", _BILLING),
     "parked-too-long": ReasonText("first-plan", "the account's first plan did not come in time", _BILLING),
-    "refused-by-database": ReasonText("service", "the database refuses what the event would write", _OPERATOR),
-    "undecidable": ReasonText("service", "the rules failed on the event", "a developer of the service"),
+    "refused-by-database": ReasonText("service", "the database refuses the record", _OPERATOR),
+    "undecidable": ReasonText("service", "the rules themselves failed on it", "a developer of the service"),
 }
 """Every reason of a dead letter."""
 

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over Kafka, read and written by hand: the hot path of the credit service."""
+"""Encodes and decodes CloudEvents 1.0 over Kafka; written by hand, since the credit service decodes every message."""
 
 import re
 from base64 import b64decode
@@ -52,7 +52,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A Kafka record without its place: what a producer's `send` takes. Its topic is the event's type."""
+    """A Kafka record for a producer's `send`. Its topic is the event's type."""
 
     key: bytes
     value: bytes
@@ -64,8 +64,7 @@ def decode(
 ) -> Event[IncomingData] | Unreadable:
     """Read an incoming record in binary or structured mode; never raises, whatever the bytes.
 
-    Given `topic_type`, an event of another type is unreadable. Of a key that an object has twice, the last
-    counts.
+    Given `topic_type`, an event of another type is unreadable. Of a repeated key in an object, the last one counts.
     """
     return _decode(headers, value, INCOMING, ID_CHARACTERS_MAX, topic_type)
 
@@ -90,7 +89,7 @@ def encode_data(data: IncomingData | OutgoingData) -> bytes:
 
 
 def binary_headers(source: str, event_id: str, event_type: str, time: datetime) -> list[tuple[str, bytes]]:
-    """Write the envelope alone, as `encode` does: for a value that was encoded before."""
+    """Write the headers alone, as `encode` does, for a value that is already encoded."""
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
@@ -122,12 +121,12 @@ def encode_structured(event: Event[IncomingData | OutgoingData]) -> Encoded:
 
 @lru_cache(maxsize=1_024)
 def _written(time: datetime) -> bytes:
-    """Remembered: what one service publishes together has one time."""
+    """Format a time; cached, since events that are published together have one time."""
     return format_time(time).encode()
 
 
 class _RefusedError(Exception):
-    """The reading ends here."""
+    """The record is unreadable."""
 
     def __init__(self, reason: UnreadableReason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -136,7 +135,7 @@ class _RefusedError(Exception):
 
 
 class _Opened(NamedTuple):
-    """An envelope and what was in it: JSON still to be parsed, or an object from JSON already parsed."""
+    """An envelope and its payload: JSON bytes, or an object parsed from JSON."""
 
     source: str
     id: str
@@ -167,7 +166,7 @@ def _decode(
         return Unreadable("wrong-topic", f"type: {type_} in a topic for {topic_type}", time)
     try:
         if isinstance(payload, bytes):
-            # As model_validate_json does, without its look at options that nobody uses here.
+            # As model_validate_json, without its checks of unused options.
             data = model.__pydantic_validator__.validate_json(payload, context=time)
         else:
             data = model.model_validate(payload, context=time)
@@ -200,7 +199,7 @@ def _open_structured(value: bytes, id_characters_max: int) -> _Opened:
     try:
         event = from_json(value)
     except ValueError as error:
-        # The parser says what it missed and where, not what it found.
+        # The parser's message has the expected token and the position, and no value.
         raise _RefusedError("not-json", f"value: {error}") from None
     if not isinstance(event, dict):
         raise _RefusedError("bad-envelope", "value: not an object")
@@ -245,7 +244,7 @@ def _header(found: Mapping[str, bytes | None], name: str) -> str | None:
 
 def _header_attribute(found: Mapping[str, bytes | None], name: str, characters_max: int) -> str:
     value = found.get(name)
-    # The quick answer for almost all.
+    # The fast path for almost every header.
     if value and len(value) <= characters_max and value.isascii() and (text := value.decode()).isprintable():
         return text
     return _attribute(_header(found, name), name, characters_max)
@@ -263,7 +262,7 @@ def _attribute(value: object, name: str, characters_max: int) -> str:
         raise _RefusedError("bad-envelope", f"{name}: empty")
     if len(value) > characters_max:
         raise _RefusedError("bad-envelope", f"{name}: longer than {characters_max} characters")
-    # isprintable is quick, and also says no to what is merely unusual.
+    # isprintable is fast, and also false for unusual characters that are allowed.
     if not value.isprintable() and _control_character(value):
         raise _RefusedError("bad-envelope", f"{name}: has a control character")
     return value
@@ -301,7 +300,7 @@ def _content_type_in_any_case(headers: Headers) -> bytes | None:
 
 
 def _is_structured(content_type: bytes) -> bool:
-    """Tell the two modes apart, and refuse what is neither."""
+    """Return whether the mode is structured; refuse any other content type than those of the two modes."""
     media_type, *parameters = (part.strip() for part in content_type.lower().split(b";"))
     for parameter in parameters:
         name, _, charset = parameter.partition(b"=")

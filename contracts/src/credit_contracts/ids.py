@@ -9,7 +9,7 @@ SOURCE_CHARACTERS_MAX: Final = 256
 # "account:d:position" around an account id of full length and a 64-bit position.
 OWN_ID_CHARACTERS_MAX: Final = 160
 
-# Unicode's category Cc, spelled so that ECMA 262 (JSON Schema), Rust and Python read it the same.
+# Unicode's category Cc, in a form that ECMA 262 (JSON Schema), Rust and Python read alike.
 _NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 _Id = Annotated[

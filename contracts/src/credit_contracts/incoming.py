@@ -1,4 +1,4 @@
-"""What other services tell the credit service, one model a topic."""
+"""The data of incoming events, one model for each topic."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,8 +34,7 @@ BounceType = Literal["hard", "soft"]
 
 @cache
 def _time_zones() -> frozenset[str]:
-    # Membership is asked instead of opening a file by a name that came from outside; the two left out
-    # stand for whatever the machine happens to be set to.
+    # A set of names, so that no file is opened by a name from outside; the two excluded names depend on the machine.
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
@@ -49,7 +48,7 @@ TimeZone: TypeAlias = Annotated[str, AfterValidator(_known_time_zone)]
 
 
 class Incoming(BaseModel):
-    """What all incoming data share: strict types, unknown fields ignored, values never in an error."""
+    """The base of all incoming data: strict types, unknown fields ignored, no values in errors."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -109,7 +108,7 @@ class PlanChanged(Incoming):
     @field_validator("effective_at", "billing_anchor_at")
     @classmethod
     def _near_the_event(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
-        """The codec gives the event's time as the context; without it there is nothing to hold against.
+        """Compare with the event's time, which the codec passes as the context; without a context, accept any time.
 
         Billing months may have begun at any time since 1970.
         """
@@ -117,7 +116,7 @@ class PlanChanged(Incoming):
             if info.field_name == "billing_anchor_at" and ANCHOR_EARLIEST <= moment <= info.context:
                 return moment
             earlier, later = sorted((moment, info.context))
-            # Compared as calendar fields, which neither overflow nor stumble over 29 February.
+            # Calendar fields are compared: they do not overflow, and 29 February is no special case.
             if (later.year - PLAN_YEARS_MAX, later.month, later.day, later.time()) > (
                 earlier.year,
                 earlier.month,
@@ -140,7 +139,7 @@ class CreditsPurchased(Incoming):
     @field_validator("expires_at")
     @classmethod
     def _after_the_event(cls, moment: datetime | None, info: ValidationInfo) -> datetime | None:
-        """The codec gives the event's time as the context; without it there is nothing to hold against."""
+        """Compare with the event's time, which the codec passes as the context; without a context, accept any time."""
         if moment is not None and isinstance(info.context, datetime) and moment <= info.context:
             raise PydanticCustomError("expiry_not_after_start", "not after the event's time")
         return moment

@@ -1,4 +1,4 @@
-"""How a model's name and its topic's name belong together."""
+"""Derives the name of a topic from the name of its model."""
 
 import re
 

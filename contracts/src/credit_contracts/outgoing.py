@@ -1,4 +1,4 @@
-"""What the credit service tells other services, one model a topic."""
+"""The data of outgoing events, one model for each topic."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias, get_args
@@ -15,7 +15,7 @@ Reason = Literal["charge", "refund", "renewal", "plan_change", "purchase", "laps
 
 
 class Outgoing(BaseModel):
-    """What all outgoing data share: strict types, and fields that a later version adds are ignored."""
+    """The base of all outgoing data: strict types; fields of later versions are ignored."""
 
     model_config = ConfigDict(
         frozen=True,

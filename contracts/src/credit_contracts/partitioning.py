@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: murmur2, as in Java's and aiokafka's default partitioners."""
+"""The partition of a key: murmur2, as in the default partitioners of Java and aiokafka."""
 
 from struct import unpack_from
 from typing import Final
@@ -9,7 +9,7 @@ _MASK: Final = 0xFFFFFFFF
 
 
 def partition_for(key: bytes, partitions: int) -> int:
-    """Return the partition on which a record with this key belongs."""
+    """Return the partition of records with this key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 

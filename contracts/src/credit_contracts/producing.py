@@ -1,4 +1,4 @@
-"""For those who send events: what the credit service can read, and an id that every retry keeps."""
+"""For producers: build events that the credit service can read, and ids that retries keep."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,12 +19,12 @@ D = TypeVar("D", bound=IncomingData)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Never to be changed: a retry after an upgrade has to find the id of the first try.
+# Never change this: a retry after an upgrade needs the id of the first try.
 _ATTEMPTS: Final = UUID("29b449f9-a279-5a26-bbfd-37eecb4c59a1")
 
 
 class InvalidEvent(ValueError):  # noqa: N818 - reads as the condition that it reports
-    """What could not be read. The message names fields and what is wrong with them, and never repeats a value."""
+    """The event could not be read. The message names fields and their errors, and never a value."""
 
 
 def build(
@@ -40,7 +40,7 @@ def build(
     try:
         data = model(*args, **fields)
     except ValidationError as error:
-        raise InvalidEvent(_told(error)) from None
+        raise InvalidEvent(_describe(error)) from None
     event = Event(source, event_id, topic_name(type(data)), _utc(time), data)
     _check(event)
     return event
@@ -49,12 +49,12 @@ def build(
 def attempt_id(event_type: str, account_id: str, *names: str, attempt: int) -> str:
     """Return the id of an attempt, always the same for the same attempt.
 
-    An attempt is one wish for one effect. `names` say which, as your own data name it; the README has a table: of a
-    charge the prospect, of all else what happened (a change of plan, a bounce, a deletion), which may happen again and
-    say the same. The same id with the same content is dropped without a word, and `time` is no content.
-    `attempt` counts the wishes under these names, from 1. Asking again because no answer came, or after a crash, is a
-    retry: the same number. A charge after a decline, or once the prospect was deleted, is a new attempt: the next
-    number, which you keep beside what it is about.
+    An attempt is one request for one effect. `names` identify it in your own data; the README has a table: for a charge
+    the prospect, otherwise the occurrence (a change of plan, a bounce, a deletion), which may recur with the same
+    content. A repeated id with the same content is dropped silently; `time` is not part of the content.
+    `attempt` counts the requests under these names, from 1. A retry, because no answer came or after a crash, keeps the
+    number. A charge after a decline, or after the prospect was deleted, is a new attempt with the next number, which
+    you store with your data.
     """
     if not all(isinstance(name, str) for name in (event_type, account_id, *names)):
         raise TypeError("event_type, account_id and names: each a str")
@@ -65,12 +65,12 @@ def attempt_id(event_type: str, account_id: str, *names: str, attempt: int) -> s
     if attempt < 1:
         raise ValueError("attempt: counted from 1")
     if not all([account_id, names, *names]):
-        raise ValueError("account_id and names: what the attempt is about has a name that is not empty")
+        raise ValueError("account_id and names: each a name that is not empty")
     return str(uuid5(_ATTEMPTS, to_json([event_type, account_id, *names, attempt]).decode()))
 
 
 def _check(event: Event[IncomingData]) -> None:
-    """What the service would say of it is said here, as far as that needs neither its clock nor what it has."""
+    """Raise InvalidEvent where the service would refuse the event without looking at its clock or ledger."""
     if event.source == SERVICE_SOURCE:
         raise InvalidEvent("source: that of the credit service's own events")
     if event.time < _EPOCH:
@@ -93,6 +93,6 @@ def _utc(time: object) -> datetime:
         raise InvalidEvent(f"time: {error.message()}") from None
 
 
-def _told(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     return ", ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)

@@ -1,4 +1,4 @@
-"""For those who read what comes out: which events of an account are new, and which are missing."""
+"""For consumers: which events of an account are new, and which are missing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,29 +11,29 @@ from pydantic_core import to_json
 from credit_contracts.envelope import Event
 from credit_contracts.outgoing import BalanceChanged, OutgoingData, declined_position
 
-# Of an account so much is remembered and no more; what it means stands in the README.
+# Bounds of the memory for one account; the README describes their effect.
 RECENT_MAX: Final = 32
 MISSING_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record lies in Kafka."""
+    """The position of a record in Kafka."""
 
     topic: str
     partition: int
     offset: int
 
     def is_before(self, other: "Place") -> bool:
-        """Whether it lies before `other`, or is the same; False where that cannot be told."""
+        """Whether it is before `other` or equal; False for another partition."""
         return (self.topic, self.partition) == (other.topic, other.partition) and self.offset <= other.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """The balance changes `first` to `last` of an account have not come.
+    """The balance changes `first` to `last` of an account are missing.
 
-    Read again from `after`, the last record before them; None if this account was never read before.
+    Read again from `after`, the last record before them; None if no record of the account was read before.
     """
 
     first: int
@@ -43,7 +43,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class InOrder:
-    """New, and next."""
+    """New, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,16 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """New, and the first that is seen of an account in the midst of its history: `missing` is what came before."""
+    """New, and the first event that is read of an account with a longer history: `missing` are the earlier ones."""
 
     missing: Missing
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """New, and others should have come before it: `missing`.
+    """New, but events before it are `missing`.
 
-    `forgotten` is the oldest gap, if they are too many to remember: what comes of it later counts as a `Repeat`.
+    `forgotten` is the oldest gap, if there are too many to remember: its events then count as `Repeat`.
     """
 
     missing: Missing
@@ -71,9 +71,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """New, and behind its turn: what came later in the account's history was taken before it.
+    """New, but later events of the account were taken before it.
 
-    `forgotten` as of a `Gap`.
+    `forgotten` as in `Gap`.
     """
 
     forgotten: Missing | None
@@ -81,10 +81,10 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """New, under a number that was taken for something else.
+    """New, but its number was taken by another event.
 
-    The credit service was restored from a backup and its history went another way. The last `void` changes that were
-    taken before hold no more.
+    The credit service was restored from a backup, and its history took another course. The last `void` changes taken
+    before are no longer valid.
     """
 
     void: int
@@ -94,9 +94,9 @@ Verdict: TypeAlias = InOrder | Repeat | Joined | Gap | Late | Rewritten
 
 
 class Track(BaseModel):
-    """The numbers that were taken of one kind of event: the newest, its place, and what the last few said.
+    """The numbers taken of one kind of event: the newest, its place, and digests of the last few.
 
-    Since a rewriting, what lies up to `void_until` under the numbers `void_first` to `void_last` holds no more.
+    After a rewriting, records up to `void_until` with the numbers `void_first` to `void_last` are void.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,35 +108,35 @@ class Track(BaseModel):
     void_last: int = 0
     void_until: Place | None = None
 
-    def taken(self, number: int, said: str, at: Place) -> "Track":
-        """Return the track with one more."""
-        recent = self.recent | {number: said}
+    def taken(self, number: int, digest: str, at: Place) -> "Track":
+        """Return the track with one more number."""
+        recent = self.recent | {number: digest}
         if len(recent) > RECENT_MAX:
             del recent[min(recent)]
         if number < self.newest:
             return self._with(recent=recent)
         return self._with(newest=number, at=at, recent=recent)
 
-    def rewritten(self, number: int, said: str, at: Place) -> "Track":
-        """Return the track with this number anew, and without those behind it."""
-        recent = {known: before for known, before in self.recent.items() if known < number} | {number: said}
+    def rewritten(self, number: int, digest: str, at: Place) -> "Track":
+        """Return the track with a new event for this number, and without the numbers after it."""
+        recent = {known: before for known, before in self.recent.items() if known < number} | {number: digest}
         last = max(self.newest, self.void_last)
         return self._with(newest=number, at=at, recent=recent, void_first=number, void_last=last, void_until=at)
 
     def is_ahead(self, number: int, at: Place) -> bool:
-        """Whether a number is beyond the newest, and does not come from what is void."""
+        """Whether a number is beyond the newest, and its record is not void."""
         return number > self.newest and not self._lies_behind(number, at)
 
-    def says_otherwise(self, number: int, said: str, at: Place) -> bool:
-        """Whether a number now stands for something else; a record read again says only what was so then."""
-        return self.recent.get(number, said) != said and not self._lies_behind(number, at)
+    def has_other_event(self, number: int, digest: str, at: Place) -> bool:
+        """Whether a number now has another event; a void record that is read again does not count."""
+        return self.recent.get(number, digest) != digest and not self._lies_behind(number, at)
 
     def is_void(self, number: int, at: Place) -> bool:
-        """Whether a record, if it was not taken before, is of the history that holds no more."""
+        """Whether a record that was not taken before belongs to the void history."""
         return number >= self.void_first and self._lies_behind(number, at)
 
     def _lies_behind(self, number: int, at: Place) -> bool:
-        # Only a rewriting makes places void, and of its numbers alone: offsets begin anew with a topic made anew.
+        # Only a rewriting makes places void, and only for its numbers: offsets restart when a topic is recreated.
         return self.void_until is not None and number <= self.void_last and at.is_before(self.void_until)
 
     def _with(self, **changes: object) -> "Track":
@@ -144,10 +144,10 @@ class Track(BaseModel):
 
 
 class SequenceGuard(BaseModel):
-    """What is known of the events of one account.
+    """The events taken of one account.
 
-    It never changes: `take` returns the guard that is to be kept, in the same transaction as what was made of the
-    event. `model_dump_json` and `model_validate_json` write and read it.
+    It is immutable: `take` returns the guard to store, in the same transaction as the effect of the event.
+    `model_dump_json` and `model_validate_json` write and read it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -163,25 +163,25 @@ class SequenceGuard(BaseModel):
         if data.account_id != self.account_id:
             raise ValueError("account_id: the guard is another account's")
         if isinstance(data, BalanceChanged):
-            said = _digest(data.balance, data.delta, data.reason, data.cause.source, data.cause.id)
-            return self._change(data.sequence, said, at)
+            digest = _digest(data.balance, data.delta, data.reason, data.cause.source, data.cause.id)
+            return self._change(data.sequence, digest, at)
         return self._decline(declined_position(event.id), _digest(data.cause.source, data.cause.id), at)
 
-    def _change(self, sequence: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+    def _change(self, sequence: int, digest: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
         if self.changes.is_ahead(sequence, at):
-            return self._ahead(sequence, said, at)
+            return self._ahead(sequence, digest, at)
         is_missing = any(gap.first <= sequence <= gap.last for gap in self.missing)
         if is_missing and not self.changes.is_void(sequence, at):
             missing, forgotten = _bounded(rest for gap in self.missing for rest in _without(gap, sequence))
-            return Late(forgotten), self._with(changes=self.changes.taken(sequence, said, at), missing=missing)
-        if self.changes.says_otherwise(sequence, said, at):
-            changes = self.changes.rewritten(sequence, said, at)
+            return Late(forgotten), self._with(changes=self.changes.taken(sequence, digest, at), missing=missing)
+        if self.changes.has_other_event(sequence, digest, at):
+            changes = self.changes.rewritten(sequence, digest, at)
             missing = tuple(gap for gap in self.missing if gap.last < sequence)
             return Rewritten(self.changes.newest - sequence + 1), self._with(changes=changes, missing=missing)
         return Repeat(), self
 
-    def _ahead(self, sequence: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
-        changes = self.changes.taken(sequence, said, at)
+    def _ahead(self, sequence: int, digest: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        changes = self.changes.taken(sequence, digest, at)
         if sequence == self.changes.newest + 1:
             return InOrder(), self._with(changes=changes)
         gap = Missing(self.changes.newest + 1, sequence - 1, self.changes.at)
@@ -189,18 +189,18 @@ class SequenceGuard(BaseModel):
         verdict = Joined(gap) if gap.after is None else Gap(gap, forgotten)
         return verdict, self._with(changes=changes, missing=missing)
 
-    def _decline(self, position: int, said: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
-        """Positions have gaps by nature: what is missing cannot be seen, what comes twice can."""
+    def _decline(self, position: int, digest: str, at: Place) -> tuple[Verdict, "SequenceGuard"]:
+        """Judge a decline: its positions have gaps, so repeats can be recognised, and missing declines cannot."""
         declines = self.declines
         if declines.is_ahead(position, at):
-            return InOrder(), self._with(declines=declines.taken(position, said, at))
-        if declines.says_otherwise(position, said, at):
+            return InOrder(), self._with(declines=declines.taken(position, digest, at))
+        if declines.has_other_event(position, digest, at):
             void = sum(known >= position for known in declines.recent)
-            return Rewritten(void), self._with(declines=declines.rewritten(position, said, at))
+            return Rewritten(void), self._with(declines=declines.rewritten(position, digest, at))
         is_remembered = len(declines.recent) < RECENT_MAX or position > min(declines.recent)
         is_new = position not in declines.recent and not declines.is_void(position, at)
         if position < declines.newest and is_new and is_remembered:
-            return Late(None), self._with(declines=declines.taken(position, said, at))
+            return Late(None), self._with(declines=declines.taken(position, digest, at))
         return Repeat(), self
 
     def _with(
@@ -222,10 +222,10 @@ def _without(gap: Missing, sequence: int) -> list[Missing]:
 
 
 def _bounded(missing: Iterable[Missing]) -> tuple[tuple[Missing, ...], Missing | None]:
-    """Those that are remembered, and the one that is one too many."""
+    """The gaps to remember, and the oldest one if it is one too many."""
     gaps = tuple(missing)
     return gaps[-MISSING_MAX:], gaps[0] if len(gaps) > MISSING_MAX else None
 
 
-def _digest(*said: object) -> str:
-    return blake2b(to_json(said), digest_size=4).hexdigest()
+def _digest(*digest: object) -> str:
+    return blake2b(to_json(digest), digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""The contracts of all topics as one page: `python -m credit_contracts.topics_page > TOPICS.md`."""
+"""Writes the page of all topics: `python -m credit_contracts.topics_page > TOPICS.md`."""
 
 import sys
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ from credit_service import bounds
 from credit_service.application.readiness import Status
 from credit_service.http import server as server_module
 from credit_service.http.app import create_api, create_health_app
-from credit_service.http.request_limits import ANSWER_HEADERS, Guard
+from credit_service.http.request_limits import ANSWER_HEADERS, RequestLimits
 from credit_service.http.server import CannotListen, HttpServer, serving
 from credit_service.postgres.pool import open_pool
 from credit_service.postgres.reads.queries import PostgresReads
@@ -245,7 +245,7 @@ async def test_a_client_who_does_not_read_is_no_defect(
 ) -> None:
     """What it asked for next waits for it longer than an answer may take."""
     monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", 0.4)
-    async with HttpServer(Guard(answers_at_length, answer_seconds_max=0.05), "127.0.0.1", 0) as server:
+    async with HttpServer(RequestLimits(answers_at_length, answer_seconds_max=0.05), "127.0.0.1", 0) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
             await eventually(lambda: server.connections == 1, what="it is connected")
@@ -287,7 +287,7 @@ async def test_more_connections_than_there_may_be_are_hung_up_on(monkeypatch: py
     ids=["no request", "no host", "a long head", "a broken body"],
 )
 async def test_what_is_no_http_is_a_problem_too(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async with HttpServer(Guard(answers_at_length), "127.0.0.1", 0) as server:
+    async with HttpServer(RequestLimits(answers_at_length), "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(sent)
         head, _, body = (await asyncio.wait_for(reader.read(), patience(30))).partition(b"\r\n\r\n")

@@ -89,7 +89,7 @@ async def test_a_client_who_does_not_read_has_little_in_memory(
     clients: ExitStack,
 ) -> None:
     """Nor is it a defect that the server ends meanwhile."""
-    monkeypatch.setattr(bounds, "LONG_ANSWERS_UNDER_WAY_MAX", CLIENTS)
+    monkeypatch.setattr(bounds, "CONCURRENT_LONG_ANSWERS_MAX", CLIENTS)
     monkeypatch.setattr(server_module, "TURN_SECONDS_MAX", patience(60))
     async with HttpServer(create_api(NOTHING, Access(())), "127.0.0.1", 0) as server:
         async with http_client() as reader:  # packed once, and what the first request brings into memory is there
@@ -113,7 +113,7 @@ async def test_one_long_answer_too_many_is_told_to_come_again(
     path: str, monkeypatch: pytest.MonkeyPatch, transports: list[asyncio.Transport], clients: ExitStack
 ) -> None:
     """At a tiny bound; who does not read is cut off, and has then made room."""
-    monkeypatch.setattr(bounds, "LONG_ANSWERS_UNDER_WAY_MAX", 2)
+    monkeypatch.setattr(bounds, "CONCURRENT_LONG_ANSWERS_MAX", 2)
     monkeypatch.setattr(bounds, "UNSENT_BYTES_MAX", 1)
     monkeypatch.setattr(bounds, "PIECE_BYTES_MAX", 1_000)
     async with HttpServer(create_api(NOTHING, Access(())), "127.0.0.1", 0) as server, http_client() as reader:

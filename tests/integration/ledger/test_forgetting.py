@@ -151,8 +151,7 @@ async def test_what_is_told_of_a_closed_stay_is_too_late_and_explained(ann: Ann,
     assert done.returncode == 0
     assert (
         done.stdout.count(
-            "too-late, without effect: more was told of the prospect since than is kept of it, and what occurred then "
-            "is closed"
+            "too-late, without effect: the prospect has had more reports since than are kept, and that time is closed"
         )
         == 6
     )

@@ -489,7 +489,7 @@ async def test_resume_lets_a_paused_topic_go_on_once(deployment: Deployment) -> 
     await paused(deployment, "email-bounced")
     await paused(deployment, "plan-changed")
     first = deployment.run("resume", "email-bounced")
-    assert (first.returncode, first.stdout) == (0, "email-bounced was paused and goes on\n")
+    assert (first.returncode, first.stdout) == (0, "email-bounced was paused and is resumed\n")
     second = deployment.run("resume", "email-bounced", "--output", "json")
     assert (second.returncode, json.loads(second.stdout)) == (1, {"topic": "email-bounced", "was_paused": False})
     connection = await asyncpg.connect(deployment.database_url)

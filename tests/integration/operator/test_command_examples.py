@@ -44,7 +44,7 @@ ENDS_WITH = {
     "credits tail --account acme": 130,  # it goes on until Ctrl-C
     "credits resume email-bounced": 1,  # it is not paused
     # every partition can be read
-    'credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run': 2,
+    'credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent again by mailer" --dry-run': 2,
     "credits doctor --output json": 1,  # no service runs
     "credits reconcile --from 2026-03-01T00:00:00Z --report found.json": 1,  # dead letters wait
     'credits dead-letters retry 12 13 --reason "billing is fixed"': 1,  # they still cannot be read
@@ -153,6 +153,6 @@ async def test_the_examples_work(played: Deployment) -> None:
     await connection.close()
     repaired, said = await run_example(played, REPAIR)
     assert repaired == 1, "dead letters are left for a person"
-    assert said.count("1  balances are made anew") == 2, "to be done, and done"
+    assert said.count("1  balances are recomputed") == 2, "to be done, and done"
     assert {one: code for one, (code, _) in ended.items()} == {one: ENDS_WITH.get(one, 0) for one in EXAMPLES}
     assert [one for one, (_, said) in ended.items() if "Traceback" in said] == []

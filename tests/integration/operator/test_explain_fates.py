@@ -132,7 +132,7 @@ async def test_deleted_free_imported_and_declined(acme: Acme) -> None:
     await acme.told(ProspectGenerated, "bob", "e-4")
     await acme.told(ProspectImported, "cy", "e-5")
     head, _, story = acme.story("ann")
-    assert head.endswith("ann on acme: not on the account any more, generated; its charge #2 stands")
+    assert head.endswith("ann on acme: not on the account any more, generated; its charge #2 is in force")
     assert outcomes(story) == ["charged", "free", "deleted"]
     head, screen, story = acme.story("bob")
     assert head == "bob on acme: not on the account"
@@ -146,13 +146,13 @@ async def test_a_stay_that_a_late_delete_parts_is_charged_twice(acme: Acme) -> N
     await acme.told(ProspectExported, "ann", "e-2", 5)
     await acme.told(ProspectDeleted, "ann", "e-3", 3)
     head, _, story = acme.story("ann")
-    assert head.endswith("on the account, exported; its charge #3 stands")
+    assert head.endswith("on the account, exported; its charge #3 is in force")
     assert outcomes(story) == ["charged", "deleted", "free"]
     assert [amounts(caused) for caused in story["decisions"]] == [[("charge", -1)], [], [("charge", -1)]]
 
 
 @pytest.mark.parametrize(
-    ("approve", "status", "charge"), [(True, "approved", "was given back by #3"), (False, "rejected", "stands")]
+    ("approve", "status", "charge"), [(True, "approved", "was given back by #3"), (False, "rejected", "is in force")]
 )
 async def test_a_refund_request_and_how_it_ended(acme: Acme, approve: bool, status: str, charge: str) -> None:
     await acme.plan()
@@ -230,7 +230,7 @@ async def test_an_erased_letter_may_have_been_of_it(acme: Acme) -> None:
         " WHERE value LIKE '%ann%'::bytea"
     )
     _, screen, story = acme.story("bob")
-    assert "1 dead letter of the account had the bytes erased: whether of it cannot be told any more" in screen
+    assert "1 dead letter of the account had the bytes erased: it is unknown whether of it" in screen
     assert story["dead_letters"]["erased"] == 1
     gone = acme.explain("--prospect", "ann")
     assert gone.returncode == 1

@@ -271,7 +271,7 @@ async def test_explain_says_that_a_letter_may_be_of_it(deployment: Deployment, c
     del clock
     await left_out(deployment, 2)
     _, said = await credits_said(deployment, "explain", "a", "--prospect", "p0")
-    assert "2 dead letters of the account kept without the bytes: only Kafka can tell whether of it" in said
+    assert "2 dead letters of the account kept without the bytes: only Kafka shows whether of it" in said
 
 
 # --- what is counted

@@ -190,7 +190,10 @@ async def test_a_message_that_was_passed_over_is_decided_by_a_repair(small: Depl
     assert (run.exit_code, run.found) == (1, {("message-missing", f"{sent.topic}/{sent.partition}@{sent.offset}")})
 
     dry = await reconcile(small, "--repair", "--reason", "a test")
-    assert (dry.exit_code, dry.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
+    assert (dry.exit_code, dry.said.splitlines()[-1]) == (
+        2,
+        "credits: no terminal to ask on: add --yes",
+    )
     assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
 
     again = await repaired(small)
@@ -308,7 +311,7 @@ async def test_a_report_that_there_is_no_room_for_is_one_line(decided: Deploymen
         (["--account", "nobody"], "there is no account 'nobody'"),
         (["--from", "2026-03-02", "--to", "2026-03-01"], "the range is empty, --to has to be later"),
         (["--from", "yesterday"], "--from: 'yesterday' is no time such as 2026-03-01T12:00:00Z"),
-        (["--repair"], "--repair: needs a --reason, which is kept"),
+        (["--repair"], "--repair: needs a --reason, which is recorded"),
         (["--report", "nowhere/found.json"], "--report nowhere/found.json: No such file or directory"),
     ],
 )

@@ -560,7 +560,10 @@ async def test_without_a_reason_or_somebody_to_ask_nothing_is_done(decided: Depl
     assert (no_reason.exit_code, no_reason.said.count("\n")) == (2, 1)
     assert "--reason: needed, and kept; only a --dry-run goes without" in no_reason.said
     nobody = await replay(decided, "--reason", "a test")
-    assert (nobody.exit_code, nobody.said.splitlines()[-1]) == (2, "credits: there is nobody to ask: add --yes")
+    assert (nobody.exit_code, nobody.said.splitlines()[-1]) == (
+        2,
+        "credits: no terminal to ask on: add --yes",
+    )
     assert await connection.fetchval("SELECT count(*) FROM credits.operations") == 0
 
 

@@ -217,9 +217,9 @@ async def test_a_person_goes_past_what_cannot_be_read_and_past_nothing_else(depl
     try:
         before = await connection.fetch(stored)
         for to, more, exit_code, said in (
-            (place[2] + 2, (), 1, f"offset {place[2] + 1} can be read: nothing from there on is skipped"),
-            (place[2], (), 2, f"the partition stands at {place[2]}"),
-            (place[2] + 1_000, (), 2, "its log ends at"),
+            (place[2] + 2, (), 1, f"offset {place[2] + 1} is readable: nothing from there on is skipped"),
+            (place[2], (), 2, f"is not between the stored offset {place[2]}"),
+            (place[2] + 1_000, (), 2, "and the end of the log"),
             (place[2] + 1, ("--dry-run",), 0, "it cannot be read: its checksum is wrong\nNothing was skipped."),
         ):
             done = await skip(deployment, place, to, *more)

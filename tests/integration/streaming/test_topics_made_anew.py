@@ -93,7 +93,7 @@ async def test_one_that_was_made_anew_while_nobody_read(deployment: Deployment, 
         assert (told["state"], f"{name}/{number} at {OLD}" in told["told"]) == ("wrong", True)
         reconciled = await reconcile(deployment)
         assert (reconciled.exit_code, reconciled.findings) == (2, [])
-        assert f"{name}/{number}: the topic was made anew, and no service has read it" in str(reconciled.summary)
+        assert f"{name}/{number}: the topic was recreated, and no service has read it" in str(reconciled.summary)
         # Nor does a replay take the place in the old one for how far the new one was read.
         replayed = await replay(deployment, "--topic", "prospect-generated", *WHY)
         assert "0 messages of 0 topics" in replayed.said

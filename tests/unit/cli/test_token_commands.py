@@ -205,7 +205,7 @@ def test_the_list_has_names_and_scopes_and_no_hash(
 
 
 def test_a_list_of_none_says_that_the_api_is_closed(run: Callable[..., tuple[int, str, str]]) -> None:
-    assert run("tokens", "list") == (0, "", "CREDITS_HTTP_TOKENS has none: the read API answers nobody\n")
+    assert run("tokens", "list") == (0, "", "CREDITS_HTTP_TOKENS has no token: the read API refuses every request\n")
 
 
 def test_a_setting_that_is_wrong_is_named(

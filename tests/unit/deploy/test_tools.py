@@ -65,7 +65,7 @@ def test_what_does_not_have_its_hash_fails_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("required", "exit_code", "told"),
-    [("", 0, ""), ("1", 2, "deploy-check is required here: chart, alerts and compose file were not read")],
+    [("", 0, ""), ("1", 2, "deploy-check is required here: chart, alerts and compose file were not checked")],
 )
 def test_a_person_without_go_sees_that_it_was_skipped_and_a_gate_fails(
     required: str, exit_code: int, told: str

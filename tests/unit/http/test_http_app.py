@@ -18,7 +18,7 @@ from credit_service.application.queries import AccountSnapshot, CurrentPeriod, D
 from credit_service.http.access import Access
 from credit_service.http.app import create_api
 from credit_service.http.openapi import rendered
-from credit_service.http.request_limits import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, Guard
+from credit_service.http.request_limits import ANSWER_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, RequestLimits
 from support.tokens import ACCESS, BEARER
 from support.wait import eventually
 
@@ -337,8 +337,8 @@ async def test_more_than_can_be_answered_at_the_same_time_are_sent_away(
     client: httpx.AsyncClient, sources: Sources
 ) -> None:
     sources.may_answer.clear()
-    waiting = [asyncio.create_task(client.get("/v1/accounts/acme")) for _ in range(bounds.QUESTIONS_UNDER_WAY_MAX)]
-    await eventually(lambda: sources.waiting == bounds.QUESTIONS_UNDER_WAY_MAX, what="all are asked")
+    waiting = [asyncio.create_task(client.get("/v1/accounts/acme")) for _ in range(bounds.CONCURRENT_READS_MAX)]
+    await eventually(lambda: sources.waiting == bounds.CONCURRENT_READS_MAX, what="all are asked")
     refused = await client.get("/v1/accounts/acme")
     assert_problem(refused, 503, "too many requests at the same time")
     assert refused.headers["retry-after"] == "1"
@@ -363,7 +363,7 @@ async def test_who_may_not_ask_keeps_nobody_out(sources: Sources) -> None:
         b"/openapi.json",
         b"/v1/accounts/acme",
         b"/nowhere",
-    ] * bounds.QUESTIONS_UNDER_WAY_MAX
+    ] * bounds.CONCURRENT_READS_MAX
     reading = [asyncio.ensure_future(app({**given, "raw_path": path}, no_body, slow)) for path in paths]
     await eventually(lambda: begun == len(paths))
     transport = httpx.ASGITransport(app)
@@ -387,7 +387,7 @@ async def test_a_time_that_is_not_the_guards_is_a_defect(sources: Sources) -> No
 
 async def test_an_answer_that_takes_too_long_is_given_up(sources: Sources) -> None:
     sources.may_answer.clear()
-    app = Guard(create_api(sources, ACCESS), answer_seconds_max=0.01)
+    app = RequestLimits(create_api(sources, ACCESS), answer_seconds_max=0.01)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://service", headers=BEARER
     ) as client:

@@ -1,4 +1,4 @@
-"""Golden examples of what lies in each topic, a record a file."""
+"""Golden examples of the records of each topic, one in each file."""
 
 import json
 from dataclasses import dataclass, replace

@@ -11,7 +11,7 @@ from credit_contracts.outgoing import OUTGOING
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-# What says nothing about which messages are valid.
+# Keywords that do not affect which messages are valid.
 ANNOTATIONS: Final = frozenset({"$schema", "$id", "title", "description", "examples"})
 
 
@@ -44,7 +44,7 @@ def file_name(topic: str, version: int) -> str:
 def generate() -> dict[str, dict[str, Any]]:
     """Return the schemas by topic as the models have them now, each with the version that it is or would be."""
     incoming = {topic: model.model_json_schema(mode="validation") for topic, model in INCOMING.items()}
-    # Consumers may rely on more than producers must send: what goes out has all its fields.
+    # Outgoing data has all its fields: consumers may rely on more than producers must send.
     outgoing = {topic: model.model_json_schema(mode="serialization") for topic, model in OUTGOING.items()}
     return {topic: _whole(topic, body) for topic, body in (incoming | outgoing).items()}
 
@@ -55,7 +55,7 @@ def rendered(body: dict[str, Any]) -> str:
 
 
 def assertions(body: Any) -> Any:
-    """Return what a schema demands, without words and examples: what makes it a version."""
+    """Return the rules of a schema, without descriptions and examples: a change of these makes a new version."""
     if isinstance(body, list):
         return [assertions(part) for part in body]
     if not isinstance(body, dict):
@@ -81,7 +81,7 @@ def _whole(topic: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _version(topic: str, body: dict[str, Any]) -> int:
-    """Words and examples may be bettered within a version; what a message must be may not."""
+    """The version of the schema; descriptions and examples may change within a version, the rules may not."""
     newest = versions(topic)[-1:]
     if newest and assertions(schema(topic)) == assertions(body):
         return newest[0]

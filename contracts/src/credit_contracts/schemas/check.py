@@ -1,4 +1,4 @@
-"""What the models of today do to the versions that were published."""
+"""Compares the current models with the published versions of the schemas."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,9 @@ from credit_contracts.schemas.compatibility import Break, breaks_for_consumers, 
 
 
 def breaks() -> Iterator[str]:
-    """Tell what breaks anybody who keeps to a published version, or would with any later one, a line each."""
+    """Yield a line for each change that breaks users of a published version, now or in any later version."""
     generated = generate()
-    # Held against itself before it is published: later it could not be taken back, nor any change of it be judged.
+    # A schema is compared with itself first: once published, it could not be withdrawn, nor its changes be judged.
     for topic, body in generated.items():
         yield from dict.fromkeys(f"{topic}: {found.problem}" for found in breaks_of(topic, body, body))
     for topic, versions in published().items():
@@ -21,14 +21,14 @@ def breaks() -> Iterator[str]:
 
 
 def breaks_of(topic: str, old: dict[str, Any], new: dict[str, Any] | None) -> list[Break]:
-    """Compare a version of a topic with what is to be, None if the topic is to go."""
+    """Compare a version of a topic with the new one; None if the topic is removed."""
     if new is None:
         return [Break("old writers", "the topic is gone"), Break("old readers", "the topic is gone")]
     return breaks_for_producers(old, new) if topic in INCOMING else breaks_for_consumers(old, new)
 
 
 def unwritten() -> Iterator[str]:
-    """Tell of which topics the newest version is not what its model says."""
+    """Yield a line for each topic whose newest version differs from its model."""
     for topic, body in generate().items():
         if topic not in published() or rendered(schema(topic)) != rendered(body):
             yield f"{topic}: the newest version is not what the model says; run python -m credit_contracts.schemas"

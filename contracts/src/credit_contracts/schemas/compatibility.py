@@ -1,7 +1,7 @@
-"""Whether messages of one version of a schema can be read by another, told field by field.
+"""Checks field by field whether one version of a schema can read the messages of another.
 
-It knows the keywords that our models have. What it cannot judge counts as a break, so that nothing passes unseen.
-Fields that a reader does not know are ignored by it, and are no break.
+It knows the keywords of our models. A change that it cannot judge counts as a break. Readers ignore unknown fields,
+which are no break.
 """
 
 import json
@@ -14,7 +14,7 @@ Side = Literal["old writers", "old readers"]
 
 _ANNOTATIONS: Final = {"$schema", "$id", "$defs", "title", "description", "examples", "default"}
 
-# What a reader demands, and when what is written meets it.
+# The keywords of a reader, and when a writer meets them.
 _FLOORS: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 _CEILINGS: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
 _FORMS: Final = ("pattern", "format")
@@ -38,9 +38,9 @@ class Break:
 
 
 def breaks_for_consumers(old: Schema, new: Schema) -> list[Break]:
-    """Compare two versions of a topic that other services read: of what is sent now, and of what still lies there."""
-    unreadable = _Comparison(new, old, reader_has_defaults=False, all_is_heard=False)
-    left_behind = _Comparison(old, new, reader_has_defaults=True, all_is_heard=False)
+    """Compare two versions of a topic that other services read: for new messages, and for those still in Kafka."""
+    unreadable = _Comparison(new, old, reader_has_defaults=False, reads_all_fields=False)
+    left_behind = _Comparison(old, new, reader_has_defaults=True, reads_all_fields=False)
     return [
         *(Break("old readers", problem) for problem in unreadable.problems()),
         *(Break("old writers", problem) for problem in left_behind.problems()),
@@ -48,9 +48,9 @@ def breaks_for_consumers(old: Schema, new: Schema) -> list[Break]:
 
 
 def breaks_for_producers(old: Schema, new: Schema) -> list[Break]:
-    """Compare two versions of a topic that other services write: they go on as they were, and are understood."""
-    unheard = _Comparison(old, new, reader_has_defaults=False, all_is_heard=True)
-    return [Break("old writers", problem) for problem in unheard.problems()]
+    """Compare two versions of a topic that other services write: their messages still have to be understood."""
+    unread = _Comparison(old, new, reader_has_defaults=False, reads_all_fields=True)
+    return [Break("old writers", problem) for problem in unread.problems()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Comparison:
     writer: Schema
     reader: Schema
     reader_has_defaults: bool
-    all_is_heard: bool
+    reads_all_fields: bool
 
     def problems(self) -> list[str]:
         return list(self._of(self.writer, self.reader, ""))
@@ -95,7 +95,7 @@ class _Comparison:
         for name, field in theirs.items():
             if name in ours:
                 yield from self._of(field, ours[name], _inner(within, name))
-            if self.all_is_heard:
+            if self.reads_all_fields:
                 yield from _of_meaning(field, ours.get(name), _inner(within, name))
 
 
@@ -124,7 +124,7 @@ def _of_bounds(written: Schema, read: Schema, field: str) -> Iterator[str]:
 
 
 def _of_meaning(written: Schema, read: Schema | None, field: str) -> Iterator[str]:
-    """What somebody says is heard, and leaving it out goes on meaning the same."""
+    """A written field has to be read, and leaving it out has to keep its meaning."""
     if read is None:
         yield f"{field}: is written, and is not read any more"
     elif "default" in written and _text(written["default"]) != _text(read.get("default")):

@@ -18,28 +18,28 @@ PARTITIONER_NEEDED: Final = (
 
 
 class Chosen(Protocol):
-    """The settings that show in the document."""
+    """The settings that appear in the document."""
 
     @property
     def topic_prefix(self) -> str:
-        """Before every topic's name."""
+        """The prefix of the topic names."""
 
     @property
     def kafka_group_id(self) -> str:
-        """The group that reads."""
+        """The consumer group."""
 
     @property
     def kafka_security_protocol(self) -> str:
-        """How brokers are reached."""
+        """The security protocol of the brokers."""
 
     @property
     def kafka_sasl_mechanism(self) -> str:
-        """How to log in, where there is a login."""
+        """The mechanism of the login, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What a deployment has chosen; as it is, one that has chosen nothing."""
+    """The settings of a deployment that appear in the document; by default the service's defaults."""
 
     topic_prefix: str = ""
     group_id: str = GROUP_ID_DEFAULT
@@ -48,7 +48,7 @@ class Deployed:
 
     @classmethod
     def of(cls, settings: Chosen) -> "Deployed":
-        """As the settings say."""
+        """Takes them from the settings."""
         return cls(
             settings.topic_prefix,
             settings.kafka_group_id,
@@ -58,7 +58,7 @@ class Deployed:
 
 
 def asyncapi(deployed: Deployed | None = None) -> Json:
-    """The document. It names no broker and holds no secret."""
+    """The document, without brokers and secrets."""
     deployed = deployed or Deployed()
     messages = [message for topic in TOPICS for message in messages_of(topic)]
     secured = _security_schemes(deployed)
@@ -88,12 +88,12 @@ def _info() -> Json:
         "title": "Credit service",
         "version": version("credit-service"),
         "description": (
-            "Campaigns, mailer and billing say on Kafka what happened; the credit service keeps the ledger of their "
-            "customers' credits, and tells what changed: each event has one effect, and each change is published once."
-            "\n\nMessages are CloudEvents 1.0 in the Kafka binding. `source` and `id` name an attempt, for ever: the "
-            "same again has no second effect, and the same with other content is a dead letter. Read what is "
-            "published with `isolation.level=read_committed`. Of what goes in, fields that nobody knows are ignored; "
-            "of what comes out, ignore fields that you do not know."
+            "Campaigns, mailer and billing report events on Kafka; the credit service keeps the ledger of their "
+            "customers' credits, and publishes changes: each event has one effect, and each change is published once."
+            "\n\nMessages are CloudEvents 1.0 in the Kafka binding. `source` and `id` name an attempt for good: a "
+            "repeat has no second effect, and a repeat with other content is a dead letter. Read the outgoing topics "
+            "with `isolation.level=read_committed`. The service ignores unknown fields of incoming events; ignore "
+            "unknown fields of outgoing events."
         ),
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
     }
@@ -105,7 +105,7 @@ def _server(deployed: Deployed, secured: Json) -> Json:
         "host": "{brokers}",
         "protocol": "kafka-secure" if is_encrypted else "kafka",
         "title": "Kafka",
-        "description": "The brokers of this deployment; who runs it knows their addresses.",
+        "description": "The brokers of this deployment; its operators know the addresses.",
         "variables": {
             "brokers": {
                 "default": "localhost:9092",
@@ -130,7 +130,7 @@ _SECURITY_TYPES: Final = {
 def _security_schemes(deployed: Deployed) -> Json:
     if deployed.security_protocol.startswith("SASL_"):
         kind = _SECURITY_TYPES[deployed.sasl_mechanism]
-        # Where its tokens come from is no matter of those who read this.
+        # Readers of the document do not need the source of the tokens.
         flows: Json = {"flows": {}} if kind == "oauth2" else {}
         return {"login": {"type": kind, "description": f"SASL, {deployed.sasl_mechanism}", **flows}}
     return {}

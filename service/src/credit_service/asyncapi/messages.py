@@ -1,4 +1,4 @@
-"""The messages of the AsyncAPI document: headers of both modes of CloudEvents, payloads, keys and examples."""
+"""The messages of the AsyncAPI document: headers of both CloudEvents modes, payloads, keys and examples."""
 
 import json
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def messages_of(topic: TopicContract) -> list[Json]:
-    """What lies in a topic; incoming events in both modes, since both are read."""
+    """The messages of a topic; incoming events in both modes, since the service reads both."""
     if topic.model is None:
         return [_dead_letter(topic)]
     found = examples(topic.name)
@@ -65,14 +65,14 @@ def _text(characters_max: int) -> Json:
 
 
 def _attributes(topic: TopicContract) -> Json:
-    """The attributes of CloudEvents that are needed, as both modes have them."""
+    """The required CloudEvents attributes, which both modes have."""
     is_own = topic.direction == "out"
-    source: Json = {**_text(SOURCE_CHARACTERS_MAX), "description": "Who sends, as a URI reference."}
+    source: Json = {**_text(SOURCE_CHARACTERS_MAX), "description": "The sender, as a URI reference."}
     return {
         "specversion": {"type": "string", "const": "1.0"},
         "id": {
             **_text(OWN_ID_CHARACTERS_MAX if is_own else ID_CHARACTERS_MAX),
-            "description": "Names the event within its source, for ever.",
+            "description": "Names the event within its source, for good.",
         },
         "source": {"type": "string", "const": SERVICE_SOURCE} if is_own else source,
         "type": {"type": "string", "const": topic.name, "maxLength": TYPE_CHARACTERS_MAX},
@@ -86,11 +86,14 @@ def _attributes(topic: TopicContract) -> Json:
 
 def _binary_headers(topic: TopicContract) -> Json:
     attributes = {f"ce_{name}": body for name, body in _attributes(topic).items()}
-    content_type: Json = {"type": "string", "description": "JSON in UTF-8; absent is JSON, too."}
+    content_type: Json = {
+        "type": "string",
+        "description": "JSON in UTF-8, also without this header.",
+    }
     if topic.direction == "out":
         content_type = {"type": "string", "const": "application/json"}
     needed = [*attributes, *(["content-type"] if topic.direction == "out" else [])]
-    traceparent = {"type": "string", "description": "W3C trace context, where there is a trace; no part of the event."}
+    traceparent = {"type": "string", "description": "W3C trace context, if there is a trace; not part of the event."}
     properties = attributes | {"content-type": content_type, TRACEPARENT: traceparent}
     return {"type": "object", "properties": properties, "required": needed}
 
@@ -104,7 +107,7 @@ def _structured_payload(topic: TopicContract) -> Json:
     attributes = _attributes(topic)
     data = {
         "data": ref("components", "schemas", topic.name),
-        "data_base64": {"type": "string", "description": "The data as JSON in base64, in place of data."},
+        "data_base64": {"type": "string", "description": "The data as JSON in base64, instead of data."},
     }
     return {
         "type": "object",
@@ -117,7 +120,10 @@ def _structured_payload(topic: TopicContract) -> Json:
 def _dead_letter(topic: TopicContract) -> Json:
     number = {"type": "string", "pattern": "^[0-9]+$"}
     needed = {
-        dead_letters.TOPIC_HEADER: {"type": "string", "description": "The topic in which it lay, with the prefix."},
+        dead_letters.TOPIC_HEADER: {
+            "type": "string",
+            "description": "The topic of the original, with its prefix.",
+        },
         dead_letters.PARTITION_HEADER: number,
         dead_letters.OFFSET_HEADER: number,
         dead_letters.REASON_HEADER: {
@@ -128,25 +134,31 @@ def _dead_letter(topic: TopicContract) -> Json:
         dead_letters.TIME_HEADER: {"type": "string", "format": "date-time", "description": "When it was recorded."},
     }
     too_large = {
-        dead_letters.KEY_BYTES_HEADER: {**number, "description": "The size of a key that is too large to be here."},
+        dead_letters.KEY_BYTES_HEADER: {
+            **number,
+            "description": "The size of a key that is left out as too large.",
+        },
         dead_letters.KEY_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        dead_letters.VALUE_BYTES_HEADER: {**number, "description": "The size of a value that is too large to be here."},
+        dead_letters.VALUE_BYTES_HEADER: {
+            **number,
+            "description": "The size of a value that is left out as too large.",
+        },
         dead_letters.VALUE_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.HEADERS_BYTES_HEADER: {
             **number,
-            "description": "The size of original headers that are too large to be here, as a JSON list of "
+            "description": "The size of original headers that are left out as too large, as a JSON list of "
             "[name, base64 or null].",
         },
         dead_letters.HEADERS_SHA256_HEADER: {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         dead_letters.UNTIL_HEADER: {
             **number,
-            "description": "The offset behind a whole batch that was too large to be unpacked; it is the value.",
+            "description": "The offset after a batch that was too large to be unpacked; the value is that batch.",
         },
     }
     headers = {"type": "object", "properties": needed | too_large, "required": list(needed)}
     headers["description"] = (
         f"The original headers, unless they are too large or their names begin with `{dead_letters.PREFIX}`, "
-        "and behind them these."
+        "followed by these."
     )
     payload = {
         "description": f"The original value, byte for byte; null if it had none, or more than "
@@ -159,7 +171,7 @@ def _dead_letter(topic: TopicContract) -> Json:
 
 
 def schemas_of(topic: TopicContract) -> Iterable[tuple[str, Json]]:
-    """The topic's newest schema, and what it refers to; in words that AsyncAPI's own dialect, draft 7, has too."""
+    """The topic's newest schema and the schemas that it refers to, without keywords that draft 7 lacks."""
     if topic.model is None:
         return
     body = deepcopy(schema(topic.name))

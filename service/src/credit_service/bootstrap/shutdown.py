@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 async def end(service: Service, tasks: list[asyncio.Task[None]], budget_seconds: float) -> None:
     """Finishes the batch, leaves the group and publishes the outgoing events, all within the budget."""
     intake, relay = tasks
-    log.info("ending, the batch in hand is finished")
+    log.info("ending, the current batch is finished")
     service.intake.stop()
     if not await _ends_within(intake, budget_seconds * 0.4):
         service.intake.abandon()

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.shared.connections import opened_ledger, settings_or_exit, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import AsItStands, Operator, Reason, Yes, confirm
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
 from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from credit_service.application.adjustments import AdjustmentAnswer, AdjustmentChange
     from credit_service.application.queries import AccountSnapshot
+    from credit_service.settings import Settings
 
 # A number without a sign could also be meant as the balance afterwards.
 AMOUNT = re.compile(r"[+-][0-9]{1,12}")
@@ -34,7 +37,7 @@ def adjust(
     ] = None,
     command_id: Annotated[
         str | None,
-        typer.Option("--id", help="The adjustment's id; a second adjustment with the same id has no effect."),
+        typer.Option("--id", help="The adjustment's id; a repeat has no second effect."),
     ] = None,
     as_it_stands: AsItStands = False,
     yes: Yes = False,
@@ -56,35 +59,15 @@ def adjust(
     wanted = int(amount)
     until = instant_of("--expires-at", expires_at) if expires_at is not None else None
     name = command_id or secrets.token_hex(8)
-
-    async def look() -> "AccountSnapshot | None":
-        from credit_service.postgres.reads.queries import PostgresReads
-
-        async with writing_pool(settings) as pool:
-            return await PostgresReads(pool).account(account_id)
-
-    async def do() -> "AdjustmentAnswer":
-        from credit_service.application.adjustments import AdjustmentDesk
-        from credit_service.postgres.operator.adjustments import PostgresAdjustments
-        from credit_service.postgres.reads.queries import PostgresReads
-
-        async with opened_ledger(settings) as into:
-            reads, adjustments = PostgresReads(into.pool), PostgresAdjustments(into.pool)
-            reading = into.reading(as_it_stands=as_it_stands)
-            desk = AdjustmentDesk(into.ledger, into.rules, reads, adjustments, reading)
-            return await desk.adjust(
-                account_id, wanted, expires_at=until, operator=operator, reason=reason, command_id=name
-            )
-
     if not yes:
-        found = run(look())
+        found = run(_find_account(settings, account_id))
         if found is None:
             raise WrongUse(f"there is no account {account_id!r}")
         confirm(f"{_order(wanted)} {account_id}, which has {_credits(found.balance)}?", yes=yes)
     if command_id is None:
         say(f"The adjustment is {name}: after a fault, give it again with --id {name}")
     try:
-        answer = run(do())
+        answer = run(_adjust(settings, account_id, wanted, until, operator, reason, name, as_it_stands=as_it_stands))
     except ValueError as error:
         raise WrongUse(str(error)) from None
     if answer.outcome == "unknown-account":
@@ -93,9 +76,40 @@ def adjust(
         put(answer.model_dump_json())
         return 0 if answer.outcome == "adjusted" else 1
     if answer.change is None:
-        raise Failed(f"nothing was adjusted: {_refusal(answer, wanted)}")
+        raise CommandFailed(f"nothing was adjusted: {_refusal(answer, wanted)}")
     put(_done(answer, answer.change))
     return 0
+
+
+async def _find_account(settings: "Settings", account_id: str) -> "AccountSnapshot | None":
+    from credit_service.postgres.reads.queries import PostgresReads
+
+    async with writing_pool(settings) as pool:
+        return await PostgresReads(pool).account(account_id)
+
+
+async def _adjust(
+    settings: "Settings",
+    account_id: str,
+    amount: int,
+    expires_at: "datetime | None",
+    operator: str,
+    reason: str,
+    command_id: str,
+    *,
+    as_it_stands: bool,
+) -> "AdjustmentAnswer":
+    from credit_service.application.adjustments import AdjustmentDesk
+    from credit_service.postgres.operator.adjustments import PostgresAdjustments
+    from credit_service.postgres.reads.queries import PostgresReads
+
+    async with opened_ledger(settings) as into:
+        reads, adjustments = PostgresReads(into.pool), PostgresAdjustments(into.pool)
+        reading = into.reading(as_it_stands=as_it_stands)
+        desk = AdjustmentDesk(into.ledger, into.rules, reads, adjustments, reading)
+        return await desk.adjust(
+            account_id, amount, expires_at=expires_at, operator=operator, reason=reason, command_id=command_id
+        )
 
 
 def _order(amount: int) -> str:

@@ -1,7 +1,7 @@
 """`credits migrate`: brings the database to the current schema."""
 
 from credit_service.cli.shared.connections import settings_or_exit
-from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.errors import CommandFailed
 from credit_service.cli.shared.output import say
 from credit_service.cli.shared.run import run
 
@@ -22,10 +22,10 @@ def migrate() -> None:
     try:
         output = run_migrations(address)
     except NoPassword as error:
-        raise Failed(str(error)) from None
+        raise CommandFailed(str(error)) from None
     except MigrationFailed as error:
         lines = str(error).splitlines()
-        raise Failed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None
+        raise CommandFailed(f"the database was not migrated: {lines[-1].removeprefix('Error: ')}") from None
     if output:
         say(output)
     say(f"The database is at version {newest_version()}.")

@@ -39,5 +39,5 @@ def resume(
     if output is Format.JSON:
         put(json.dumps({"topic": name, "was_paused": was_paused}))
     else:
-        put(f"{name} was paused and goes on" if was_paused else f"{name} was not paused")
+        put(f"{name} was paused and is resumed" if was_paused else f"{name} was not paused")
     return 0 if was_paused else 1

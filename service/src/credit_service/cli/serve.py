@@ -1,7 +1,7 @@
 """`credits serve`: runs the service."""
 
 from credit_service.cli.shared.connections import settings_or_exit
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 
 
 def serve() -> int:
@@ -22,7 +22,7 @@ def serve() -> int:
     try:
         return run_in_loop(run_service(settings))
     except CannotListen as error:
-        raise Failed(str(error)) from None
+        raise CommandFailed(str(error)) from None
     except SessionsShared as error:
         raise WrongUse(str(error)) from None
     except Exception:  # a defect; it goes to the log like any other

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import Operator, Reason, Yes, confirm
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
@@ -31,7 +31,7 @@ def skip(
 
     Readable messages are never skipped. The service continues within half a minute.
 
-    Example: [cyan]credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent anew by mailer" --dry-run[/]
+    Example: [cyan]credits skip email-bounced 3 --to 1042 --reason "flipped byte, sent again by mailer" --dry-run[/]
     """
     settings = settings_or_exit()
     from credit_contracts.topics import INCOMING_TOPICS
@@ -41,25 +41,25 @@ def skip(
     if name not in INCOMING_TOPICS:
         raise WrongUse(f"{topic} is no incoming topic: one of {', '.join(INCOMING_TOPICS)}")
     at = (connection.topic(name), partition)
-    begin, log_end, lies = run(_look(settings, at, to))
-    say(f"{name}/{partition} stands at {begin}; its log ends at {log_end}")
-    for fault in lies.faults:
+    begin, log_end, found = run(_look(settings, at, to))
+    say(f"the stored offset of {name}/{partition} is {begin}; its log ends at {log_end}")
+    for fault in found.faults:
         up_to = "" if fault.until is None else f" up to {fault.until}"
         say(f"from {fault.offset}{up_to} it cannot be read: {fault.cause}")
-    if lies.readable is not None:
-        raise Failed(f"offset {lies.readable} can be read: nothing from there on is skipped")
-    if not lies.faults:
-        raise Failed(f"nothing that cannot be read lies from {begin} up to {to}")
+    if found.readable is not None:
+        raise CommandFailed(f"offset {found.readable} is readable: nothing from there on is skipped")
+    if not found.faults:
+        raise CommandFailed(f"there is nothing unreadable from {begin} up to {to}")
     if dry_run:
         say("Nothing was skipped.")
         return 0
     confirm(f"Skip the offsets from {begin} up to {to} of {name}/{partition} for good?", yes=yes)
     if not run(_skip(settings, at, begin, to, log_end, operator, reason)):
-        raise Failed("the service has read on meanwhile: nothing was skipped")
+        raise CommandFailed("the service has read on meanwhile: nothing was skipped")
     if output is Format.JSON:
         put(json.dumps({"topic": name, "partition": partition, "from": begin, "to": to}))
     else:
-        put(f"{name}/{partition} goes on at {to}; what was skipped is recorded")
+        put(f"{name}/{partition} continues at {to}; the skipped offsets are recorded")
     return 0
 
 
@@ -83,8 +83,9 @@ async def _look(settings: "Settings", at: "TopicPartition", to: int) -> "tuple[i
         partition_of = TopicPartition(*at)
         _, log_ends = await reader.bounds([partition_of])
         if not begin < to <= log_ends[partition_of]:
-            bounds = f"the partition stands at {begin}, and its log ends at {log_ends[partition_of]}"
-            raise WrongUse(f"--to: {to} does not lie behind that: {bounds}")
+            raise WrongUse(
+                f"--to: {to} is not between the stored offset {begin} and the end of the log, {log_ends[partition_of]}"
+            )
         return begin, log_ends[partition_of], await reader.look(Range(*at, begin, to))
 
 

@@ -1,13 +1,12 @@
 """`credits tail`: prints the outgoing events as the service publishes them."""
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit
-from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.errors import CommandFailed
 from credit_service.cli.shared.output import Format, Output, put, say
 from credit_service.cli.shared.run import run
 
@@ -57,6 +56,8 @@ async def _tail(
 
 async def _events(connection: "KafkaConnection", from_beginning: bool) -> "AsyncGenerator[Event[OutgoingData]]":
     """Yields the committed events of the outgoing topics."""
+    import asyncio
+
     from aiokafka import TopicPartition
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
@@ -69,8 +70,8 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
     topics = [connection.topic(name) for name in OUTGOING_TOPICS]
     counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
-        raise Failed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
-    consumer = create_client(
+        raise CommandFailed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
+    consumer = made(
         PortionConsumer,
         connection,
         isolation_level="read_committed",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import Format, Output, put
 from credit_service.cli.shared.panels import LOOK, RUN
 from credit_service.cli.shared.run import run
@@ -37,7 +37,7 @@ def create(
     try:
         made = run(create_topics(kafka_of(settings), replication_factor))
     except TopicsRefused as error:
-        raise Failed(str(error)) from None
+        raise CommandFailed(str(error)) from None
     if output is Format.JSON:
         put(json.dumps([{"name": topic.name, "created": topic.created} for topic in made]))
         return

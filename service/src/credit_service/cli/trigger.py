@@ -1,6 +1,5 @@
 """`credits trigger`: sends a test event."""
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ from uuid import uuid4
 import typer
 
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import Format, Output, put
 from credit_service.cli.shared.run import run
 
@@ -48,9 +47,7 @@ def trigger(
     from_campaign: Field = None,
     to_campaign: Field = None,
     stage: Field = None,
-    event_id: Annotated[
-        str | None, typer.Option("--id", help="The event's id; a second event with the same id has no effect.")
-    ] = None,
+    event_id: Annotated[str | None, typer.Option("--id", help="The event's id; a repeat has no second effect.")] = None,
     source: Annotated[str, typer.Option(help="The event's source.")] = "/credits-cli",
     time: Annotated[str | None, typer.Option(help="The event's time, RFC 3339 with a zone; now if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the event and send nothing.")] = False,
@@ -150,6 +147,8 @@ def _encoded(event: "Event[IncomingData]") -> "Encoded":
 
 async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encoded") -> tuple[int, int]:
     """Sends the record to the partition of its key; returns partition and offset once all replicas have it."""
+    import asyncio
+
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for
@@ -159,8 +158,8 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     topic = connection.topic(event_type)
     partitions = (await partition_counts(connection, [topic], "write")).get(topic)
     if partitions is None:
-        raise Failed(f"topic {topic} is missing: run `credits topics create`")
-    producer = create_client(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
+        raise CommandFailed(f"topic {topic} is missing: run `credits topics create`")
+    producer = made(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(SEND_SECONDS_MAX):
             await producer.start()

@@ -1,4 +1,4 @@
-"""Who may read: the tokens in force, which may change while the service runs."""
+"""Checks the bearer token of a request; the tokens may change while the service runs."""
 
 import asyncio
 import re
@@ -22,25 +22,25 @@ REALM = 'Bearer realm="credit-service"'
 
 
 def wall_clock() -> datetime:
-    """The machine's time: when a token ends is no matter of the ledger's clock, and may not wait for a database."""
+    """The machine's time: the end of a token must not depend on the database."""
     return datetime.now(UTC)
 
 
 class Access:
-    """The door of the read API; without tokens it is closed."""
+    """Checks tokens for the read API; without any token it refuses every request."""
 
     def __init__(self, tokens: Sequence[Token], clock: Callable[[], datetime] = wall_clock) -> None:
         self.tokens = tokens
         self._clock = clock
 
     def check(self, request: Request, scope: Scope, account_id: str | None) -> None:
-        """Raises 401 or 403 before the ledger is asked, so that neither tells whether an account exists."""
-        shown = request.headers.getlist("authorization")
-        match authorise(self.tokens, bearer(shown), scope, account_id, self._clock()):
+        """Raises 401 or 403 before the ledger is read, so that neither reveals whether an account exists."""
+        sent = request.headers.getlist("authorization")
+        match authorise(self.tokens, bearer(sent), scope, account_id, self._clock()):
             case "granted":
                 return
             case "not-known":
-                challenge = f'{REALM}, error="invalid_token"' if shown else REALM
+                challenge = f'{REALM}, error="invalid_token"' if sent else REALM
                 raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": challenge})
             case "not-allowed":
                 raise HTTPException(403, "this token does not open this")
@@ -49,16 +49,16 @@ class Access:
 
 
 def bearer(authorizations: Sequence[str]) -> str | None:
-    """What is shown in the one `Authorization` header; None if there is none, several, or one of another kind."""
+    """The token in the `Authorization` header; None if the header is missing, repeated, or of another scheme."""
     if len(authorizations) != 1:
         return None
-    shown = _BEARER.fullmatch(authorizations[0])
-    return shown[1] if shown else None
+    found = _BEARER.fullmatch(authorizations[0])
+    return found[1] if found else None
 
 
 @asynccontextmanager
 async def kept_current(access: Access, load: Callable[[], Sequence[Token]]) -> AsyncIterator[None]:
-    """Loads the tokens again and again, so that one that has leaked can be taken out without a restart."""
+    """Reloads the tokens every few seconds: a leaked token can be removed without a restart."""
     reading = asyncio.create_task(_load_again(access, load))
     try:
         yield
@@ -68,18 +68,18 @@ async def kept_current(access: Access, load: Callable[[], Sequence[Token]]) -> A
 
 
 async def _load_again(access: Access, load: Callable[[], Sequence[Token]]) -> None:
-    said = None
+    logged = None
     while True:
         await asyncio.sleep(READ_AGAIN_SECONDS)
         try:
             tokens = await asyncio.to_thread(load)
-        except Exception as error:  # whatever it is, what is taken out after it has to be seen
+        except Exception as error:  # after any error, later changes of the tokens have to be loaded
             problem = str(error) if isinstance(error, SettingsError) else type(error).__name__
-            if problem != said:
+            if problem != logged:
                 log.error("the tokens stay as they were", problem=problem)
-            said = problem
+            logged = problem
             continue
-        said = None
+        logged = None
         if tokens != access.tokens:
             access.tokens = tokens
             log.info("tokens changed", tokens=[token.name for token in tokens])

@@ -1,4 +1,4 @@
-"""The read API: accounts, their entries, and what became of an event. The OpenAPI document is made from this, too."""
+"""The operations of the read API: accounts, entries, decisions. The OpenAPI document is made from them."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +23,7 @@ from credit_service.application.queries import (
     Reads,
 )
 from credit_service.http.access import Access
-from credit_service.http.concurrency import Questions
+from credit_service.http.concurrency import ConcurrentReads
 from credit_service.http.routes import get
 
 ENTRIES_LIMIT_DEFAULT = 100
@@ -38,14 +38,14 @@ def _plain_digits(given: object) -> object:
 
 
 def _whole_number(least: int, most: int, description: str) -> TypeAdapter[int]:
-    # The bounds stand innermost: pydantic leaves them out of the schema where they follow a function.
+    # The bounds come first: after a function, pydantic leaves them out of the schema.
     bounds = Field(ge=least, le=most, description=description)
     return TypeAdapter(Annotated[int, bounds, BeforeValidator(_plain_digits)])
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What a request may say besides the account; without a default it has to."""
+    """A query parameter; it is required if it has no default."""
 
     name: str
     kind: TypeAdapter[Any]
@@ -53,8 +53,8 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One question that can be put to the ledger."""
+class ApiOperation:
+    """An operation of the read API."""
 
     name: str
     path: str
@@ -68,7 +68,7 @@ class Operation:
 
 ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(AccountId)
 OPERATIONS = (
-    Operation(
+    ApiOperation(
         name="readAccount",
         path="/v1/accounts/{account_id}",
         summary="Balance, plan, billing month, open grants, declines in this month.",
@@ -78,7 +78,7 @@ OPERATIONS = (
         otherwise="no such account",
         ask=lambda reads, account_id, _: reads.account(account_id),
     ),
-    Operation(
+    ApiOperation(
         name="readEntries",
         path="/v1/accounts/{account_id}/entries",
         summary="The ledger: every balance change with its cause, page by page.",
@@ -97,7 +97,7 @@ OPERATIONS = (
         otherwise="no such account",
         ask=lambda reads, account_id, given: reads.entries(account_id, **given),
     ),
-    Operation(
+    ApiOperation(
         name="readDecision",
         path="/v1/accounts/{account_id}/decisions",
         summary="What became of one event.",
@@ -111,15 +111,15 @@ OPERATIONS = (
 
 
 def account_routes(reads: Reads, access: Access) -> list[Route]:
-    """A route an operation."""
-    questions = Questions()
+    """A route for each operation."""
+    reading = ConcurrentReads()
     return [
-        get(operation.path, _endpoint(operation, reads, access, questions), operation.name) for operation in OPERATIONS
+        get(operation.path, _endpoint(operation, reads, access, reading), operation.name) for operation in OPERATIONS
     ]
 
 
 def _endpoint(
-    operation: Operation, reads: Reads, access: Access, questions: Questions
+    operation: ApiOperation, reads: Reads, access: Access, reading: ConcurrentReads
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         account_id = _decoded(request.path_params["account_id"])
@@ -128,7 +128,7 @@ def _endpoint(
             raise HTTPException(400, "account_id: not UTF-8")
         account_id = _read(ACCOUNT_ID, account_id, "account_id")
         given = _given(operation, request)
-        with questions.one():
+        with reading.one():
             found = await operation.ask(reads, account_id, given)
         if found is None:
             raise HTTPException(404, operation.otherwise)
@@ -138,18 +138,18 @@ def _endpoint(
 
 
 def _decoded(sent: str) -> str | None:
-    # The router matches the path as it was sent, so that an id may have a slash in it.
+    # The router matches the path before it is decoded, so that an id may contain a slash.
     try:
         return unquote_to_bytes(sent).decode()
     except UnicodeDecodeError:
         return None
 
 
-def _given(operation: Operation, request: Request) -> dict[str, Any]:
+def _given(operation: ApiOperation, request: Request) -> dict[str, Any]:
     sent = request.query_params
     known = [parameter.name for parameter in operation.parameters]
     if len(sent.multi_items()) > len(sent) or not sent.keys() <= set(known):
-        # One that is misspelt would be passed over, and the answer be to another question.
+        # A misspelt parameter would be ignored, and the answer would be to another question.
         raise HTTPException(
             400, f"query: each of {', '.join(known)} once, and no other" if known else "query: not known"
         )
@@ -168,5 +168,5 @@ def _read(adapter: TypeAdapter[Any], given: str, name: str) -> Any:
     try:
         return adapter.validate_python(given)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise HTTPException(400, f"{name}: {told['msg'].removeprefix('Value error, ')}") from None
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise HTTPException(400, f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

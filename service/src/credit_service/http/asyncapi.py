@@ -1,4 +1,4 @@
-"""The AsyncAPI document and its page. Whatever the page needs comes from here, and nothing on it can be sent."""
+"""The AsyncAPI document and its page. The page loads nothing from elsewhere, and sends nothing."""
 
 import asyncio
 import gzip
@@ -37,7 +37,7 @@ _FILES: Final[Mapping[str, str]] = {
 
 
 def asyncapi_routes(deployed: Deployed) -> list[Route]:
-    """`/asyncapi` (the page), what it is made of below that, and `/asyncapi.json`. None needs a token."""
+    """The routes `/asyncapi` (the page), its files below, and `/asyncapi.json`; none needs a token."""
     document = rendered(asyncapi(deployed)).encode()
     answers = LongAnswers()
     packing = asyncio.Lock()
@@ -52,7 +52,7 @@ def asyncapi_routes(deployed: Deployed) -> list[Route]:
         headers = {**POLICIES, "Cache-Control": f"max-age={HELD_SECONDS}", "Vary": "Accept-Encoding"}
         if "gzip" not in request.headers.get("accept-encoding", ""):
             return answers.answer(_file(name), _media_type(name), headers)
-        # Once, and beside what else is under way: the script takes a while.
+        # Packed once, in a thread: the script takes a while.
         async with packing:
             packed = await asyncio.to_thread(_packed, name)
         return answers.answer(packed, _media_type(name), {**headers, "Content-Encoding": "gzip"})

@@ -1,4 +1,4 @@
-"""How much the ledger is asked at the same time."""
+"""Limits how many requests read the ledger at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,16 @@ from starlette.exceptions import HTTPException
 from credit_service import bounds
 
 
-class Questions:
-    """Those under way. Only who may ask is among them: nobody else can keep the others out."""
+class ConcurrentReads:
+    """Counts the reads of the ledger. Only authorised requests count: others cannot use up the limit."""
 
     def __init__(self) -> None:
         self._under_way = 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """One more while the context is open; refused where there are too many."""
-        if self._under_way >= bounds.QUESTIONS_UNDER_WAY_MAX:
+        """Counts one read while the context is open; raises 503 if there are too many."""
+        if self._under_way >= bounds.CONCURRENT_READS_MAX:
             raise HTTPException(503, "too many requests at the same time", {"Retry-After": "1"})
         self._under_way += 1
         try:

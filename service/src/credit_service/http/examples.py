@@ -1,4 +1,4 @@
-"""One example of every answer and parameter, for the OpenAPI document."""
+"""An example of every answer and parameter, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it is ready, and what it counts."""
+"""Liveness, readiness and metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,19 +15,19 @@ from credit_service.http.routes import get
 PING_SECONDS_MAX = 1.0
 
 Ping = Callable[[], Awaitable[object]]
-"""Asks the database for a sign of life; raises `LedgerUnavailable`."""
+"""Checks that the database answers; raises `LedgerUnavailable`."""
 
 
 class ReportsProblems(Protocol):
-    """The service's own view of itself."""
+    """The problems that the service has found."""
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What is missing, by the part that misses it; empty when ready."""
+        """The problem of each part that is not ready; empty when all are."""
 
     @property
     def degraded(self) -> Mapping[str, str]:
-        """What waits for a person, by its part."""
+        """The problems that wait for a person, by part."""
 
 
 def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegistry) -> list[Route]:
@@ -39,7 +39,7 @@ def health_routes(status: ReportsProblems, ping: Ping, registry: CollectorRegist
     async def readyz(_: Request) -> Response:
         problems = dict(status.problems)
         if problem := await _database_problem(ping):
-            # What the service itself found at the start is more exact: a schema that is missing does answer.
+            # A problem found at the start is more exact: a database without the schema does answer.
             problems.setdefault("database", problem)
         degraded = {"degraded": dict(status.degraded)} if status.degraded else {}
         if problems:
@@ -62,6 +62,6 @@ async def _database_problem(ping: Ping) -> str | None:
         return f"denies access: {error}"
     except LedgerUnavailable as error:
         return f"does not answer: {error}"
-    except Exception as error:  # whatever it is, the answer is "not ready", not an error of this page
+    except Exception as error:  # after any error, the answer is "not ready", and not an error
         return f"does not answer: {type(error).__name__}"
     return None

@@ -1,4 +1,4 @@
-"""Long answers, in pieces: what a client does not read is not in memory."""
+"""Long answers, sent in pieces: the unread part of an answer does not fill the connection's buffer."""
 
 from collections.abc import Mapping
 
@@ -10,29 +10,29 @@ from credit_service.http.problems import ProblemResponse
 
 
 class LongAnswers:
-    """Those under way. One more is told to come again."""
+    """Counts the long answers that are being sent, and refuses one too many."""
 
     def __init__(self) -> None:
         self._under_way = 0
 
     def answer(self, content: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-        """All of `content`, which is not copied."""
+        """A response with all of `content`, which is not copied."""
         return _InPieces(self, content, media_type, headers)
 
     def begin(self) -> bool:
-        """One more; False where there are too many. Each that begins has to `end`."""
-        if self._under_way >= bounds.LONG_ANSWERS_UNDER_WAY_MAX:
+        """Counts one more answer; False if there are too many. Each answer that begins has to `end`."""
+        if self._under_way >= bounds.CONCURRENT_LONG_ANSWERS_MAX:
             return False
         self._under_way += 1
         return True
 
     def end(self) -> None:
-        """One of them has been sent, or its client has gone."""
+        """Counts one answer less."""
         self._under_way -= 1
 
 
 class _InPieces(Response):
-    """Hands on a piece once the connection has room for it: `send` waits while more is unsent than may be."""
+    """Sends a piece when the connection has room for it: `send` waits while too many bytes are unsent."""
 
     def __init__(
         self, answers: LongAnswers, content: bytes, media_type: str, headers: Mapping[str, str] | None
@@ -42,7 +42,7 @@ class _InPieces(Response):
         super().__init__(media_type=media_type, headers={"Content-Length": str(len(content)), **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it, unless as many are under way as may be."""
+        """Sends the answer, or 503 if too many are being sent."""
         if not self._answers.begin():
             busy = ProblemResponse(503, "too many requests at the same time", {"Retry-After": "1"})
             await busy(scope, receive, send)

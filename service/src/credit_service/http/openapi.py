@@ -1,4 +1,4 @@
-"""The API's OpenAPI 3.1 document, made from the operations; `python -m credit_service.http.openapi` prints it."""
+"""The OpenAPI 3.1 document of the read API; `python -m credit_service.http.openapi` prints it."""
 
 import json
 import sys
@@ -12,41 +12,45 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_service.application.queries import AccountSnapshot, DecidedEvent, EntriesPage, ParkedEvent
-from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, Operation
+from credit_service.http.accounts import ACCOUNT_ID, OPERATIONS, ApiOperation
 from credit_service.http.examples import ANSWERS, PARAMETERS
 from credit_service.http.problems import ProblemResponse
 from credit_service.http.routes import get
 
 MODELS = (AccountSnapshot, EntriesPage, DecidedEvent, ParkedEvent)
 DESCRIPTION = """\
-What the ledger of credits holds. It only reads; what changes a balance comes in over Kafka.
+Reads the ledger of credits. Balances change only by messages from Kafka and by commands of operators.
 
-Each request carries a token: `Authorization: Bearer credits_…`. A token opens the scopes that it was given, of all
-accounts or of one. Anything else than 200 is a problem of RFC 9457.
+Each request needs a token: `Authorization: Bearer credits_…`. A token has scopes, for all accounts or for one.
+Every answer other than 200 is a problem of RFC 9457.
 """
 
 PROBLEMS: dict[int, tuple[str, str, str | None]] = {
     400: ("A parameter is missing, wrong, given twice, or not known.", "limit: must be a whole number", None),
     401: ("No token, or one that is not known or has expired.", "a valid bearer token is needed", "WWW-Authenticate"),
     403: (
-        "The token lacks the scope, or is another account's. It is the same whether the account exists or not.",
+        "The token lacks the scope or the account, whether the account exists or not.",
         "this token does not open this",
         None,
     ),
-    404: ("The ledger has nothing of this name.", "no such account", None),
+    404: ("The ledger has no such account or event.", "no such account", None),
     413: ("The request has a body.", "a request has no body here", None),
     414: ("Path and query are too long.", "path and query have more than 8192 bytes", None),
     431: ("The headers are too long.", "the headers have more than 8192 bytes", None),
     500: ("A defect of the service.", "the service failed to answer", None),
     503: (
-        "The database is away, or too much is asked at the same time.",
+        "The database does not answer, or there are too many requests at the same time.",
         "the database does not answer",
         "Retry-After",
     ),
 }
 HEADERS = {
-    "Cache-Control": {"description": "No answer may be kept.", "required": True, "schema": {"const": "no-store"}},
-    "WWW-Authenticate": {"description": "What to send.", "required": True, "schema": {"type": "string"}},
+    "Cache-Control": {"description": "Answers must not be cached.", "required": True, "schema": {"const": "no-store"}},
+    "WWW-Authenticate": {
+        "description": "The scheme to use.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 0}},
 }
 
@@ -81,7 +85,7 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Made by `credits tokens new`. It is `credits_` and 43 more characters.",
+                    "description": "Made by `credits tokens new`: `credits_` and 43 more characters.",
                 }
             },
             "headers": HEADERS,
@@ -93,12 +97,12 @@ def document() -> dict[str, Any]:
 
 @cache
 def rendered() -> str:
-    """The document as its text."""
+    """The document as text."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
 def openapi_route() -> Route:
-    """`/openapi.json`, without a token: it says nothing that the sources do not."""
+    """`/openapi.json`, which needs no token: it reveals nothing about the deployment."""
     text = rendered()
 
     async def openapi(_: Request) -> Response:
@@ -107,7 +111,7 @@ def openapi_route() -> Route:
     return get("/openapi.json", openapi)
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: ApiOperation) -> dict[str, Any]:
     account = {"name": "account_id", "in": "path", "required": True, "example": PARAMETERS["account_id"]} | _schema(
         ACCOUNT_ID
     )
@@ -147,16 +151,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _answers(operation: Operation, model: type) -> bool:
+def _answers(operation: ApiOperation, model: type) -> bool:
     return model is operation.answer or model in getattr(operation.answer, "__args__", ())
 
 
 def _schema(kind: TypeAdapter[Any], default: int | None = None) -> dict[str, Any]:
     schema = kind.json_schema()
-    told = {"description": schema.pop("description"), "schema": schema}
+    described = {"description": schema.pop("description"), "schema": schema}
     if default is not None:
         schema["default"] = default
-    return told
+    return described
 
 
 def _headers(*names: str) -> dict[str, Any]:

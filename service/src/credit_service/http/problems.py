@@ -11,7 +11,7 @@ from credit_service.application.errors import AccessDenied
 
 log = structlog.get_logger(__name__)
 
-# Not those of Python, which says some otherwise from 3.13 on: the committed document has them.
+# Python changed some of these in 3.13; the committed OpenAPI document has these.
 TITLES: Final = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -27,7 +27,7 @@ TITLES: Final = {
 
 
 class ProblemResponse(JSONResponse):
-    """A problem with a status of its own and one sentence of detail."""
+    """A problem with its status and one sentence of detail."""
 
     media_type = "application/problem+json"
 
@@ -36,19 +36,19 @@ class ProblemResponse(JSONResponse):
 
 
 async def refused(_: Request, error: Exception) -> Response:
-    """Answers what a handler or the router refuses."""
+    """Answers a request that a handler or the router refuses."""
     if not isinstance(error, HTTPException):
         raise error
     return ProblemResponse(error.status_code, error.detail, dict(error.headers or {}))
 
 
 async def database_away(_: Request, error: Exception) -> Response:
-    """Answers while the database does not."""
+    """Answers while the database is unavailable."""
     log.warning("read failed, database unavailable", cause=str(error))
     detail = "the database denies access" if isinstance(error, AccessDenied) else "the database does not answer"
     return ProblemResponse(503, detail, {"Retry-After": "1"})
 
 
 async def defect(_: Request, __: Exception) -> Response:
-    """Answers what nobody thought of; the log has the traceback."""
+    """Answers after an unexpected error; the log has the traceback."""
     return ProblemResponse(500, "the service failed to answer")

@@ -1,4 +1,4 @@
-"""What every request has to keep to, and the headers that every answer has."""
+"""The limits of every request, and the headers of every answer."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ ANSWER_HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-class Guard:
-    """Refuses what is too large, ends what takes too long, and lets nobody keep or embed an answer."""
+class RequestLimits:
+    """Refuses requests that are too large, ends answers that take too long, and sets headers against caching."""
 
     def __init__(self, app: ASGIApp, answer_seconds_max: float = ANSWER_SECONDS_MAX) -> None:
         self._app = app
         self._answer_seconds_max = answer_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers the request, or passes it on."""
+        """Refuses the request, or passes it to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # From here on it is the connection that ends a client who does not read.
+                # From here on, the connection's own limit ends a client that does not read.
                 if not limit.expired():
                     limit.reschedule(None)
                 headers = MutableHeaders(scope=message)
@@ -63,6 +63,6 @@ def _refusal(scope: Scope) -> ProblemResponse | None:
     if sum(len(name) + len(value) for name, value in headers.raw) > HEADERS_BYTES_MAX:
         return ProblemResponse(431, f"the headers have more than {HEADERS_BYTES_MAX} bytes")
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-        # Closed, because nobody reads what follows.
+        # The connection is closed: nothing reads the body that follows.
         return ProblemResponse(413, "a request has no body here", {"Connection": "close"})
     return None

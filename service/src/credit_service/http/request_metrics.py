@@ -1,4 +1,4 @@
-"""What the read API answers, counted: by operation and status, and how long it took. Never by path or by who asked."""
+"""Counts the answers of the read API by operation and status, with their times; never by path or by client."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ STATUSES: Final = ("200", "400", "401", "403", "404", "405", "413", "414", "431"
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class Counted:
-    """Passes requests on; `operations` names those by their endpoint that count as more than `other`."""
+class AnswerMetrics:
+    """Counts answers; `operations` names the operation of each endpoint, and all others count as `other`."""
 
     def __init__(self, app: ASGIApp, operations: Mapping[Callable[..., Any], str], registry: CollectorRegistry) -> None:
         self._app = app
@@ -36,7 +36,7 @@ class Counted:
             self._seconds.labels(operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on. Whoever goes away before an answer has begun is not counted."""
+        """Passes the request to the application. A client that disconnects before the answer begins is not counted."""
         status = None
 
         async def answer(message: Message) -> None:
@@ -50,7 +50,7 @@ class Counted:
             await self._app(scope, receive, answer)
         finally:
             if status is not None:
-                # The router has left it there; what is refused before has none.
+                # The router stores the endpoint; a request that is refused earlier has none.
                 operation = self._operations.get(scope.get("endpoint"), OTHER)  # type: ignore[arg-type] # None is other
                 self._answers.labels(operation, status if status in STATUSES else OTHER).inc()
                 self._seconds.labels(operation).observe(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""A route as all of them are here."""
+"""Makes routes that answer GET alone."""
 
 from collections.abc import Awaitable, Callable
 

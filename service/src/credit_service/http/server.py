@@ -1,4 +1,4 @@
-"""uvicorn inside the service's own event loop."""
+"""Runs uvicorn inside the service's event loop."""
 
 import asyncio
 import contextlib
@@ -16,48 +16,48 @@ from credit_service.http.problems import ProblemResponse
 from credit_service.http.request_limits import ANSWER_HEADERS
 
 END_SECONDS_MAX = 3.0
-# More than an answer may take: to send a request, to have it answered, and to read the answer.
+# Longer than the limit of an answer: for sending a request, its answer, and reading the answer.
 TURN_SECONDS_MAX = 15.0
 
 
 class CannotListen(OSError):  # noqa: N818 - reads as the condition that it reports
-    """The address is taken, or not this machine's."""
+    """The address is in use, or does not belong to this machine."""
 
 
 class QuickProtocol(H11Protocol):
-    """A connection whose client has to be quick; uvicorn itself would wait for ever for the rest of a request.
+    """A connection with a time limit for each request; uvicorn would wait for the rest of a request without limit.
 
-    It is one of `bounds.HTTP_CONNECTIONS_MAX`: uvicorn itself would keep any number open, and only refuse what is
-    asked over them.
+    Connections beyond `bounds.HTTP_CONNECTIONS_MAX` are closed; uvicorn would keep them open, and refuse only their
+    requests.
     """
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """The time runs from here."""
+        """Starts the time limit of the first request."""
         super().connection_made(transport)
         if len(self.connections) > bounds.HTTP_CONNECTIONS_MAX:
             self.logger.warning("a client is hung up on: %d are connected", bounds.HTTP_CONNECTIONS_MAX)
             transport.abort()
             return
-        # uvicorn hands on nothing further while more than this is unsent.
+        # uvicorn sends nothing more while more bytes than this are unsent.
         transport.set_write_buffer_limits(high=bounds.UNSENT_BYTES_MAX)
         self._set_deadline()
 
     def on_response_complete(self) -> None:
-        """And for the next request from here, or for what is still to be sent."""
+        """Restarts the time limit for the next request, or for the unsent rest."""
         super().on_response_complete()
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended."""
+        """Cancels the time limit."""
         self._cancel_deadline()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
-        """Answers what is no HTTP as all else is answered, and hangs up; where an answer has begun, it ends there."""
+        """Answers a request that is not HTTP with a problem, and closes; an answer that has begun is cut off."""
         if self.cycle is not None and not self.cycle.response_complete:
-            # What is being made of the request's beginning has nobody to go to.
+            # Nobody receives the answer to the beginning of the request.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -86,8 +86,8 @@ class QuickProtocol(H11Protocol):
 class HttpServer:
     """Serves `app` while its context is open. Port 0 is any free one; `port` is then the one that was bound.
 
-    uvicorn's steps are taken one by one: its `serve` would take the signals, and the service ends its parts in an
-    order of its own.
+    It calls the steps of uvicorn one by one: `serve` would handle the signals, and the service ends its parts in its
+    own order.
     """
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
@@ -117,16 +117,16 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return len(self._server.server_state.connections)
 
     async def start(self) -> None:
-        """Binds and begins to answer; raises `CannotListen`."""
+        """Binds the address and starts to answer; raises `CannotListen`."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             bound = socket.create_server((self._host, self.port), family=family)
         except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # what follows repeats the address
+            reason = str(error.strerror).partition(" (")[0]  # the rest repeats the address
             raise CannotListen(f"cannot listen on {self._host}, port {self.port}: {reason}") from None
         self._sockets = [bound]
         self.port = bound.getsockname()[1]
@@ -136,29 +136,29 @@ class HttpServer:
         self._serving = asyncio.create_task(self._server.main_loop())
 
     async def stop(self, within_seconds: float = END_SECONDS_MAX) -> None:
-        """Answers what is under way, bounded, and closes; does nothing if it was never started."""
+        """Finishes the current answers within a time limit, and closes; does nothing if it was never started."""
         if self._serving is None:
             return
-        # A whole number only by its annotation.
+        # The annotation says int, but uvicorn takes any number.
         self._config.timeout_graceful_shutdown = within_seconds  # type: ignore[assignment]
         self._server.should_exit = True
         await self._serving
-        # A little earlier than uvicorn cancels what is left: it would log who does not read as a defect.
-        hanging_up = asyncio.get_running_loop().call_later(0.8 * within_seconds, self._hang_up)
+        # A little before uvicorn cancels the rest: it would log clients that do not read as errors.
+        aborting = asyncio.get_running_loop().call_later(0.8 * within_seconds, self._abort_connections)
         try:
             await self._server.shutdown(self._sockets)
         finally:
-            hanging_up.cancel()
+            aborting.cancel()
         self._serving = None
 
-    def _hang_up(self) -> None:
+    def _abort_connections(self) -> None:
         for protocol in self._server.server_state.connections:
             protocol.transport.abort()
 
 
 @contextlib.asynccontextmanager
 async def serving(*servers: HttpServer, end_seconds_max: float) -> AsyncIterator[None]:
-    """Has all of them answer, and ends them at the same time, within a bound; raises `CannotListen`."""
+    """Starts the servers, and stops them together within a time limit; raises `CannotListen`."""
     try:
         for server in servers:
             await server.start()

@@ -1,4 +1,4 @@
-"""The application's `Ledger` in memory: what is loaded is a copy, and what is stored counts once the context ends."""
+"""The application's `Ledger` in memory: it loads copies, and applies writes when a transaction ends."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,31 +23,31 @@ from credit_service.domain.unstored import Unstored
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """An event that waits for its account's first plan, and since when."""
+class ParkedInMemory:
+    """A parked event, and since when it is parked."""
 
     incoming: Incoming
     parked_at: datetime
 
 
 @dataclass(slots=True)
-class Kept:
-    """All that is known of one account; `row` has what does not stand beside it."""
+class AccountInMemory:
+    """All data of one account; `row` has whatever the other fields do not."""
 
     row: Account
     decisions: dict[bytes, Decision] = field(default_factory=dict)
     prospects: dict[str, Prospect] = field(default_factory=dict)
     purchases: set[str] = field(default_factory=set)
     requests: dict[int, RefundRequest] = field(default_factory=dict)
-    parked: dict[bytes, Parked] = field(default_factory=dict)
+    parked: dict[bytes, ParkedInMemory] = field(default_factory=dict)
 
     def load(self, items: Sequence[Incoming | Command]) -> Account:
-        """A copy, with what `items` and the events that wait ask for."""
+        """Loads a copy, with the prospects and decisions that `items` and the parked events need."""
         row = self.row
         waiting = [parked.incoming for parked in self.parked.values()]
-        asked = [*items, *waiting]
-        decided = {item.key: self.decisions[item.key] for item in asked if item.key in self.decisions}
-        prospects = self._asked_prospects(asked)
+        needed = [*items, *waiting]
+        decided = {item.key: self.decisions[item.key] for item in needed if item.key in self.decisions}
+        prospects = self._prospects_of(needed)
         return replace(
             _bare(row),
             pending=list(row.pending),
@@ -62,15 +62,15 @@ class Kept:
             waiting=waiting,
         )
 
-    def _asked_prospects(self, asked: Sequence[Incoming | Command]) -> dict[str, Prospect]:
-        names = {getattr(item.data, "prospect_id", None) for item in asked}
-        for item in asked:
+    def _prospects_of(self, items: Sequence[Incoming | Command]) -> dict[str, Prospect]:
+        names = {getattr(item.data, "prospect_id", None) for item in items}
+        for item in items:
             if isinstance(item.data, DecideRefund) and item.data.charge_sequence in self.requests:
                 names.add(self.requests[item.data.charge_sequence].prospect_id)
         return {name: _copied(self.prospects[name]) for name in names if name in self.prospects}
 
     def store(self, account: Account) -> None:
-        """Keeps what the account names as touched or new."""
+        """Stores the parts that the account names as touched or new."""
         self.prospects.update({name: account.prospects[name] for name in account.unstored.changed_prospects})
         self.purchases.update(account.unstored.new_purchases)
         self.row = _bare(account)
@@ -100,10 +100,10 @@ def _copied(prospect: Prospect) -> Prospect:
 
 @dataclass(slots=True)
 class MemoryLedger:
-    """The ledger at the time `now`, which is moved by hand; `outbox` holds what is to be published."""
+    """The ledger at the time `now`, which tests move; `outbox` holds the outgoing events."""
 
     now: datetime
-    accounts: dict[str, Kept] = field(default_factory=dict)
+    accounts: dict[str, AccountInMemory] = field(default_factory=dict)
     outbox: list[WaitingEvent | WaitingDeadLetter] = field(default_factory=list)
 
     @asynccontextmanager
@@ -116,7 +116,7 @@ class MemoryLedger:
 
     async def accounts_behind(
         self,
-        account_ids: Collection[str],  # noqa: ARG002 - all is read to its end
+        account_ids: Collection[str],  # noqa: ARG002 - all events are read
         fresh: timedelta,  # noqa: ARG002
     ) -> dict[str, datetime]:
         """See `application.ports.Ledger`."""
@@ -124,7 +124,7 @@ class MemoryLedger:
 
     async def accounts_with_due_timers(
         self,
-        passed_at: Mapping[int, datetime | None],  # noqa: ARG002 - all is read to its end, so that the clock counts
+        passed_at: Mapping[int, datetime | None],  # noqa: ARG002 - all events are read, so the clock alone counts
         partitions: int,  # noqa: ARG002
         limit: int,
     ) -> list[tuple[str, datetime]]:
@@ -143,9 +143,9 @@ class MemoryLedger:
         return [name for name, kept in self.accounts.items() if kept.row.can_unpark][:limit]
 
     def write(self, what: ToStore) -> None:
-        """Keeps all that one transaction wrote."""
+        """Applies the writes of one transaction."""
         for account in what.accounts.values():
-            self.accounts.setdefault(account.account_id, Kept(account)).store(account)
+            self.accounts.setdefault(account.account_id, AccountInMemory(account)).store(account)
         self._write_decided(what.decided, what.now)
         self.outbox += what.outbox
         letters = sorted(what.dead_letters, key=lambda letter: letter.record.place)
@@ -155,7 +155,7 @@ class MemoryLedger:
         for decision in decided.decisions:
             self.accounts[decision.account_id].decisions[decision.key] = decision
         for incoming in decided.parked:
-            self.accounts[incoming.account_id].parked[incoming.key] = Parked(incoming, now)
+            self.accounts[incoming.account_id].parked[incoming.key] = ParkedInMemory(incoming, now)
         for incoming in decided.unparked:
             del self.accounts[incoming.account_id].parked[incoming.key]
         for request in decided.requests:
@@ -170,20 +170,20 @@ class MemoryLedger:
 
 
 class MemoryTransaction:
-    """The application's `LedgerTransaction`; what it is to write waits for its end."""
+    """The application's `LedgerTransaction`; its writes are applied at its end."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         self.writes: list[Callable[[], None]] = []
         self._ledger = ledger
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
-        """See `application.ports.LedgerTransaction`; nobody else is here."""
+        """See `application.ports.LedgerTransaction`; there is no other member."""
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
         """See `application.ports.LedgerTransaction`."""
         accounts = {}
         for name in dict.fromkeys(item.account_id for item in inputs):
-            kept = self._ledger.accounts.get(name) or Kept(Account(name))
+            kept = self._ledger.accounts.get(name) or AccountInMemory(Account(name))
             accounts[name] = kept.load([i for i in inputs if not isinstance(i, Wake) and i.account_id == name])
         return accounts
 
@@ -233,7 +233,7 @@ def _waiting_letter(letter: DeadLetter, now: datetime) -> WaitingDeadLetter:
 
 
 def _published(original: bytes | None, bytes_max: int) -> tuple[bytes | None, int | None, str | None]:
-    """What is published of a key or value, with its size; its hash instead where it is too large."""
+    """The published key or value, its size, and instead of one that is too large its hash."""
     if original is None:
         return None, None, None
     is_too_large = len(original) > bytes_max

@@ -1,4 +1,4 @@
-"""What the service in memory publishes: the very record that would lie in Kafka."""
+"""The messages that the service in memory publishes, byte for byte those of Kafka."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from credit_service.application.kept_record import Headers
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One outgoing record; `topic` as the contracts name it. Key, value and headers are the bytes that Kafka gets.
+    """One outgoing record; `topic` is its name in the contracts. Key, value and headers are the bytes sent to Kafka.
 
-    `place` is where a consumer reads it, for `SequenceGuard.take`. Offsets count from 0 in each partition of a topic,
-    without the holes that transactions leave in Kafka.
+    `place` is the record's position for `SequenceGuard.take`. Offsets count from 0 in each partition of a topic,
+    without the gaps that transactions leave in Kafka.
     """
 
     topic: str
@@ -26,7 +26,7 @@ class Message:
 
     @property
     def partition(self) -> int:
-        """Its number."""
+        """The number of the partition."""
         return self.place.partition
 
     @property
@@ -47,6 +47,6 @@ class Message:
     @property
     def reason(self) -> str | None:
         """Why it is a dead letter; None on an event."""
-        # Behind the original ones, which may have been given the same name.
-        given = [value for name, value in self.headers if name == REASON_HEADER and self.is_dead_letter]
-        return given[-1].decode() if given and given[-1] is not None else None
+        # The last one: an original header may have the same name.
+        values = [value for name, value in self.headers if name == REASON_HEADER and self.is_dead_letter]
+        return values[-1].decode() if values and values[-1] is not None else None

@@ -1,4 +1,4 @@
-"""The service in memory: events go in, events come out, and the clock stands until it is moved."""
+"""The service in memory: tests send events, read the published ones, and move the clock."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -38,14 +38,14 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CreditService:
-    """The credit service with nothing around it: no Kafka, no Postgres, no event loop.
+    """The credit service without Kafka, Postgres and event loop.
 
-    It decides by the code of the real one and publishes the same bytes. Its clock stands at `now` until `move_clock`;
-    so an event more than 5 minutes ahead of it becomes a dead letter. `late_refund`,
-    `first_plan_age_months_max`, `parked_hours_max` and `topic_prefix` are the settings of these names, `partitions` is
-    what each topic has. A message is appended at the clock's time.
+    It decides with the code of the service, and publishes the same bytes. The clock shows `now` until `move_clock`
+    moves it; an event more than 5 minutes ahead of it becomes a dead letter. `late_refund`,
+    `first_plan_age_months_max`, `parked_hours_max` and `topic_prefix` are the settings of these names; each topic has
+    `partitions` partitions. A message's append time is the clock's time.
 
-    Each call returns once all that follows from it is decided, and answers with what was published meanwhile, in order.
+    Each call returns when all its consequences are decided, with the messages published by it, in order.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CreditService:
         partitions: int = PARTITIONS,
     ) -> None:
         self.published: list[Message] = []
-        """All that was published so far, in order."""
+        """All messages published so far, in order."""
         self._topic_prefix = topic_prefix
         self._partitions = partitions
         self._rules = Rules(late_refund or LateRefund(), first_plan_age_months_max=first_plan_age_months_max)
@@ -70,27 +70,27 @@ class CreditService:
 
     @property
     def now(self) -> datetime:
-        """The clock."""
+        """The time of the clock."""
         return self._ledger.now
 
     def move_clock(self, to: datetime) -> list[Message]:
-        """Moves the clock on, and lets happen what is due: renewals, expiries, plans for later, waiting given up.
+        """Moves the clock, and runs all due timers: renewals, expiries, later plans, and the end of parking.
 
-        As in the real service this is once the clock is 10 seconds past the instant, or before with an event that
-        comes later. What happens is recorded at the new time, however many months were passed. Raises `ValueError` on
-        a time before `now`.
+        As in the service, a timer runs when the clock is 10 seconds past its instant, or earlier with a later event.
+        Its effects are recorded at the new time, however many months have passed. Raises `ValueError` on a time before
+        `now`.
         """
         to = _in_utc(to)
         if to < self.now:
-            raise ValueError(f"the clock stands at {self.now} and does not go back")
+            raise ValueError(f"the clock is at {self.now} and does not go back")
         self._ledger.now = to
         return self._settled()
 
     def send(self, *events: Event[IncomingData]) -> list[Message]:
-        """Takes events as their producers would send them with `credit_contracts.encode`.
+        """Sends events encoded by `credit_contracts.encode`.
 
-        Several at once are a backlog: across topics they are decided in order of their time, within one topic and
-        partition in the order given.
+        Several events are a backlog: across topics the service decides them by time, within one topic and partition in
+        the given order.
         """
         records = []
         for event in events:
@@ -101,27 +101,26 @@ class CreditService:
     def send_record(
         self, topic: str, value: bytes | None, *, headers: Headers = (), key: bytes | None = None
     ) -> list[Message]:
-        """Takes one Kafka record as it is, readable or not; `topic` as the contracts name it, else `ValueError`.
+        """Sends one Kafka record, readable or not; raises `ValueError` unless the contracts have the incoming `topic`.
 
-        The key chooses the partition by murmur2; without one it is the first.
+        The key selects the partition by murmur2; without a key it is the first.
         """
         return self._take([self._record(topic, value, headers, key)])
 
     def order(
         self, account_id: str, what: Adjust | DecideRefund, command_id: str
     ) -> tuple[Outcome | CommandRefusal | Literal["unknown-account"], list[Message]]:
-        """Does what a person orders with `credits adjust` or `credits refunds`: the answer, and what was published.
+        """Runs the command of an operator, as `credits adjust` or `credits refunds` do; returns outcome and messages.
 
-        `command_id` names the order, and what is published bears it: with the same one once more the answer is the
-        same again, without a second effect, or `conflict` if something else is ordered. Raises `ValueError` as the
-        real ones do, on an amount of 0 or out of bounds, on an expiry of what is taken, and on an empty or overlong
-        text.
+        `command_id` names the command, and its events carry it: a repeat returns the same outcome without a second
+        effect, or `conflict` if its content differs. Raises `ValueError` on an amount of 0 or out of bounds, on an
+        expiry of taken credits, and on an empty or overlong text.
         """
         if isinstance(what, Adjust):
             command = adjustment_command(account_id, what, command_id)
         else:
             command = refund_command(account_id, what, command_id)
-        # To ask about an account must not open it.
+        # A command must not create an account.
         if account_id not in self._ledger.accounts:
             return "unknown-account", []
         (answer,) = _at_once(execute(self._ledger, self._rules, [command]))
@@ -132,22 +131,22 @@ class CreditService:
         return account_shown(self._ledger, account_id)
 
     def balance(self, account_id: str) -> int | None:
-        """What is left; None is unlimited. Raises `LookupError` if no event ever named the account."""
+        """The balance; None if unlimited. Raises `LookupError` if no event ever named the account."""
         account = self.account(account_id)
         if account is None:
             raise LookupError(f"no event ever named the account {account_id!r}")
         return account.balance
 
     def decision(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
-        """What became of an event, by its `ce_source` and `ce_id`: its recorded decision, or that it waits.
+        """The decision on the event with this `ce_source` and `ce_id`, or the parked event.
 
-        None if it never came, or is a dead letter.
+        None if the event was never sent, or is a dead letter.
         """
         return event_shown(self._ledger, account_id, source, event_id)
 
     @property
     def dead_letters(self) -> list[Message]:
-        """Of what was published, the messages that could not be read or decided."""
+        """The published messages that are dead letters."""
         return [message for message in self.published if message.is_dead_letter]
 
     def _record(self, topic: str, value: bytes | None, headers: Headers, key: bytes | None) -> Record:
@@ -167,13 +166,13 @@ class CreditService:
         return self._settled()
 
     def _settled(self) -> list[Message]:
-        """Lets all that is due happen, as the sweeps of the real service do; what was published since last time."""
+        """Runs the sweeps of the service until nothing is due; returns the messages published since the last call."""
         numbers = range(self._partitions)
         while _at_once(self._expiry.sweep(numbers, self._partitions)).letters_by_topic:
             pass
         before: list[tuple[object, ...]] = []
-        while (wakes := self._wakes()) and (standing := self._standing(wakes)) != before:
-            before = standing
+        while (wakes := self._wakes()) and (state := self._state(wakes)) != before:
+            before = state
             _at_once(self._processor.wake(wakes, asyncio.Event()))
         waiting, self._ledger.outbox = self._ledger.outbox, []
         messages = [self._message(outgoing_record(row, self._partitions)) for row in waiting]
@@ -196,14 +195,14 @@ class CreditService:
         timers = [Wake(account_id, up_to, bounds.TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
         return timers + [Wake(account_id, NO_TIMERS, 0) for account_id in waiting]
 
-    def _standing(self, wakes: Iterable[Wake]) -> list[tuple[object, ...]]:
-        """What a wake moves on: where it moves nothing, the rules failed, and the log says so."""
+    def _state(self, wakes: Iterable[Wake]) -> list[tuple[object, ...]]:
+        """The state that a wake changes; if it changes nothing, the rules failed, and the log says so."""
         rows = [self._ledger.accounts[wake.account_id].row for wake in wakes]
         return [(row.account_id, row.next_timer_at, row.parked) for row in rows]
 
 
 def _merged(records: Sequence[Record], clock: LedgerClock) -> list[Record]:
-    """The heads of the partitions with the same number go by their order; within a partition nothing is moved."""
+    """Merges partitions of the same number by the order of their first records; each partition keeps its order."""
     queues: dict[int, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         queues[record.place.partition][record.place.topic].append(record)
@@ -218,14 +217,14 @@ def _merged(records: Sequence[Record], clock: LedgerClock) -> list[Record]:
 
 
 def _at_once(does: Coroutine[Any, Any, T]) -> T:
-    """The result of what never waits, since nothing in memory does: no event loop is needed, nor disturbed."""
+    """Runs a coroutine that never waits, as all in memory, without an event loop; returns its result."""
     try:
         does.send(None)
     except StopIteration as ended:
         result: T = ended.value
         return result
     does.close()
-    raise RuntimeError("what happens in memory has waited")
+    raise RuntimeError("a coroutine in memory has waited")
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""What can be asked of the ledger in memory, in the answers of the read API."""
+"""Answers of the read API from the ledger in memory."""
 
 from credit_service.application.queries import (
     AccountSnapshot,
@@ -14,7 +14,7 @@ from credit_service.domain.event import Place
 from credit_service.domain.grant import Grant, burn_order
 from credit_service.domain.idempotency import key_of
 from credit_service.domain.plan import Plan
-from credit_service.testing.memory import MemoryLedger, Parked
+from credit_service.testing.memory import MemoryLedger, ParkedInMemory
 
 
 def account_shown(ledger: MemoryLedger, account_id: str) -> AccountSnapshot | None:
@@ -83,7 +83,7 @@ def _decided(decision: Decision) -> DecidedEvent:
     )
 
 
-def _parked(parked: Parked) -> ParkedEvent:
+def _parked(parked: ParkedInMemory) -> ParkedEvent:
     incoming = parked.incoming
     return ParkedEvent(
         account_id=incoming.account_id,

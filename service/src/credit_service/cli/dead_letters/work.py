@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from credit_service.cli.dead_letters.display import answer_line
 from credit_service.cli.dead_letters.selection import letters_in
 from credit_service.cli.shared.connections import kafka_of, opened_ledger
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import Format, put, say
 from credit_service.cli.shared.progress import progress
 from credit_service.cli.shared.run import run
@@ -50,8 +50,8 @@ def work_off(
                                 became[answer.became] += 1
                             bar.advance(len(answers))
         except LedgerUnavailable as error:
-            so_far = f"{became.total():,} of {count:,} were told, and {SAFE}"
-            raise Failed(f"{describe_ledger_error(error)}; {so_far}") from None
+            so_far = f"{became.total():,} of {count:,} are done, and {SAFE}"
+            raise CommandFailed(f"{describe_ledger_error(error)}; {so_far}") from None
 
     try:
         run(run_work())

@@ -1,4 +1,4 @@
-"""`python -m credit_service.cli.demo`: needs the two addresses in its environment, as `make demo` gives them."""
+"""`make demo`: plays a day of four customers; the environment has the addresses of Postgres and Kafka."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 
 
 def main() -> int:
-    """Plays the day and checks it; returns the exit code: 0 if all is well, 1 if not, 2 if it could not begin."""
+    """Plays and checks the day; returns the exit code: 0 if all is well, 1 if not, 2 if it could not start."""
     parser = argparse.ArgumentParser(
         prog="python -m credit_service.cli.demo", description="Play a day of four customers, and check the outcome."
     )
@@ -44,12 +44,12 @@ def main() -> int:
     )
     anywhere = parser.parse_args().anywhere
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    # What matters of it ends up in a line of our own.
+    # The demo prints its own line for each error that matters.
     logging.disable()
     try:
         settings = load_settings()
         if not (anywhere or _is_local(settings)):
-            raise SettingsError("these servers are not on this machine, and the ledger keeps what is played for ever")
+            raise SettingsError("these servers are not on this machine, and their ledger would keep the accounts")
     except SettingsError as error:
         sys.stderr.write(f"demo: {error}\n")
         return EXIT_USE
@@ -75,8 +75,8 @@ async def _demo(settings: Settings, console: Console) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     began = time.monotonic()
     console.print(Text(show.INTRO))
-    # Ids of this run's own: the ledger keeps those of earlier runs.
-    told = story.day(secrets.token_hex(3), datetime.now(UTC))
+    # Each run has its own ids: the ledger keeps those of earlier runs.
+    day = story.day(secrets.token_hex(3), datetime.now(UTC))
     connection = KafkaConnection.of(settings)
     await asyncio.to_thread(migrate, Addresses.of(settings).service)
     topics = await create_topics(connection, None)
@@ -85,14 +85,14 @@ async def _demo(settings: Settings, console: Console) -> int:
         "CREDITS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
     }
     async with (
-        open_inbox(connection, [customer.account_id for customer in told.customers]) as inbox,
+        open_inbox(connection, [customer.account_id for customer in day.customers]) as inbox,
         running_service(environment) as service,
     ):
         try:
             await service.until_ready()
             seconds = time.monotonic() - began
             console.print(f"Database migrated, {len(topics)} topics there, service ready after {seconds:.1f} s.\n")
-            wrong, checked = await _play_and_check(told, connection, service, inbox, console)
+            wrong, checked = await _play_and_check(day, connection, service, inbox, console)
         except (Stopped, KafkaError, TimeoutError) as error:
             wrong, checked = [str(error) or type(error).__name__], []
         service.keeps_log = bool(wrong)
@@ -101,28 +101,28 @@ async def _demo(settings: Settings, console: Console) -> int:
 
 
 async def _play_and_check(
-    told: story.Story, connection: KafkaConnection, service: ServiceProcess, inbox: Inbox, console: Console
+    day: story.Day, connection: KafkaConnection, service: ServiceProcess, inbox: Inbox, console: Console
 ) -> tuple[list[str], list[str]]:
-    """What is wrong, and what was found to be right."""
+    """Plays the day; returns a line for each error, and for each check that passed."""
     async with upstream_producer(connection) as producer:
         player = Player(producer, connection, service, inbox)
         screen = show.Screen(console, inbox, player.outcomes)
         screen.head()
-        await player.play(told, screen.step)
+        await player.play(day, screen.step)
     answers = {
         customer.account_id: check.Answers(
             await service.account(customer.account_id), await service.entries(customer.account_id)
         )
-        for customer in told.customers
+        for customer in day.customers
     }
-    # Ended first: whatever it still has to publish comes before its end, and then nothing can come any more.
+    # The service ends first: it publishes everything before its end, and nothing afterwards.
     exit_code = await service.end()
     await inbox.read_to_the_end()
-    screen.balances(told)
-    wrong = check.what_is_wrong(told, player.outcomes, inbox, answers)
+    screen.balances(day)
+    wrong = check.what_is_wrong(day, player.outcomes, inbox, answers)
     if exit_code:
         wrong.append(f"the service ended with exit code {exit_code} after SIGTERM")
-    return wrong, check.what_is_right(told, inbox)
+    return wrong, check.what_is_right(day, inbox)
 
 
 def _verdict(console: Console, wrong: list[str], checked: list[str], service: ServiceProcess, seconds: float) -> None:

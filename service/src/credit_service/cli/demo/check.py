@@ -1,4 +1,4 @@
-"""Holds what came out against what the story expects, and against what the service answers over HTTP."""
+"""Compares the published events with the expected ones, and with the answers of the HTTP API."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 
 from credit_service.cli.demo.inbox import Inbox
 from credit_service.cli.demo.play import Outcomes
-from credit_service.cli.demo.story import Customer, Effect, Story
+from credit_service.cli.demo.story import Customer, Day, Effect
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a balance is made of. `balance` None: unlimited."""
+    """The sums that make a balance; `balance` is None if unlimited."""
 
     granted: int
     charged: int
@@ -24,21 +24,21 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the HTTP API says of one account."""
+    """The answers of the HTTP API about one account."""
 
     account: dict[str, Any] | None
     entries: list[dict[str, Any]]
 
 
-def expected_totals(story: Story, customer: Customer) -> Totals:
-    """What the story says."""
-    messages = story.messages_of(customer)
+def expected_totals(day: Day, customer: Customer) -> Totals:
+    """The totals that the day expects."""
+    messages = day.messages_of(customer)
     effects = [effect for sent in messages for effect in sent.effects]
     return _totals(effects, sum(sent.outcome == "declined" and not sent.again for sent in messages), customer.unlimited)
 
 
 def published_totals(inbox: Inbox, customer: Customer) -> Totals:
-    """What the published events say."""
+    """The totals of the published events."""
     changes = inbox.changes[customer.account_id]
     unlimited = bool(changes) and changes[-1].unlimited
     effects: list[Effect] = [(change.reason, change.delta) for change in changes]
@@ -52,39 +52,39 @@ def _totals(effects: list[Effect], declined: int, unlimited: bool) -> Totals:
     return Totals(granted, count["charge"], count["refund"], declined, balance)
 
 
-def what_is_wrong(story: Story, outcomes: Outcomes, inbox: Inbox, answers: dict[str, Answers]) -> list[str]:
-    """A line for everything that is not as it should be; none if all is well."""
+def what_is_wrong(day: Day, outcomes: Outcomes, inbox: Inbox, answers: dict[str, Answers]) -> list[str]:
+    """A line for each error; none if all is well."""
     wrong = [f"published twice: {event_id}" for event_id in inbox.repeated]
-    wrong += _wrong_dead_letters(story, inbox)
-    for customer in story.customers:
+    wrong += _wrong_dead_letters(day, inbox)
+    for customer in day.customers:
         mine = [
-            *_wrong_decisions(story, customer, outcomes),
-            *_wrong_changes(story, customer, inbox),
+            *_wrong_decisions(day, customer, outcomes),
+            *_wrong_changes(day, customer, inbox),
             *_wrong_sequence(customer, inbox),
-            *_wrong_totals(story, customer, inbox, answers[customer.account_id]),
+            *_wrong_totals(day, customer, inbox, answers[customer.account_id]),
         ]
         wrong += [f"{customer.name}: {line}" for line in mine]
     return wrong
 
 
-def _wrong_dead_letters(story: Story, inbox: Inbox) -> Iterator[str]:
-    expected = {m.event.id for step in story.steps for m in step.messages if not m.is_readable}
+def _wrong_dead_letters(day: Day, inbox: Inbox) -> Iterator[str]:
+    expected = {m.event.id for step in day.steps for m in step.messages if not m.is_readable}
     for event_id in expected - inbox.dead_letters.keys():
         yield f"{event_id} cannot be read and is no dead letter"
     for event_id in inbox.dead_letters.keys() - expected:
         yield f"{event_id} is a dead letter ({inbox.dead_letters[event_id]}) and should not be"
 
 
-def _wrong_decisions(story: Story, customer: Customer, outcomes: Outcomes) -> Iterator[str]:
-    for sent in story.messages_of(customer):
+def _wrong_decisions(day: Day, customer: Customer, outcomes: Outcomes) -> Iterator[str]:
+    for sent in day.messages_of(customer):
         if sent.is_readable and outcomes.get(sent.event.id) != sent.outcome:
             yield f"{_named(sent.event)} was decided as {outcomes.get(sent.event.id)}, expected {sent.outcome}"
 
 
-def _wrong_changes(story: Story, customer: Customer, inbox: Inbox) -> Iterator[str]:
+def _wrong_changes(day: Day, customer: Customer, inbox: Inbox) -> Iterator[str]:
     expected: dict[str, list[Effect]] = defaultdict(list)
     names: dict[str, str] = {}
-    for sent in story.messages_of(customer):
+    for sent in day.messages_of(customer):
         expected[sent.event.id] += sent.effects
         names[sent.event.id] = _named(sent.event)
     published: dict[str, list[Effect]] = defaultdict(list)
@@ -97,7 +97,7 @@ def _wrong_changes(story: Story, customer: Customer, inbox: Inbox) -> Iterator[s
                 f"expected {_effects(expected[event_id])}"
             )
     expected_declines = Counter(
-        m.event.id for m in story.messages_of(customer) if m.outcome == "declined" and not m.again
+        m.event.id for m in day.messages_of(customer) if m.outcome == "declined" and not m.again
     )
     declines = Counter(decline.cause.id for decline in inbox.declines[customer.account_id])
     if declines != expected_declines:
@@ -130,8 +130,8 @@ def _wrong_sequence(customer: Customer, inbox: Inbox) -> Iterator[str]:
             yield f"change {change.sequence} does not add up"
 
 
-def _wrong_totals(story: Story, customer: Customer, inbox: Inbox, answers: Answers) -> Iterator[str]:
-    expected = expected_totals(story, customer)
+def _wrong_totals(day: Day, customer: Customer, inbox: Inbox, answers: Answers) -> Iterator[str]:
+    expected = expected_totals(day, customer)
     published = published_totals(inbox, customer)
     if published != expected:
         yield f"in all {published}, expected {expected}"
@@ -152,16 +152,16 @@ def _wrong_totals(story: Story, customer: Customer, inbox: Inbox, answers: Answe
             yield f"{name} is {answered} over HTTP, expected {wanted}"
 
 
-def what_is_right(story: Story, inbox: Inbox) -> list[str]:
-    """What was checked, in numbers, for when nothing is wrong."""
-    messages = [sent for step in story.steps for sent in step.messages]
-    changes = sum(len(inbox.changes[c.account_id]) for c in story.customers)
-    declines = sum(len(inbox.declines[c.account_id]) for c in story.customers)
+def what_is_right(day: Day, inbox: Inbox) -> list[str]:
+    """A line for each check that passed, with numbers."""
+    messages = [sent for step in day.steps for sent in step.messages]
+    changes = sum(len(inbox.changes[c.account_id]) for c in day.customers)
+    declines = sum(len(inbox.declines[c.account_id]) for c in day.customers)
     again = sum(sent.again for sent in messages)
     return [
         f"{len(messages)} messages in, {again} of them redelivered: each decided once, as the story says",
         f"{changes} balance changes and {declines} declines out, each once, sequences without a gap",
         "each balance is the sum of its changes: in Kafka, in the ledger, over HTTP",
-        f"{len(inbox.dead_letters)} message could not be read: a dead letter, which held nobody up",
+        f"{len(inbox.dead_letters)} message could not be read: a dead letter, which delayed no other",
         "the service ended on SIGTERM with exit code 0",
     ]

@@ -1,4 +1,4 @@
-"""What comes out of the service, as a downstream team reads it: read_committed."""
+"""Reads the outgoing topics as a downstream team does: read_committed."""
 
 import asyncio
 from collections import defaultdict
@@ -27,7 +27,7 @@ READ_ON_SECONDS_MAX = 15
 
 
 class Inbox:
-    """Collects what is published about the accounts of this run, in the order in which it arrives."""
+    """Collects the outgoing events of the accounts of this run, in order of arrival."""
 
     def __init__(self, consumer: AIOKafkaConsumer, connection: KafkaConnection, account_ids: Collection[str]) -> None:
         self.changes: dict[str, list[BalanceChanged]] = defaultdict(list)
@@ -44,14 +44,14 @@ class Inbox:
         return event_id in self.dead_letters
 
     async def read(self) -> None:
-        """Reads what is there now, waiting a moment for something to come."""
+        """Reads new records, and waits a moment for them."""
         for records in (await self._consumer.getmany(timeout_ms=50)).values():
             for record in records:
                 if record.key in self._keys:
                     self._take(record)
 
     async def read_to_the_end(self) -> None:
-        """Reads all that was published until now."""
+        """Reads all records published until now."""
         partitions = self._consumer.assignment()
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
         async with asyncio.timeout(READ_ON_SECONDS_MAX):
@@ -64,7 +64,7 @@ class Inbox:
             return
         event = decode_outgoing(record.headers, record.value)
         if isinstance(event, Unreadable):
-            raise Stopped(f"what the service published cannot be read: {event.reason}, {event.detail}")
+            raise Stopped(f"a published event cannot be read: {event.reason}, {event.detail}")
         self._note(event.id)
         if isinstance(event.data, BalanceChanged):
             self.changes[event.data.account_id].append(event.data)
@@ -84,7 +84,7 @@ class Inbox:
 
 @asynccontextmanager
 async def open_inbox(connection: KafkaConnection, account_ids: Collection[str]) -> AsyncIterator[Inbox]:
-    """An inbox that begins where the topics end now."""
+    """An inbox that starts at the current end of the topics."""
     topics = [connection.topic(name) for name in (*OUTGOING_TOPICS, DEAD_LETTER_TOPIC)]
     counts = await partition_counts(connection, topics, "read")
     partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts[topic])]

@@ -1,4 +1,4 @@
-"""Sends the day as upstream teams would, one step after the other, each once the one before has been answered."""
+"""Sends the messages of the day step by step; each step waits for the decisions on the previous one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from credit_contracts import Event, IncomingData, encode
 from credit_service.cli.demo.inbox import Inbox
 from credit_service.cli.demo.service import POLL_SECONDS, ServiceProcess, Stopped
-from credit_service.cli.demo.story import Sent, Step, Story
+from credit_service.cli.demo.story import Day, Sent, Step
 from credit_service.kafka.connect.client import create_client
 from credit_service.kafka.connect.connection import KafkaConnection
 
@@ -19,11 +19,11 @@ ANSWERED_SECONDS_MAX = 60
 START_SECONDS_MAX = 60
 
 Outcomes = dict[str, str]
-"""What was decided, by event id."""
+"""The outcome of each event, by its id."""
 
 
 class Player:
-    """Plays steps, and keeps what the service says it decided."""
+    """Plays the steps, and collects the outcomes that the service reports."""
 
     def __init__(
         self, producer: AIOKafkaProducer, connection: KafkaConnection, service: ServiceProcess, inbox: Inbox
@@ -34,20 +34,20 @@ class Player:
         self._service = service
         self._inbox = inbox
 
-    async def play(self, story: Story, played: Callable[[Step], None]) -> None:
-        """Plays the story; `played` is called after each step."""
-        for step in story.steps:
+    async def play(self, day: Day, played: Callable[[Step], None]) -> None:
+        """Plays the day; calls `played` after each step."""
+        for step in day.steps:
             await self._send(step.messages)
             try:
                 async with asyncio.timeout(ANSWERED_SECONDS_MAX):
                     await self._answered(step)
             except TimeoutError:
-                told = f"{step.customer.name}, {step.what}: no answer within {ANSWERED_SECONDS_MAX} s"
-                raise Stopped(told) from None
+                where = f"{step.customer.name}, {step.what}"
+                raise Stopped(f"{where}: no answer within {ANSWERED_SECONDS_MAX} s") from None
             played(step)
 
     async def _send(self, messages: list[Sent]) -> None:
-        """Those of one topic at once. Another topic's come after: else a broker may have the later event first."""
+        """Sends messages of one topic together, topic after topic: a broker might else append a later event first."""
         for event_type, together in groupby(messages, key=lambda sent: sent.event.type):
             topic = self._connection.topic(event_type)
             acknowledged = []
@@ -61,7 +61,7 @@ class Player:
                 await asyncio.gather(*acknowledged)
 
     async def _answered(self, step: Step) -> None:
-        """Waits until all of the step is decided, and all that was decided is published."""
+        """Waits until the messages of the step are decided, and their events are published."""
         for sent in step.messages:
             if sent.is_readable:
                 self.outcomes[sent.event.id] = await self._decided(sent.event)

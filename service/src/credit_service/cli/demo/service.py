@@ -1,4 +1,4 @@
-"""The real service as a process of its own, and the questions that are put to it."""
+"""Runs the service as a process, and reads its HTTP API."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.02
 
 
 class Stopped(Exception):  # noqa: N818 - reads as what happened
-    """The demo cannot go on; why is the message."""
+    """The demo cannot continue; the message says why."""
 
 
 class ServiceProcess:
@@ -47,7 +47,7 @@ class ServiceProcess:
             raise Stopped(f"the service ended by itself with exit code {self._process.returncode}")
 
     async def until_ready(self) -> None:
-        """Waits until the service reports ready; raises `Stopped` with what it misses if it does not."""
+        """Waits until the service is ready; raises `Stopped` with its problems if it does not become ready."""
         problems: object = "it does not answer"
         for _ in range(int(READY_SECONDS_MAX / POLL_SECONDS)):
             self.check_that_it_runs()
@@ -62,7 +62,7 @@ class ServiceProcess:
         raise Stopped(f"the service was not ready within {READY_SECONDS_MAX} s: {problems}")
 
     async def account(self, account_id: str) -> dict[str, Any] | None:
-        """The account as the API has it; None if there is none."""
+        """The account in the API; None if there is none."""
         return await self._found(f"/v1/accounts/{quote(account_id, safe='')}")
 
     async def entries(self, account_id: str) -> list[dict[str, Any]]:
@@ -76,13 +76,13 @@ class ServiceProcess:
         return entries
 
     async def outcome(self, account_id: str, source: str, event_id: str) -> str | None:
-        """What was decided on an event; None if nothing was yet."""
-        asked = urlencode({"source": source, "id": event_id})
-        found = await self._found(f"/v1/accounts/{quote(account_id, safe='')}/decisions?{asked}")
+        """The outcome of an event; None if it is undecided."""
+        query = urlencode({"source": source, "id": event_id})
+        found = await self._found(f"/v1/accounts/{quote(account_id, safe='')}/decisions?{query}")
         return found.get("outcome") if found else None
 
     async def end(self) -> int:
-        """Ends it by SIGTERM, or by force if it does not; returns the exit code."""
+        """Ends the process by SIGTERM, or kills it after a while; returns the exit code."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -92,7 +92,7 @@ class ServiceProcess:
             return await self._process.wait()
 
     def last_log_lines(self) -> list[str]:
-        """What it said last."""
+        """The last lines of the log."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
             return [line.rstrip() for line in deque(lines, LOG_LINES_SHOWN)]
 
@@ -100,7 +100,7 @@ class ServiceProcess:
         try:
             status, answer = await asyncio.to_thread(_get, self.port, path, self._token)
         except (OSError, http.client.HTTPException) as error:
-            # A process that dies resets its connections a moment before its end is known.
+            # A dying process resets its connections a moment before its exit code is known.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), NOTICE_SECONDS_MAX)
             self.check_that_it_runs()
@@ -113,7 +113,7 @@ class ServiceProcess:
 
 
 def _get(port: int, path: str, token: str = "") -> tuple[int, dict[str, Any]]:
-    # Not urllib, which would ask a proxy for what is on this machine.
+    # urllib would use a proxy even for this machine.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -125,7 +125,7 @@ def _get(port: int, path: str, token: str = "") -> tuple[int, dict[str, Any]]:
 
 @asynccontextmanager
 async def running_service(environment: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
-    """Starts the service and ends it in any case; its log is a temporary file, which stays if `keeps_log` says so."""
+    """Starts the service, and always ends it; its log is a temporary file, which is kept if `keeps_log` is set."""
     port, health_port = _free_ports(2)
     secret = new_token()
     token = Token(name="demo", sha256=sha256_of(secret), scopes=frozenset(Scope))
@@ -162,7 +162,7 @@ async def running_service(environment: Mapping[str, str]) -> AsyncIterator[Servi
 
 
 def _free_ports(count: int) -> list[int]:
-    # All are held until the last is found, or one might be found twice.
+    # All ports stay bound until the last one is found, so that none is found twice.
     with contextlib.ExitStack() as held:
         bound = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in bound]

@@ -1,6 +1,6 @@
-"""The day: what upstream teams report, and what should come of it, written by hand and not computed by the rules.
+"""The day: the messages of upstream teams and their expected effects, written by hand, not computed by the rules.
 
-The customers are invented. Names exist in this story only; messages carry opaque ids.
+The customers are invented. Their names appear here only; messages carry opaque ids.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ REFUND: Effect = ("refund", 1)
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One of the four, and in a line why the balance is in the end what it is."""
+    """A customer, with a line that explains the final balance."""
 
     name: str
     account_id: str
@@ -45,7 +45,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One message, what is to be decided on it (None: it cannot be read), and the balance changes it is to cause.
+    """A message, its expected outcome (None: it is unreadable), and its expected balance changes.
 
     A message that is delivered `again` is expected to change nothing.
     """
@@ -57,13 +57,13 @@ class Sent:
 
     @property
     def is_readable(self) -> bool:
-        """Whether it is an event at all."""
+        """Whether the service can read it."""
         return self.outcome is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happens to one customer, and the messages that tell of it."""
+    """A step of one customer's day, and its messages."""
 
     at: datetime
     customer: Customer
@@ -72,19 +72,19 @@ class Step:
 
 
 @dataclass(slots=True)
-class Story:
-    """The customers and the day, in its order."""
+class Day:
+    """The customers, and the steps in order of time."""
 
     customers: list[Customer]
     steps: list[Step] = field(default_factory=list)
 
     def messages_of(self, customer: Customer) -> list[Sent]:
-        """All that is sent about the customer, in order."""
+        """All messages about the customer, in order."""
         return [sent for step in self.steps if step.customer == customer for sent in step.messages]
 
 
-class _Teller:
-    """Gives each message its time and its id; an id is stable: it names the attempt, and stays for every delivery."""
+class _Messages:
+    """Makes messages with times and ids; an id names the attempt, and every delivery has the same id."""
 
     def __init__(self, run: str, now: datetime) -> None:
         self._run = run
@@ -161,12 +161,12 @@ def _prospect(number: int) -> str:
 
 
 def again(sent: Sent) -> Sent:
-    """The same message once more, byte for byte."""
+    """The same message again, byte for byte."""
     return Sent(sent.event, sent.outcome, again=True)
 
 
-def day(run: str, now: datetime) -> Story:
-    """The day of this `run`, whose last events are a few minutes before `now`. 16:00 stands for `now` below."""
+def day(run: str, now: datetime) -> Day:
+    """The day of this `run`; its last events are a few minutes before `now`, which is 16:00 below."""
     halyard = Customer(
         "Halyard",
         f"acc_halyard_{run}",
@@ -188,11 +188,11 @@ def day(run: str, now: datetime) -> Story:
         f"acc_tamarisk_{run}",
         "each bounce gave its credit back, once, in whatever order.",
     )
-    t = _Teller(run, now)
-    story = Story([halyard, quill, osprey, tamarisk])
+    t = _Messages(run, now)
+    whole = Day([halyard, quill, osprey, tamarisk])
 
     def step(clock: str, customer: Customer, what: str, *messages: Sent) -> None:
-        story.steps.append(Step(t.at(clock), customer, what, list(messages)))
+        whole.steps.append(Step(t.at(clock), customer, what, list(messages)))
 
     step("08:00", halyard, "plan: 40 credits a month", t.plan("08:00", halyard, "starter", 40, ("plan_change", 40)))
     step("08:05", quill, "plan: 30 credits a month", t.plan("08:05", quill, "growth", 30, ("plan_change", 30)))
@@ -224,7 +224,7 @@ def day(run: str, now: datetime) -> Story:
         *t.generated("10:50", quill, range(30)),
         *t.generated("10:52", quill, (30, 31), "declined"),
     )
-    # The mailer is quicker than campaigns: the bounce is here before what it is a bounce of.
+    # The mailer is faster than campaigns: the bounce arrives before its charge.
     early = t.bounced("11:30", tamarisk, 20, "awaiting-charge", REFUND)
     step("11:30", tamarisk, "bounce before its charge", early)
     step("11:45", tamarisk, "the charge, late", *t.generated("11:25", tamarisk, (20,)))
@@ -241,7 +241,7 @@ def day(run: str, now: datetime) -> Story:
     garbled = Sent(t.generated("13:30", osprey, (50,))[0].event, None)
     step("13:30", osprey, "a garbled message", garbled)
     step("13:31", osprey, "15 prospects generated", *t.generated("13:31", osprey, range(50, 65)))
-    # What is delivered again is followed by something new in the same topic, so that it has been read for certain.
+    # A new message follows each redelivery in the same topic: when it is decided, the redelivery has been read.
     step(
         "14:00",
         tamarisk,
@@ -282,4 +282,4 @@ def day(run: str, now: datetime) -> Story:
         t.purchase("15:40", halyard, 20),
         *t.generated("15:41", halyard, (40,)),
     )
-    return story
+    return whole

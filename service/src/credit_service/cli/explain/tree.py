@@ -177,9 +177,7 @@ def _decision(depth: int, decision: "Decision") -> Iterator[Line]:
         until = f" to {time_text(decision.period_ends_at)}" if decision.period_ends_at else ""
         why = f", no grant had a credit left: decline {decision.declined_in_period:,} of the month{until}"
     if decision.outcome == "too-late":
-        why = (
-            ", without effect: more was told of the prospect since than is kept of it, and what occurred then is closed"
-        )
+        why = ", without effect: the prospect has had more reports since than are kept, and that time is closed"
     yield Line(
         depth,
         f"decision {decision.position} at {time_text(decision.decided_at)}: {decision.type}{of}, "
@@ -243,10 +241,10 @@ def _left_open(letters: "Letters", what: str) -> list[Line]:
     lines = []
     if letters.erased:
         count = _counted(letters.erased, "dead letter")
-        lines.append(Line(1, f"{count} of the account had the bytes erased: whether of {what} cannot be told any more"))
+        lines.append(Line(1, f"{count} of the account had the bytes erased: it is unknown whether of {what}"))
     if letters.left_out:
         count = _counted(letters.left_out, "dead letter")
-        lines.append(Line(1, f"{count} of the account kept without the bytes: only Kafka can tell whether of {what}"))
+        lines.append(Line(1, f"{count} of the account kept without the bytes: only Kafka shows whether of {what}"))
     if not letters.is_complete:
         lines.append(Line(1, "there are more dead letters of the account than could be looked through"))
     return lines
@@ -264,7 +262,7 @@ def _state(story: "Story") -> str:
         return f"{where}, {state.origin}, at no cost"
     what = "its charge from before the ledger" if charge.sequence < 0 else f"its charge #{charge.sequence}"
     ended = {
-        "alive": "stands",
+        "alive": "is in force",
         "refunded": f"was given back by #{charge.refund_sequence}",
         "forfeited": "is not given back, since its grant had ended",
     }

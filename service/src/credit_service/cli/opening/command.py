@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from credit_service.cli.opening.report import Report
-from credit_service.cli.opening.source import STDIN, Interrupted, Source, opened
+from credit_service.cli.opening.report import OpeningReport
+from credit_service.cli.opening.source import STDIN, CustomerFile, Interrupted, opened
 from credit_service.cli.shared.connections import opened_ledger, settings_or_exit
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import AsItStands
 from credit_service.cli.shared.output import Format, Output, say
 from credit_service.cli.shared.progress import progress
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 
 
-class RowsFormat(StrEnum):
+class FileFormat(StrEnum):
     """The format of the file."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
-FORMAT_OF = {".csv": RowsFormat.CSV, ".jsonl": RowsFormat.JSONL, ".ndjson": RowsFormat.JSONL}
+FORMAT_OF = {".csv": FileFormat.CSV, ".jsonl": FileFormat.JSONL, ".ndjson": FileFormat.JSONL}
 
 
 def open_customers(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .ndjson file; - is stdin.")],
     rows_format: Annotated[
-        RowsFormat | None, typer.Option("--format", help="The format of the file; by default its ending decides.")
+        FileFormat | None, typer.Option("--format", help="The format of the file; by default its ending decides.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide every row, and write nothing.")] = False,
     as_it_stands: AsItStands = False,
@@ -59,23 +59,23 @@ def open_customers(
     written = rows_format or FORMAT_OF.get(Path(file).suffix.lower())
     if written is None:
         raise WrongUse(f"--format: needed, {'stdin' if file == STDIN else 'the file'} has none of the known endings")
-    with opened(file) as binary, Source(binary) as source:
+    with opened(file) as binary, CustomerFile(binary) as source:
         try:
             read_fields, lines = begin_rows(lines_of(source.readline), written.value)
         except WrongFile as error:
             raise WrongUse(f"{file} {error}") from None
         except Interrupted:
             return EXIT_INTERRUPTED
-        report = Report(output, is_trial=dry_run)
+        report = OpeningReport(output, is_trial=dry_run)
         return run(_bring_in(settings, source, read_fields, lines, report, as_it_stands=as_it_stands))
 
 
 async def _bring_in(
     settings: "Settings",
-    source: Source,
+    source: CustomerFile,
     read_fields: "ReadFields",
     lines: "Iterator[Line]",
-    report: Report,
+    report: OpeningReport,
     *,
     as_it_stands: bool,
 ) -> int:
@@ -101,9 +101,9 @@ async def _bring_in(
         except Interrupted:
             pass
         except NoTemporaryRoom as error:
-            raise Failed(f"{error}; {report.stopped_at()}") from None
+            raise CommandFailed(f"{error}; {report.stopped_at()}") from None
         except LedgerUnavailable as error:
-            raise Failed(f"{describe_ledger_error(error)}; {report.stopped_at()}") from None
+            raise CommandFailed(f"{describe_ledger_error(error)}; {report.stopped_at()}") from None
     report.sum_up()
     if source.is_ending:
         say(f"Interrupted; {report.stopped_at()}.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 KINDS = ("account", "purchase", "prospect")
 
 
-class Report:
+class OpeningReport:
     """Prints what became of the rows, and counts them."""
 
     def __init__(self, output: Format, *, is_trial: bool) -> None:

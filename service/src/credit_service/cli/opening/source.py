@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 
 STDIN = "-"
 SAFE = "the same command may safely be run again"
@@ -33,7 +33,7 @@ class Interrupted(Exception):  # noqa: N818
     """Ctrl-C arrived while the command waited for a line."""
 
 
-class Source:
+class CustomerFile:
     """The file, the bytes read, and whether Ctrl-C asked to end: the command ends after the current batch."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -44,7 +44,7 @@ class Source:
         found = os.fstat(file.fileno())
         self.bytes_total = found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    def __enter__(self) -> "Source":
+    def __enter__(self) -> "CustomerFile":
         self._before = signal.signal(signal.SIGINT, self._end)
         return self
 
@@ -59,7 +59,7 @@ class Source:
         try:
             line = self._file.readline(bytes_max)
         except OSError as error:
-            raise Failed(f"the file cannot be read any further: {error.strerror}; {SAFE}") from None
+            raise CommandFailed(f"the file cannot be read any further: {error.strerror}; {SAFE}") from None
         self._is_reading = False
         self.bytes_read += len(line)
         return line

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from credit_service.cli.reconcile.compare import RepairOrder, Scope, compare
+from credit_service.cli.reconcile.compare import ComparedRange, RepairOrder, compare
 from credit_service.cli.reconcile.repairs import run_alone
-from credit_service.cli.reconcile.report import Report
+from credit_service.cli.reconcile.report import FindingsReport
 from credit_service.cli.shared.connections import settings_or_exit
 from credit_service.cli.shared.errors import WrongUse
 from credit_service.cli.shared.operator_options import Operator, Yes
@@ -29,7 +29,7 @@ def reconcile(
     account_id: Annotated[str | None, typer.Option("--account", help="Only this account.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired, after a question.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write all findings to a file.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why it is repaired; kept for good.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why it is repaired; recorded for good.")] = None,
     yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> int:
@@ -43,8 +43,8 @@ def reconcile(
     settings = settings_or_exit()
     begin, until = range_of(start, end)
     if repair and not reason:
-        raise WrongUse("--repair: needs a --reason, which is kept")
-    with Report(output, report) as printed:
+        raise WrongUse("--repair: needs a --reason, which is recorded")
+    with FindingsReport(output, report) as printed:
         order = RepairOrder(operator, reason or "", yes) if repair else None
-        work = partial(compare, settings, Scope(begin, until, account_id), printed, order)
+        work = partial(compare, settings, ComparedRange(begin, until, account_id), printed, order)
         return run(run_alone(settings, work) if repair else work())

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from credit_service.cli.reconcile.repairs import repair_findings
 from credit_service.cli.shared.connections import kafka_of, reading_pool, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.progress import progress
 
 if TYPE_CHECKING:
     from credit_service.application.ports import Positions, Skipped
     from credit_service.application.reconcile.findings import Findings
-    from credit_service.cli.reconcile.report import Report
+    from credit_service.cli.reconcile.report import FindingsReport
     from credit_service.kafka.connect.connection import KafkaConnection
     from credit_service.postgres.pool import Pool
     from credit_service.settings import Settings
@@ -20,7 +20,7 @@ EXIT_DIFFERENCES = 1
 EXIT_COULD_NOT_TELL = 2
 
 
-class Scope(NamedTuple):
+class ComparedRange(NamedTuple):
     """The part of the topics to compare; None: no bound."""
 
     begin: datetime | int | None
@@ -36,7 +36,9 @@ class RepairOrder(NamedTuple):
     yes: bool
 
 
-async def compare(settings: "Settings", scope: Scope, report: "Report", order: RepairOrder | None) -> int:
+async def compare(
+    settings: "Settings", scope: ComparedRange, report: "FindingsReport", order: RepairOrder | None
+) -> int:
     """Compares everything in the scope, and repairs if ordered; returns the exit code."""
     from credit_service.application.reconcile.findings import Findings
     from credit_service.application.reconcile.reconcile import Reconciliation
@@ -81,7 +83,7 @@ async def compare(settings: "Settings", scope: Scope, report: "Report", order: R
                     )
                     await reconciliation.run()
         except TopicsUnknown as error:
-            raise Failed(f"topics are missing: {error}; run `credits topics create`") from None
+            raise CommandFailed(f"topics are missing: {error}; run `credits topics create`") from None
         except RangeStalled as error:
             findings.could_not_tell(str(error))
         report.sum_up(reconciliation.compared, findings)
@@ -107,5 +109,5 @@ async def _offsets(kafka: "KafkaConnection", pool: "Pool", findings: "Findings")
     for gone in sorted(await of_topics_gone(kafka, offsets, partitions)):
         # The stored offset belongs to the deleted topic: no message of the new topic was decided.
         stored.pop(gone, None)
-        findings.could_not_tell(f"{gone[0]}/{gone[1]}: the topic was made anew, and no service has read it yet")
+        findings.could_not_tell(f"{gone[0]}/{gone[1]}: the topic was recreated, and no service has read it yet")
     return stored, skipped

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from credit_service.cli.shared.connections import opened_ledger
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import confirm
 from credit_service.cli.shared.output import say
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EFFECTS = {
     "process": "messages are decided",
     "publish": "events are published, under their old ids",
-    "recount": "balances are made anew from their entries",
+    "recount": "balances are recomputed from their entries",
     "restore": "decisions are written again, as the rules and the entries prove them",
 }
 
@@ -30,7 +30,7 @@ async def run_alone(settings: "Settings", work: "Callable[[], Coroutine[None, No
 
     async with exclusive_repair(Addresses.of(settings).service) as is_alone:
         if not is_alone:
-            raise Failed("another repair runs: try again once it has ended")
+            raise CommandFailed("another repair runs: try again once it has ended")
         return await work()
 
 

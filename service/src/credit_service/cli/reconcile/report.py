@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import Format, put
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_OF_A_KIND_MAX = 20
 
 
-class Report:
+class FindingsReport:
     """Prints the first findings of each kind as they are found, and writes all of them to the report file."""
 
     def __init__(self, output: Format, report: Path | None) -> None:
@@ -27,7 +27,7 @@ class Report:
         self._file: TextIO | None = None
         self._shown: Counter[str] = Counter()
 
-    def __enter__(self) -> "Report":
+    def __enter__(self) -> "FindingsReport":
         if self._path is not None:
             try:
                 self._file = self._beside.open("w", encoding="utf-8")
@@ -49,7 +49,7 @@ class Report:
         try:
             yield
         except OSError as error:
-            raise Failed(f"--report {self._path}: {error.strerror}") from None
+            raise CommandFailed(f"--report {self._path}: {error.strerror}") from None
 
     @property
     def _beside(self) -> Path:

@@ -28,7 +28,7 @@ LINES_MAX = 1_000_000
 NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 
 
-class Status(StrEnum):
+class ListedStatus(StrEnum):
     """Which requests are listed."""
 
     WAITING = "waiting"
@@ -58,7 +58,7 @@ def refunds() -> None:
 
 @app.command("list", rich_help_panel=LOOK)
 def list_requests(
-    status: Annotated[Status, typer.Option(help="Only requests with this status.")] = Status.WAITING,
+    status: Annotated[ListedStatus, typer.Option(help="Only requests with this status.")] = ListedStatus.WAITING,
     account: Annotated[str | None, typer.Option(help="Only requests of this account.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=LINES_MAX, help="At most this many requests.")] = LINES_DEFAULT,
     output: Output = Format.TEXT,
@@ -72,7 +72,7 @@ def list_requests(
     async def print_requests() -> None:
         from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
-        wanted = None if status is Status.ALL else cast("RequestStatus", status.value)
+        wanted = None if status is ListedStatus.ALL else cast("RequestStatus", status.value)
         async with reading_pool(settings) as pool:
             requests = PostgresRefundRequests(pool)
             if account is not None and not await requests.knows(account):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from credit_service.cli.refunds.display import request_table
 from credit_service.cli.shared.connections import opened_ledger, settings_or_exit, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.operator_options import confirm
 from credit_service.cli.shared.output import Format, put, say
 from credit_service.cli.shared.progress import progress
@@ -65,8 +65,8 @@ def decide(
                             is_well = is_well and answer.had_effect
                             bar.advance(1)
         except LedgerUnavailable as error:
-            so_far = f"{became.total():,} of {count:,} were told, and {SAFE}"
-            raise Failed(f"{describe_ledger_error(error)}; {so_far}") from None
+            so_far = f"{became.total():,} of {count:,} are done, and {SAFE}"
+            raise CommandFailed(f"{describe_ledger_error(error)}; {so_far}") from None
 
     try:
         run(decide_each())

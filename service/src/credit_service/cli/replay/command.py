@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from credit_service.cli.replay.ranges import find_ranges, show_ranges, topics_of
-from credit_service.cli.replay.report import Report
+from credit_service.cli.replay.report import ReplayReport
 from credit_service.cli.replay.run import SAFE, run_replay
 from credit_service.cli.shared.connections import kafka_of, settings_or_exit, writing_pool
 from credit_service.cli.shared.errors import WrongUse
@@ -41,7 +41,7 @@ def replay(
         bool, typer.Option("--each", help="Print a line of JSON for each message that is no plain duplicate.")
     ] = False,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why; kept for good. Not needed for a dry run.")
+        str | None, typer.Option("--reason", help="Why; recorded for good. Not needed for a dry run.")
     ] = None,
     yes: Yes = False,
     output: Output = Format.TEXT,
@@ -76,7 +76,7 @@ def replay(
         "account": account_id,
         "rate": rate,
     }
-    report = Report(kafka, output, is_each=each, dry_run=dry_run)
+    report = ReplayReport(kafka, output, is_each=each, dry_run=dry_run)
     wanted, person = Wanted(account_id, rate, dry_run), (operator, reason or "")
     run(run_replay(settings, ranges, wanted, person, arguments, report, replayed))
     if account_id is not None and not replayed.messages and not run(_is_known(settings, account_id)):

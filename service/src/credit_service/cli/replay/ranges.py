@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from credit_service.cli.shared.connections import kafka_of, writing_pool
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 from credit_service.cli.shared.output import say
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def find_ranges(settings: "Settings", topics: list[str], begin: "Bound", u
     try:
         return await replay_ranges(kafka, topics, begin, until, stored, skipped)
     except TopicsUnknown as error:
-        raise Failed(f"topics are missing: {error}; run `credits topics create`") from None
+        raise CommandFailed(f"topics are missing: {error}; run `credits topics create`") from None
 
 
 def show_ranges(

@@ -21,7 +21,7 @@ PROGRESS_SECONDS = 10.0
 """The interval of progress lines, where stderr is no terminal."""
 
 
-class Report:
+class ReplayReport:
     """Prints what became of the messages, and a summary."""
 
     def __init__(self, kafka: "KafkaConnection", output: Format, *, is_each: bool, dry_run: bool) -> None:

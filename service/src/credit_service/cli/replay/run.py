@@ -1,15 +1,15 @@
 """Runs a replay: reads the ranges again, and decides what was never decided."""
 
-import asyncio
 import signal
 from typing import TYPE_CHECKING
 
-from credit_service.cli.replay.report import Report, replay_progress
+from credit_service.cli.replay.report import ReplayReport, replay_progress
 from credit_service.cli.shared.connections import kafka_of, opened_ledger
-from credit_service.cli.shared.errors import Failed
+from credit_service.cli.shared.errors import CommandFailed
 from credit_service.cli.shared.server_errors import describe_ledger_error
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from credit_service.application.operations import Json
@@ -26,7 +26,7 @@ async def run_replay(
     wanted: "Wanted",
     person: tuple[str, str],
     arguments: "dict[str, Json]",
-    report: Report,
+    report: ReplayReport,
     replayed: "Replayed",
 ) -> None:
     """Replays the ranges; counts are added to `replayed`, also of a replay that an error ends."""
@@ -54,19 +54,21 @@ async def run_replay(
             with replay_progress(sum(len(one) for one in ranges)) as moved:
                 await replay.run(source, wanted, person, arguments, ending, report.batch, moved, replayed)
     except (RangeStalled, NoTemporaryRoom) as error:
-        raise Failed(f"{error}; {_stopped(replayed)}") from None
+        raise CommandFailed(f"{error}; {_stopped(replayed)}") from None
     except (KafkaError, TimeoutError) as error:
-        raise Failed(f"Kafka does not answer: {error or type(error).__name__}; {_stopped(replayed)}") from None
+        raise CommandFailed(f"Kafka does not answer: {error or type(error).__name__}; {_stopped(replayed)}") from None
     except LedgerUnavailable as error:
-        raise Failed(f"{describe_ledger_error(error)}; {_stopped(replayed)}") from None
+        raise CommandFailed(f"{describe_ledger_error(error)}; {_stopped(replayed)}") from None
 
 
 def _stopped(replayed: "Replayed") -> str:
     return f"stopped after {replayed.read:,} messages, and {SAFE}"
 
 
-def _ending() -> asyncio.Event:
+def _ending() -> "asyncio.Event":
     """An event that Ctrl-C sets; a second Ctrl-C ends the command at once."""
+    import asyncio
+
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
 

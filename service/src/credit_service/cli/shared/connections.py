@@ -4,7 +4,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ def kafka_of(settings: "Settings") -> "KafkaConnection":
 
 @asynccontextmanager
 async def writing_pool(settings: "Settings") -> "AsyncIterator[Pool]":
-    """Connections that may write; raises `Failed` if the database's schema is not the service's."""
+    """Connections that may write; raises `CommandFailed` if the database's schema is not the service's."""
     from credit_service.postgres.address import Addresses
     from credit_service.postgres.pool import open_pool
 
@@ -51,7 +51,7 @@ async def writing_pool(settings: "Settings") -> "AsyncIterator[Pool]":
 
 @asynccontextmanager
 async def reading_pool(settings: "Settings") -> "AsyncIterator[Pool]":
-    """Connections that only read; raises `Failed` if the database's schema is not the service's."""
+    """Connections that only read; raises `CommandFailed` if the database's schema is not the service's."""
     from credit_service.postgres.address import Addresses
     from credit_service.postgres.pool import open_pool
 
@@ -62,7 +62,7 @@ async def reading_pool(settings: "Settings") -> "AsyncIterator[Pool]":
 
 @asynccontextmanager
 async def long_reading_connection(settings: "Settings") -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """A connection that only reads, for statements that take long; raises `Failed` if the schema is not the service's.
+    """A connection that only reads, for long statements; raises `CommandFailed` if the schema is not the service's.
 
     An error that the caller raises passes unchanged: a closed pipe is no fault of the database.
     """
@@ -72,13 +72,13 @@ async def long_reading_connection(settings: "Settings") -> "AsyncIterator[asyncp
 
     async with long_reads(Addresses.of(settings).reader) as connection:
         if problem := await schema_problem(connection):
-            raise Failed(problem)
+            raise CommandFailed(problem)
         yield connection
 
 
 @asynccontextmanager
 async def opened_ledger(settings: "Settings") -> "AsyncIterator[OpenedLedger]":
-    """The ledger and what commands use beside it; raises `Failed` if the schema is not the service's."""
+    """The ledger and what commands use beside it; raises `CommandFailed` if the schema is not the service's."""
     from credit_service.bootstrap.ledger import open_ledger
 
     async with writing_pool(settings) as pool:
@@ -89,4 +89,4 @@ async def _require_schema(pool: "Pool") -> None:
     from credit_service.postgres.schema import schema_problem
 
     if problem := await schema_problem(pool):
-        raise Failed(problem)
+        raise CommandFailed(problem)

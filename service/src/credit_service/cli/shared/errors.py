@@ -9,7 +9,7 @@ class WrongUse(typer.TyperException):
     exit_code = 2
 
 
-class Failed(typer.TyperException):
+class CommandFailed(typer.TyperException):
     """The arguments are right, but the command could not do its work."""
 
     exit_code = 1

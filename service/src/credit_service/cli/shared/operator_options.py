@@ -19,13 +19,19 @@ def _user() -> str:
 Operator = Annotated[
     str,
     typer.Option(
-        "--operator", envvar="CREDITS_OPERATOR", default_factory=_user, show_default="you", help="Who decides; kept."
+        "--operator",
+        envvar="CREDITS_OPERATOR",
+        default_factory=_user,
+        show_default="you",
+        help="Who decides; recorded.",
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept for good.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; recorded for good.")]
 AsItStands = Annotated[
     bool,
-    typer.Option("--as-it-stands", help="Decide although events of the account are unread, and renew no month before."),
+    typer.Option(
+        "--as-it-stands", help="Decide without waiting for unread events of the account, and without due renewals."
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -35,5 +41,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise WrongUse("there is nobody to ask: add --yes")
+        raise WrongUse("no terminal to ask on: add --yes")
     typer.confirm(question, abort=True, err=True)

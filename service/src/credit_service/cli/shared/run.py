@@ -5,13 +5,13 @@ from collections.abc import Coroutine
 from contextlib import closing
 from typing import TypeVar
 
-from credit_service.cli.shared.errors import Failed, WrongUse
+from credit_service.cli.shared.errors import CommandFailed, WrongUse
 
 T = TypeVar("T")
 
 
 def run(work: Coroutine[None, None, T]) -> T:
-    """Runs `work` to its end; raises `Failed` or `WrongUse` if a server does not answer or refuses."""
+    """Runs `work` to its end; raises `CommandFailed` or `WrongUse` if a server does not answer or refuses."""
     # Ctrl-C may come before the work has begun; Python would then warn of a coroutine that was never awaited.
     with closing(work):
         return _run(work)
@@ -25,7 +25,7 @@ def _run(work: Coroutine[None, None, T]) -> T:
     logging.disable()
     try:
         return run_in_loop(work)
-    except (Failed, WrongUse):
+    except (CommandFailed, WrongUse):
         raise
     except SessionsShared as error:
         raise WrongUse(str(error)) from None
@@ -33,5 +33,5 @@ def _run(work: Coroutine[None, None, T]) -> T:
         from credit_service.cli.shared.server_errors import describe_server_error
 
         if problem := describe_server_error(error):
-            raise Failed(problem) from None
+            raise CommandFailed(problem) from None
         raise

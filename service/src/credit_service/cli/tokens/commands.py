@@ -129,7 +129,7 @@ def list_tokens(output: Output = Format.TEXT) -> None:
     elif found:
         _print(found, now)
     else:
-        say(f"{VARIABLE} has none: the read API answers nobody")
+        say(f"{VARIABLE} has no token: the read API refuses every request")
 
 
 def _shown(token: "Token", now: datetime) -> dict[str, object]:
