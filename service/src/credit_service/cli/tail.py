@@ -62,7 +62,6 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
     from credit_service import bounds
-    from credit_service.kafka.connect.client import create_client
     from credit_service.kafka.fetch.portion_consumer import PortionConsumer
     from credit_service.kafka.fetch.portions import Fault, OutOfRange
     from credit_service.kafka.topics import partition_counts
@@ -71,7 +70,7 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
     counts = await partition_counts(connection, topics, "read")
     if missing := [topic for topic in topics if topic not in counts]:
         raise CommandFailed(f"topics are missing: {', '.join(missing)}; run `credits topics create`")
-    consumer = made(
+    consumer = create_client(
         PortionConsumer,
         connection,
         isolation_level="read_committed",

@@ -152,14 +152,13 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for
-    from credit_service.kafka.connect.client import create_client
     from credit_service.kafka.topics import partition_counts
 
     topic = connection.topic(event_type)
     partitions = (await partition_counts(connection, [topic], "write")).get(topic)
     if partitions is None:
         raise CommandFailed(f"topic {topic} is missing: run `credits topics create`")
-    producer = made(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
+    producer = create_client(AIOKafkaProducer, connection, acks="all", enable_idempotence=True)
     try:
         async with asyncio.timeout(SEND_SECONDS_MAX):
             await producer.start()

@@ -8,7 +8,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from credit_service import bounds
 from credit_service.application.auth.tokens import Token
-from credit_service.domain.rules import Rules
 from credit_service.domain.first_plan import AGE_MONTHS_MAX
 from credit_service.domain.rules import LateRefund, Rules
 from credit_service.runtime.programs import require_program

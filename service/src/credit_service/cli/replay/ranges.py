@@ -60,9 +60,8 @@ def show_ranges(
     say(f"{count:,} messages of {topics} topic{'' if topics == 1 else 's'}, from {start} to {up_to}{of}")
     for one in ranges:
         if one.lost_to_retention:
-            say(
-                f"{kafka.event_type(one.topic)}/{one.number}: {one.lost_to_retention:,} before {one.first} are gone from Kafka"
-            )
+            lost = f"{one.lost_to_retention:,} before {one.first} are gone from Kafka"
+            say(f"{kafka.event_type(one.topic)}/{one.number}: {lost}")
         elif one.begins_the_log and begin is not None:
             say(f"{kafka.event_type(one.topic)}/{one.number}: nothing before {one.first} is left in Kafka")
 
