@@ -223,7 +223,7 @@ class Account:
 
     def add_plan(self, plan: Plan) -> None:
         """Keeps a plan that is new; it is neither in force nor pending yet."""
-        self.unstored.new_plans.append(plan)
+        self.unstored.new_plans += (plan,)
 
     def postpone(self, plan: Plan, at: datetime) -> None:
         """Keeps the plan pending; one that is due `at` now waits for the timer of that instant."""
@@ -245,7 +245,8 @@ class Account:
         """Removes the plans that were `due` from the pending ones: each is in force now, or superseded."""
         self.pending = [plan for plan in self.pending if plan not in due]
         in_force = self.plan
-        self.unstored.settled_plans += [in_force if in_force and in_force.order == p.order else p for p in due]
+        settled = (in_force if in_force and in_force.order == plan.order else plan for plan in due)
+        self.unstored.settled_plans += tuple(settled)
 
     def park(self, incoming: Incoming) -> None:
         """Adds an event to the parked ones."""

@@ -285,7 +285,8 @@ def _begin(
         batch.now,
         place,
         prospect_id,
-        as_it_stands=not batch.rules.runs_timers,
     )
+    if not batch.rules.runs_timers:
+        decision.as_it_stands = True
     batch.out.decisions.append(decision)
     return Cause(position, source, item.id, item.type, occurred_at, prospect_id), decision

@@ -10,20 +10,17 @@ FILLING = 0.8
 """The share of a number in use from which the customer should move to another account."""
 
 
-def is_full(account: Account) -> bool:
-    """Whether the numbers of the next decision might not fit."""
-    return _has_used(account, bounds.ACCOUNT_NUMBERS_MAX, bounds.ACCOUNT_CREDITS_MAX)
-
-
-def is_filling(account: Account) -> bool:
-    """Whether an operator should be warned."""
-    return _has_used(account, bounds.ACCOUNT_NUMBERS_MAX * FILLING, bounds.ACCOUNT_CREDITS_MAX * FILLING)
-
-
-def _has_used(account: Account, numbers: float, credits_held: float) -> bool:
+def is_full(account: Account, share: float = 1) -> bool:
+    """Whether the numbers of the next decision might not fit into that share of the limits."""
+    numbers = bounds.ACCOUNT_NUMBERS_MAX * share
     return (
         account.position >= numbers
         or account.sequence >= numbers
         or account.last_grant_id >= numbers
-        or account.balance >= credits_held
+        or account.balance >= bounds.ACCOUNT_CREDITS_MAX * share
     )
+
+
+def is_filling(account: Account) -> bool:
+    """Whether an operator should be warned."""
+    return is_full(account, FILLING)

@@ -17,6 +17,6 @@ class Unstored:
     new_grants: dict[int, Grant] = field(default_factory=dict)
     changed_grants: dict[int, Grant] = field(default_factory=dict)
     changed_prospects: set[str] = field(default_factory=set)
-    new_plans: list[Plan] = field(default_factory=list)
-    settled_plans: list[Plan] = field(default_factory=list)
+    new_plans: tuple[Plan, ...] = ()
+    settled_plans: tuple[Plan, ...] = ()
     new_purchases: dict[str, int] = field(default_factory=dict)
