@@ -13,7 +13,7 @@ import pytest
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, RefusedByLedger
-from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, Floods
+from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, PoisonGuard
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.record import Record, read_record
@@ -46,7 +46,7 @@ class Told:
     """Messages of one topic, one after the other, each with the reason for which it is a dead letter, or none."""
 
     def __init__(self, in_a_row_max: int = 1_000) -> None:
-        self.floods = Floods(in_a_row_max)
+        self.floods = PoisonGuard(in_a_row_max)
         self._offsets: Iterator[int] = count()
 
     def of(self, *reasons: str | None, topic: str = TOPIC) -> str | None:
@@ -175,5 +175,5 @@ def test_each_message_is_told_of_once_however_often_it_is_tried(
     report = asyncio.run(processor.process(records, asyncio.Event()))
     at = [record.place for record in records]
     assert report.became_letters == dict.fromkeys(at[1:-2], "from-the-future") | {at[-2]: "bad-envelope"}
-    assert Floods(8).count(records, report.became_letters).keys() == {TOPIC}
-    assert Floods(9).count(records, report.became_letters) == {}
+    assert PoisonGuard(8).count(records, report.became_letters).keys() == {TOPIC}
+    assert PoisonGuard(9).count(records, report.became_letters) == {}

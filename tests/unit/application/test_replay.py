@@ -168,4 +168,4 @@ async def test_it_ends_while_it_waits_for_more() -> None:
 async def test_repeats_of_what_is_new_are_told_apart() -> None:
     source = Records([record(0), record(1), record(2, prospect_id="other"), record(3, "j")])
     replayed = await dry_run(source, Knows())
-    assert replayed.fates == {"prospect-generated": {"new": 2, "duplicate": 1, "conflict": 1}}
+    assert replayed.statuses == {"prospect-generated": {"new": 2, "duplicate": 1, "conflict": 1}}

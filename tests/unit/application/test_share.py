@@ -16,7 +16,7 @@ from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
-from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
+from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, BatchShare
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import OpenAccount, command_of
@@ -231,7 +231,7 @@ def test_a_row_that_never_has_the_time_ends_the_run() -> None:
 
 
 def test_a_share_halves_and_doubles() -> None:
-    share = Share()
+    share = BatchShare()
     assert share.of(5_000) == 5_000
     share.ran_out(5_000)
     share.ran_out(2_500)

@@ -17,7 +17,7 @@ from credit_service.application.processing import timer_sweep as timers
 from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.report import Report
-from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, Setbacks
+from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, TimerBackoff
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.record import Record, read_record
 from credit_service.domain.decide import Rules
@@ -179,7 +179,7 @@ def test_those_that_failed_before_do_not_have_the_others_tried_one_by_one(monkey
 
 
 def test_of_too_many_those_that_pause_longest_are_remembered() -> None:
-    setbacks = Setbacks()
+    setbacks = TimerBackoff()
     with small_bounds(SET_BACK_ACCOUNTS_MAX=2):
         setbacks.failed(["a"], 0.0)
         setbacks.failed(["a"], 1.0)
@@ -192,7 +192,7 @@ def test_of_too_many_those_that_pause_longest_are_remembered() -> None:
 
 
 def test_one_that_nobody_tries_any_more_is_forgotten() -> None:
-    setbacks = Setbacks()
+    setbacks = TimerBackoff()
     setbacks.failed(["a"], 0.0)
     setbacks.forget_old(PAUSE_SECONDS_MAX)
     assert "a" in setbacks

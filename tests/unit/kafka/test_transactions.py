@@ -87,7 +87,7 @@ async def test_a_producer_that_is_refused_for_good_is_told_by_the_relay(
 
     monkeypatch.setattr("credit_service.kafka.publish.relay.made", lambda *_, **__: Producer())
     outbox: Any = SimpleNamespace(lead=lambda _: Lock())
-    relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), tell=tell)
+    relay = Relay(CONNECTION, outbox, AccessWatch(CONNECTION, Status({})), report_problem=tell)
     await relay.run()
     assert len(said) == 1
     assert told in str(said[0])

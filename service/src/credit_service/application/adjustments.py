@@ -6,9 +6,9 @@ from typing import Literal, Protocol, cast
 
 from credit_contracts.times import Instant
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.ports import Ledger
-from credit_service.application.queries import Answer, Reads
+from credit_service.application.queries import JsonAnswer, Reads
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
@@ -24,7 +24,7 @@ AdjustmentRefusal = Literal[
 ]
 
 
-class AdjustmentChange(Answer):
+class AdjustmentChange(JsonAnswer):
     """The balance change of one adjustment; both balances None: unlimited, and the credits lie beneath."""
 
     amount: int
@@ -37,7 +37,7 @@ class AdjustmentChange(Answer):
     recorded_at: Instant
 
 
-class AdjustmentAnswer(Answer):
+class AdjustmentAnswer(JsonAnswer):
     """What became of an adjustment. `change` is what it changed, None where it was refused.
 
     `conflict`: the command's id was used before for something else. `is_new` is False where the same was ordered
@@ -94,7 +94,7 @@ class AdjustmentDesk:
     rules: Rules
     reads: Reads
     kept: Adjustments
-    reading: Reading | None = None
+    reading: ReadProgress | None = None
 
     async def adjust(
         self,

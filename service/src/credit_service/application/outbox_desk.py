@@ -6,13 +6,13 @@ from typing import Literal, Protocol
 
 from credit_contracts.times import Instant
 from credit_service.application.operations import Json, OperationLog, recorded
-from credit_service.application.queries import Answer
+from credit_service.application.queries import JsonAnswer
 
 ROWS_MAX = 1_000
 """So many rows a person may name at a time."""
 
 
-class SetAsideRow(Answer):
+class SetAsideRow(JsonAnswer):
     """A row that is set aside: an event, or a dead letter; why; and how many events of its account wait behind it."""
 
     outbox_id: int
@@ -26,7 +26,7 @@ class SetAsideRow(Answer):
     waiting: int
 
 
-class RowAnswer(Answer):
+class RowAnswer(JsonAnswer):
     """What became of one row; `unknown`: it is not set aside, or not any more."""
 
     outbox_id: int

@@ -12,14 +12,14 @@ from credit_service.domain.grant import Origin
 ENTRIES_LIMIT_MAX = 1_000
 
 
-class Answer(BaseModel):
+class JsonAnswer(BaseModel):
     """What all answers share: values that do not change, instants written as in the messages."""
 
     # Those who read may rely on every field, also on one that has a default.
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
-class PlanInForce(Answer):
+class PlanInForce(JsonAnswer):
     """The plan in force; `monthly_credits` None is unlimited."""
 
     plan_id: str
@@ -28,14 +28,14 @@ class PlanInForce(Answer):
     email_accounts: int | None
 
 
-class CurrentPeriod(Answer):
+class CurrentPeriod(JsonAnswer):
     """The billing period, from `starts_at` up to but without `ends_at`."""
 
     starts_at: Instant
     ends_at: Instant
 
 
-class OpenGrant(Answer):
+class OpenGrant(JsonAnswer):
     """A grant that has not expired; `expires_at` None: it never does."""
 
     grant_id: int
@@ -46,7 +46,7 @@ class OpenGrant(Answer):
     expires_at: Instant | None
 
 
-class AccountSnapshot(Answer):
+class AccountSnapshot(JsonAnswer):
     """An account as it stands. `balance` None is unlimited; `grants` in the order in which they burn."""
 
     account_id: str
@@ -59,7 +59,7 @@ class AccountSnapshot(Answer):
     declined_in_period: int
 
 
-class Entry(Answer):
+class Entry(JsonAnswer):
     """One row of the ledger, with the event that caused it; the balances are those of its whole balance change."""
 
     sequence: int
@@ -77,7 +77,7 @@ class Entry(Answer):
     recorded_at: Instant
 
 
-class EntriesPage(Answer):
+class EntriesPage(JsonAnswer):
     """The entries of some balance changes in a row; `next_after` asks for the next page, None on the last."""
 
     account_id: str
@@ -85,7 +85,7 @@ class EntriesPage(Answer):
     next_after: int | None
 
 
-class ReadPlace(Answer):
+class ReadPlace(JsonAnswer):
     """Where an event was read; `topic` as the contracts name it."""
 
     topic: str
@@ -93,7 +93,7 @@ class ReadPlace(Answer):
     offset: int
 
 
-class DecidedEvent(Answer):
+class DecidedEvent(JsonAnswer):
     """What became of an event; `place` None for the service's own timers."""
 
     status: Literal["decided"] = "decided"
@@ -111,7 +111,7 @@ class DecidedEvent(Answer):
     place: ReadPlace | None
 
 
-class ParkedEvent(Answer):
+class ParkedEvent(JsonAnswer):
     """An event that waits for its account's first plan."""
 
     status: Literal["parked"] = "parked"

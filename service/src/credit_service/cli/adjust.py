@@ -62,7 +62,7 @@ def adjust(
 
     async def do() -> "AdjustmentAnswer":
         from credit_service.application.adjustments import AdjustmentDesk
-        from credit_service.application.commands.read_progress import Reading
+        from credit_service.application.commands.read_progress import ReadProgress
         from credit_service.postgres.ledger.ledger import PostgresLedger
         from credit_service.postgres.operator.adjustments import PostgresAdjustments
         from credit_service.postgres.reads.queries import PostgresReads
@@ -70,7 +70,7 @@ def adjust(
         rules = settings.rules
         async with ledger(settings) as pool:
             into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-            reading = Reading(into, as_it_stands)
+            reading = ReadProgress(into, as_it_stands)
             desk = AdjustmentDesk(into, rules, PostgresReads(pool), PostgresAdjustments(pool), reading)
             return await desk.adjust(
                 account_id, wanted, expires_at=until, operator=operator, reason=reason, command_id=name
@@ -109,10 +109,10 @@ def _credits(number: int | None) -> str:
 
 
 def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
-    from credit_service.application.commands.read_progress import told_behind
+    from credit_service.application.commands.read_progress import behind_message
 
     if answer.read_until is not None:
-        return told_behind(answer.read_until)
+        return behind_message(answer.read_until)
     has = f"{answer.account_id} has {_credits(answer.balance)}"
     return {
         "not-open": f"{answer.account_id} has no plan yet",

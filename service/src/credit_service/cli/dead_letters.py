@@ -230,7 +230,7 @@ def _counted(settings: "Settings", which: "Letters") -> int:
         async with ledger(settings) as pool:
             letters = _letters(settings, pool)
             if which.ids is not None:
-                known = await letters.standings(which.ids)
+                known = await letters.states(which.ids)
                 if missing := [i for i in which.ids if i not in known]:
                     raise WrongUse(f"there is no dead letter {missing[0]}")
                 return len(which.ids)
@@ -289,7 +289,7 @@ def _do(
 
 
 def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLetterDesk":
-    from credit_service.application.commands.read_progress import Reading
+    from credit_service.application.commands.read_progress import ReadProgress
     from credit_service.application.dead_letters.desk import DeadLetterDesk
     from credit_service.kafka.ranges.originals import KafkaOriginals
     from credit_service.kafka.ranges.unpack import BatchInFile
@@ -300,7 +300,7 @@ def _desk(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "DeadLet
     kafka, rules = kafka_of(settings), settings.rules
     operations, takes_apart = PostgresOperationLog(pool), BatchInFile(kafka.event_type)
     reach, originals = failpoint(settings.kill_at), KafkaOriginals(kafka)
-    reading = Reading(PostgresLedger(pool, unparked_max=rules.unparked_max), as_it_stands)
+    reading = ReadProgress(PostgresLedger(pool, unparked_max=rules.unparked_max), as_it_stands)
     return DeadLetterDesk(_letters(settings, pool), operations, rules, takes_apart, reading, reach, originals)
 
 

@@ -15,7 +15,7 @@ from credit_service.cli.output import Format, Output, put, say
 from credit_service.cli.run import run, settings_or_exit
 
 if TYPE_CHECKING:
-    from credit_service.application.explain.model import Explanation, Fate, Story, Unexplained, When
+    from credit_service.application.explain.model import Explanation, MessageOutcome, ProspectHistory, Unexplained, When
     from credit_service.cli.explain_tree import Line
     from credit_service.settings import Settings
 
@@ -109,7 +109,7 @@ async def _story(settings: "Settings", account_id: str, prospect_id: str, output
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:
-        story = await PostgresExplains(connection, settings.topic_prefix).story(account_id, prospect_id)
+        story = await PostgresExplains(connection, settings.topic_prefix).prospect_history(account_id, prospect_id)
     if story is None:
         raise WrongUse(f"there is no account {account_id!r}")
     _put(story, output, lines_of_story(story))
@@ -121,7 +121,7 @@ async def _fate(settings: "Settings", account_id: str, source: str, event_id: st
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reads(settings) as connection:
-        fate = await PostgresExplains(connection, settings.topic_prefix).fate(account_id, source, event_id)
+        fate = await PostgresExplains(connection, settings.topic_prefix).message_outcome(account_id, source, event_id)
     if fate is None:
         raise WrongUse(f"there is no account {account_id!r}")
     if fate.other_account_id is not None:
@@ -130,7 +130,7 @@ async def _fate(settings: "Settings", account_id: str, source: str, event_id: st
     return 1 if fate.status == "never-seen" else 0
 
 
-def _put(answer: "Story | Fate", output: Format, lines: "list[Line]") -> None:
+def _put(answer: "ProspectHistory | MessageOutcome", output: Format, lines: "list[Line]") -> None:
     if output is Format.JSON:
         put(answer.model_dump_json())
     else:

@@ -199,7 +199,7 @@ async def _bring_in(
     *,
     as_it_stands: bool,
 ) -> int:
-    from credit_service.application.commands.read_progress import Reading
+    from credit_service.application.commands.read_progress import ReadProgress
     from credit_service.application.errors import LedgerUnavailable
     from credit_service.application.opening.opening import Opening
     from credit_service.application.opening.rows import read_rows
@@ -212,7 +212,7 @@ async def _bring_in(
         try:
             async with ledger(settings) as pool:
                 into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-                opening = Opening(into, rules, trial, Reading(into, as_it_stands))
+                opening = Opening(into, rules, trial, ReadProgress(into, as_it_stands))
                 told.opening = opening
                 rows = read_rows(lines, read_fields, await opening.now())
                 async with aclosing(opening.batches(rows)) as batches:

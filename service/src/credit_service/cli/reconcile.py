@@ -118,7 +118,7 @@ class _Told:
         if self._output is Format.JSON:
             put(line)
         elif self._shown[finding.kind] <= SHOWN_OF_A_KIND_MAX:
-            put(f"{finding.kind}: {finding.subject}: {finding.told}")
+            put(f"{finding.kind}: {finding.subject}: {finding.message}")
         elif self._shown[finding.kind] == SHOWN_OF_A_KIND_MAX + 1:
             put(f"{finding.kind}: … and more, see the counts below")
 
@@ -161,7 +161,7 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
         "kind": finding.kind,
         "account_id": finding.account_id,
         "subject": finding.subject,
-        "told": finding.told,
+        "told": finding.message,
         "mend": finding.mend,
     }
 
@@ -236,7 +236,7 @@ async def _reconcile(
                         start=begin if isinstance(begin, datetime) else None,
                         end=until if isinstance(until, datetime) else None,
                         is_window=begin is not None or until is not None,
-                        moved=moved,
+                        count_read=moved,
                     )
                     await reconciliation.run()
         except TopicsUnknown as error:

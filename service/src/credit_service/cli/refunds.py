@@ -17,7 +17,7 @@ from credit_service.cli.run import ledger, reads, run, settings_or_exit, told_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from credit_service.application.refunds.desk import Asked, DecidedRefund, RefundRound
+    from credit_service.application.refunds.desk import DecidedRefund, RefundRound, RequestSelection
     from credit_service.application.refunds.queries import RequestLine
     from credit_service.domain.decision import RequestStatus
     from credit_service.postgres.pool import Pool
@@ -221,9 +221,9 @@ def _decide(
 
 async def _asked(
     settings: "Settings", account_id: str | None, charges: list[int] | None, all_waiting: bool, account: str | None
-) -> "tuple[Asked, int]":
+) -> "tuple[RequestSelection, int]":
     """Which requests are meant, and how many; they are shown on stderr, or the first of them."""
-    from credit_service.application.refunds.desk import Asked
+    from credit_service.application.refunds.desk import RequestSelection
     from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
     if all_waiting == bool(charges) or (all_waiting and account_id is not None) or (charges and account is not None):
@@ -239,14 +239,14 @@ async def _asked(
             wanted = list(dict.fromkeys(charges))
             found = [await requests.request(of, charge) for charge in wanted[:SHOWN_BEFORE_MAX]]
             _show_before([line for line in found if line is not None], len(wanted))
-            return Asked(of, charges=wanted), len(wanted)
+            return RequestSelection(of, charges=wanted), len(wanted)
         waiting = await requests.waiting(of)
         page = await requests.page(of, waiting.at, None, SHOWN_BEFORE_MAX)
         if waiting.requests:
             _show_before(page.lines, waiting.requests)
         else:
             say("No request waits.")
-        return Asked(of, up_to=waiting.at), waiting.requests
+        return RequestSelection(of, up_to=waiting.at), waiting.requests
 
 
 def _show_before(lines: "Sequence[RequestLine]", count: int) -> None:
@@ -269,16 +269,16 @@ def _put(block: "Sequence[RequestLine]", output: Format, *, is_first: bool) -> N
 
 
 def _line(told: "DecidedRefund") -> str:
-    from credit_service.application.commands.read_progress import told_behind
+    from credit_service.application.commands.read_progress import behind_message
 
     if told.read_until is not None:
-        return f"{told.account_id} {told.charge_sequence}: {told.outcome}, {told_behind(told.read_until)}"
+        return f"{told.account_id} {told.charge_sequence}: {told.outcome}, {behind_message(told.read_until)}"
     before = "" if told.is_new or not told.had_effect else ", done before"
     return f"{told.account_id} {told.charge_sequence}: {told.outcome}{before}"
 
 
 def _round(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "RefundRound":
-    from credit_service.application.commands.read_progress import Reading
+    from credit_service.application.commands.read_progress import ReadProgress
     from credit_service.application.refunds.desk import RefundDesk, RefundRound
     from credit_service.postgres.ledger.ledger import PostgresLedger
     from credit_service.postgres.operator.operations import PostgresOperationLog
@@ -286,5 +286,5 @@ def _round(settings: "Settings", pool: "Pool", *, as_it_stands: bool) -> "Refund
 
     rules = settings.rules
     into = PostgresLedger(pool, unparked_max=rules.unparked_max, topic_prefix=settings.topic_prefix)
-    desk = RefundDesk(into, rules, Reading(into, as_it_stands))
+    desk = RefundDesk(into, rules, ReadProgress(into, as_it_stands))
     return RefundRound(desk, PostgresRefundRequests(pool), PostgresOperationLog(pool))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.ports import Ledger
 from credit_service.application.processing.fold import fold
 from credit_service.application.retry import retry
@@ -15,7 +15,7 @@ async def execute(
     ledger: Ledger,
     rules: Rules,
     commands: Sequence[Command],
-    reading: Reading | None = None,
+    reading: ReadProgress | None = None,
     *,
     dry_run: bool = False,
     can_be_less: bool = False,
@@ -26,7 +26,7 @@ async def execute(
     `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done here a
     few times, then `LedgerUnavailable` is raised. Where there `can_be_less` of them, `OutOfTime` is raised at once.
     """
-    asked = reading or Reading(ledger)
+    asked = reading or ReadProgress(ledger)
     behind = await retry(lambda: asked.behind({command.account_id for command in commands}))
     ready = [command for command in commands if command.account_id not in behind]
     ordered = asked.rules(rules)

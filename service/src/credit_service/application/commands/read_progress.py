@@ -16,7 +16,7 @@ LOOK_EVERY_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class Reading:
+class ReadProgress:
     """Asks before orders are decided, and waits for those who read, `seconds_left` in all of a command's orders.
 
     With `as_it_stands` nothing is asked: whoever orders has it decided without any turn of a month.
@@ -45,7 +45,7 @@ class Reading:
         return replace(rules, turns=False) if self.as_it_stands else rules
 
 
-def told_behind(read_until: datetime) -> str:
+def behind_message(read_until: datetime) -> str:
     """What to say of an order that is refused as `behind`."""
     return (
         f"the account's events are read up to {read_until:%Y-%m-%d %H:%M:%S} UTC only; wait until the service has read "

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from credit_service import bounds
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.dead_letters.answers import answers_before
 from credit_service.application.dead_letters.left_out import NoOriginals, Originals
 from credit_service.application.dead_letters.letter_retry import LetterRetry
 from credit_service.application.dead_letters.model import Became, LetterAnswer, Letters, LetterStore, TakesApart
 from credit_service.application.dead_letters.order import in_order
 from credit_service.application.operations import Operation, OperationLog, recorded
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.retry import retry
 from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
 from credit_service.domain.decide import Rules
@@ -35,7 +35,7 @@ class DeadLetterDesk:
     operations: OperationLog
     rules: Rules
     takes_apart: TakesApart
-    reading: Reading
+    reading: ReadProgress
     reach: Failpoint = field(default=no_failpoints)
     originals: Originals = field(default_factory=NoOriginals)
 
@@ -58,7 +58,7 @@ class DeadLetterDesk:
         _require_texts(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as operation:
             letters_max = 1 if dry_run else bounds.LETTERS_PER_BATCH_MAX
-            at_once = Share()
+            at_once = BatchShare()
             async for batch in in_order(self.letters, which, await self.letters.last_id(), letters_max):
                 letter_retry = LetterRetry(
                     self.letters,
@@ -97,7 +97,7 @@ class DeadLetterDesk:
         """
         require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         erased = set(await retry(partial(self.letters.erase, ids, operator)))
-        standings = await self.letters.standings(ids)
+        standings = await self.letters.states(ids)
         became: dict[int, Became] = {i: "erased" if i in erased else "erased-before" for i in standings}
         return [LetterAnswer(dead_letter_id=i, became=became.get(i, "unknown")) for i in ids]
 

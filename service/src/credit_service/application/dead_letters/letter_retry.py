@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.commands.read_progress import Reading, told_behind
+from credit_service.application.commands.read_progress import ReadProgress, behind_message
 from credit_service.application.dead_letters.answers import answers_before, answers_of, failed
 from credit_service.application.dead_letters.left_out import LeftOut, NotRead, Originals
 from credit_service.application.dead_letters.model import (
@@ -22,7 +22,7 @@ from credit_service.application.dead_letters.model import (
 )
 from credit_service.application.errors import InputsRefused, OutOfTime
 from credit_service.application.isolate import isolate
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.fold import fold
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import reason_of
@@ -60,7 +60,7 @@ class LetterRetry:
     letters: LetterStore
     rules: Rules
     takes_apart: TakesApart
-    reading: Reading
+    reading: ReadProgress
     reach: Failpoint
     originals: Originals
     operator: str
@@ -73,7 +73,7 @@ class LetterRetry:
     def __post_init__(self) -> None:
         self.progress = _Progress(self.reading)
 
-    async def run(self, ids: Sequence[int], at_once: Share) -> list[LetterAnswer]:
+    async def run(self, ids: Sequence[int], at_once: BatchShare) -> list[LetterAnswer]:
         """Retries the letters, in the order of `ids`, as many together as a transaction has the time for."""
         done = 0
         while part := ids[done : done + at_once.of(len(ids) - done)]:
@@ -159,7 +159,7 @@ class LetterRetry:
             elif isinstance(content, Unreadable | NotRead):
                 answer = failed(letter.dead_letter_id, content.reason, content.detail)
             elif (until := self.progress.until.get(content.account_id)) is not None:
-                answer = failed(letter.dead_letter_id, BEHIND, told_behind(until))
+                answer = failed(letter.dead_letter_id, BEHIND, behind_message(until))
             else:
                 events.append((letter.dead_letter_id, content))
                 continue
@@ -184,7 +184,7 @@ class LetterRetry:
                     left += sum(isinstance(one, PassedOver) for one in portion)
                     read = [one for one in portion if isinstance(one, Record)]
                     if (until := await self.progress.latest_behind(read)) is not None:
-                        return failed(number, BEHIND, told_behind(until))
+                        return failed(number, BEHIND, behind_message(until))
                     if not self.dry_run:
                         await processor.process(read, asyncio.Event())
         except CannotTakeApart as error:
@@ -226,7 +226,7 @@ class LetterRetry:
 class _Progress:
     """How far the events of accounts are read, asked once of each; `until` None: far enough."""
 
-    reading: Reading
+    reading: ReadProgress
     until: dict[str, datetime | None] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 

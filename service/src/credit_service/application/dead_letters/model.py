@@ -10,7 +10,7 @@ from credit_service import bounds
 from credit_service.application.dead_letters.left_out import LeftOut
 from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.application.record import Record
 from credit_service.domain.event import Place
 
@@ -25,7 +25,7 @@ Became = Literal[
 """What became of a letter: what this call did, `failed` if a retry has to wait on, or what it found done before."""
 
 
-class LetterAnswer(Answer):
+class LetterAnswer(JsonAnswer):
     """What became of one letter; `outcome` is that of its decision, `reason` and `detail` why it waits on."""
 
     dead_letter_id: int
@@ -93,7 +93,7 @@ class LetterStore(Protocol):
     async def last_id(self) -> int:
         """The highest number so far; 0 if there is none."""
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
+    async def states(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """How far the letters have come; what does not exist is left out."""
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:
@@ -138,7 +138,7 @@ def portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record 
     yield portion
 
 
-class LetterGroup(Answer):
+class LetterGroup(JsonAnswer):
     """How many letters of a topic have the same reason and status, and since when; ages in whole seconds."""
 
     topic: str
@@ -151,7 +151,7 @@ class LetterGroup(Answer):
     newest_seconds: int
 
 
-class LetterLine(Answer):
+class LetterLine(JsonAnswer):
     """One letter without its record."""
 
     dead_letter_id: int
@@ -168,21 +168,21 @@ class LetterLine(Answer):
     age_seconds: int
 
 
-class Bytes(Answer):
+class Bytes(JsonAnswer):
     """Bytes of a record: as text where they are printable UTF-8, else in hexadecimal."""
 
     encoding: Literal["text", "hex"]
     data: str
 
 
-class LetterHeader(Answer):
+class LetterHeader(JsonAnswer):
     """One header of the record."""
 
     name: str
     value: Bytes | None
 
 
-class ShownLetter(Answer):
+class ShownLetter(JsonAnswer):
     """One letter whole. `kafka_at` is Kafka's own time of the record, None where that is no time.
 
     Where `is_left_out`, neither value nor headers are kept, and a key only if it is short: sizes and hashes are.

@@ -49,7 +49,7 @@ class SetAside(NamedTuple):
     waiting: int
 
 
-class Parked(NamedTuple):
+class ParkedFacts(NamedTuple):
     """Events that wait for their account's first plan."""
 
     events: int
@@ -187,7 +187,7 @@ class DatabaseFacts(Protocol):
     async def claim_seconds(self) -> float | None:
         """How old the claim of the relay's transaction is; None if there is none."""
 
-    async def parked(self) -> Parked:
+    async def parked(self) -> ParkedFacts:
         """Events that wait for a plan."""
 
     async def openings(self) -> Sequence[BeingOpened]:

@@ -8,7 +8,7 @@ from credit_service.application.doctor.facts import (
     BeingOpened,
     Filling,
     OpenOperation,
-    Parked,
+    ParkedFacts,
     SetAside,
     WaitingLetters,
 )
@@ -60,7 +60,7 @@ def claim(seconds: float | None) -> Check:
     return Check("claim", "warning", f"a publishing began {age(seconds)} ago, and did not end", to_do)
 
 
-def parked(waiting: Parked, hours_max: int) -> Check:
+def parked(waiting: ParkedFacts, hours_max: int) -> Check:
     """Whether accounts wait for their first plan for too long."""
     if not waiting.events or waiting.oldest_seconds is None:
         return ok("parked", "no events wait for a plan")

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from credit_contracts.outgoing import Reason
 from credit_contracts.times import Instant
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 from credit_service.domain.prospect import ProspectOrigin
@@ -21,14 +21,14 @@ When: TypeAlias = datetime | int | None
 """As recorded up to and with an instant; after the decision of a position; None: now."""
 
 
-class Person(Answer):
+class Person(JsonAnswer):
     """Who ordered it, and why."""
 
     operator: str
     reason: str
 
 
-class Decision(Answer):
+class ExplainedDecision(JsonAnswer):
     """A decision and the message behind it; `place` None: there is none, it came about by itself or by a person.
 
     The topics of places are named as the broker names them.
@@ -49,14 +49,14 @@ class Decision(Answer):
     by: Person | None = None
 
 
-class Beside(Answer):
+class Beside(JsonAnswer):
     """The entry that gives a charge back, or that is given back."""
 
     sequence: int
     grant_id: int | None
 
 
-class Entry(Answer):
+class ExplainedEntry(JsonAnswer):
     """One entry with its decision. A charge and its refund name each other, as far as both were recorded by then.
 
     `charges` are the sequences of all charges under the decision, where there is more than one: a delete that comes
@@ -75,10 +75,10 @@ class Entry(Answer):
     refunds: Beside | None
     refunded_by: Beside | None
     charges: list[int]
-    decision: Decision
+    decision: ExplainedDecision
 
 
-class Elided(Answer):
+class Elided(JsonAnswer):
     """So many entries of a grant that are not shown, and what they add up to."""
 
     grant_id: int | None
@@ -86,7 +86,7 @@ class Elided(Answer):
     amount: int
 
 
-class Sum(Answer):
+class Sum(JsonAnswer):
     """All entries of a grant with one reason."""
 
     reason: Reason
@@ -94,7 +94,7 @@ class Sum(Answer):
     amount: int
 
 
-class Grant(Answer):
+class ExplainedGrant(JsonAnswer):
     """A grant as it stood; `remaining` is the sum of its `sums`."""
 
     grant_id: int
@@ -105,20 +105,20 @@ class Grant(Answer):
     sums: list[Sum]
 
 
-class WithoutGrant(Answer):
+class WithoutGrant(JsonAnswer):
     """Charges and refunds on an unlimited plan, and switches to and from it: there are no credits in them."""
 
     sums: list[Sum]
 
 
-class GrantsElided(Answer):
+class GrantsElided(JsonAnswer):
     """So many grants that are not shown, and what remained of them."""
 
     grants: int
     remaining: int
 
 
-class Parked(Answer):
+class ParkedEvent(JsonAnswer):
     """An event that waits for its account's first plan."""
 
     source: str
@@ -130,7 +130,7 @@ class Parked(Answer):
     place: ReadPlace
 
 
-class Summary(Answer):
+class Summary(JsonAnswer):
     """The account as it stood after `position` decisions and `sequence` balance changes.
 
     `balance` None is unlimited; `held` is what the grants hold, also beneath. `at` is what was asked for, None for now
@@ -148,7 +148,7 @@ class Summary(Answer):
     held: int
     outcomes: dict[Outcome, int]
     parked: int
-    grants: list[Grant]
+    grants: list[ExplainedGrant]
     grants_elided: GrantsElided | None
     without_grant: WithoutGrant | None
 
@@ -167,15 +167,15 @@ class Explanation:
     """
 
     summary: Summary
-    entries: AsyncGenerator[Entry | Elided]
-    declines: AsyncGenerator[Decision]
-    parked: AsyncGenerator[Parked]
+    entries: AsyncGenerator[ExplainedEntry | Elided]
+    declines: AsyncGenerator[ExplainedDecision]
+    parked: AsyncGenerator[ParkedEvent]
 
 
 Unexplained: TypeAlias = Literal["unknown-account", "position-beyond", "in-the-future"]
 
 
-class Charge(Answer):
+class ExplainedCharge(JsonAnswer):
     """What the last stay of a prospect cost. `sequence` is negative for a charge from before the ledger.
 
     `forfeited`: its refund came too late to be one.
@@ -186,15 +186,15 @@ class Charge(Answer):
     refund_sequence: int | None
 
 
-class RefundState(Answer):
+class RefundState(JsonAnswer):
     """What stands now of a prospect; `charge` None: its last stay cost nothing."""
 
     on_account: bool
     origin: ProspectOrigin | None
-    charge: Charge | None
+    charge: ExplainedCharge | None
 
 
-class RefundRequest(Answer):
+class ExplainedRequest(JsonAnswer):
     """A request to refund a charge, by the decision at `position`, and how it ended."""
 
     charge_sequence: int
@@ -206,7 +206,7 @@ class RefundRequest(Answer):
     by: Person | None
 
 
-class Letter(Answer):
+class Letter(JsonAnswer):
     """A dead letter, with what can still be read of it."""
 
     dead_letter_id: int
@@ -224,7 +224,7 @@ class Letter(Answer):
     by: Person | None
 
 
-class Letters(Answer):
+class FoundLetters(JsonAnswer):
     """Dead letters of an account that were looked through, newest first, and those that are meant.
 
     What was `erased` cannot be told any more, and what was `left_out` is known to Kafka alone; `is_complete` False:
@@ -237,15 +237,15 @@ class Letters(Answer):
     is_complete: bool
 
 
-class Caused(Answer):
+class Caused(JsonAnswer):
     """A decision with the entries it caused, also later, and the refund request it opened."""
 
-    decision: Decision
-    entries: list[Entry]
-    request: RefundRequest | None = None
+    decision: ExplainedDecision
+    entries: list[ExplainedEntry]
+    request: ExplainedRequest | None = None
 
 
-class Story(Answer):
+class ProspectHistory(JsonAnswer):
     """All that is known of a prospect on an account, each list in order of occurrence.
 
     `is_complete` False: there were too many decisions on it, and the first are shown.
@@ -255,12 +255,12 @@ class Story(Answer):
     prospect_id: str
     standing: RefundState | None
     decisions: list[Caused]
-    parked: list[Parked]
-    dead_letters: Letters
+    parked: list[ParkedEvent]
+    dead_letters: FoundLetters
     is_complete: bool
 
 
-class Fate(Answer):
+class MessageOutcome(JsonAnswer):
     """What became of one message. `other_account_id`: it was not seen on this account, but on that one."""
 
     account_id: str
@@ -268,8 +268,8 @@ class Fate(Answer):
     id: str
     status: Literal["decided", "parked", "dead-letter", "never-seen"]
     decided: Caused | None
-    parked: Parked | None
-    dead_letters: Letters
+    parked: ParkedEvent | None
+    dead_letters: FoundLetters
     other_account_id: str | None
 
 
@@ -281,11 +281,11 @@ class Explains(Protocol):
     ) -> AbstractAsyncContextManager[Explanation | Unexplained]:
         """The account, explained; unless `is_full`, a bounded part of it, with the sums of what is left out."""
 
-    async def story(self, account_id: str, prospect_id: str) -> Story | None:
+    async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
         """All that is known of the prospect; None: nothing ever named the account.
 
         No index has it: all decisions of the account are looked through.
         """
 
-    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
+    async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
         """What became of the message; None: nothing ever named the account."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading, told_behind
+from credit_service.application.commands.read_progress import ReadProgress, behind_message
 from credit_service.application.errors import OutOfTime, RefusedByLedger
 from credit_service.application.isolate import isolate
 from credit_service.application.opening.rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.domain.command import Answer, Command, OpenAccount
 from credit_service.domain.decide import Rules
 
@@ -45,7 +45,7 @@ class BatchOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fate:
+class _RowResult:
     """What became of one command: brought in, or why not."""
 
     reason: RowRefusal | None = None
@@ -60,14 +60,14 @@ class Opening:
     """
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None, reading: Reading | None = None
+        self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None, reading: ReadProgress | None = None
     ) -> None:
         self._ledger = ledger
         self._rules = rules
-        self._reading = reading or Reading(ledger)
+        self._reading = reading or ReadProgress(ledger)
         self._trial = trial
         self._account: Command | None = None
-        self._at_once = Share()
+        self._at_once = BatchShare()
         self._left_open: Command | None = None
 
     @property
@@ -91,65 +91,65 @@ class Opening:
         while batch := list(islice(left, bounds.OPENING_ROWS_PER_BATCH_MAX)):
             commands = [row.command for row in batch if isinstance(row, Row)]
             may_go_on = commands and len(batch) == bounds.OPENING_ROWS_PER_BATCH_MAX
-            fates = iter(await self._decide(commands, commands[-1].account_id if may_go_on else None))
+            results = iter(await self._decide(commands, commands[-1].account_id if may_go_on else None))
             done = BatchOpened(batch[-1].line)
             for row in batch:
                 if isinstance(row, RefusedRow):
                     done.refused.append(row)
                     continue
-                fate = next(fates)
-                if fate.reason is not None:
+                result = next(results)
+                if result.reason is not None:
                     account_id = row.command.account_id
-                    done.refused.append(RefusedRow(row.line, account_id, row.record, fate.reason, fate.detail))
+                    done.refused.append(RefusedRow(row.line, account_id, row.record, result.reason, result.detail))
                 else:
-                    (done.opened if fate.is_new else done.opened_before)[row.record] += 1
+                    (done.opened if result.is_new else done.opened_before)[row.record] += 1
             yield done
         if self._left_open is not None:
             await self._do([], None)
 
-    async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        """The fate of each; as many at a time as a transaction has the time for.
+    async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
+        """The result of each; as many at a time as a transaction has the time for.
 
         Of the account that `goes_on` there may be more behind them.
         """
-        fates: list[_Fate] = []
-        while left := commands[len(fates) :]:
+        results: list[_RowResult] = []
+        while left := commands[len(results) :]:
             some = left[: self._at_once.of(len(left))]
             behind = left[len(some)].account_id if len(some) < len(left) else goes_on
             try:
-                fates += await self._decide_together(some, behind)
+                results += await self._decide_together(some, behind)
             except OutOfTime:
                 if len(some) == 1:
                     raise
                 self._at_once.ran_out(len(some))
             else:
                 self._at_once.came_through(len(some))
-        return fates
+        return results
 
-    async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        """The fate of each; what the ledger refuses is halved until the one at fault is found."""
-        fates: list[_Fate] = []
+    async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
+        """The result of each; what the ledger refuses is halved until the one at fault is found."""
+        results: list[_RowResult] = []
 
         async def attempt(part: Sequence[Command]) -> int:
-            end = len(fates) + len(part)
+            end = len(results) + len(part)
             behind = commands[end].account_id if end < len(commands) else goes_on
-            fates.extend(await (self._try(part, self._trial) if self._trial else self._do(part, behind)))
+            results.extend(await (self._try(part, self._trial) if self._trial else self._do(part, behind)))
             return len(part)
 
         async def give_up(_: Command, refusal: RefusedByLedger) -> None:
             where = f", {refusal.constraint}" if refusal.constraint else ""
             detail = f"the database refuses it: SQLSTATE {refusal.sqlstate}{where}"
-            fates.append(_Fate("refused-by-database", detail))
+            results.append(_RowResult("refused-by-database", detail))
 
         await isolate(commands, attempt, give_up, RefusedByLedger)
-        return fates
+        return results
 
-    async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
+    async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
         can_be_less = len(commands) > 1
         answers = await execute(self._ledger, self._rules, given, self._reading, can_be_less=can_be_less)
         await self._end([answer.command for answer in answers if answer.outcome != "behind"], goes_on)
-        return [_fate(answer) for answer in answers]
+        return [_result(answer) for answer in answers]
 
     async def _end(self, decided: Sequence[Command], goes_on: str | None) -> None:
         """Ends the account that was left open, unless it `goes_on`, or has ended with one of the `decided`."""
@@ -157,12 +157,12 @@ class Opening:
         if held is not None and held.account_id != goes_on:
             if not _is_of(held, decided):
                 # Its last row once more has no effect but that: also while the account's events wait to be read.
-                await execute(self._ledger, self._rules, [held], Reading(self._ledger, as_it_stands=True))
+                await execute(self._ledger, self._rules, [held], ReadProgress(self._ledger, as_it_stands=True))
             held = None
         last = next((command for command in reversed(decided) if command.account_id == goes_on), None)
         self._left_open = replace(last, leaves_open=False) if last is not None else held
 
-    async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
+    async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_RowResult]:
         """As `_do` would, had the trials before this one been kept."""
         before = trial.contents_of(commands)
         # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
@@ -174,15 +174,15 @@ class Opening:
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)
-        fates = []
+        results = []
         for command, content in zip(commands, before, strict=True):
             answer = next(outcome_of) if content is None or _is_account(command) else None
             if answer is not None and content is None:
-                fates.append(_fate(answer))
+                results.append(_result(answer))
             else:
                 outcome: Literal["opened", "conflict"] = "opened" if content == command.content else "conflict"
-                fates.append(_fate(Answer(command, outcome, is_new=False)))
-        return fates
+                results.append(_result(Answer(command, outcome, is_new=False)))
+        return results
 
 
 def _is_of(left_open: Command, commands: Sequence[Command]) -> bool:
@@ -193,8 +193,8 @@ def _is_account(command: Command) -> bool:
     return isinstance(command.data, OpenAccount)
 
 
-def _fate(answer: Answer) -> _Fate:
+def _result(answer: Answer) -> _RowResult:
     if answer.outcome == "opened":
-        return _Fate(is_new=answer.is_new)
-    detail = REFUSALS[answer.outcome] if answer.read_until is None else told_behind(answer.read_until)
-    return _Fate(cast("RowRefusal", answer.outcome), detail)
+        return _RowResult(is_new=answer.is_new)
+    detail = REFUSALS[answer.outcome] if answer.read_until is None else behind_message(answer.read_until)
+    return _RowResult(cast("RowRefusal", answer.outcome), detail)

@@ -61,7 +61,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Excluded:
     """What a claim leaves alone: all rows of topics, single rows by their numbers, and the events of keys."""
 
     topics: Collection[str] = ()
@@ -69,7 +69,7 @@ class LeftOut:
     keys: Collection[bytes] = ()
 
 
-NOTHING_LEFT_OUT = LeftOut()
+NOTHING_EXCLUDED = Excluded()
 
 
 class OutboxSession(Protocol):
@@ -78,7 +78,7 @@ class OutboxSession(Protocol):
     async def left_over(self) -> Claim | None:
         """The claim that a predecessor, or an earlier life, did not finish."""
 
-    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
+    async def claim(self, rows_max: int, bytes_max: int, but: Excluded = NOTHING_EXCLUDED) -> Claim | None:
         """Claims the oldest rows, and commits that; None if nothing waits.
 
         Events of an account that has a row set aside are not claimed: they come to wait behind it.

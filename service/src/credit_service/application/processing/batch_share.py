@@ -6,7 +6,7 @@ CAME_THROUGH_TO_GROW = 4
 """Full shares that come through before the next one is twice as large: a try that is too large costs its whole time."""
 
 
-class Share:
+class BatchShare:
     """A number of things, such as records; as many as there are until a transaction runs out of time."""
 
     def __init__(self) -> None:

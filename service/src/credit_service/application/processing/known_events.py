@@ -8,7 +8,7 @@ from credit_contracts.envelope import Unreadable
 from credit_service.application.record import Record
 from credit_service.domain.event import Incoming, Place
 
-Fate = Literal["new", "duplicate", "conflict", "unreadable", "parked", "dead-letter"]
+MessageStatus = Literal["new", "duplicate", "conflict", "unreadable", "parked", "dead-letter"]
 """`duplicate`: decided before. `parked`: waits for its account's first plan. `dead-letter`: readable and yet refused,
 for another reason than a conflict; only the desk for dead letters tries it again."""
 
@@ -42,7 +42,7 @@ class Lookup(Protocol):
         """The dead letters that came from these places; the last one where a place has several."""
 
 
-def classify(record: Record, known: KnownKey | None, letter: KnownLetter | None) -> Fate:
+def classify(record: Record, known: KnownKey | None, letter: KnownLetter | None) -> MessageStatus:
     """What becomes of the record if it comes again; only what is `new` changes anything."""
     if isinstance(record.content, Unreadable):
         return "unreadable"
@@ -59,12 +59,12 @@ def _is_same(record: Record, known: KnownKey) -> bool:
 
 async def classify_keys(
     records: Sequence[Record], lookup: Lookup
-) -> tuple[list[Fate], list[KnownKey | None], Mapping[Place, KnownLetter]]:
-    """The fate of each of `records`, with what it follows from: the known keys, and the dead letters by place."""
+) -> tuple[list[MessageStatus], list[KnownKey | None], Mapping[Place, KnownLetter]]:
+    """The status of each record, with what it follows from: the known keys, and the dead letters by place."""
     events = [record.content for record in records if isinstance(record.content, Incoming)]
     found = iter(await lookup.keys(events) if events else [])
     known = [next(found) if isinstance(record.content, Incoming) else None for record in records]
     doubtful = [r.place for r, k in zip(records, known, strict=True) if k is None or not _is_same(r, k)]
     letters = await lookup.letters(doubtful) if doubtful else {}
-    fates = [classify(r, k, letters.get(r.place)) for r, k in zip(records, known, strict=True)]
-    return fates, known, letters
+    statuses = [classify(r, k, letters.get(r.place)) for r, k in zip(records, known, strict=True)]
+    return statuses, known, letters

@@ -9,7 +9,7 @@ import structlog
 from credit_service import bounds
 from credit_service.application.errors import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.parked_letter import encoded_anew
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.processing.report import Report
@@ -23,7 +23,7 @@ class ParkedExpiry:
     def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
         self._ledger = ledger
         self._waiting_max = waiting_max
-        self._at_once = Share()
+        self._at_once = BatchShare()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
         """One transaction's worth; the dead letters that it made. Raises the faults of `application.errors`.

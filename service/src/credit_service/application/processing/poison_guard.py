@@ -43,7 +43,7 @@ class _Topic:
             self.bad.popleft()
 
 
-class Floods:
+class PoisonGuard:
     """Counts what this member decides, in the order of decision; the counts begin anew when the service does.
 
     A topic is over when so many of its messages in a row are bad, or so many of the last ones: unreadable, or refused

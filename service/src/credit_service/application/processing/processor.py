@@ -25,7 +25,7 @@ from credit_service.application.ports import (
     Transactions,
     ignore_problem,
 )
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.chain import moved
 from credit_service.application.processing.fold import fold
 from credit_service.application.processing.outbox_events import trace
@@ -64,7 +64,7 @@ class Processor:
 
     Without `moves_offsets` the stored offsets are left alone: what it takes was read before, and comes once more.
     `attempts_max`: so often a batch is tried on a ledger that is away; without it for as long as that takes.
-    `tell` hears why batches wait for a person to let the service at the ledger, and that none does any more.
+    `report_problem` hears why batches wait for a person to let the service at the ledger, and that none does any more.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Processor:
         *,
         moves_offsets: bool = True,
         attempts_max: int | None = None,
-        tell: ReportProblem = ignore_problem,
+        report_problem: ReportProblem = ignore_problem,
     ) -> None:
         self.positions: Positions = {}
         self.retries = 0
@@ -84,11 +84,11 @@ class Processor:
         self._reach = reach
         self._moves_offsets = moves_offsets
         self._attempts_max = attempts_max
-        self._tell = tell
+        self._report_problem = report_problem
         self._denied: dict[int, str] = {}
-        self._records_at_once, self._wakes_at_once = Share(), Share()
+        self._records_at_once, self._wakes_at_once = BatchShare(), BatchShare()
         # Of an account, with one plan or wake; the two above are of a transaction.
-        self._unparked_at_once = Share()
+        self._unparked_at_once = BatchShare()
 
     async def process(
         self,
@@ -228,7 +228,7 @@ class Processor:
         if problem is not None:
             self._denied[id(work)] = problem
         if was != problem:
-            self._tell(next(iter(self._denied.values()), None))
+            self._report_problem(next(iter(self._denied.values()), None))
 
     async def _store(self, work: _Work, report: Report) -> None:
         """One transaction, of all or the first part of the work; before it others of their own for turns before it."""
@@ -314,5 +314,5 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
     return [DeadLetter(at[r.incoming.place], r.reason, detail_of(r)) for r in refused]
 
 
-def _note(share: Share, number: int, report: Report) -> None:
+def _note(share: BatchShare, number: int, report: Report) -> None:
     (share.ran_out if report.ran_out else share.came_through)(number)

@@ -10,16 +10,16 @@ PAUSE_SECONDS_MAX = 600.0
 
 
 @dataclass(slots=True)
-class _Setback:
+class _Pause:
     pause_seconds: float
     until: float
 
 
-class Setbacks:
+class TimerBackoff:
     """In memory: who starts anew tries everybody at once. Of too many, those that pause longest are remembered."""
 
     def __init__(self) -> None:
-        self._of: dict[str, _Setback] = {}
+        self._of: dict[str, _Pause] = {}
 
     def __len__(self) -> int:
         return len(self._of)
@@ -37,7 +37,7 @@ class Setbacks:
         for account_id in account_ids:
             before = self._of.get(account_id)
             pause = PAUSE_SECONDS_FIRST if before is None else min(2 * before.pause_seconds, PAUSE_SECONDS_MAX)
-            self._of[account_id] = _Setback(pause, now + pause)
+            self._of[account_id] = _Pause(pause, now + pause)
         if (too_many := len(self._of) - bounds.SET_BACK_ACCOUNTS_MAX) > 0:
             for account_id in sorted(self._of, key=lambda name: self._of[name].until)[:too_many]:
                 del self._of[account_id]

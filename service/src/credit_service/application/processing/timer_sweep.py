@@ -11,7 +11,7 @@ from credit_service.application.ports import Ledger
 from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor, always
 from credit_service.application.processing.report import Report
-from credit_service.application.processing.timer_backoff import Setbacks
+from credit_service.application.processing.timer_backoff import TimerBackoff
 from credit_service.domain.event import Wake
 
 TIMER_GRACE = timedelta(seconds=10)
@@ -34,7 +34,7 @@ class TimerSweep:
         self._expiry = expiry
         self._passed: dict[int, datetime] = {}
         self._lagging: set[str] = set()
-        self._setbacks = Setbacks()
+        self._backoff = TimerBackoff()
         self._next_sweep = self._next_unpark = self._next_expiry = 0.0
 
     def note_decided(self, report: Report) -> None:
@@ -70,9 +70,9 @@ class TimerSweep:
         if expired := await self._expire_parked(at_their_ends, now):
             self._next_sweep = now
             return expired
-        self._setbacks.forget_old(now)
+        self._backoff.forget_old(now)
         due = await self._due(numbers, at_their_ends)
-        wakes = [wake for wake in due if not self._setbacks.holds(wake.account_id, now)]
+        wakes = [wake for wake in due if not self._backoff.holds(wake.account_id, now)]
         wakes = wakes[: bounds.ACCOUNTS_PER_SWEEP_MAX]
         if len(wakes) == bounds.ACCOUNTS_PER_SWEEP_MAX:
             self._next_sweep = now
@@ -81,8 +81,8 @@ class TimerSweep:
             return None
         # Those that failed before may fail again: all that are woken with them would be tried one by one, and more
         # than one timer of theirs might take its time first.
-        again = [replace(w, timers_max=min(w.timers_max, 1)) for w in wakes if w.account_id in self._setbacks]
-        parts = [[wake for wake in wakes if wake.account_id not in self._setbacks], again]
+        again = [replace(w, timers_max=min(w.timers_max, 1)) for w in wakes if w.account_id in self._backoff]
+        parts = [[wake for wake in wakes if wake.account_id not in self._backoff], again]
         whole = Report()
         for part in filter(None, parts):
             report = await self._processor.wake(part, abandon, is_current)
@@ -91,8 +91,8 @@ class TimerSweep:
         return whole
 
     def _note_woken(self, account_ids: set[str], report: Report) -> None:
-        self._setbacks.failed(report.failed, time.monotonic())
-        self._setbacks.came_through(account_ids - report.failed)
+        self._backoff.failed(report.failed, time.monotonic())
+        self._backoff.came_through(account_ids - report.failed)
         self._lagging -= account_ids
         self._lagging |= report.lagging_accounts
 
@@ -102,7 +102,7 @@ class TimerSweep:
         if not asked:
             return []
         # As many more as may be set back: these stand in front.
-        limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._setbacks)
+        limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._backoff)
         due = await self._ledger.accounts_with_due_timers(asked, self.partitions, limit)
         return [Wake(account_id, up_to, bounds.TIMERS_PER_ACCOUNT_MAX) for account_id, up_to in due]
 
@@ -116,9 +116,9 @@ class TimerSweep:
     async def _to_unpark(self, now: float) -> list[Wake]:
         if now >= self._next_unpark:
             self._next_unpark = now + UNPARK_EVERY_SECONDS
-            limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._setbacks)
+            limit = bounds.ACCOUNTS_PER_SWEEP_MAX + len(self._backoff)
             self._lagging |= set(await self._ledger.accounts_to_unpark(limit))
         # The others are found again.
-        self._lagging = {name for name in self._lagging if not self._setbacks.holds(name, now)}
+        self._lagging = {name for name in self._lagging if not self._backoff.holds(name, now)}
         chosen = sorted(self._lagging)[: bounds.ACCOUNTS_PER_SWEEP_MAX]
         return [Wake(account_id, NO_TIMERS, 0) for account_id in chosen]

@@ -42,7 +42,7 @@ class Finding:
     kind: FindingKind
     account_id: str | None
     subject: str
-    told: str
+    message: str
     mend: Mend = "person"
     # What the mending takes.
     record: Record | None = None
@@ -57,9 +57,9 @@ def place_text(place: Place) -> str:
 
 @dataclass(slots=True)
 class Findings:
-    """Takes findings as they come: `told` hears each, counts are kept, and those that can be mended, up to a bound."""
+    """Takes findings: calls `report` with each, counts them, and keeps those that can be repaired, up to a bound."""
 
-    told: Callable[[Finding], None]
+    report: Callable[[Finding], None]
     counts: Counter[FindingKind] = field(default_factory=Counter)
     to_mend: list[Finding] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Findings:
     def add(self, finding: Finding) -> None:
         """One more disagreement."""
         self.counts[finding.kind] += 1
-        self.told(finding)
+        self.report(finding)
         if finding.mend != "person" and len(self.to_mend) < bounds.TO_MEND_MAX:
             self.to_mend.append(finding)
 

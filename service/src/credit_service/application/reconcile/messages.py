@@ -61,26 +61,26 @@ async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[
     """
     found: list[Finding] = []
     decided: set[Place] = set()
-    fates, known, letters = await classify_keys(records, lookup)
-    for record, fate, key in zip(records, fates, known, strict=True):
+    statuses, known, letters = await classify_keys(records, lookup)
+    for record, status, key in zip(records, statuses, known, strict=True):
         where = place_text(record.place)
         content = record.content
         if isinstance(content, Unreadable):
             if record.place not in letters:
-                told = f"cannot be read ({content.reason}), and is no dead letter"
-                found.append(Finding("message-missing", None, where, told, "process", record=record))
+                message = f"cannot be read ({content.reason}), and is no dead letter"
+                found.append(Finding("message-missing", None, where, message, "process", record=record))
             continue
         if key is not None and key.place == record.place:
             decided.add(record.place)
-            if fate == "conflict":
-                told = f"{_named(content)} was decided with other content than lies there"
-                found.append(Finding("message-differs", content.account_id, where, told))
-        elif fate == "new":
-            told = f"{_named(content)} was never decided"
-            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
-        elif fate == "conflict" and record.place not in letters:
-            told = f"{_named(content)} says other than what was decided under its key, and is no dead letter"
-            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
+            if status == "conflict":
+                message = f"{_named(content)} was decided with other content than lies there"
+                found.append(Finding("message-differs", content.account_id, where, message))
+        elif status == "new":
+            message = f"{_named(content)} was never decided"
+            found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
+        elif status == "conflict" and record.place not in letters:
+            message = f"{_named(content)} says other than what was decided under its key, and is no dead letter"
+            found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
     return found, decided
 
 

@@ -19,7 +19,7 @@ class AuditedAccount:
 
     number: int
     account_id: str
-    standing: AccountRow
+    row: AccountRow
 
 
 @dataclass(frozen=True, slots=True)

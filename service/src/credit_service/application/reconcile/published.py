@@ -79,46 +79,46 @@ def value_of(event: Published) -> bytes:
 
 
 def agrees(
-    history: History, heard: PublishedTally | None, pending: Pending, *, is_whole: bool, began_ms: int | None
+    history: History, tally: PublishedTally | None, pending: Pending, *, is_whole: bool, began_ms: int | None
 ) -> bool:
     """Whether the sum over the topic is that over the ledger; if not, `look_closely` tells why.
 
     `is_whole`: the topic was read from its first message on, and had lost none. Else `began_ms` is when it begins.
     """
-    heard = heard or PublishedTally()
-    if not heard.in_order:
+    tally = tally or PublishedTally()
+    if not tally.in_order:
         return False
-    expected = _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms)
+    expected = _due(history, tally, pending, is_whole=is_whole, began_ms=began_ms)
     total = count = 0
     for event in expected:
         total += hash_of_event(event.id, event.account_id.encode(), value_of(event))
         count += 1
-    return (count, total) == (heard.events.count, heard.events.total)
+    return (count, total) == (tally.events.count, tally.events.total)
 
 
 def _due(
-    history: History, heard: PublishedTally, pending: Pending, *, is_whole: bool, began_ms: int | None
+    history: History, tally: PublishedTally, pending: Pending, *, is_whole: bool, began_ms: int | None
 ) -> Iterable[Published]:
-    """The events that must be in what was heard: all from its first on, but for what waits and was not heard."""
-    first = _first(heard.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
+    """The events that must be in what was tally: all from its first on, but for what waits and was not tally."""
+    first = _first(tally.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
     for sequence, change in history.changes.items():
-        is_pending = pending.sequence is not None and sequence >= pending.sequence and sequence > heard.last_sequence
+        is_pending = pending.sequence is not None and sequence >= pending.sequence and sequence > tally.last_sequence
         if sequence >= first and not is_pending:
             yield balance_changed(change)
     declined = {p: d for p, d in history.decisions.items() if d.outcome == "declined"}
-    first = _first(heard.first_decline, is_whole, began_ms, ((p, d.decided_at) for p, d in declined.items()))
+    first = _first(tally.first_decline, is_whole, began_ms, ((p, d.decided_at) for p, d in declined.items()))
     for position, decision in declined.items():
-        is_pending = pending.decline is not None and position >= pending.decline and position > heard.last_decline
+        is_pending = pending.decline is not None and position >= pending.decline and position > tally.last_decline
         if position >= first and not is_pending:
             yield insufficient_credits(decision)
 
 
-def _first(heard: int, is_whole: bool, began_ms: int | None, recorded: Iterable[tuple[int, object]]) -> int:
+def _first(tally: int, is_whole: bool, began_ms: int | None, recorded: Iterable[tuple[int, object]]) -> int:
     """From which number on events must be there: all, those from the first that is, or those since the log begins."""
     if is_whole:
         return 0
-    if heard:
-        return heard
+    if tally:
+        return tally
     since = [n for n, at in recorded if began_ms is not None and at.timestamp() * 1000 > began_ms]  # type: ignore[attr-defined] # instants
     return min(since) if since else 2**62
 
@@ -137,7 +137,7 @@ def look_closely(
     """What disagrees, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
     those were found there, and are not told again."""
     found: list[Finding] = []
-    heard, seen = PublishedTally(), {False: set[int](), True: set[int]()}
+    tally, seen = PublishedTally(), {False: set[int](), True: set[int]()}
     expected = events_of(history)
     for record in records:
         name = name_of(record)
@@ -146,7 +146,7 @@ def look_closely(
         event = (expected.declines if name.is_decline else expected.changes).get(name.number)
         subject = record.event_id or ""
         where = f"at {place_text(record.place)}"
-        last = heard.last_decline if name.is_decline else heard.last_sequence
+        last = tally.last_decline if name.is_decline else tally.last_sequence
         if name.number in seen[name.is_decline]:
             found.append(Finding("event-repeated", history.account_id, subject, f"once more {where}"))
         elif event is None:
@@ -161,8 +161,8 @@ def look_closely(
         elif name.number < last and subject not in repaired:
             found.append(Finding("event-out-of-order", history.account_id, subject, f"{where}, behind {last}"))
         seen[name.is_decline].add(name.number)
-        heard.add(name.number, 0, is_decline=name.is_decline)
-    for event in _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms):
+        tally.add(name.number, 0, is_decline=name.is_decline)
+    for event in _due(history, tally, pending, is_whole=is_whole, began_ms=began_ms):
         is_decline = event.type == "insufficient-credits"
         number = int(event.id.rpartition(":")[2])
         if number in seen[is_decline]:
@@ -170,8 +170,8 @@ def look_closely(
         if event.id in dropped:
             found.append(Finding("event-dropped", history.account_id, event.id, f"{event.type}, {dropped[event.id]}"))
         else:
-            told = f"{event.type} was never published"
-            found.append(Finding("event-missing", history.account_id, event.id, told, "publish", event=event))
+            message = f"{event.type} was never published"
+            found.append(Finding("event-missing", history.account_id, event.id, message, "publish", event=event))
     return found
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NOTHING_WAITS = Pending()
 
-Moved = Callable[[int], None]
+CountRead = Callable[[int], None]
 """Hears how many messages more were read."""
 
 
@@ -66,7 +66,7 @@ class Reconciliation:
         start: datetime | None = None,
         end: datetime | None = None,
         is_window: bool = False,
-        moved: Moved = lambda _: None,
+        count_read: CountRead = lambda _: None,
     ) -> None:
         self.compared = Compared()
         self._audit = audit
@@ -76,7 +76,7 @@ class Reconciliation:
         self._messages = IncomingMessages(topics, audit.lookup, takes_apart, findings)
         self._account_id = account_id
         self._window = (start, end) if is_window else None
-        self._moved = moved
+        self._count_read = count_read
         self._pending: Mapping[str, Pending] = {}
         self._repaired: set[str] = set()
         self._dropped: Mapping[str, str] = {}
@@ -125,13 +125,13 @@ class Reconciliation:
     async def _reconcile_number(self, number: int) -> None:
         here = PartitionNumber(number, self._spans(number))
         await self._read_incoming(here)
-        standing = await self._standing(number)
-        here.known = set(standing)
-        await self._read_published(here, standing)
+        audited = await self._audited(number)
+        here.known = set(audited)
+        await self._read_published(here, audited)
         async with aclosing(self._audit.accounts(number, self._topics.partitions, self._account_id)) as portions:
             async for accounts in portions:
                 wanted = [a for a in accounts if self._touched is None or a.number in self._touched]
-                small = [a for a in wanted if a.standing.position <= bounds.ACCOUNT_DECISIONS_MAX]
+                small = [a for a in wanted if a.row.position <= bounds.ACCOUNT_DECISIONS_MAX]
                 for account in wanted:
                     if account not in small:
                         self._findings.could_not_tell(f"{account.account_id} has too many decisions to be recomputed")
@@ -143,7 +143,7 @@ class Reconciliation:
         if here.odd_events:
             await self._look_at_events(here)
 
-    async def _standing(self, number: int) -> dict[str, AuditedAccount]:
+    async def _audited(self, number: int) -> dict[str, AuditedAccount]:
         found: dict[str, AuditedAccount] = {}
         async with aclosing(self._audit.accounts(number, self._topics.partitions, self._account_id)) as portions:
             async for accounts in portions:
@@ -164,9 +164,9 @@ class Reconciliation:
                     found, _ = await messages_audit.look_closely(unreadable, self._audit.lookup)
                     self._add(found)
                 self.compared.messages += len(records)
-                self._moved(len(records))
+                self._count_read(len(records))
 
-    async def _read_published(self, here: PartitionNumber, standing: Mapping[str, AuditedAccount]) -> None:
+    async def _read_published(self, here: PartitionNumber, audited: Mapping[str, AuditedAccount]) -> None:
         # The end is asked for after the snapshot: what does not wait in its outbox lies before.
         here.published_spans = await self._topics.published_spans(here.number)
         for span in here.published_spans:
@@ -178,11 +178,13 @@ class Reconciliation:
                 for record in records:
                     if here.began_ms is None:
                         here.began_ms = record.timestamp_ms
-                    self._hear(here, record, standing)
+                    self._add_published(here, record, audited)
                 self.compared.published += len(records)
-                self._moved(len(records))
+                self._count_read(len(records))
 
-    def _hear(self, here: PartitionNumber, record: PublishedRecord, standing: Mapping[str, AuditedAccount]) -> None:
+    def _add_published(
+        self, here: PartitionNumber, record: PublishedRecord, audited: Mapping[str, AuditedAccount]
+    ) -> None:
         name = name_of(record)
         if name is None:
             subject = place_text(record.place)
@@ -190,16 +192,16 @@ class Reconciliation:
             return
         if self._account_id not in (None, name.account_id):
             return
-        account = standing.get(name.account_id)
+        account = audited.get(name.account_id)
         if account is None:
             # Opened after the snapshot, or of another partition number.
             return
-        last = account.standing.position if name.is_decline else account.standing.sequence
+        last = account.row.position if name.is_decline else account.row.sequence
         if name.number > last:
             return
-        heard = here.published.setdefault(name.account_id, PublishedTally())
+        tally = here.published.setdefault(name.account_id, PublishedTally())
         hashed = hash_of_event(record.event_id or "", record.key, record.value)
-        heard.add(name.number, hashed, is_decline=name.is_decline)
+        tally.add(name.number, hashed, is_decline=name.is_decline)
 
     async def _accounts(self, here: PartitionNumber, accounts: Sequence[AuditedAccount]) -> None:
         made: dict[int, Account] = {}

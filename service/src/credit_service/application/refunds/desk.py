@@ -9,10 +9,10 @@ from typing import Literal, cast
 from credit_contracts.times import Instant
 from credit_service import bounds
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
-from credit_service.application.queries import Answer as Told
+from credit_service.application.queries import JsonAnswer
 from credit_service.application.refunds.queries import RefundRequests
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
@@ -23,7 +23,7 @@ from credit_service.application.text_limits import (
 from credit_service.domain.command import Answer, Command, DecideRefund, command_of
 from credit_service.domain.decide import Rules
 
-RequestFate = Literal[
+RequestOutcome = Literal[
     "refunded",
     "forfeited",
     "rejected",
@@ -53,7 +53,7 @@ class RefundDesk:
 
     ledger: Ledger
     rules: Rules
-    reading: Reading | None = None
+    reading: ReadProgress | None = None
 
     async def decide(
         self, account_id: str, charge_sequence: int, *, approve: bool, operator: str, reason: str, command_id: str
@@ -72,12 +72,12 @@ class RefundDesk:
         return answer
 
 
-class DecidedRefund(Told):
+class DecidedRefund(JsonAnswer):
     """What became of one request; `is_new` is False where the same was ordered before."""
 
     account_id: str
     charge_sequence: int
-    outcome: RequestFate
+    outcome: RequestOutcome
     is_new: bool
     read_until: Instant | None = None
 
@@ -88,7 +88,7 @@ class DecidedRefund(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestSelection:
     """Which requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
 
     account_id: str | None
@@ -104,7 +104,9 @@ class RefundRound:
     requests: RefundRequests
     operations: OperationLog
 
-    async def decide(self, asked: Asked, *, approve: bool, operator: str, reason: str) -> AsyncGenerator[DecidedRefund]:
+    async def decide(
+        self, selection: RequestSelection, *, approve: bool, operator: str, reason: str
+    ) -> AsyncGenerator[DecidedRefund]:
         """Approves or rejects, and tells what became of each once it is committed.
 
         The same order once more, by the same person for the same reason, has no second effect and the same answers: it
@@ -112,31 +114,33 @@ class RefundRound:
         """
         require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         require_text("reason", reason, REASON_CHARACTERS_MAX)
-        if asked.account_id is not None and not await self.requests.knows(asked.account_id):
+        if selection.account_id is not None and not await self.requests.knows(selection.account_id):
             # To ask about an account must not open it.
-            for charge in asked.charges or ():
-                yield _told(asked.account_id, charge, "unknown-account", is_new=False)
+            for charge in selection.charges or ():
+                yield _decided_refund(selection.account_id, charge, "unknown-account", is_new=False)
             return
-        if asked.charges is not None and asked.account_id is not None:
-            for charge in asked.charges:
-                yield await self._decide(asked.account_id, charge, approve=approve, operator=operator, reason=reason)
+        if selection.charges is not None and selection.account_id is not None:
+            for charge in selection.charges:
+                yield await self._decide(
+                    selection.account_id, charge, approve=approve, operator=operator, reason=reason
+                )
             return
         kind = "refunds-approve" if approve else "refunds-reject"
-        async with recorded(self.operations, kind, operator, reason, {"account": asked.account_id}) as operation:
-            async for account_id, charge in self._waiting(asked):
-                told = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
-                operation.count(told.outcome)
-                yield told
+        async with recorded(self.operations, kind, operator, reason, {"account": selection.account_id}) as operation:
+            async for account_id, charge in self._waiting(selection):
+                decided = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
+                operation.count(decided.outcome)
+                yield decided
 
-    async def _waiting(self, asked: Asked) -> AsyncIterator[tuple[str, int]]:
-        up_to = asked.up_to or (await self.requests.waiting(asked.account_id)).at
-        page = await self.requests.page(asked.account_id, up_to, None, bounds.REQUESTS_PER_PAGE)
+    async def _waiting(self, selection: RequestSelection) -> AsyncIterator[tuple[str, int]]:
+        up_to = selection.up_to or (await self.requests.waiting(selection.account_id)).at
+        page = await self.requests.page(selection.account_id, up_to, None, bounds.REQUESTS_PER_PAGE)
         while True:
             for line in page.lines:
                 yield line.account_id, line.charge_sequence
             if page.after is None:
                 return
-            page = await self.requests.page(asked.account_id, up_to, page.after, bounds.REQUESTS_PER_PAGE)
+            page = await self.requests.page(selection.account_id, up_to, page.after, bounds.REQUESTS_PER_PAGE)
 
     async def _decide(
         self, account_id: str, charge: int, *, approve: bool, operator: str, reason: str
@@ -149,8 +153,8 @@ class RefundRound:
             reason=reason,
             command_id=_command_id(charge, operator, reason, approve=approve),
         )
-        told = _told(account_id, charge, cast("RequestFate", answer.outcome), is_new=answer.is_new)
-        return told if answer.read_until is None else told.model_copy(update={"read_until": answer.read_until})
+        decided = _decided_refund(account_id, charge, cast("RequestOutcome", answer.outcome), is_new=answer.is_new)
+        return decided if answer.read_until is None else decided.model_copy(update={"read_until": answer.read_until})
 
 
 def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> str:
@@ -159,5 +163,5 @@ def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> st
     return f"{'approve' if approve else 'reject'}:{charge}:{words}"
 
 
-def _told(account_id: str, charge: int, outcome: RequestFate, *, is_new: bool) -> DecidedRefund:
+def _decided_refund(account_id: str, charge: int, outcome: RequestOutcome, *, is_new: bool) -> DecidedRefund:
     return DecidedRefund(account_id=account_id, charge_sequence=charge, outcome=outcome, is_new=is_new)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from credit_contracts.times import Instant
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 
@@ -14,7 +14,7 @@ PaidBy = Literal["grant", "unlimited", "before-ledger"]
 """What the charge took its credit from; on an unlimited plan it was free, and `before-ledger` came with an opening."""
 
 
-class RequestLine(Answer):
+class RequestLine(JsonAnswer):
     """One request with its charge; `charged_at` None: before the ledger, with a negative number."""
 
     account_id: str
@@ -32,7 +32,7 @@ class RequestLine(Answer):
     reason: str | None
 
 
-class RequestCause(Answer):
+class RequestCause(JsonAnswer):
     """The event of a decision, and what became of it; `place` None for what people ordered."""
 
     position: int
@@ -45,7 +45,7 @@ class RequestCause(Answer):
     place: ReadPlace | None
 
 
-class ChargeEntry(Answer):
+class ChargeEntry(JsonAnswer):
     """What the ledger has of the charge; balances None: unlimited."""
 
     previous_balance: int | None

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from credit_service.application.processing.known_events import Fate
+from credit_service.application.processing.known_events import MessageStatus
 from credit_service.application.record import Record
 from credit_service.application.temporary_files import temporary_room
 from credit_service.domain.event import Incoming
@@ -18,17 +18,17 @@ class ReplayMemory:
         self._database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
         self._is_empty = True
 
-    def repeats(self, records: Sequence[Record], fates: Sequence[Fate]) -> list[Fate | None]:
+    def repeats(self, records: Sequence[Record], statuses: Sequence[MessageStatus]) -> list[MessageStatus | None]:
         """For each record what it repeats of those before it: the same, or other content; None if it repeats nothing.
 
         What is new is noted. So a dry run counts as the real run does, which finds the first one in the ledger.
         Raises `NoTemporaryRoom`.
         """
-        if self._is_empty and "new" not in fates:
+        if self._is_empty and "new" not in statuses:
             return [None] * len(records)
         with temporary_room():
             self._database.execute("BEGIN")
-            found = [self._repeat(record, fate) for record, fate in zip(records, fates, strict=True)]
+            found = [self._repeat(record, status) for record, status in zip(records, statuses, strict=True)]
             self._database.execute("COMMIT")
         return found
 
@@ -36,7 +36,7 @@ class ReplayMemory:
         """Forgets everything."""
         self._database.close()
 
-    def _repeat(self, record: Record, fate: Fate) -> Fate | None:
+    def _repeat(self, record: Record, status: MessageStatus) -> MessageStatus | None:
         event = record.content
         if not isinstance(event, Incoming):
             return None
@@ -44,7 +44,7 @@ class ReplayMemory:
         seen = self._database.execute("SELECT content FROM seen WHERE key = ?", (key,)).fetchone()
         if seen is not None:
             return "duplicate" if seen[0] == event.content else "conflict"
-        if fate == "new":
+        if status == "new":
             self._database.execute("INSERT INTO seen VALUES (?, ?)", (key, event.content))
             self._is_empty = False
         return None

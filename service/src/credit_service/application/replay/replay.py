@@ -16,7 +16,13 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
-from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, classify_keys
+from credit_service.application.processing.known_events import (
+    KnownKey,
+    KnownLetter,
+    Lookup,
+    MessageStatus,
+    classify_keys,
+)
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record
 from credit_service.application.replay.memory import ReplayMemory
@@ -63,10 +69,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it so far. `read` counts all messages, `fates` by topic those that were looked at."""
+    """What came of it so far. `read` counts all messages, `statuses` by topic those that were looked at."""
 
     read: int = 0
-    fates: dict[str, Counter[Fate]] = field(default_factory=lambda: defaultdict(Counter))
+    statuses: dict[str, Counter[MessageStatus]] = field(default_factory=lambda: defaultdict(Counter))
     outcomes: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     eaten: int = 0
@@ -74,9 +80,9 @@ class Replayed:
     is_interrupted: bool = False
 
     @property
-    def totals(self) -> Counter[Fate]:
-        """The fates of all topics together."""
-        return sum(self.fates.values(), Counter())
+    def totals(self) -> Counter[MessageStatus]:
+        """The statuses of all topics together."""
+        return sum(self.statuses.values(), Counter())
 
     @property
     def messages(self) -> int:
@@ -95,10 +101,10 @@ class Replayed:
         }
 
 
-Told = Callable[[Sequence[tuple[Record, Fate]]], None]
+ReportBatch = Callable[[Sequence[tuple[Record, MessageStatus]]], None]
 """Hears of the messages of each batch, once it is done with."""
 
-Moved = Callable[[Replayed], None]
+ReportProgress = Callable[[Replayed], None]
 """Hears after each batch how far it has come."""
 
 
@@ -135,8 +141,8 @@ class Replay:
         person: tuple[str, str],
         arguments: Mapping[str, Json],
         ending: asyncio.Event,
-        told: Told,
-        moved: Moved,
+        report_batch: ReportBatch,
+        report_progress: ReportProgress,
         replayed: Replayed,
     ) -> None:
         """Goes through the range until its end, or until `ending` is set and the batch in hand is done.
@@ -147,10 +153,10 @@ class Replay:
         any case it may be run again.
         """
         if wanted.dry_run:
-            await self._run(source, wanted, ending, told, moved, replayed)
+            await self._run(source, wanted, ending, report_batch, report_progress, replayed)
             return
         async with self._recorded(person, arguments, replayed):
-            await self._run(source, wanted, ending, told, moved, replayed)
+            await self._run(source, wanted, ending, report_batch, report_progress, replayed)
 
     @asynccontextmanager
     async def _recorded(
@@ -164,7 +170,13 @@ class Replay:
                 operation.result.update(replayed.as_json())
 
     async def _run(
-        self, source: Source, wanted: Wanted, ending: asyncio.Event, told: Told, moved: Moved, replayed: Replayed
+        self,
+        source: Source,
+        wanted: Wanted,
+        ending: asyncio.Event,
+        report_batch: ReportBatch,
+        report_progress: ReportProgress,
+        replayed: Replayed,
     ) -> None:
         now = asyncio.get_running_loop().time
         began_at = now()
@@ -176,32 +188,32 @@ class Replay:
                     if await is_set_within(ending, pace.wait_seconds(len(batch))):
                         break
                     taken = [record for record in batch if wanted.takes(record)]
-                    fates = await self._batch(taken, wanted, memory, replayed) if taken else []
+                    statuses = await self._batch(taken, wanted, memory, replayed) if taken else []
                     replayed.read += len(batch)
                     replayed.eaten = source.eaten
                     replayed.seconds = now() - began_at
-                    told(list(zip(taken, fates, strict=True)))
-                    moved(replayed)
+                    report_batch(list(zip(taken, statuses, strict=True)))
+                    report_progress(replayed)
         replayed.is_interrupted = ending.is_set()
         replayed.eaten = source.eaten
         replayed.seconds = now() - began_at
 
     async def _batch(
         self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
-    ) -> list[Fate]:
+    ) -> list[MessageStatus]:
         looked_up, known, letters = await retry_within(PATIENCE_SECONDS, lambda: classify_keys(records, self._lookup))
-        fates: list[Fate] = []
+        statuses: list[MessageStatus] = []
         undecided = []
         repeats = memory.repeats(records, looked_up)
-        for record, fate, key, repeat in zip(records, looked_up, known, repeats, strict=True):
-            fates.append(repeat or ("dead-letter" if fate == "unreadable" and record.place in letters else fate))
-            if _is_undecided(record, fate, key, letters):
+        for record, status, key, repeat in zip(records, looked_up, known, repeats, strict=True):
+            statuses.append(repeat or ("dead-letter" if status == "unreadable" and record.place in letters else status))
+            if _is_undecided(record, status, key, letters):
                 undecided.append(record)
         if undecided and not wanted.dry_run:
             await self._decide(undecided, replayed)
-        for record, fate in zip(records, fates, strict=True):
-            replayed.fates[record.place.topic][fate] += 1
-        return fates
+        for record, status in zip(records, statuses, strict=True):
+            replayed.statuses[record.place.topic][status] += 1
+        return statuses
 
     async def _decide(self, records: Sequence[Record], replayed: Replayed) -> None:
         abandon = asyncio.Event()
@@ -216,14 +228,16 @@ class Replay:
         replayed.dead_letters.update(report.dead_letters)
 
 
-def _is_undecided(record: Record, fate: Fate, known: KnownKey | None, letters: Mapping[Place, KnownLetter]) -> bool:
+def _is_undecided(
+    record: Record, status: MessageStatus, known: KnownKey | None, letters: Mapping[Place, KnownLetter]
+) -> bool:
     """Whether the record has to go the way of events: no decision, no parked event and no dead letter came of it.
 
     What contradicts a decision was refused when it came first. If it never came, its dead letter is still missing.
     """
-    if fate in ("unreadable", "conflict"):
+    if status in ("unreadable", "conflict"):
         return record.place not in letters and (known is None or known.place != record.place)
-    return fate == "new"
+    return status == "new"
 
 
 def _counts(counter: Counter[Name]) -> dict[str, Json]:

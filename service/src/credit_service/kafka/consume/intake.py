@@ -19,7 +19,7 @@ from credit_service.application.ports import OffsetStore
 from credit_service.application.processing.arrival import LedgerClock
 from credit_service.application.processing.chain import ChainBroken
 from credit_service.application.processing.lane import Lane, Lanes
-from credit_service.application.processing.poison_guard import Floods
+from credit_service.application.processing.poison_guard import PoisonGuard
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_sweep import TIMER_GRACE, TimerSweep
@@ -77,7 +77,7 @@ class Intake:
         self._stored = stored
         self._bounds = bounds
         self._tracing = tracing
-        self._floods = Floods(bounds.unreadable_in_a_row_max)
+        self._poison_guard = PoisonGuard(bounds.unreadable_in_a_row_max)
         self._abandon = asyncio.Event()
         self._stopping = asyncio.Event()
         self._lanes = Lanes(timers, LedgerClock())
@@ -215,7 +215,7 @@ class Intake:
             if not await self._member.look_for_lost_commits(lane):
                 return False
             # What was counted before a topic was paused, by whichever member, says nothing of it any more.
-            self._floods.forget(self._member.left_alone_topics)
+            self._poison_guard.forget(self._member.left_alone_topics)
             self._member.look_for_brokers()
             self._member.look_for_topics_made_anew(lane)
             at_end = await self._member.read_to_their_ends(lane)
@@ -313,11 +313,11 @@ class Intake:
 
     async def _pause_flooded(self, records: Iterable[Record], report: Report) -> None:
         """A topic that brings nothing but what is unreadable or refused is left alone by all members."""
-        for topic, reason in self._floods.count(records, report.became_letters).items():
+        for topic, reason in self._poison_guard.count(records, report.became_letters).items():
             with contextlib.suppress(LedgerUnavailable):  # it is over with the next bad one as well
                 await self._offsets.pause_topic(topic, reason)
                 log.error("topic paused", topic=topic, reason=reason)
-                self._floods.forget([topic])
+                self._poison_guard.forget([topic])
                 for lane in self._lanes:
                     lane.next_pauses = 0.0
 

@@ -63,7 +63,7 @@ class ClaimRefused(Exception):  # noqa: N818 - reads as what happened
 class Relay:
     """Publishes while it leads, waits while another one does, until it is stopped.
 
-    `tell` hears that the outbox is denied to it, or a topic, and that it is no more.
+    `report_problem` is called when the outbox is denied to it, or a topic, and that it is no more.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Relay:
         outbox: Outbox,
         access: AccessWatch,
         reach: Failpoint = no_failpoints,
-        tell: ReportProblem = ignore_problem,
+        report_problem: ReportProblem = ignore_problem,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.is_leading = False
@@ -82,7 +82,7 @@ class Relay:
         self._outbox = outbox
         self._access = access
         self._reach = reach
-        self._tell = tell
+        self._tell = report_problem
         self._tracing = tracing
         self._rung = asyncio.Event()
         self._stopping = asyncio.Event()

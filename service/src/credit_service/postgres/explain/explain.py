@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_service.application.explain.model import (
-    Decision,
     Elided,
-    Entry,
+    ExplainedDecision,
+    ExplainedEntry,
+    ExplainedGrant,
     Explanation,
-    Fate,
-    Grant,
     GrantsElided,
-    Parked,
-    Story,
+    MessageOutcome,
+    ParkedEvent,
+    ProspectHistory,
     Sum,
     Summary,
     Unexplained,
@@ -23,7 +23,7 @@ from credit_service.application.explain.model import (
     WithoutGrant,
 )
 from credit_service.postgres.explain.as_of import Point, point_of
-from credit_service.postgres.explain.outcomes import Fates
+from credit_service.postgres.explain.outcomes import Outcomes
 from credit_service.postgres.explain.rows import RowReader
 from credit_service.postgres.explain.snapshot import Asked
 from credit_service.postgres.instants import with_zone
@@ -66,15 +66,15 @@ class PostgresExplains:
             async with aclosing(entries), aclosing(declines), aclosing(parked):
                 yield Explanation(summary, entries, declines, parked)
 
-    async def story(self, account_id: str, prospect_id: str) -> Story | None:
+    async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._asked.connection):
-            return await Fates(self._asked, self._rows).story(account_id, prospect_id)
+            return await Outcomes(self._asked, self._rows).prospect_history(account_id, prospect_id)
 
-    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
+    async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._asked.connection):
-            return await Fates(self._asked, self._rows).fate(account_id, source, event_id)
+            return await Outcomes(self._asked, self._rows).message_outcome(account_id, source, event_id)
 
     async def _summary(
         self,
@@ -119,7 +119,7 @@ class PostgresExplains:
 
     async def _some_entries(
         self, point: Point, summary: Summary, sums: "Sequence[asyncpg.Record]"
-    ) -> AsyncGenerator[Entry | Elided]:
+    ) -> AsyncGenerator[ExplainedEntry | Elided]:
         """Of each grant the first and the last, with what is between them in one sum."""
         wanted: list[int | None] = [grant.grant_id for grant in summary.grants]
         wanted += [None] if summary.without_grant else []
@@ -139,7 +139,7 @@ class PostgresExplains:
             for entry in entries[1:]:
                 yield entry
 
-    async def _all_entries(self, point: Point) -> AsyncGenerator[Entry | Elided]:
+    async def _all_entries(self, point: Point) -> AsyncGenerator[ExplainedEntry | Elided]:
         again = await self._charged_again(point, None)
         async with aclosing(
             blocks(self._asked.connection, "explain_all_entries", point.account_no, point.sequence)
@@ -152,14 +152,14 @@ class PostgresExplains:
         rows = await self._asked.all("explain_charges_again", point.account_no, point.sequence, positions)
         return {row["position"]: row["sequences"] for row in rows}
 
-    async def _declines(self, point: Point, limit: int | None) -> AsyncGenerator[Decision]:
+    async def _declines(self, point: Point, limit: int | None) -> AsyncGenerator[ExplainedDecision]:
         asked = (point.account_no, point.position, limit)
         async with aclosing(blocks(self._asked.connection, "explain_declines", *asked)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.decision(row)
 
-    async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[Parked]:
+    async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[ParkedEvent]:
         asked = (point.account_no, point.parked_by, limit)
         async with aclosing(blocks(self._asked.connection, "explain_parked", *asked)) as found:
             async for block in found:
@@ -167,8 +167,10 @@ class PostgresExplains:
                     yield self._rows.parked(row)
 
 
-def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> Grant:
-    return Grant(**dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums})
+def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> ExplainedGrant:
+    return ExplainedGrant(
+        **dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums}
+    )
 
 
 def _worth_showing(remaining: dict[int, int]) -> list[int]:

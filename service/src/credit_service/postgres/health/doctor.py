@@ -16,7 +16,7 @@ from credit_service.application.doctor.facts import (
     Filling,
     Gap,
     OpenOperation,
-    Parked,
+    ParkedFacts,
     ServerFacts,
     SetAside,
     Unreachable,
@@ -83,9 +83,9 @@ class PostgresFacts:
         rows = await self._rows("doctor_claim")
         return rows[0][0] if rows else None
 
-    async def parked(self) -> Parked:
+    async def parked(self) -> ParkedFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return Parked(*await self._row("doctor_parked"))
+        return ParkedFacts(*await self._row("doctor_parked"))
 
     async def openings(self) -> list[BeingOpened]:
         """See `application.doctor.facts.DatabaseFacts`."""

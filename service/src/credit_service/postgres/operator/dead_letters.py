@@ -61,7 +61,7 @@ class PostgresDeadLetters:
             number: int = await self._pool.fetchval(sql("last_dead_letter"))
         return number
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
+    async def states(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """See `application.dead_letters.model.LetterStore`."""
         with faults_named():
             rows = await self._pool.fetch(sql("read_dead_letter_standings"), list(ids))

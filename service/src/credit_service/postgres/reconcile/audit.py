@@ -79,16 +79,16 @@ class PostgresAudit:
             decisions = 0
             for row in rows:
                 account = AuditedAccount(row["account_no"], row["account_id"], AccountRow(*row[2:]))
-                if block and decisions + account.standing.position > bounds.DECISIONS_READ_MAX:
+                if block and decisions + account.row.position > bounds.DECISIONS_READ_MAX:
                     yield block
                     block, decisions = [], 0
                 block.append(account)
-                decisions += account.standing.position
+                decisions += account.row.position
             yield block
 
     async def histories(self, accounts: Sequence[AuditedAccount]) -> list[History]:
         """See `application.reconcile.ports.Audit`."""
-        found = {account.number: History(account.account_id, account.standing) for account in accounts}
+        found = {account.number: History(account.account_id, account.row) for account in accounts}
         numbers = list(found)
         for row in await self._fetch("audit_decisions", numbers):
             history = found[row[0]]
