@@ -1,4 +1,4 @@
-"""What can be asked of the ledger, and the answers, in the one JSON form that the HTTP API and the commands share."""
+"""The queries of the ledger, with their answers in the JSON form that the HTTP API and the commands share."""
 
 from typing import Literal, Protocol
 
@@ -13,9 +13,9 @@ ENTRIES_LIMIT_MAX = 1_000
 
 
 class JsonAnswer(BaseModel):
-    """What all answers share: values that do not change, instants written as in the messages."""
+    """The base of all answers: immutable values, instants written as in messages."""
 
-    # Those who read may rely on every field, also on one that has a default.
+    # Clients may rely on every field, also on one that has a default.
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
@@ -125,7 +125,7 @@ class ParkedEvent(JsonAnswer):
 
 
 class Reads(Protocol):
-    """The ledger to those who only look. Each answer is consistent in itself; raises `LedgerUnavailable`."""
+    """Reads the ledger. Each answer is consistent in itself; raises `LedgerUnavailable`."""
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
         """The account; None if no event ever named it."""

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
         ExplainedDecision,
         ExplainedEntry,
         ExplainedGrant,
+        ExplainedParkedEvent,
         Explanation,
         FoundLetters,
         Letter,
         MessageOutcome,
-        ParkedEvent,
         ProspectHistory,
         Summary,
     )
@@ -200,7 +200,7 @@ def _cause(decision: "ExplainedDecision") -> str:
     return f"message {decision.id} from {decision.source}, of {at}: its place was not kept"
 
 
-def _parked(parked: "ParkedEvent") -> str:
+def _parked(parked: "ExplainedParkedEvent") -> str:
     of = f" of {parked.prospect_id}" if parked.prospect_id else ""
     lies = f"{parked.place.topic}, partition {parked.place.partition}, offset {parked.place.offset}"
     return (

@@ -33,14 +33,14 @@ from credit_service.domain.event import Incoming, Place
 from credit_service.runtime.failpoints import Failpoint
 
 BEHIND = "behind"
-"""Why a letter waits on whose account's events are not read yet; its reason as a dead letter stays as it was."""
+"""The reason of a failed retry when the account's events are not read yet; the letter's own reason stays."""
 
 
 @dataclass(slots=True)
 class _Attempt:
     """The result of one transaction. `missing` are letters that do not wait any more.
 
-    Where Kafka has to be asked for the `unread` bytes first, or how far accounts are read, it has decided nothing.
+    Nothing is decided where `unread` bytes, or how far accounts are read, have to be looked up first.
     """
 
     answers: dict[int, LetterAnswer] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class _Attempt:
 
 @dataclass(slots=True)
 class LetterRetry:
-    """One batch of letters, and what is known of it so far.
+    """Retries one batch of letters; `answers` has those that are done.
 
-    `read` has what Kafka had of letters that are kept without their bytes, `progress` how far the events of accounts
-    are read: both are asked between two transactions, since they may take long.
+    `read` has the records from Kafka of letters that are kept without their bytes, `progress` how far the events of
+    accounts are read: both are looked up between two transactions, since that may take long.
     """
 
     letters: LetterStore
@@ -101,13 +101,13 @@ class LetterRetry:
         await isolate(ids, attempt, give_up, InputsRefused, attempts=2)
 
     async def _decide(self, ids: Sequence[int]) -> None:
-        """Transactions until each of `ids` has its answer: one, or some before it for what precedes them."""
+        """Runs transactions until each of `ids` has its answer: one, after others for the turns that precede them."""
         while left := [i for i in ids if i not in self.answers]:
             attempt = await self._decide_once(left)
             if attempt.unread:
                 self.read.update(await self.originals.read(attempt.unread))
                 continue
-            if await self.progress.ask():
+            if await self.progress.look_up():
                 continue
             self.reach("after-commit")
             self.answers.update(attempt.answers)
@@ -132,7 +132,7 @@ class LetterRetry:
             attempt.batches = [(one.dead_letter_id, batch) for one in letters if (batch := self._batch_of(one))]
             of_batches = {number for number, _ in attempt.batches}
             letters = [one for one in letters if one.dead_letter_id not in of_batches]
-            if self.progress.has_to_ask(self._accounts_of(letters)):
+            if self.progress.has_unknown(self._accounts_of(letters)):
                 return attempt
             attempt.answers = await self._decide_locked(transaction, letters)
             answers = attempt.answers.items()
@@ -148,7 +148,7 @@ class LetterRetry:
     async def _decide_locked(
         self, transaction: LetterTransaction, letters: Sequence[LetterRecord]
     ) -> dict[int, LetterAnswer]:
-        """Decides and stores; the answers of those that are decided now. The others need another transaction."""
+        """Decides and stores; returns the answers of the decided letters. The others need another transaction."""
         answers = {}
         events: list[tuple[int, Incoming]] = []
         for letter in letters:
@@ -174,7 +174,7 @@ class LetterRetry:
         return answers
 
     async def _take_apart(self, number: int, batch: Record) -> LetterAnswer:
-        """Decides each record of a batch at its own place, or makes a dead letter of it; what is too large stays."""
+        """Decides each record of a batch of Kafka, or makes a dead letter of it; records that are too large stay."""
         rules = self.reading.rules(self.rules)
         processor = Processor(self.letters, rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
         left = 0
@@ -224,29 +224,29 @@ class LetterRetry:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the events of accounts are read, asked once of each; `until` None: far enough."""
+    """How far the events of accounts are read, looked up once for each; `until` None: far enough."""
 
     reading: ReadProgress
     until: dict[str, datetime | None] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
-    def has_to_ask(self, accounts: set[str]) -> bool:
-        """Whether it is unknown of some of the accounts."""
+    def has_unknown(self, accounts: set[str]) -> bool:
+        """Whether some of the accounts have to be looked up."""
         self.unknown = accounts - self.until.keys()
         return bool(self.unknown)
 
-    async def ask(self) -> bool:
-        """Asks, outside of a transaction, since it may wait; False if there was nothing to ask."""
-        asked, self.unknown = self.unknown, set()
-        behind = await self.reading.behind(asked)
-        self.until.update({account_id: behind.get(account_id) for account_id in asked})
-        return bool(asked)
+    async def look_up(self) -> bool:
+        """Looks them up, outside of a transaction, since it may wait; False if there was nothing to look up."""
+        unknown, self.unknown = self.unknown, set()
+        behind = await self.reading.behind(unknown)
+        self.until.update({account_id: behind.get(account_id) for account_id in unknown})
+        return bool(unknown)
 
     async def latest_behind(self, records: Sequence[Record]) -> datetime | None:
-        """How far the accounts of `records` are read that are not read far enough; None if all are."""
+        """The latest instant up to which an account that is behind is read; None if all are read far enough."""
         accounts = _accounts(records)
-        self.has_to_ask(accounts)
-        await self.ask()
+        self.has_unknown(accounts)
+        await self.look_up()
         return max((until for name in accounts if (until := self.until[name]) is not None), default=None)
 
 

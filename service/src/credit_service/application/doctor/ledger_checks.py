@@ -17,17 +17,17 @@ from credit_service.domain.room import ACCOUNTS_MAX, FILLING
 OUTBOX_SECONDS_WARNING = 60.0
 OUTBOX_SECONDS_WRONG = 600.0
 CLAIM_SECONDS_WARNING = 60.0
-"""A transaction of the relay lasts a second or two."""
+"""A transaction of the relay takes a second or two."""
 PARKED_SECONDS_WARNING = 3_600.0
 OPENING_SECONDS_WARNING = 600.0
-"""A batch of rows takes a second or two, and an account a batch for every 2,000 rows."""
+"""A batch of rows takes a second or two, and an account has a batch for every 2,000 rows."""
 TIMER_SECONDS_WARNING = 600.0
 """Timers wait ten seconds for late messages, and for topics that are not read to their ends."""
 OPERATION_SECONDS_WARNING = 3_600.0
 
 
 def outbox(waiting: Backlog) -> Check:
-    """Whether what was decided is published."""
+    """Whether events are published in time."""
     if not waiting.things or waiting.oldest_seconds is None:
         return ok("outbox", "nothing waits to be published")
     message = f"{counted(waiting.things)} to be published, the oldest for {age(waiting.oldest_seconds)}"
@@ -38,7 +38,7 @@ def outbox(waiting: Backlog) -> Check:
 
 
 def set_aside(found: Sequence[SetAside]) -> Check:
-    """Whether Kafka refuses something, and a person has to look at it."""
+    """Whether Kafka refuses a row, which an operator has to retry or drop."""
     if not found:
         return ok("set-aside", "Kafka has refused nothing")
     message = [
@@ -73,7 +73,7 @@ def parked(waiting: ParkedFacts, hours_max: int) -> Check:
 
 
 def openings(found: Sequence[BeingOpened]) -> Check:
-    """Whether an account is half brought in: nothing else of it is decided until the rest has come."""
+    """Whether an account is half opened: its events wait until its other rows are opened."""
     if not found:
         return ok("openings", "no account is being opened")
     message = f"more is to come of {some([f'{one.account_id} (for {age(one.age_seconds)})' for one in found])}"
@@ -84,7 +84,7 @@ def openings(found: Sequence[BeingOpened]) -> Check:
 
 
 def timers(due: Backlog) -> Check:
-    """Whether months turn and grants expire when they should."""
+    """Whether months turn and grants expire in time."""
     if not due.things or due.oldest_seconds is None or due.oldest_seconds < TIMER_SECONDS_WARNING:
         return ok("timers", "none is overdue")
     message = f"{counted(due.things)} accounts have a timer that is due, the oldest for {age(due.oldest_seconds)}"
@@ -92,7 +92,7 @@ def timers(due: Backlog) -> Check:
 
 
 def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
-    """Whether an account runs out of its numbers, or the ledger of those for accounts."""
+    """Whether an account runs out of its numbers, or the ledger out of account numbers."""
     if last_account_no >= ACCOUNTS_MAX * FILLING:
         message = f"{int(last_account_no / ACCOUNTS_MAX * 100)} % of the {ACCOUNTS_MAX:,} numbers of accounts are used"
         state: State = "wrong" if last_account_no >= ACCOUNTS_MAX else "warning"
@@ -101,7 +101,7 @@ def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
         )
     if not filling:
         return ok("accounts", f"none has used {FILLING * 100:.0f} % of its numbers")
-    # Rounded down: only what is full is 100 %.
+    # Rounded down: only a full account has 100 %.
     message = some([f"{one.account_id} {int(one.used * 100)} %" for one in filling])
     message = f"{counted(filling[0].accounts)} have used {FILLING * 100:.0f} % of their numbers: {message}"
     to_do = "have their customers go on under other accounts: what is told of a full one becomes dead letters"
@@ -109,7 +109,7 @@ def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
 
 
 def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:
-    """Whether messages wait for a person."""
+    """Whether dead letters wait for an operator."""
     if not waiting:
         return ok("dead-letters", "none waits")
     message = some([f"{counted(one.letters)} {one.reason}" for one in waiting])
@@ -121,14 +121,14 @@ def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:
 
 
 def refund_requests(waiting: Backlog) -> Check:
-    """How many customers wait for a person; that is no fault."""
+    """The number of waiting refund requests, which is no fault."""
     if not waiting.things or waiting.oldest_seconds is None:
         return ok("refund-requests", "none waits")
     return ok("refund-requests", f"{counted(waiting.things)} wait, the oldest for {age(waiting.oldest_seconds)}")
 
 
 def operations(found: Sequence[OpenOperation]) -> Check:
-    """Whether something that a person began was killed."""
+    """Whether an operation was killed before its end."""
     recent = [o for o in found if OPERATION_SECONDS_WARNING <= o.age_seconds < RECENT_SECONDS]
     if not recent:
         return ok("operations", "none was begun and never ended")

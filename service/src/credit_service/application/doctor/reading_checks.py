@@ -16,7 +16,7 @@ LAG_MESSAGES_WARNING = 10_000
 
 
 def members(found: Sequence[MemberFacts], group: str) -> Check:
-    """Whether anybody decides anything, nobody else holds partitions, and no two processes have one name."""
+    """Whether a service runs, no other client holds partitions, and no two processes have one name."""
     count = sum(member.is_ours for member in found)
     if strangers := [member for member in found if not member.is_ours and member.partitions]:
         message = some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
@@ -36,7 +36,7 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
 def lag(
     stored: Mapping[TopicPartition, int], bounds: Mapping[TopicPartition, Bounds], left_out: Collection[str]
 ) -> Check:
-    """How many messages wait to be decided; markers of transactions count, too. Topics that are paused are left out."""
+    """The number of messages to be decided, with markers of transactions. Paused topics are left out."""
     waiting: Counter[str] = Counter()
     for partition, bound in bounds.items():
         if partition[0] not in left_out:
@@ -49,7 +49,7 @@ def lag(
 
 
 def transactions(pinned: Mapping[TopicPartition, Bounds], seconds: float) -> Check:
-    """Whether a transaction of some producer holds back what lies behind it; `pinned` have not moved for `seconds`."""
+    """Whether an open transaction holds back later messages; `pinned` partitions have not moved for `seconds`."""
     if not pinned:
         return ok("transactions", "none stays open")
     message = [
@@ -69,7 +69,7 @@ def offsets(
     committed: Mapping[TopicPartition, int],
     of_topics_gone: Collection[TopicPartition] = (),
 ) -> Check:
-    """Whether what comes next of each partition is still there, or there yet, and in the same topic."""
+    """Whether each partition's next offset is within the log, and of the same topic."""
     if of_topics_gone:
         gone = [f"{topic}/{number} at {stored.get((topic, number))}" for topic, number in sorted(of_topics_gone)]
         to_do = "nothing, if a service runs: it reads them from their beginnings and records gaps; else start one"
@@ -98,7 +98,7 @@ def offsets(
 
 
 def held(found: Mapping[TopicPartition, Unread]) -> Check:
-    """Partitions that cannot be read where they stand."""
+    """Whether partitions cannot be read at their next offsets."""
     if not found:
         return ok("held", "every partition can be read where it stands")
     message = [
@@ -110,7 +110,7 @@ def held(found: Mapping[TopicPartition, Unread]) -> Check:
 
 
 def paused(found: Sequence[tuple[str, str]]) -> Check:
-    """Whether a topic is left alone; the names are those of the contracts."""
+    """Whether a topic is paused; the names are those of the contracts."""
     if not found:
         return ok("paused", "no topic is paused")
     message = some([f"{topic} ({reason})" for topic, reason in found])
@@ -119,7 +119,7 @@ def paused(found: Sequence[tuple[str, str]]) -> Check:
 
 
 def gaps(found: Sequence[Gap]) -> Check:
-    """Whether messages may have been missed lately."""
+    """Whether messages may have been missed recently."""
     recent = [gap for gap in found if gap.age_seconds < RECENT_SECONDS]
     if not recent:
         return ok("gaps", f"none in the last {RECENT_SECONDS / 86_400:.0f} days")

@@ -1,7 +1,7 @@
-"""Why an account's balance is what it is, or was: the answers, from the balance down to the messages.
+"""The explanation of an account's balance, now or in the past: from the balance down to the messages.
 
-Nothing here is read from what stands now (`remaining`, `balance`): all follows from entries and decisions, which are
-never changed, so it can be asked as of any instant and any decision (see `application.explain_position`).
+Nothing here is read from the current state (`remaining`, `balance`): all follows from entries and decisions, which
+never change. So an explanation can be given as of any instant and any decision (see `application.explain.position`).
 """
 
 from collections.abc import AsyncGenerator
@@ -18,18 +18,18 @@ from credit_service.domain.grant import Origin
 from credit_service.domain.prospect import ProspectOrigin
 
 When: TypeAlias = datetime | int | None
-"""As recorded up to and with an instant; after the decision of a position; None: now."""
+"""The state up to and including an instant, or after the decision of a position; None: now."""
 
 
 class Person(JsonAnswer):
-    """Who ordered it, and why."""
+    """The operator of a command, and the reason."""
 
     operator: str
     reason: str
 
 
 class ExplainedDecision(JsonAnswer):
-    """A decision and the message behind it; `place` None: there is none, it came about by itself or by a person.
+    """A decision and its message; `place` None: it has none, it is of a timer or a command.
 
     The topics of places are named as the broker names them.
     """
@@ -50,7 +50,7 @@ class ExplainedDecision(JsonAnswer):
 
 
 class Beside(JsonAnswer):
-    """The entry that gives a charge back, or that is given back."""
+    """The refund of a charge, or the charge of a refund."""
 
     sequence: int
     grant_id: int | None
@@ -79,7 +79,7 @@ class ExplainedEntry(JsonAnswer):
 
 
 class Elided(JsonAnswer):
-    """So many entries of a grant that are not shown, and what they add up to."""
+    """The number and sum of a grant's entries that are not shown."""
 
     grant_id: int | None
     entries: int
@@ -87,7 +87,7 @@ class Elided(JsonAnswer):
 
 
 class Sum(JsonAnswer):
-    """All entries of a grant with one reason."""
+    """The number and sum of a grant's entries with one reason."""
 
     reason: Reason
     entries: int
@@ -95,7 +95,7 @@ class Sum(JsonAnswer):
 
 
 class ExplainedGrant(JsonAnswer):
-    """A grant as it stood; `remaining` is the sum of its `sums`."""
+    """The state of a grant; `remaining` is the sum of its `sums`."""
 
     grant_id: int
     origin: Origin
@@ -106,19 +106,19 @@ class ExplainedGrant(JsonAnswer):
 
 
 class WithoutGrant(JsonAnswer):
-    """Charges and refunds on an unlimited plan, and switches to and from it: there are no credits in them."""
+    """Charges and refunds on an unlimited plan, and switches to and from it: they move no credits."""
 
     sums: list[Sum]
 
 
 class GrantsElided(JsonAnswer):
-    """So many grants that are not shown, and what remained of them."""
+    """The number of grants that are not shown, and their remaining credits."""
 
     grants: int
     remaining: int
 
 
-class ParkedEvent(JsonAnswer):
+class ExplainedParkedEvent(JsonAnswer):
     """An event that waits for its account's first plan."""
 
     source: str
@@ -131,11 +131,11 @@ class ParkedEvent(JsonAnswer):
 
 
 class Summary(JsonAnswer):
-    """The account as it stood after `position` decisions and `sequence` balance changes.
+    """The state of the account after `position` decisions and `sequence` balance changes.
 
-    `balance` None is unlimited; `held` is what the grants hold, also beneath. `at` is what was asked for, None for now
-    or a position; `first_decided_at` None: nothing was ever decided. `parked` counts those that wait still, and waited
-    then: what has been decided since has left no trace of its waiting.
+    `balance` None is unlimited; `held` is the sum of the grants, also on an unlimited plan. `at` is the instant of the
+    query, None for now or a position; `first_decided_at` None: nothing was ever decided. `parked` counts events that
+    were parked then and still are: events that were decided since have left no trace of their parking.
     """
 
     account_id: str
@@ -154,13 +154,13 @@ class Summary(JsonAnswer):
 
     @property
     def declined(self) -> int:
-        """How many decisions were declines."""
+        """The number of declines."""
         return self.outcomes.get("declined", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An account explained. What follows is read while it is asked for, in this order, each once.
+    """An explained account. The generators read while they are iterated: in this order, each once.
 
     `entries` come grant by grant in the order of `summary.grants`, those without a grant last, each by sequence.
     `declines` are the last ones, `parked` the first.
@@ -169,14 +169,14 @@ class Explanation:
     summary: Summary
     entries: AsyncGenerator[ExplainedEntry | Elided]
     declines: AsyncGenerator[ExplainedDecision]
-    parked: AsyncGenerator[ParkedEvent]
+    parked: AsyncGenerator[ExplainedParkedEvent]
 
 
 Unexplained: TypeAlias = Literal["unknown-account", "position-beyond", "in-the-future"]
 
 
 class ExplainedCharge(JsonAnswer):
-    """What the last stay of a prospect cost. `sequence` is negative for a charge from before the ledger.
+    """The charge of a prospect's last stay. `sequence` is negative for a charge from before the ledger.
 
     `forfeited`: its refund came too late to be one.
     """
@@ -187,7 +187,7 @@ class ExplainedCharge(JsonAnswer):
 
 
 class RefundState(JsonAnswer):
-    """What stands now of a prospect; `charge` None: its last stay cost nothing."""
+    """The current state of a prospect; `charge` None: its last stay cost nothing."""
 
     on_account: bool
     origin: ProspectOrigin | None
@@ -207,7 +207,7 @@ class ExplainedRequest(JsonAnswer):
 
 
 class Letter(JsonAnswer):
-    """A dead letter, with what can still be read of it."""
+    """A dead letter, with the readable parts of its message."""
 
     dead_letter_id: int
     reason: str
@@ -225,10 +225,10 @@ class Letter(JsonAnswer):
 
 
 class FoundLetters(JsonAnswer):
-    """Dead letters of an account that were looked through, newest first, and those that are meant.
+    """The matching dead letters of an account, newest first.
 
-    What was `erased` cannot be told any more, and what was `left_out` is known to Kafka alone; `is_complete` False:
-    there were too many to look through all.
+    Of `erased` letters it is unknown whether they match, and the bytes of `left_out` ones are in Kafka alone;
+    `is_complete` False: there were too many letters to read all.
     """
 
     letters: list[Letter]
@@ -246,46 +246,46 @@ class Caused(JsonAnswer):
 
 
 class ProspectHistory(JsonAnswer):
-    """All that is known of a prospect on an account, each list in order of occurrence.
+    """The history of a prospect on an account, each list in order of occurrence.
 
-    `is_complete` False: there were too many decisions on it, and the first are shown.
+    `is_complete` False: there are too many decisions on it, and the first are shown.
     """
 
     account_id: str
     prospect_id: str
     standing: RefundState | None
     decisions: list[Caused]
-    parked: list[ParkedEvent]
+    parked: list[ExplainedParkedEvent]
     dead_letters: FoundLetters
     is_complete: bool
 
 
 class MessageOutcome(JsonAnswer):
-    """What became of one message. `other_account_id`: it was not seen on this account, but on that one."""
+    """The outcome of one message. `other_account_id`: it was decided for that account, not for this one."""
 
     account_id: str
     source: str
     id: str
     status: Literal["decided", "parked", "dead-letter", "never-seen"]
     decided: Caused | None
-    parked: ParkedEvent | None
+    parked: ExplainedParkedEvent | None
     dead_letters: FoundLetters
     other_account_id: str | None
 
 
 class Explains(Protocol):
-    """The ledger to those who ask why. Each answer is of one moment. Raises `LedgerUnavailable`."""
+    """Explains the ledger. Each answer is of one snapshot. Raises `LedgerUnavailable`."""
 
     def account(
         self, account_id: str, when: When, *, is_full: bool
     ) -> AbstractAsyncContextManager[Explanation | Unexplained]:
-        """The account, explained; unless `is_full`, a bounded part of it, with the sums of what is left out."""
+        """The explained account; unless `is_full`, a bounded part of it, with the sums of the rest."""
 
     async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
-        """All that is known of the prospect; None: nothing ever named the account.
+        """The history of the prospect; None: the account is unknown.
 
-        No index has it: all decisions of the account are looked through.
+        There is no index for it: all decisions of the account are read.
         """
 
     async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
-        """What became of the message; None: nothing ever named the account."""
+        """The outcome of the message; None: the account is unknown."""

@@ -1,4 +1,4 @@
-"""Brings an existing customer base in: rows in batches, each row to its answer, and safe to be run again."""
+"""Opens the accounts of an existing customer base, row by row in batches; it may be run again."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ REFUSALS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class BatchOpened:
-    """What became of the rows of one batch."""
+    """The results of the rows of one batch."""
 
     last_line: int
     opened: Counter[RecordKind] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ class BatchOpened:
 
 @dataclass(frozen=True, slots=True)
 class _RowResult:
-    """What became of one command: brought in, or why not."""
+    """The result of one command: opened, or the reason of its refusal."""
 
     reason: RowRefusal | None = None
     detail: str = ""
@@ -54,9 +54,9 @@ class _RowResult:
 
 
 class Opening:
-    """Takes rows into `ledger`; with a `trial` all is decided and nothing kept there.
+    """Opens rows in `ledger`; with a `trial` all are decided and none is kept.
 
-    Rows of accounts whose events are not read yet are refused, as `reading` says.
+    Rows of accounts whose events are not read far enough are refused, as `reading` knows.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Opening:
 
     @property
     def left_open(self) -> str | None:
-        """The account whose rows were not all read yet: all else of it waits."""
+        """The account whose rows are not all read yet: its events wait."""
         return self._left_open.account_id if self._left_open else None
 
     async def now(self) -> datetime:
@@ -81,11 +81,11 @@ class Opening:
             return await transaction.now()
 
     async def batches(self, rows: Iterable[Row | RefusedRow]) -> AsyncGenerator[BatchOpened]:
-        """Decides the rows, batch after batch; each is committed before it is told.
+        """Decides the rows, batch after batch; a batch is committed before its results are returned.
 
-        While more rows of an account may come, all else of it waits: also behind whoever leaves off before the end of
-        `rows`, until they are given again. Raises `LedgerUnavailable`: what became of the batch in hand is then not
-        known, and it may be given again.
+        While an account may have more rows, its events wait: also after a run that ends before the end of `rows`, until
+        the rows are given again. Raises `LedgerUnavailable`: the results of the current batch are then unknown, and it
+        may be given again.
         """
         left = iter(rows)
         while batch := list(islice(left, bounds.OPENING_ROWS_PER_BATCH_MAX)):
@@ -108,9 +108,9 @@ class Opening:
             await self._do([], None)
 
     async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
-        """The result of each; as many at a time as a transaction has the time for.
+        """The result of each command; as many together as a transaction has the time for.
 
-        Of the account that `goes_on` there may be more behind them.
+        The account that `goes_on` may have more rows after them.
         """
         results: list[_RowResult] = []
         while left := commands[len(results) :]:
@@ -127,7 +127,7 @@ class Opening:
         return results
 
     async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
-        """The result of each; what the ledger refuses is halved until the one at fault is found."""
+        """The result of each command; those that the ledger refuses are halved until the one at fault is alone."""
         results: list[_RowResult] = []
 
         async def attempt(part: Sequence[Command]) -> int:
@@ -152,25 +152,25 @@ class Opening:
         return [_result(answer) for answer in answers]
 
     async def _end(self, decided: Sequence[Command], goes_on: str | None) -> None:
-        """Ends the account that was left open, unless it `goes_on`, or has ended with one of the `decided`."""
+        """Ends the account that was left open, unless it `goes_on`, or one of the `decided` commands has ended it."""
         held = self._left_open
         if held is not None and held.account_id != goes_on:
             if not _is_of(held, decided):
-                # Its last row once more has no effect but that: also while the account's events wait to be read.
+                # Repeating its last row has no other effect: also while the account's events are not read.
                 await execute(self._ledger, self._rules, [held], ReadProgress(self._ledger, as_it_stands=True))
             held = None
         last = next((command for command in reversed(decided) if command.account_id == goes_on), None)
         self._left_open = replace(last, leaves_open=False) if last is not None else held
 
     async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_RowResult]:
-        """As `_do` would, had the trials before this one been kept."""
+        """The results that `_do` would have, if earlier trials had been kept."""
         before = trial.contents_of(commands)
-        # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
+        # Earlier trials were rolled back. The account is tried again, for its rows that follow.
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
         given, can_be_less = [*again, *tried], len(commands) > 1
-        told = await execute(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
-        answers = told[len(again) :]
+        answered = await execute(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
+        answers = answered[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)

@@ -1,4 +1,4 @@
-"""Parked events whose account's first plan does not come in time become dead letters that say so."""
+"""Parked events become dead letters when their account's first plan does not come in time."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class ParkedExpiry:
-    """Takes out what has waited for longer than `waiting_max`."""
+    """Makes dead letters of events that have been parked for longer than `waiting_max`."""
 
     def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
         self._ledger = ledger
@@ -26,10 +26,10 @@ class ParkedExpiry:
         self._at_once = BatchShare()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
-        """One transaction's worth; the dead letters that it made. Raises the faults of `application.errors`.
+        """Expires one transaction's events; reports the dead letters. Raises the faults of `application.errors`.
 
-        `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
-        in the backlog.
+        `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may be in
+        the backlog.
         """
         limit = self._at_once.of(bounds.EXPIRED_PER_TRANSACTION_MAX)
         try:

@@ -1,4 +1,4 @@
-"""The published topics as a reconciliation reads them: sums first, then the events of accounts that disagree."""
+"""The published topics in a reconciliation: sums first, then the events of accounts that disagree."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ class PublishedEvents:
             return
         account = audited.get(name.account_id)
         if account is None:
-            # Opened after the snapshot, or of another partition number.
+            # The account is newer than the snapshot, or of another partition number.
             return
         last = account.row.position if name.is_decline else account.row.sequence
         if name.number > last:

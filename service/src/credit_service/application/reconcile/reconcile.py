@@ -1,7 +1,7 @@
-"""Reconciliation: the topics, the decisions, the ledger and what was published are held against each other.
+"""Reconciliation: compares the topics, the decisions, the ledger and the published events.
 
-Sums first: where the two sides of an account have the same, nothing is looked at twice. One partition number at a time,
-so that memory does not grow with the ledger; the largest account is what it takes.
+Sums are compared first: an account whose sums agree is not looked at twice. One partition number is compared at a time,
+so that memory does not grow with the ledger, but with its largest account only.
 """
 
 from collections import defaultdict
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 
 CountRead = Callable[[int], None]
-"""Hears how many messages more were read."""
+"""Called with the number of messages read since the last call."""
 
 
 @dataclass(slots=True)
 class Compared:
-    """How much was held against each other."""
+    """How much was compared."""
 
     messages: int = 0
     published: int = 0
@@ -77,12 +77,12 @@ class Reconciliation:
         self._count_read = count_read
         self._made_anew: Mapping[TopicPartition, datetime] = {}
         self._touched: Collection[int] | None = None
-        # Decisions on messages of another partition number than their account's, and those that do lie there.
+        # Decisions on messages of another partition number than their account's, and the places of such messages.
         self._elsewhere: dict[Place, tuple[str, datetime, str]] = {}
         self._confirmed: set[Place] = set()
 
     async def run(self) -> None:
-        """Compares everything; raises the faults of the ledger and of the broker, nothing having been changed."""
+        """Compares everything and changes nothing; raises the faults of the ledger and of the broker."""
         await self._events.prepare(self._audit)
         self._made_anew = await self._audit.made_anew()
         spans = [span for number in range(self._topics.partitions) for span in self._spans(number)]
@@ -133,7 +133,7 @@ class Reconciliation:
                     if account not in small:
                         self._findings.could_not_tell(f"{account.account_id} has too many decisions to be recomputed")
                 await self._accounts(here, small)
-        # Messages of accounts that are not of this number, or of none at all.
+        # Messages of accounts of other numbers, or of unknown accounts.
         here.odd_messages |= {account_id: None for account_id in here.messages if account_id not in here.known}
         if here.odd_messages:
             await self._look_at_messages(here)
@@ -177,7 +177,7 @@ class Reconciliation:
                 self._elsewhere[place] = (name, decided_at, named)
             has_lost = any(d.kind in ("decision-missing", "not-recomputed") for d in found)
             if (in_topics.count, in_topics.total) != (decided.count, decided.total) or has_lost:
-                # What it lost may lie in the topic, so that its differences are told once that was looked at.
+                # Its lost messages may be in the topic: its differences are added after these are looked at.
                 here.odd_messages[name] = history
             else:
                 self._add_differences(here, history, found)

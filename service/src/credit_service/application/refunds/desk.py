@@ -1,4 +1,4 @@
-"""The refund desk: people decide the requests that wrong e-mails opened, one by one or many at once."""
+"""The refund desk: operators decide the requests that wrong e-mails opened, one by one or many at once."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -39,17 +39,17 @@ RequestOutcome = Literal[
 WITH_EFFECT = {"refunded", "forfeited", "rejected"}
 
 
-def refund_command(account_id: str, asked: DecideRefund, command_id: str) -> Command:
+def refund_command(account_id: str, decision: DecideRefund, command_id: str) -> Command:
     """The command to do what is asked; raises `ValueError` on an empty or overlong text."""
-    require_text("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
-    require_text("reason", asked.reason, REASON_CHARACTERS_MAX)
+    require_text("operator", decision.operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", decision.reason, REASON_CHARACTERS_MAX)
     require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
-    return command_of(account_id, asked, command_id)
+    return command_of(account_id, decision, command_id)
 
 
 @dataclass(frozen=True, slots=True)
 class RefundDesk:
-    """Decides refund requests in `ledger`; `reading` tells whether the events of their accounts are read."""
+    """Decides refund requests in `ledger`; `reading` knows how far the events of their accounts are read."""
 
     ledger: Ledger
     rules: Rules
@@ -58,12 +58,12 @@ class RefundDesk:
     async def decide(
         self, account_id: str, charge_sequence: int, *, approve: bool, operator: str, reason: str, command_id: str
     ) -> Answer:
-        """Approves or rejects the request to refund the charge `charge_sequence`; who and why are kept with it.
+        """Approves or rejects the request to refund the charge `charge_sequence`; operator and reason are kept with it.
 
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
-        `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
-        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`,
-        `being-opened`, `conflict` (the id was used before for something else), or `behind` (the account's events are
+        `rejected`; a repeated `command_id` has the same answer, and no second effect. Otherwise it is the reason why
+        there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`,
+        `being-opened`, `conflict` (the id was used before for another command), or `behind` (the account's events are
         not read yet). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if the ledger is away for
         longer than a few attempts.
         """
@@ -73,7 +73,7 @@ class RefundDesk:
 
 
 class DecidedRefund(JsonAnswer):
-    """What became of one request; `is_new` is False where the same was ordered before."""
+    """The result of one request; `is_new` is False for a repeated command."""
 
     account_id: str
     charge_sequence: int
@@ -83,13 +83,13 @@ class DecidedRefund(JsonAnswer):
 
     @property
     def had_effect(self) -> bool:
-        """Whether this order decided it, now or before."""
+        """Whether this command decided it, now or before."""
         return self.outcome in WITH_EFFECT
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSelection:
-    """Which requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
+    """Selects requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
 
     account_id: str | None
     charges: Sequence[int] | None = None
@@ -98,7 +98,7 @@ class RequestSelection:
 
 @dataclass(frozen=True, slots=True)
 class RefundRound:
-    """Decides many requests through `desk`, each by itself; a round of all that wait is kept in `operations`."""
+    """Decides many requests through `desk`, each by itself; a round of all waiting ones is recorded in `operations`."""
 
     desk: RefundDesk
     requests: RefundRequests
@@ -107,15 +107,15 @@ class RefundRound:
     async def decide(
         self, selection: RequestSelection, *, approve: bool, operator: str, reason: str
     ) -> AsyncGenerator[DecidedRefund]:
-        """Approves or rejects, and tells what became of each once it is committed.
+        """Approves or rejects, and returns the result of each once it is committed.
 
-        The same order once more, by the same person for the same reason, has no second effect and the same answers: it
-        is safe to repeat after any end. Raises as `RefundDesk.decide` does.
+        Repeated by the same operator for the same reason, it has no second effect and the same answers: it is safe to
+        repeat after any end. Raises as `RefundDesk.decide` does.
         """
         require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         require_text("reason", reason, REASON_CHARACTERS_MAX)
         if selection.account_id is not None and not await self.requests.knows(selection.account_id):
-            # To ask about an account must not open it.
+            # A command on an unknown account must not create it.
             for charge in selection.charges or ():
                 yield _decided_refund(selection.account_id, charge, "unknown-account", is_new=False)
             return
@@ -158,9 +158,9 @@ class RefundRound:
 
 
 def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> str:
-    """Of the order itself, so that it is the same when it is given again, and another one from somebody else."""
-    words = blake2b(f"{len(operator)}:{operator}{reason}".encode(), digest_size=8).hexdigest()
-    return f"{'approve' if approve else 'reject'}:{charge}:{words}"
+    """The id follows from the decision: a repeat has the same one, and another operator a different one."""
+    digest = blake2b(f"{len(operator)}:{operator}{reason}".encode(), digest_size=8).hexdigest()
+    return f"{'approve' if approve else 'reject'}:{charge}:{digest}"
 
 
 def _decided_refund(account_id: str, charge: int, outcome: RequestOutcome, *, is_new: bool) -> DecidedRefund:

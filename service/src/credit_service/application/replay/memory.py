@@ -1,4 +1,4 @@
-"""What a replay has found to be new so far: the same message further on is a repeat, also while nothing is written."""
+"""The new messages of a replay so far: the same message later in the range is a repeat, in a dry run as well."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from credit_service.domain.event import Incoming
 
 
 class ReplayMemory:
-    """Keys and contents of what was new, in a temporary file: it may be much. To be closed."""
+    """Keys and contents of new messages, in a temporary file: there may be many. It has to be closed."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -19,10 +19,10 @@ class ReplayMemory:
         self._is_empty = True
 
     def repeats(self, records: Sequence[Record], statuses: Sequence[MessageStatus]) -> list[MessageStatus | None]:
-        """For each record what it repeats of those before it: the same, or other content; None if it repeats nothing.
+        """The status of each record that repeats an earlier one of the range; None for the others.
 
-        What is new is noted. So a dry run counts as the real run does, which finds the first one in the ledger.
-        Raises `NoTemporaryRoom`.
+        New records are noted. So a dry run counts like the real run, which finds the first one in the ledger. Raises
+        `NoTemporaryRoom`.
         """
         if self._is_empty and "new" not in statuses:
             return [None] * len(records)

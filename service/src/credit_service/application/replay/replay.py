@@ -1,8 +1,7 @@
-"""Replay: a range of the incoming topics is read once more, and what never went the way of events goes it now.
+"""Replay: reads a range of the incoming topics again, and decides the messages that were never decided.
 
-Each batch is looked up without locks first. What was decided, refused or parked before is counted and left alone. What
-the ledger knows nothing of, neither as a decision nor as a dead letter, is decided now: as it would have been then,
-since it goes through the same rules.
+Each batch is looked up without locks first. Messages that were decided, refused or parked before are only counted. A
+message without a decision or a dead letter in the ledger is decided now, by the same rules as it would have been then.
 """
 
 import asyncio
@@ -36,30 +35,30 @@ Name = TypeVar("Name", bound=str)
 
 OPERATION = "replay"
 PATIENCE_SECONDS = 60.0
-"""So long the ledger may be away before the replay gives up; what it decided stays decided."""
+"""How long the ledger may be away before the replay gives up; its decisions stay."""
 
 
 class Source(Protocol):
-    """What is read once more. Raises the broker's faults, and `RangeStalled` of its own."""
+    """The range that is read again. Raises the broker's faults, and `RangeStalled` of its own."""
 
     @property
     def eaten(self) -> int:
-        """How many messages of the range retention has removed, as far as that is known."""
+        """How many messages of the range were lost to retention, as far as known."""
 
     def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
-        """The records of the range in the order of the merge, never more than so many at a time."""
+        """The records of the range in the order of the merge, at most so many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Of what is read: of one account only, so many messages a second at most, and whether nothing is to be written."""
+    """The options of a replay: one account only, at most so many messages a second, without writing anything."""
 
     account_id: str | None = None
     rate: int | None = None
     dry_run: bool = False
 
     def takes(self, record: Record) -> bool:
-        """Whether the record is the account's; what cannot be read is so by its key."""
+        """Whether the record is the account's; an unreadable one is assigned by its key."""
         if self.account_id is None:
             return True
         if isinstance(record.content, Unreadable):
@@ -69,7 +68,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it so far. `read` counts all messages, `statuses` by topic those that were looked at."""
+    """The counts so far. `read` counts all messages, `statuses` by topic those of the wanted account."""
 
     read: int = 0
     statuses: dict[str, Counter[MessageStatus]] = field(default_factory=lambda: defaultdict(Counter))
@@ -86,11 +85,11 @@ class Replayed:
 
     @property
     def messages(self) -> int:
-        """How many were looked at."""
+        """How many messages have a status."""
         return self.totals.total()
 
     def as_json(self) -> dict[str, Json]:
-        """The counts, as they are kept and printed."""
+        """The counts, as they are recorded and printed."""
         return {
             "read": self.read,
             "messages": self.messages,
@@ -102,14 +101,14 @@ class Replayed:
 
 
 ReportBatch = Callable[[Sequence[tuple[Record, MessageStatus]]], None]
-"""Hears of the messages of each batch, once it is done with."""
+"""Called with the messages of each batch once it is done."""
 
 ReportProgress = Callable[[Replayed], None]
-"""Hears after each batch how far it has come."""
+"""Called with the counts after each batch."""
 
 
 class Pace:
-    """Holds back so that on average no more than `rate` messages go by in a second."""
+    """Limits the messages to `rate` a second on average."""
 
     def __init__(self, rate: int | None, now: Callable[[], float]) -> None:
         self._rate = rate
@@ -117,7 +116,7 @@ class Pace:
         self._free_at = now()
 
     def wait_seconds(self, messages: int) -> float:
-        """How long these messages have to wait, which are then taken to have gone by."""
+        """How long these messages have to wait; they then count as passed."""
         if self._rate is None:
             return 0.0
         now = self._now()
@@ -127,7 +126,7 @@ class Pace:
 
 
 class Replay:
-    """Reads once more what a `Source` brings; `processor` must not move offsets."""
+    """Replays the records of a `Source`; `processor` must not move offsets."""
 
     def __init__(self, lookup: Lookup, processor: Processor, operations: OperationLog) -> None:
         self._lookup = lookup
@@ -145,12 +144,12 @@ class Replay:
         report_progress: ReportProgress,
         replayed: Replayed,
     ) -> None:
-        """Goes through the range until its end, or until `ending` is set and the batch in hand is done.
+        """Reads the range to its end, or until `ending` is set and the current batch is done.
 
-        `person` is who wants it and why; that, the `arguments` and the counts are kept as an operation, but for a dry
-        run, which writes nothing at all. The counts are in `replayed`, also when it raises: `ValueError` for words
-        that cannot be kept, `LedgerUnavailable` when the ledger was away for too long, and what the source raises. In
-        any case it may be run again.
+        `person` is the operator and the reason; these, the `arguments` and the counts are recorded as an operation. A
+        dry run writes nothing at all. The counts are in `replayed`, also when it raises: `ValueError` for a text that
+        cannot be kept, `LedgerUnavailable` when the ledger was away for too long, and the errors of the source. It may
+        be run again after any of them.
         """
         if wanted.dry_run:
             await self._run(source, wanted, ending, report_batch, report_progress, replayed)
@@ -231,9 +230,9 @@ class Replay:
 def _is_undecided(
     record: Record, status: MessageStatus, known: KnownKey | None, letters: Mapping[Place, KnownLetter]
 ) -> bool:
-    """Whether the record has to go the way of events: no decision, no parked event and no dead letter came of it.
+    """Whether the record has to be decided: there is no decision, no parked event and no dead letter of it.
 
-    What contradicts a decision was refused when it came first. If it never came, its dead letter is still missing.
+    A record that contradicts a decision was refused when it was first read; if it never was, its letter is missing.
     """
     if status in ("unreadable", "conflict"):
         return record.place not in letters and (known is None or known.place != record.place)
@@ -245,7 +244,7 @@ def _counts(counter: Counter[Name]) -> dict[str, Json]:
 
 
 async def _until(ending: asyncio.Event, batches: AsyncGenerator[Sequence[Record]]) -> AsyncGenerator[Sequence[Record]]:
-    """The batches, until `ending` is set: what is then still waited for is given up."""
+    """The batches, until `ending` is set: the pending read is then cancelled."""
     stop = asyncio.ensure_future(ending.wait())
     async with aclosing(batches):
         try:

@@ -11,10 +11,10 @@ from credit_service.application.explain.model import (
     ExplainedDecision,
     ExplainedEntry,
     ExplainedGrant,
+    ExplainedParkedEvent,
     Explanation,
     GrantsElided,
     MessageOutcome,
-    ParkedEvent,
     ProspectHistory,
     Sum,
     Summary,
@@ -159,7 +159,7 @@ class PostgresExplains:
                 for row in block:
                     yield self._rows.decision(row)
 
-    async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[ParkedEvent]:
+    async def _parked(self, point: Point, limit: int | None) -> AsyncGenerator[ExplainedParkedEvent]:
         asked = (point.account_no, point.parked_by, limit)
         async with aclosing(blocks(self._asked.connection, "explain_parked", *asked)) as found:
             async for block in found:

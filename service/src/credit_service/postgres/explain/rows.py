@@ -8,9 +8,9 @@ from credit_service.application.explain.model import (
     Beside,
     ExplainedDecision,
     ExplainedEntry,
+    ExplainedParkedEvent,
     ExplainedRequest,
     Letter,
-    ParkedEvent,
     Person,
 )
 from credit_service.application.explain.position import BatchChange, BatchDecision
@@ -73,9 +73,9 @@ class RowReader:
             by=person_of(row),
         )
 
-    def parked(self, row: "asyncpg.Record") -> ParkedEvent:
+    def parked(self, row: "asyncpg.Record") -> ExplainedParkedEvent:
         """An event that waits."""
-        return ParkedEvent(
+        return ExplainedParkedEvent(
             source=row["source"],
             id=row["id"],
             type=row["type"],
