@@ -34,9 +34,9 @@ def test_offsets_without_a_record_are_passed_over_with_the_record_beside_them() 
 def test_what_is_missing_breaks_the_chain() -> None:
     before, lost, behind = portion(A, 0, 2, 0, 1), portion(A, 2, 3, 2), portion(A, 3, 5, 3, 4)
     assert moved([*before, *lost, *behind], {A: 0}) == {A: 5}
-    with pytest.raises(ChainBroken, match=r"^topic-a/0 stands at 2, and what came follows 3$"):
+    with pytest.raises(ChainBroken, match=r"^topic-a/0 is at offset 2, but the next record follows 3$"):
         moved([*before, *behind], {A: 0})
-    with pytest.raises(ChainBroken, match=r"^topic-a/0 stands at 0, and what came follows 2$"):
+    with pytest.raises(ChainBroken, match=r"^topic-a/0 is at offset 0, but the next record follows 2$"):
         moved(lost, {A: 0})
 
 

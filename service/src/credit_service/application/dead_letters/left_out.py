@@ -37,7 +37,7 @@ class NoOriginals:
 
     async def read(self, wanted: Mapping[Place, LeftOut]) -> Mapping[Place, Record | NotRead]:
         """See `Originals`."""
-        return dict.fromkeys(wanted, NotRead("bytes-unread", "Kafka is not asked here"))
+        return dict.fromkeys(wanted, NotRead("bytes-unread", "there is no Kafka to read them from"))
 
 
 def checked(record: Record, left_out: LeftOut) -> Record | NotRead:

@@ -33,7 +33,7 @@ def logins(others: int, failed: Mapping[str, str]) -> Check:
     if not failed:
         return ok("logins", f"addresses that let the service in, beside the reader's: {others or 'there are none'}")
     message = "; ".join(f"{variable}: {problem}" for variable, problem in failed.items())
-    return Check("logins", "wrong", message, "mend these settings, or what they name")
+    return Check("logins", "wrong", message, "correct these settings, or the servers that they name")
 
 
 def durability(server: ServerFacts) -> Check:

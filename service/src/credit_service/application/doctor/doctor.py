@@ -82,7 +82,7 @@ class Doctor:
         problem = await self._database.schema_problem()
         if problem is None:
             return ok("schema", "all migrations are there")
-        return Check("schema", "wrong", problem, "run `credits migrate`; what lies in the ledger was not looked at")
+        return Check("schema", "wrong", problem, "run `credits migrate`; the ledger was not checked")
 
     async def _clock(self) -> Check:
         before = self._here()
@@ -117,7 +117,7 @@ class Doctor:
         return reading_checks.transactions(pinned, TRANSACTION_SECONDS)
 
     async def _reading(self, cluster: ClusterFacts) -> list[Check]:
-        """The checks of the stored offsets against the logs; one check if either cannot be asked."""
+        """The checks of the stored offsets against the logs; one check if either cannot be read."""
         partitions = self._incoming(cluster)
         deployment = self._deployment
 
@@ -202,13 +202,13 @@ class Doctor:
 
 
 WHERE = {
-    "database": "see that Postgres runs, and that CREDITS_DATABASE_URL names it; the ledger was not looked at",
-    "kafka": "see that Kafka runs, and that CREDITS_KAFKA_BOOTSTRAP_SERVERS names it; nothing there was looked at",
+    "database": "see that Postgres runs, and that CREDITS_DATABASE_URL names it; the ledger was not checked",
+    "kafka": "see that Kafka runs, and that CREDITS_KAFKA_BOOTSTRAP_SERVERS names it; no topic was checked",
 }
 
 
 async def _result_of(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
-    """The result of a look, or a check that says why there is none."""
+    """The result of a look, or a check with the reason why there is none."""
     try:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
             return await look()
@@ -218,4 +218,4 @@ async def _result_of(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
         message = f"no answer: {error}"
     except TimeoutError:
         message = f"no answer within {CHECK_SECONDS_MAX:.0f} s"
-    return Check(name, "wrong", message, WHERE.get(name, "run it once more"))
+    return Check(name, "wrong", message, WHERE.get(name, "run it again"))

@@ -77,7 +77,7 @@ def access(missed: Missed) -> Check:
         return Check("access", "wrong", missed.transactions, to_do)
     if missed.rights is None:
         return ok("access", "Kafka allows all that the service needs")
-    to_do = "`credits topics acls` lists what the service needs; nothing is amiss if it has a login of its own"
+    to_do = "`credits topics acls` lists what the service needs; this is no fault if the service has another login"
     return Check("access", "warning", f"a service with this login would not be allowed: {missed.rights}", to_do)
 
 
@@ -99,7 +99,7 @@ def replication(cluster: ClusterFacts) -> Check:
         return Check("replication", "wrong", some(wrong), "add copies, or set min.insync.replicas lower")
     if behind:
         message = f"copies are not in sync: {some(behind)}"
-        return Check("replication", "warning", message, "look whether a broker is down")
+        return Check("replication", "warning", message, "check whether a broker is down")
     if single:
         message = f"one copy only, on {cluster.brokers} brokers: {some(single)}"
         return Check("replication", "warning", message, "add copies with `kafka-reassign-partitions`")

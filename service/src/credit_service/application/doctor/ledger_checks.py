@@ -46,7 +46,7 @@ def set_aside(found: Sequence[SetAside]) -> Check:
         + (f" with {counted(one.waiting)} behind" if one.waiting else "")
         for one in found
     ]
-    to_do = "mend the topic or what it has against them, then `credits outbox retry`; else `credits outbox drop`"
+    to_do = "correct the topic's settings or policy, then `credits outbox retry`; else `credits outbox drop`"
     return Check("set-aside", "wrong", some(message), to_do)
 
 
@@ -76,7 +76,9 @@ def openings(found: Sequence[BeingOpened]) -> Check:
     """Whether an account is half opened: its events wait until its other rows are opened."""
     if not found:
         return ok("openings", "no account is being opened")
-    message = f"more is to come of {some([f'{one.account_id} (for {age(one.age_seconds)})' for one in found])}"
+    message = (
+        f"the rows are not complete of {some([f'{one.account_id} (for {age(one.age_seconds)})' for one in found])}"
+    )
     if found[0].age_seconds < OPENING_SECONDS_WARNING:
         return ok("openings", message)
     to_do = "run the same `credits open` again; if its file is lost, a file with the account's own row alone ends it"
@@ -88,7 +90,9 @@ def timers(due: Backlog) -> Check:
     if not due.things or due.oldest_seconds is None or due.oldest_seconds < TIMER_SECONDS_WARNING:
         return ok("timers", "none is overdue")
     message = f"{counted(due.things)} accounts have a timer that is due, the oldest for {age(due.oldest_seconds)}"
-    return Check("timers", "warning", message, "they wait for topics to be read to their ends; see lag and members")
+    return Check(
+        "timers", "warning", message, "timers wait until the topics are read to their ends; see lag and members"
+    )
 
 
 def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
@@ -104,7 +108,7 @@ def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
     # Rounded down: only a full account has 100 %.
     message = some([f"{one.account_id} {int(one.used * 100)} %" for one in filling])
     message = f"{counted(filling[0].accounts)} have used {FILLING * 100:.0f} % of their numbers: {message}"
-    to_do = "have their customers go on under other accounts: what is told of a full one becomes dead letters"
+    to_do = "have their customers go on under other accounts: the events of a full one become dead letters"
     return Check("accounts", "wrong" if filling[0].used >= 1 else "warning", message, to_do)
 
 
@@ -116,7 +120,7 @@ def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:
     to_do = "see `credits dead-letters list`"
     if left_out := sum(one.left_out for one in waiting):
         message = f"{message}; {counted(left_out)} kept without their bytes"
-        to_do = f"{to_do}; retry what was left to Kafka while Kafka still has it"
+        to_do = f"{to_do}; retry these while Kafka still has their bytes"
     return Check("dead-letters", "warning", f"waiting: {message}", to_do)
 
 
@@ -131,6 +135,8 @@ def operations(found: Sequence[OpenOperation]) -> Check:
     """Whether an operation was killed before its end."""
     recent = [o for o in found if OPERATION_SECONDS_WARNING <= o.age_seconds < RECENT_SECONDS]
     if not recent:
-        return ok("operations", "none was begun and never ended")
+        return ok("operations", "every operation has ended")
     message = [f"{o.kind} {o.operation_id} of {o.operator}, begun {age(o.age_seconds)} ago" for o in recent]
-    return Check("operations", "warning", f"never ended: {some(message)}", "run it again; it does nothing twice")
+    return Check(
+        "operations", "warning", f"never ended: {some(message)}", "run it again; a repeat has no second effect"
+    )

@@ -20,7 +20,7 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
     count = sum(member.is_ours for member in found)
     if strangers := [member for member in found if not member.is_ours and member.partitions]:
         message = some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
-        to_do = "end them, or give them a group of their own: nobody decides what lies in those partitions"
+        to_do = "end them, or give them a group of their own: the messages of those partitions are not decided"
         return Check("members", "wrong", f"strangers in group {group} hold partitions: {message}", to_do)
     if not count:
         return Check("members", "wrong", f"group {group} has no members: no service runs", "start `credits serve`")
@@ -28,7 +28,7 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
     of_one_name = Counter(member.client_id for member in found if member.is_ours and member.client_id != group)
     if twins := [f"{name} {times}" for name, times in sorted(of_one_name.items()) if times > 1]:
         message = f"several members in group {group} have one client id: {some(twins)}"
-        to_do = "give each process a CREDITS_INSTANCE_ID of its own: each that starts throws the other out"
+        to_do = "give each process a CREDITS_INSTANCE_ID of its own: each that starts ends the session of the other"
         return Check("members", "warning", message, to_do)
     return ok("members", f"{count} in group {group}")
 
@@ -100,12 +100,12 @@ def offsets(
 def held(found: Mapping[TopicPartition, Unread]) -> Check:
     """Whether partitions cannot be read at their next offsets."""
     if not found:
-        return ok("held", "every partition can be read where it stands")
+        return ok("held", "every partition can be read at its next offset")
     message = [
         f"{topic}/{number} from {at.offset}{'' if at.until is None else f' up to {at.until}'} ({at.cause})"
         for (topic, number), at in sorted(found.items())
     ]
-    to_do = "have another replica lead; if that does not mend it, see `credits skip TOPIC PARTITION --to OFFSET`"
+    to_do = "have another replica lead; if that does not help, see `credits skip TOPIC PARTITION --to OFFSET`"
     return Check("held", "wrong", f"cannot be read: {some(message)}", to_do)
 
 
@@ -115,7 +115,7 @@ def paused(found: Sequence[tuple[str, str]]) -> Check:
         return ok("paused", "no topic is paused")
     message = some([f"{topic} ({reason})" for topic, reason in found])
     to_do = "; ".join(f"`credits resume {topic}`" for topic, _ in found[:NAMED_MAX])
-    return Check("paused", "wrong", message, f"mend the producer, then {to_do}")
+    return Check("paused", "wrong", message, f"correct the producer, then {to_do}")
 
 
 def gaps(found: Sequence[Gap]) -> Check:

@@ -171,7 +171,7 @@ def read_rows(lines: Iterable[Line], read_fields: ReadFields, now: datetime) -> 
         if row.record == "account":
             account_id = named
         elif isinstance(row, Row) and named != account_id:
-            row = RefusedRow(number, named, row.record, "no-account-row", "stands without its account's row")
+            row = RefusedRow(number, named, row.record, "no-account-row", "its account's row does not precede it")
         yield row
 
 

@@ -10,8 +10,8 @@ from credit_service.application.record import Record
 class ChainBroken(Exception):  # noqa: N818 - reads as the condition that it reports
     """Records are missing: the partition is at one offset, and the next record follows another."""
 
-    def __init__(self, partition: TopicPartition, stands_at: int, follows: int) -> None:
-        super().__init__(f"{partition[0]}/{partition[1]} stands at {stands_at}, and what came follows {follows}")
+    def __init__(self, partition: TopicPartition, offset: int, follows: int) -> None:
+        super().__init__(f"{partition[0]}/{partition[1]} is at offset {offset}, but the next record follows {follows}")
 
 
 def join(records: Sequence[Record], begin: int, until: int) -> None:
@@ -29,8 +29,8 @@ def moved(records: Iterable[Record], positions: Mapping[TopicPartition, int]) ->
     reached: Positions = {}
     for record in records:
         partition = record.place[:2]
-        stands_at = reached.get(partition, positions[partition])
-        if record.follows != stands_at:
-            raise ChainBroken(partition, stands_at, record.follows)
+        offset = reached.get(partition, positions[partition])
+        if record.follows != offset:
+            raise ChainBroken(partition, offset, record.follows)
         reached[partition] = record.until
     return reached

@@ -73,13 +73,13 @@ async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[
         if key is not None and key.place == record.place:
             decided.add(record.place)
             if status == "conflict":
-                message = f"{_named(content)} was decided with other content than lies there"
+                message = f"{_named(content)} was decided with other content than the message has"
                 found.append(Finding("message-differs", content.account_id, where, message))
         elif status == "new":
             message = f"{_named(content)} was never decided"
             found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
         elif status == "conflict" and record.place not in letters:
-            message = f"{_named(content)} says other than what was decided under its key, and is no dead letter"
+            message = f"{_named(content)} has other content than was decided under its key, and is no dead letter"
             found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
     return found, decided
 

@@ -148,16 +148,18 @@ def look_closely(
         where = f"at {place_text(record.place)}"
         last = tally.last_decline if name.is_decline else tally.last_sequence
         if name.number in seen[name.is_decline]:
-            found.append(Finding("event-repeated", history.account_id, subject, f"once more {where}"))
+            found.append(Finding("event-repeated", history.account_id, subject, f"again {where}"))
         elif event is None:
             known = history.standing.position if name.is_decline else history.standing.sequence
             if name.number <= known and name.number not in gone[name.is_decline]:
-                found.append(Finding("event-extra", history.account_id, subject, f"{where}, of nothing in the ledger"))
+                found.append(Finding("event-extra", history.account_id, subject, f"{where}, but not in the ledger"))
         elif not _has_cause(history, name, gone[True]):
             # Its cause is missing, which is a finding of its own.
             pass
         elif (record.key, record.value) != (history.account_id.encode(), value_of(event)):
-            found.append(Finding("event-differs", history.account_id, subject, f"{where}, not the ledger's bytes"))
+            found.append(
+                Finding("event-differs", history.account_id, subject, f"{where}, with other bytes than the ledger's")
+            )
         elif name.number < last and subject not in repaired:
             found.append(Finding("event-out-of-order", history.account_id, subject, f"{where}, behind {last}"))
         seen[name.is_decline].add(name.number)

@@ -261,4 +261,4 @@ class Reconciliation:
 
 
 def _extra(account_id: str, place: Place, named: str) -> Finding:
-    return Finding("message-extra", account_id, place_text(place), f"{named} was decided, and does not lie there")
+    return Finding("message-extra", account_id, place_text(place), f"{named} was decided, but the message is not there")

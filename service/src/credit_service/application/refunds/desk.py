@@ -40,7 +40,7 @@ WITH_EFFECT = {"refunded", "forfeited", "rejected"}
 
 
 def refund_command(account_id: str, decision: DecideRefund, command_id: str) -> Command:
-    """The command to do what is asked; raises `ValueError` on an empty or overlong text."""
+    """The command of a decision; raises `ValueError` on an empty or overlong text."""
     require_text("operator", decision.operator, OPERATOR_CHARACTERS_MAX)
     require_text("reason", decision.reason, REASON_CHARACTERS_MAX)
     require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
