@@ -16,7 +16,7 @@ from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.application.record import Record, read_record
 from credit_service.application.replay import replay as module
-from credit_service.application.replay.replay import Pace, Replay, Replayed, Wanted
+from credit_service.application.replay.replay import Pace, Replay, Replayed, ReplayOptions
 from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def dry_run(source: Records, lookup: Knows, ending: asyncio.Event | None =
     replayed = Replayed()
     await replay(lookup).run(
         source,
-        Wanted(dry_run=True, **wanted),
+        ReplayOptions(dry_run=True, **wanted),
         ("", ""),
         {},
         ending or asyncio.Event(),

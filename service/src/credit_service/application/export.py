@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from credit_contracts.outgoing import Reason
 
 
-class AccountRow(NamedTuple):
+class ExportedAccount(NamedTuple):
     """An account's current state. `balance` None: unlimited, and so is `monthly_credits` beside a plan."""
 
     account_id: str
@@ -21,7 +21,7 @@ class AccountRow(NamedTuple):
     sequence: int
 
 
-class EntryRow(NamedTuple):
+class ExportedEntry(NamedTuple):
     """One row of the ledger, with the event that caused it; the balances are those of its whole balance change."""
 
     account_id: str
@@ -71,10 +71,10 @@ class UnknownAccount(Exception):  # noqa: N818 - reads as the condition that it 
 class Exports(Protocol):
     """Reads rows in blocks, so that memory does not grow with their number. Raises `LedgerUnavailable`."""
 
-    def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[AccountRow]]:
+    def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[ExportedAccount]]:
         """The accounts in the order of their ids."""
 
-    def entries(self, which: WhichEntries) -> AsyncGenerator[list[EntryRow]]:
+    def entries(self, which: WhichEntries) -> AsyncGenerator[list[ExportedEntry]]:
         """The entries account by account, in the order of their sequences. Raises `UnknownAccount`.
 
         No index has the time at which an entry was recorded: a range of time over all accounts reads all entries, in

@@ -14,7 +14,7 @@ TRACEPARENT = "traceparent"
 Traceparents = Mapping[tuple[str, str, str], str]
 """The trace context of each event, by account, source and id: its effects continue that trace."""
 
-Step = Callable[[str], None]
+MarkStep = Callable[[str], None]
 """Called with the name of each step that is done."""
 
 
@@ -25,7 +25,7 @@ class BatchTrace(Protocol):
     def traceparents(self) -> Traceparents:
         """The contexts of the batch's events that carry one."""
 
-    def transaction(self) -> AbstractContextManager[Step]:
+    def transaction(self) -> AbstractContextManager[MarkStep]:
         """A span of one attempt to decide and store the batch, or a part of it."""
 
 
@@ -47,7 +47,7 @@ class _Untraced:
     def batch(self, _: Sequence[Record]) -> AbstractContextManager[BatchTrace]:
         return nullcontext(self)
 
-    def transaction(self) -> AbstractContextManager[Step]:
+    def transaction(self) -> AbstractContextManager[MarkStep]:
         return nullcontext(lambda _: None)
 
     def publication(self, _: Sequence[WaitingEvent | WaitingDeadLetter]) -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from credit_service.application.operations import Json
     from credit_service.application.processing.known_events import MessageStatus
     from credit_service.application.record import Record
-    from credit_service.application.replay.replay import Replayed, Wanted
+    from credit_service.application.replay.replay import Replayed, ReplayOptions
     from credit_service.kafka.connect.connection import KafkaConnection
     from credit_service.kafka.ranges.ranges import Bound, Range
     from credit_service.settings import Settings
@@ -78,7 +78,7 @@ def replay(
     _show(kafka, ranges, begin, until, account_id)
     if not dry_run:
         hold_to("Replay this?", yes=yes)
-    from credit_service.application.replay.replay import Replayed, Wanted
+    from credit_service.application.replay.replay import Replayed, ReplayOptions
 
     replayed = Replayed()
     arguments: dict[str, Json] = {
@@ -91,7 +91,13 @@ def replay(
     told = _Told(kafka, output, is_each=each, dry_run=dry_run)
     run(
         _replay(
-            settings, ranges, Wanted(account_id, rate, dry_run), (operator, reason or ""), arguments, told, replayed
+            settings,
+            ranges,
+            ReplayOptions(account_id, rate, dry_run),
+            (operator, reason or ""),
+            arguments,
+            told,
+            replayed,
         )
     )
     if account_id is not None and not replayed.messages and not run(_is_known(settings, account_id)):
@@ -180,7 +186,7 @@ async def _is_known(settings: "Settings", account_id: str) -> bool:
 async def _replay(
     settings: "Settings",
     ranges: "Sequence[Range]",
-    wanted: "Wanted",
+    wanted: "ReplayOptions",
     person: tuple[str, str],
     arguments: "dict[str, Json]",
     told: "_Told",

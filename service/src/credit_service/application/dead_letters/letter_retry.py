@@ -68,10 +68,10 @@ class LetterRetry:
     dry_run: bool
     answers: dict[int, LetterAnswer] = field(default_factory=dict)
     read: dict[Place, Record | NotRead] = field(default_factory=dict)
-    progress: "_Progress" = field(init=False)
+    progress: "_AccountProgress" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.progress = _Progress(self.reading)
+        self.progress = _AccountProgress(self.reading)
 
     async def run(self, ids: Sequence[int], at_once: BatchShare) -> list[LetterAnswer]:
         """Retries the letters, in the order of `ids`, as many together as a transaction has the time for."""
@@ -223,7 +223,7 @@ class LetterRetry:
 
 
 @dataclass(slots=True)
-class _Progress:
+class _AccountProgress:
     """How far the events of accounts are read, looked up once for each; `until` None: far enough."""
 
     reading: ReadProgress

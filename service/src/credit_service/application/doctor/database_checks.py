@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from credit_service.application.auth.tokens import Token
-from credit_service.application.doctor.check import Check, State, ok, some
+from credit_service.application.doctor.check import Check, CheckState, ok, some
 from credit_service.application.doctor.facts import (
     ServerFacts,
 )
@@ -62,5 +62,5 @@ def clock(here: datetime, ledger: datetime, uncertain_seconds: float) -> Check:
     message = f"this machine is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} the ledger's clock"
     if apart < CLOCK_SECONDS_WARNING:
         return ok("clock", message)
-    state: State = "wrong" if apart >= CLOCK_SECONDS_WRONG else "warning"
+    state: CheckState = "wrong" if apart >= CLOCK_SECONDS_WRONG else "warning"
     return Check("clock", state, message, "set both clocks by NTP; events too far ahead become dead letters")

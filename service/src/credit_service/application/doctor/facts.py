@@ -32,7 +32,7 @@ class ServerFacts(NamedTuple):
     is_standby: bool
 
 
-class Backlog(NamedTuple):
+class BacklogFacts(NamedTuple):
     """The number of waiting things, counted up to a bound, and the age of the oldest; None: nothing waits."""
 
     things: int
@@ -178,7 +178,7 @@ class DatabaseFacts(Protocol):
     async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
         """Kafka's ids of the topics of the stored offsets, where they are known."""
 
-    async def outbox(self) -> Backlog:
+    async def outbox(self) -> BacklogFacts:
         """The rows that wait to be published."""
 
     async def set_aside(self) -> Sequence[SetAside]:
@@ -193,7 +193,7 @@ class DatabaseFacts(Protocol):
     async def openings(self) -> Sequence[BeingOpened]:
         """Accounts that are being opened, the longest first; some of them, if there are many."""
 
-    async def timers(self) -> Backlog:
+    async def timers(self) -> BacklogFacts:
         """Accounts with a timer that is due."""
 
     async def filling(self) -> Sequence[Filling]:
@@ -205,7 +205,7 @@ class DatabaseFacts(Protocol):
     async def letters(self) -> Sequence[WaitingLetters]:
         """Dead letters that wait, by reason."""
 
-    async def refund_requests(self) -> Backlog:
+    async def refund_requests(self) -> BacklogFacts:
         """Refund requests that wait."""
 
     async def paused(self) -> Sequence[tuple[str, str]]:

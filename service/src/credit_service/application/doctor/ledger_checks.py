@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from credit_service.application.doctor.check import RECENT_SECONDS, Check, State, age, counted, ok, some
+from credit_service.application.doctor.check import RECENT_SECONDS, Check, CheckState, age, counted, ok, some
 from credit_service.application.doctor.facts import (
-    Backlog,
+    BacklogFacts,
     BeingOpened,
     Filling,
     OpenOperation,
@@ -26,14 +26,14 @@ TIMER_SECONDS_WARNING = 600.0
 OPERATION_SECONDS_WARNING = 3_600.0
 
 
-def outbox(waiting: Backlog) -> Check:
+def outbox(waiting: BacklogFacts) -> Check:
     """Whether events are published in time."""
     if not waiting.things or waiting.oldest_seconds is None:
         return ok("outbox", "nothing waits to be published")
     message = f"{counted(waiting.things)} to be published, the oldest for {age(waiting.oldest_seconds)}"
     if waiting.oldest_seconds < OUTBOX_SECONDS_WARNING:
         return ok("outbox", message)
-    state: State = "wrong" if waiting.oldest_seconds >= OUTBOX_SECONDS_WRONG else "warning"
+    state: CheckState = "wrong" if waiting.oldest_seconds >= OUTBOX_SECONDS_WRONG else "warning"
     return Check("outbox", state, message, "look for `relay` in the service's log")
 
 
@@ -85,7 +85,7 @@ def openings(found: Sequence[BeingOpened]) -> Check:
     return Check("openings", "warning", f"{message}; their events wait", to_do)
 
 
-def timers(due: Backlog) -> Check:
+def timers(due: BacklogFacts) -> Check:
     """Whether months turn and grants expire in time."""
     if not due.things or due.oldest_seconds is None or due.oldest_seconds < TIMER_SECONDS_WARNING:
         return ok("timers", "none is overdue")
@@ -99,7 +99,7 @@ def accounts(filling: Sequence[Filling], last_account_no: int) -> Check:
     """Whether an account runs out of its numbers, or the ledger out of account numbers."""
     if last_account_no >= ACCOUNTS_MAX * FILLING:
         message = f"{int(last_account_no / ACCOUNTS_MAX * 100)} % of the {ACCOUNTS_MAX:,} numbers of accounts are used"
-        state: State = "wrong" if last_account_no >= ACCOUNTS_MAX else "warning"
+        state: CheckState = "wrong" if last_account_no >= ACCOUNTS_MAX else "warning"
         return Check(
             "accounts", state, message, "see the runbook, CreditsAccountFilling: there can be no more accounts soon"
         )
@@ -124,7 +124,7 @@ def dead_letters(waiting: Sequence[WaitingLetters]) -> Check:
     return Check("dead-letters", "warning", f"waiting: {message}", to_do)
 
 
-def refund_requests(waiting: Backlog) -> Check:
+def refund_requests(waiting: BacklogFacts) -> Check:
     """The number of waiting refund requests, which is no fault."""
     if not waiting.things or waiting.oldest_seconds is None:
         return ok("refund-requests", "none waits")

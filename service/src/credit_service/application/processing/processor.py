@@ -33,7 +33,7 @@ from credit_service.application.processing.reasons import detail_of, reason_of
 from credit_service.application.processing.report import Report
 from credit_service.application.record import Record
 from credit_service.application.retry import backoff_seconds, is_set_within, with_jitter
-from credit_service.application.tracing import UNTRACED, BatchTrace, Step
+from credit_service.application.tracing import UNTRACED, BatchTrace, MarkStep
 from credit_service.domain.decide import Rules
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming, Wake
@@ -295,7 +295,7 @@ class Processor:
 class _StepClock:
     """Adds the time since the last step to `seconds`, by step, and marks the step in the trace."""
 
-    def __init__(self, seconds: dict[str, float], traced: Step) -> None:
+    def __init__(self, seconds: dict[str, float], traced: MarkStep) -> None:
         self._seconds = seconds
         self._traced = traced
         self._last = time.perf_counter()

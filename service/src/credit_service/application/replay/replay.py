@@ -50,7 +50,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReplayOptions:
     """The options of a replay: one account only, at most so many messages a second, without writing anything."""
 
     account_id: str | None = None
@@ -136,7 +136,7 @@ class Replay:
     async def run(
         self,
         source: Source,
-        wanted: Wanted,
+        wanted: ReplayOptions,
         person: tuple[str, str],
         arguments: Mapping[str, Json],
         ending: asyncio.Event,
@@ -171,7 +171,7 @@ class Replay:
     async def _run(
         self,
         source: Source,
-        wanted: Wanted,
+        wanted: ReplayOptions,
         ending: asyncio.Event,
         report_batch: ReportBatch,
         report_progress: ReportProgress,
@@ -198,7 +198,7 @@ class Replay:
         replayed.seconds = now() - began_at
 
     async def _batch(
-        self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
+        self, records: Sequence[Record], wanted: ReplayOptions, memory: ReplayMemory, replayed: Replayed
     ) -> list[MessageStatus]:
         looked_up, known, letters = await retry_within(PATIENCE_SECONDS, lambda: classify_keys(records, self._lookup))
         statuses: list[MessageStatus] = []

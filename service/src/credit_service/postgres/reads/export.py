@@ -5,7 +5,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
+from credit_service.application.export import (
+    ExportedAccount,
+    ExportedEntry,
+    UnknownAccount,
+    WhichAccounts,
+    WhichEntries,
+)
 from credit_service.postgres.address import Address
 from credit_service.postgres.ids import unpacked
 from credit_service.postgres.pool import CONNECT_TIMEOUT_SECONDS, READ_ONLY, connect, faults_named
@@ -19,7 +25,7 @@ BLOCK_SECONDS_MAX = 1_800
 IDLE_MAX = "1h"
 ACCOUNT_NO_MAX = 2**31 - 1
 ID_CHARACTERS_MAX = 128
-PROSPECT_ID, CAUSE_TYPE = EntryRow._fields.index("prospect_id"), EntryRow._fields.index("cause_type")
+PROSPECT_ID, CAUSE_TYPE = ExportedEntry._fields.index("prospect_id"), ExportedEntry._fields.index("cause_type")
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -89,16 +95,16 @@ class PostgresExports:
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[AccountRow]]:
+    async def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[ExportedAccount]]:
         """See `application.export.Exports`."""
         # Behind every id that begins so, in the one order of ids.
         last = which.prefix + LAST_CHARACTER * ID_CHARACTERS_MAX
         asked = (which.prefix, last, which.below, which.is_unlimited, which.plan_id, which.has_parked, which.limit)
         async with snapshot(self._connection), aclosing(blocks(self._connection, "export_accounts", *asked)) as found:
             async for block in found:
-                yield [AccountRow(*row) for row in block]
+                yield [ExportedAccount(*row) for row in block]
 
-    async def entries(self, which: WhichEntries) -> AsyncGenerator[list[EntryRow]]:
+    async def entries(self, which: WhichEntries) -> AsyncGenerator[list[ExportedEntry]]:
         """See `application.export.Exports`."""
         async with snapshot(self._connection):
             first, last = 0, ACCOUNT_NO_MAX
@@ -114,7 +120,7 @@ class PostgresExports:
                     yield [_entry(row) for row in block]
 
 
-def _entry(row: "asyncpg.Record") -> EntryRow:
+def _entry(row: "asyncpg.Record") -> ExportedEntry:
     prospect_id = row[PROSPECT_ID]
     told = (None if prospect_id is None else unpacked(prospect_id), row["source"], unpacked(row["id"]))
-    return EntryRow._make((*row[:PROSPECT_ID], *told, *row[CAUSE_TYPE:]))
+    return ExportedEntry._make((*row[:PROSPECT_ID], *told, *row[CAUSE_TYPE:]))
