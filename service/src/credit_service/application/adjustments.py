@@ -75,7 +75,7 @@ def adjustment_command(account_id: str, adjustment: Adjust, command_id: str) -> 
     if adjustment.expires_at is None:
         return command_of(account_id, adjustment, command_id)
     if adjustment.amount < 0:
-        raise ValueError("expiry: what is taken does not expire")
+        raise ValueError("expiry: credits that are taken do not expire")
     if adjustment.expires_at.tzinfo is None:
         raise ValueError("expiry: a time needs its zone")
     try:

@@ -47,7 +47,7 @@ class OpenGrant(JsonAnswer):
 
 
 class AccountSnapshot(JsonAnswer):
-    """An account as it stands. `balance` None is unlimited; `grants` in the order in which they burn."""
+    """An account's current state. `balance` None is unlimited; `grants` in the order in which they burn."""
 
     account_id: str
     balance: int | None
@@ -78,7 +78,7 @@ class Entry(JsonAnswer):
 
 
 class EntriesPage(JsonAnswer):
-    """The entries of some balance changes in a row; `next_after` asks for the next page, None on the last."""
+    """The entries of some balance changes in a row; `next_after` is the start of the next page, None on the last."""
 
     account_id: str
     entries: list[Entry]
@@ -94,7 +94,7 @@ class ReadPlace(JsonAnswer):
 
 
 class DecidedEvent(JsonAnswer):
-    """What became of an event; `place` None for the service's own timers."""
+    """The decision on an event; `place` None for the service's own timers."""
 
     status: Literal["decided"] = "decided"
     account_id: str
@@ -134,4 +134,4 @@ class Reads(Protocol):
         """The entries of the `limit` balance changes that follow the sequence `after`; None: no such account."""
 
     async def event(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
-        """What became of the event; None if it never arrived, or is a dead letter."""
+        """The decision on the event, or its parking; None if it never arrived, or is a dead letter."""

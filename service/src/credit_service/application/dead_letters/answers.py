@@ -1,4 +1,4 @@
-"""The answers to an operator: what became of each letter."""
+"""The answers to an operator: the result for each letter."""
 
 from collections.abc import Sequence
 

@@ -43,7 +43,7 @@ class PublishedEvents:
         here.published_spans = await self.topics.published_spans(here.number)
         for span in here.published_spans:
             if span.eaten:
-                message = f"{span.partition[0]}/{span.partition[1]}: what was published before {span.first} is gone"
+                message = f"{span.partition[0]}/{span.partition[1]}: published events before {span.first} are gone"
                 self.findings.could_not_tell(message)
         async with aclosing(self.topics.published(here.number)) as portions:
             async for records in portions:
