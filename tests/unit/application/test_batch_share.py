@@ -1,4 +1,4 @@
-"""What runs out of time is tried in halves, and grows back; what cannot be halved is waited for."""
+"""A batch that runs out of time is tried in halves, and grows back; a single item is retried."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Slow(MemoryLedger):
 
 @dataclass
 class NeverInTime(MemoryLedger):
-    """A ledger that runs out of time `times` over, whatever it is given."""
+    """A ledger that runs out of time `times` over, whatever the batch."""
 
     times: int = 0
 
@@ -189,7 +189,7 @@ def test_a_wake_that_has_no_time_for_one_timer_has_failed() -> None:
 
 
 def test_a_first_plan_lets_in_as_many_as_there_is_time_for() -> None:
-    """Found: it was tried for ever with all that waited, up to 1,000 events, since it is one message."""
+    """Found: the plan is one message, and was tried for ever with all parked events, up to 1,000."""
     ledger = Slow(BEGAN, decisions_max=lambda: 100)
     processor = processor_of(ledger)
     asyncio.run(processor.process([generated(n) for n in range(20)], asyncio.Event()))

@@ -1,4 +1,4 @@
-"""What the doctor makes of the facts: each threshold, and what a broker alone cannot show."""
+"""The doctor's checks: each threshold, and states that a broker alone cannot show."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_version(number: int, state: str) -> None:
     ],
 )
 def test_clock(seconds: float, uncertain: float, state: str) -> None:
-    """A slow answer is no clock that is off."""
+    """A slow answer is no difference of clocks."""
     assert database_checks.clock(NOON + timedelta(seconds=seconds), NOON, uncertain).state == state
 
 

@@ -1,4 +1,4 @@
-"""The rows of a customer base: what is read of a line, and what is refused of it."""
+"""The rows of a customer base: how lines are read, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's order waits for the events of its account to be read, and not for ever."""
+"""A command waits for the events of its account to be read, for a bounded time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Readers:
-    """Stands in for the ledger: these accounts are behind, so often as they are asked about."""
+    """Replaces the ledger: each account is behind for so many calls."""
 
     def __init__(self, **behind: int) -> None:
         self.behind = behind
@@ -119,7 +119,7 @@ async def test_a_late_refund_as_it_stands_lives_to_the_end_of_the_month_that_it_
 async def test_an_account_that_was_left_open_is_let_go_though_its_events_are_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Found: what ended the opening was left out as `behind`, and all else of the account waited for ever."""
+    """Found: the end of the opening was left out as `behind`, and the account's events waited for ever."""
     monkeypatch.setattr(bounds, "OPENING_ROWS_PER_BATCH_MAX", 1)
     ledger = MemoryLedger(AT)
     data: list[CommandData] = [OpenAccount("p", 5, None, None, AT, "UTC", 0), OpenProspect("ann", "generated")]
@@ -134,7 +134,7 @@ async def test_an_account_that_was_left_open_is_let_go_though_its_events_are_not
 
 
 class _From(Readers):
-    """Behind from the question of that number on."""
+    """The accounts are behind from the call of that number on."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How far the sweep believes each partition number to have come, and whom it wakes."""
+"""How far the sweep takes each partition number to be read, and which accounts it wakes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Asked:
-    """Stands in for the ledger and for the expiry of parked events: notes what is asked, and has nothing due."""
+    """Replaces the ledger and the expiry of parked events: records the calls, and has nothing due."""
 
     def __init__(self) -> None:
         self.numbers: list[dict[int, datetime | None]] = []
@@ -87,7 +87,7 @@ class Refuses(MemoryLedger):
 
 
 class Sweeps:
-    """Sweeps of a lane by a clock that stands, over accounts whose months are over: those that fail soonest."""
+    """Sweeps of a lane with a stopped clock, over accounts whose months are over, the failing ones first."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: int, others: int) -> None:
         self.seconds = 1_000.0
@@ -103,9 +103,9 @@ class Sweeps:
         self.sweeper.partitions = 1
 
     def sweep(self) -> set[str]:
-        """One of them; whose timers were tried."""
+        """Sweeps once; returns the accounts whose timers were tried."""
         self.ledger.given.clear()
-        # A traceback in the log takes longer than all else here.
+        # Tracebacks in the log would take most of the time here.
         with capture_logs():
             asyncio.run(self.sweeper.sweep({0}, {0}, asyncio.Event()))
         return set().union(*self.ledger.given)
