@@ -68,7 +68,7 @@ class ReplayOptions:
 
 @dataclass(slots=True)
 class Replayed:
-    """The counts so far. `read` counts all messages, `statuses` by topic those of the wanted account."""
+    """The counts so far. `read` counts all messages, `statuses` by topic those that were looked up."""
 
     read: int = 0
     statuses: dict[str, Counter[MessageStatus]] = field(default_factory=lambda: defaultdict(Counter))
