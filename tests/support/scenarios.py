@@ -326,7 +326,7 @@ def ordered_wrongly(s: Scenario) -> None:
         (Adjust(1, None, "ops", ""), "w", "reason: between 1 and 1000 printable characters"),
         (Adjust(0, None, "ops", "sorry"), "w", "amount: between 1 and 1,000,000,000 credits, given or taken"),
         (Adjust(10**15, None, "ops", "sorry"), "w", "amount: between 1 and 1,000,000,000 credits, given or taken"),
-        (Adjust(-1, later, "ops", "sorry"), "w", "expiry: what is taken does not expire"),
+        (Adjust(-1, later, "ops", "sorry"), "w", "expiry: credits that are taken do not expire"),
         (Adjust(1, later.replace(tzinfo=None), "ops", "sorry"), "w", "expiry: a time needs its zone"),
         (DecideRefund(2, True, "ops", "seen"), "x" * 129, "command id: between 1 and 128 printable characters"),
         (DecideRefund(2, True, "", "seen"), "w", "operator: between 1 and 200 printable characters"),

@@ -10,7 +10,7 @@ from credit_contracts.sequence_guard import Place
 from credit_contracts.topics import DEAD_LETTER_TOPIC, OUTGOING_TOPICS
 from credit_service.application.adjustments import AdjustmentDesk
 from credit_service.application.processing.parked_expiry import ParkedExpiry
-from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
+from credit_service.application.refunds.desk import RefundDesk, RefundRound, RequestSelection
 from credit_service.domain.command import Adjust, DecideRefund
 from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
@@ -151,7 +151,7 @@ class Real:
             return adjusted.outcome
         if await self._reads.account(account_id) is None:
             decides = RefundRound(desk, PostgresRefundRequests(self._pool), PostgresOperationLog(self._pool))
-            asked = Asked(account_id, [what.charge_sequence])
+            asked = RequestSelection(account_id, [what.charge_sequence])
             (told,) = [told async for told in decides.decide(asked, approve=what.is_approved, **said)]
             return told.outcome
         decided = await desk.decide(

@@ -12,7 +12,7 @@ import pytest
 
 from credit_contracts import PlanChanged, ProspectGenerated
 from credit_service import bounds
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.dead_letters.desk import DeadLetterDesk
 from credit_service.application.dead_letters.model import Letters
 from credit_service.application.opening.opening import Opening
@@ -240,7 +240,10 @@ async def test_a_dead_letter_of_a_full_account_is_retried_in_vain_until_there_is
     await fill(ledger, "position", INTEGER_MAX)
     await take(ledger, "full")
     async with open_pool(database_url) as pool:
-        letters, reading = PostgresDeadLetters(pool, unparked_max=10), Reading(PostgresLedger(pool, unparked_max=10))
+        letters, reading = (
+            PostgresDeadLetters(pool, unparked_max=10),
+            ReadProgress(PostgresLedger(pool, unparked_max=10)),
+        )
         desk = DeadLetterDesk(letters, PostgresOperationLog(pool), Rules(), BatchInFile(str), reading)
 
         async def retry() -> list[str | None]:

@@ -34,7 +34,7 @@ from credit_contracts import (
     encode,
 )
 from credit_contracts.times import format_time
-from credit_service.application.explain.model import Fate, Story
+from credit_service.application.explain.model import MessageOutcome, ProspectHistory
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import _MODELS as ROW_MODELS
 from credit_service.application.opening.rows import RefusedRow, Row, begin_rows, lines_of, read_rows
@@ -246,14 +246,14 @@ async def test_explain_tells_all_of_it(taken: Taken) -> None:
                 assert [line.text async for line in lines_of_account(found)]
         for case, read in GOOD:
             assert isinstance(read, Event)
-            fate = await explains.fate(read.data.account_id, read.source, read.id)
-            assert isinstance(fate, Fate)
+            fate = await explains.message_outcome(read.data.account_id, read.source, read.id)
+            assert isinstance(fate, MessageOutcome)
             assert fate.status == "decided", case
             assert json.loads(fate.model_dump_json())["account_id"] == read.data.account_id
             assert lines_of_fate(fate)
             if prospect := getattr(read.data, "prospect_id", None):
-                story = await explains.story(read.data.account_id, prospect)
-                assert isinstance(story, Story)
+                story = await explains.prospect_history(read.data.account_id, prospect)
+                assert isinstance(story, ProspectHistory)
                 assert story.decisions
                 assert lines_of_story(story)
                 assert json.loads(story.model_dump_json())["prospect_id"] == prospect

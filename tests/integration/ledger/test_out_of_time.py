@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from credit_contracts import Event, PlanChanged, encode
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.dead_letters.desk import DeadLetterDesk
 from credit_service.application.dead_letters.model import Letters
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
@@ -140,7 +140,7 @@ async def test_letters_that_are_retried_are_halved(pool: Pool) -> None:
         )
         await pool.execute("ALTER TABLE credits.decisions ENABLE TRIGGER slow")
         letters = PostgresDeadLetters(pool, unparked_max=100)
-        reading = Reading(PostgresLedger(pool, unparked_max=100))
+        reading = ReadProgress(PostgresLedger(pool, unparked_max=100))
         desk = DeadLetterDesk(letters, PostgresOperationLog(pool), Rules(), BatchInFile(str), reading)
         answers = [a async for batch in desk.retry(Letters(), operator="lee", reason="mended") for a in batch]
 

@@ -18,7 +18,7 @@ import pytest
 from credit_contracts import CreditsPurchased, EmailBounced, IncomingData, PlanChanged, ProspectGenerated
 from credit_contracts.outgoing import Reason
 from credit_local_stack import Addresses
-from credit_service.application.export import AccountRow, EntryRow
+from credit_service.application.export import ExportedAccount, ExportedEntry
 from credit_service.cli.account import Kind
 from support.credits import environment, run_credits
 from support.explained import Ledger, ledger_of, records_of
@@ -95,7 +95,7 @@ def looks(of_four: str, tmp_path: Path) -> Commands:
 @OF_FOUR
 def test_accounts_are_listed_as_they_stand(looks: Commands) -> None:
     rows = looks.rows("list")
-    assert list(rows[0]) == list(AccountRow._fields)
+    assert list(rows[0]) == list(ExportedAccount._fields)
     assert [row["account_id"] for row in rows] == ["a-high", "a-low", "b-free", "b-waits"]
     assert rows[1] | {"period_ends_at": None} == {
         "account_id": "a-low",
@@ -131,7 +131,7 @@ def test_for_people_columns_are_aligned(looks: Commands) -> None:
     done = looks.run("list")
     head, *lines = done.stdout.splitlines()
     assert (done.returncode, len(lines)) == (0, 4)
-    assert head.split() == list(AccountRow._fields)
+    assert head.split() == list(ExportedAccount._fields)
     assert [line.split()[1] for line in lines] == ["700", "2", "-", "0"]
     # Numbers stand below the end of their column's name.
     end = head.index("balance") + len("balance")
@@ -151,9 +151,9 @@ async def test_entries_are_the_ledger_row_by_row(commands: Commands, ledger: Led
         cause = decisions[entry["account_id"], entry["position"]]
         told = entry | {f"cause_{name}": cause[name] for name in ("source", "id", "type")}
         told["prospect_id"] = cause["prospect_id"]
-        expected.append({name: told[name] for name in EntryRow._fields})
+        expected.append({name: told[name] for name in ExportedEntry._fields})
     rows = commands.rows("entries")
-    assert [list(row) for row in rows] == [list(EntryRow._fields)] * len(rows)
+    assert [list(row) for row in rows] == [list(ExportedEntry._fields)] * len(rows)
     for row in rows:
         for name in ("occurred_at", "recorded_at", "period_ends_at"):
             row[name] = row[name] and datetime.fromisoformat(row[name])
@@ -167,7 +167,7 @@ async def test_entries_are_the_ledger_row_by_row(commands: Commands, ledger: Led
     assert [(row["account_id"], int(row["amount"])) for row in table] == [(r["account_id"], r["amount"]) for r in rows]
     lines = commands.run("entries").stdout.splitlines()
     assert len(lines) == len(rows) + 1
-    assert lines[0].split() == list(EntryRow._fields)
+    assert lines[0].split() == list(ExportedEntry._fields)
 
 
 async def test_ranges_that_follow_each_other_have_every_row_once(commands: Commands, ledger: Ledger) -> None:
@@ -203,8 +203,8 @@ async def test_in_csv_no_id_is_a_formula(commands: Commands, ledger: Ledger) -> 
 
 @OF_FOUR
 def test_nothing_found_is_a_header_and_no_fault(looks: Commands) -> None:
-    assert looks.run("list", "--prefix", "z", "--output", "csv").stdout == ",".join(AccountRow._fields) + "\n"
-    assert looks.run("entries", "b-waits").stdout.split() == list(EntryRow._fields)
+    assert looks.run("list", "--prefix", "z", "--output", "csv").stdout == ",".join(ExportedAccount._fields) + "\n"
+    assert looks.run("entries", "b-waits").stdout.split() == list(ExportedEntry._fields)
     assert looks.rows("entries", "b-waits") == []
 
 

@@ -18,7 +18,7 @@ import pytest
 from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated, encode
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.dead_letters.desk import DeadLetterDesk
 from credit_service.application.dead_letters.model import LetterAnswer, Letters
 from credit_service.application.processing.outgoing_record import outgoing_record
@@ -107,7 +107,7 @@ class Desk:
     @property
     def desk(self) -> DeadLetterDesk:
         letters = PostgresDeadLetters(self.pool, unparked_max=100)
-        reading = Reading(self.ledger)
+        reading = ReadProgress(self.ledger)
         return DeadLetterDesk(letters, PostgresOperationLog(self.pool), self.rules, BatchInFile(str), reading)
 
     async def take(self, *records: Record) -> None:

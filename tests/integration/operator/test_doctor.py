@@ -242,7 +242,7 @@ ROWS = [
         "warning",
         "UPDATE accounts SET opening_since = now() - interval '3 h'",
         "UPDATE accounts SET opening_since = NULL",
-        "more is to come of acme (for 3 h); their events wait",
+        "the rows are not complete of acme (for 3 h); their events wait",
     ),
     (
         "operations",

@@ -135,7 +135,7 @@ async def test_what_is_beyond_the_budget_is_kept_without_its_bytes(deployment: D
     _, told = await credits_said(deployment, "doctor", "--output", "json")
     (check,) = [check for check in json.loads(told)["checks"] if check["name"] == "dead-letters"]
     assert "; 2 kept without their bytes" in check["told"]
-    assert "while Kafka still has it" in check["what_to_do"]
+    assert "while Kafka still has their bytes" in check["what_to_do"]
     number = letters[3]["dead_letter_id"]
     _, listed = await credits_said(deployment, "dead-letters", "list", "--each")
     assert listed.count("kept without its bytes") == 2

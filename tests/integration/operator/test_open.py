@@ -513,9 +513,9 @@ REFUSALS = [
     (purchase("opened", "old", expires_at=ANCHOR), "expired", "the purchase has expired"),
     (account("unwanted", plan_id="cursed"), "refused-by-database", "the database refuses it: SQLSTATE 23514, no_curse"),
     (prospect("unwanted", "p-1"), "not-open", "the account has no plan: its own row was refused"),
-    (prospect("acme", "p-1"), "no-account-row", "stands without its account's row"),
+    (prospect("acme", "p-1"), "no-account-row", "its account's row does not precede it"),
     (account("acme", -1), "bad-row", "monthly_credits: greater_than_equal"),
-    (purchase("acme", "buy-1"), "no-account-row", "stands without its account's row"),
+    (purchase("acme", "buy-1"), "no-account-row", "its account's row does not precede it"),
     (account("fine"), None, ""),
 ]
 
@@ -732,7 +732,7 @@ async def test_a_bar_on_the_terminal_leaves_stdout_to_the_data(customers: Custom
         out = cast("IO[str]", running.stdout).read()
         running.wait(patience(COMMAND_SECONDS_MAX))
 
-    assert out == "line 2001 (nobody): stands without its account's row\n"
+    assert out == "line 2001 (nobody): its account's row does not precede it\n"
     assert "Rows read" in drawn
     assert "refused                  0           0           1           0" in drawn
 

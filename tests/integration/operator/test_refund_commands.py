@@ -259,7 +259,10 @@ async def test_a_round_goes_page_by_page_through_all_that_were_counted(
         )
         before = (await requests.waiting(None)).at
         await refunds.take(*asked("bolt", "later"))
-        told = [one async for one in desk.decide(Asked(None, up_to=before), approve=True, operator="lee", reason="r")]
+        told = [
+            one
+            async for one in desk.decide(RequestSelection(None, up_to=before), approve=True, operator="lee", reason="r")
+        ]
 
     assert [(one.account_id, one.charge_sequence, one.outcome) for one in told] == [
         ("acme", 2 + n, "refunded") for n in range(7)
@@ -275,7 +278,7 @@ async def test_a_round_that_ends_in_its_midst_is_finished_by_the_same_command(re
             PostgresRefundRequests(pool),
             PostgresOperationLog(pool),
         )
-        decided = desk.decide(Asked("acme"), approve=True, operator="lee", reason="wrong person")
+        decided = desk.decide(RequestSelection("acme"), approve=True, operator="lee", reason="wrong person")
         await anext(decided)
         await anext(decided)
         await decided.aclose()
@@ -294,7 +297,7 @@ async def test_a_round_about_an_unknown_account_opens_none(refunds: Refunds) -> 
             PostgresRefundRequests(pool),
             PostgresOperationLog(pool),
         )
-        asked_about = Asked("nobody", charges=[2])
+        asked_about = RequestSelection("nobody", charges=[2])
         told = [one async for one in desk.decide(asked_about, approve=True, operator="lee", reason="r")]
 
     assert [one.outcome for one in told] == ["unknown-account"]

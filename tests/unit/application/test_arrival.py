@@ -1,4 +1,4 @@
-"""Where a record stands among those of other topics, by its event's time and by when it arrived in Kafka."""
+"""The order of a record among those of other topics, by its event's time and its arrival in Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ms(at: datetime) -> int:
 
 
 def record(at: datetime | None, timestamp_ms: int, *, is_append_time: bool = False) -> Record:
-    """Of an event that occurred `at`; None is one that cannot be read."""
+    """A record of an event that occurred `at`; None: an unreadable one."""
     place, topic = Place("prospect-generated", 0, 0), "prospect-generated"
     if at is None:
         return read_record(place, topic, b"a", b"{", [], timestamp_ms, is_append_time=is_append_time)
@@ -39,7 +39,7 @@ def clock_at(now: datetime | None) -> LedgerClock:
 
 
 def ordered(*records: Record, now: datetime | None = None) -> list[datetime]:
-    """To the minute, since a clock goes on."""
+    """The time to the minute, since the clock moves."""
     Arrivals(clock_at(now)).put_in_order(records)
     return [one.order[0].replace(second=0, microsecond=0) for one in records]
 
@@ -112,7 +112,7 @@ def test_the_clock_goes_on_from_what_the_database_said() -> None:
 
 
 def test_a_producers_time_at_the_end_of_all_times_is_one_as_any_other() -> None:
-    """Found: there is no time 5 minutes behind it, and a replay ended there."""
+    """Found: adding 5 minutes to it overflowed, which ended a replay."""
     last = 253_402_300_799_999
     assert ordered(record(AT, last), record(None, last), record(AT + HOUR, last)) == [
         AT,

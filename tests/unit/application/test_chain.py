@@ -1,4 +1,4 @@
-"""A stored offset moves along what was handed over, and over nothing else."""
+"""A stored offset moves along the records that were read, and past no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def portion(partition: tuple[str, int], begin: int, until: int, *offsets: int) -
 
 
 def test_offsets_without_a_record_are_passed_over_with_the_record_beside_them() -> None:
-    """As marks of transactions are, before the first, between two and behind the last."""
+    """Offsets of transaction markers: before the first record, between two, and after the last."""
     records = [*portion(A, 0, 9, 2, 3, 6), *portion(B, 5, 6, 5)]
     assert moved(records, {A: 0, B: 5}) == {A: 9, B: 6}
     assert moved(records[:1], {A: 0}) == {A: 3}
@@ -34,9 +34,9 @@ def test_offsets_without_a_record_are_passed_over_with_the_record_beside_them() 
 def test_what_is_missing_breaks_the_chain() -> None:
     before, lost, behind = portion(A, 0, 2, 0, 1), portion(A, 2, 3, 2), portion(A, 3, 5, 3, 4)
     assert moved([*before, *lost, *behind], {A: 0}) == {A: 5}
-    with pytest.raises(ChainBroken, match=r"^topic-a/0 stands at 2, and what came follows 3$"):
+    with pytest.raises(ChainBroken, match=r"^topic-a/0 is at offset 2, but the next record follows 3$"):
         moved([*before, *behind], {A: 0})
-    with pytest.raises(ChainBroken, match=r"^topic-a/0 stands at 0, and what came follows 2$"):
+    with pytest.raises(ChainBroken, match=r"^topic-a/0 is at offset 0, but the next record follows 2$"):
         moved(lost, {A: 0})
 
 
@@ -48,7 +48,7 @@ def test_what_comes_once_more_breaks_the_chain() -> None:
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.data())
 def test_any_record_left_out_breaks_it_but_the_last(gaps: list[int], data: st.DataObject) -> None:
-    """Portions of one record each, each behind some offsets that have none."""
+    """Portions of one record each, each after some offsets without a record."""
     ends = [sum(gaps[: n + 1]) for n in range(len(gaps))]
     records = [portion(A, end - gap, end, end - 1)[0] for gap, end in zip(gaps, ends, strict=True)]
     assert moved(records, {A: 0}) == {A: ends[-1]}

@@ -1,4 +1,4 @@
-"""What the doctor makes of the facts: each threshold, and what a broker alone cannot show."""
+"""The doctor's checks: each threshold, and states that a broker alone cannot show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from credit_service.application.auth.tokens import Scope, Token, sha256_of
 from credit_service.application.doctor import database_checks, kafka_checks, ledger_checks, reading_checks
 from credit_service.application.doctor.check import RECENT_SECONDS, Check
 from credit_service.application.doctor.facts import (
-    Backlog,
+    BacklogFacts,
     BeingOpened,
     Bounds,
     ClusterFacts,
@@ -18,7 +18,7 @@ from credit_service.application.doctor.facts import (
     Gap,
     MemberFacts,
     OpenOperation,
-    Parked,
+    ParkedFacts,
     ServerFacts,
     TopicFacts,
     WaitingLetters,
@@ -65,7 +65,7 @@ def test_version(number: int, state: str) -> None:
     ],
 )
 def test_clock(seconds: float, uncertain: float, state: str) -> None:
-    """A slow answer is no clock that is off."""
+    """A slow answer is no difference of clocks."""
     assert database_checks.clock(NOON + timedelta(seconds=seconds), NOON, uncertain).state == state
 
 
@@ -167,28 +167,28 @@ def test_what_was_never_read_has_no_offset_that_could_be_wrong() -> None:
 @pytest.mark.parametrize(
     ("check", "state"),
     [
-        (ledger_checks.outbox(Backlog(0, None)), "ok"),
-        (ledger_checks.outbox(Backlog(9, 59)), "ok"),
-        (ledger_checks.outbox(Backlog(9, 60)), "warning"),
-        (ledger_checks.outbox(Backlog(9, 600)), "wrong"),
+        (ledger_checks.outbox(BacklogFacts(0, None)), "ok"),
+        (ledger_checks.outbox(BacklogFacts(9, 59)), "ok"),
+        (ledger_checks.outbox(BacklogFacts(9, 60)), "warning"),
+        (ledger_checks.outbox(BacklogFacts(9, 600)), "wrong"),
         (ledger_checks.claim(None), "ok"),
         (ledger_checks.claim(59), "ok"),
         (ledger_checks.claim(60), "warning"),
-        (ledger_checks.parked(Parked(0, 0, None), 24), "ok"),
-        (ledger_checks.parked(Parked(3, 1, 3_599), 24), "ok"),
-        (ledger_checks.parked(Parked(3, 1, 3_600), 24), "warning"),
+        (ledger_checks.parked(ParkedFacts(0, 0, None), 24), "ok"),
+        (ledger_checks.parked(ParkedFacts(3, 1, 3_599), 24), "ok"),
+        (ledger_checks.parked(ParkedFacts(3, 1, 3_600), 24), "warning"),
         (ledger_checks.accounts([], 1_717_986_000), "ok"),
         (ledger_checks.accounts([Filling("acme", 0.8, 1)], 1), "warning"),
         (ledger_checks.accounts([Filling("acme", 0.9999, 2), Filling("bolt", 0.81, 2)], 1), "warning"),
         (ledger_checks.accounts([Filling("acme", 1.0, 1)], 1), "wrong"),
         (ledger_checks.accounts([], 1_717_987_000), "warning"),
         (ledger_checks.accounts([], 2**31 - 1), "wrong"),
-        (ledger_checks.timers(Backlog(0, None)), "ok"),
-        (ledger_checks.timers(Backlog(5, 599)), "ok"),
-        (ledger_checks.timers(Backlog(5, 600)), "warning"),
+        (ledger_checks.timers(BacklogFacts(0, None)), "ok"),
+        (ledger_checks.timers(BacklogFacts(5, 599)), "ok"),
+        (ledger_checks.timers(BacklogFacts(5, 600)), "warning"),
         (ledger_checks.dead_letters([]), "ok"),
         (ledger_checks.dead_letters([WaitingLetters("conflict", 1)]), "warning"),
-        (ledger_checks.refund_requests(Backlog(5, 10**7)), "ok"),
+        (ledger_checks.refund_requests(BacklogFacts(5, 10**7)), "ok"),
         (reading_checks.paused([]), "ok"),
         (reading_checks.paused([("email-bounced", "why")]), "wrong"),
         (reading_checks.gaps([Gap("t", 0, 1, 2, RECENT_SECONDS, is_made_anew=False)]), "ok"),
@@ -218,7 +218,7 @@ def test_of_many_things_some_are_named() -> None:
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "120 min"), (7_200, "2 h"), (172_800, "2 days")],
 )
 def test_ages_are_told_shortly(seconds: float, told: str) -> None:
-    assert ledger_checks.refund_requests(Backlog(1, seconds)).message == f"1 wait, the oldest for {told}"
+    assert ledger_checks.refund_requests(BacklogFacts(1, seconds)).message == f"1 wait, the oldest for {told}"
 
 
 @pytest.mark.parametrize(

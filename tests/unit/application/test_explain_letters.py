@@ -1,4 +1,4 @@
-"""What can still be read of a dead letter."""
+"""The readable parts of a dead letter."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Which changes of a batch stand after which of its decisions."""
+"""Which changes of a batch are recorded after which of its decisions."""
 
 from datetime import UTC, datetime, timedelta
 

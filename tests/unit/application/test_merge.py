@@ -1,4 +1,4 @@
-"""The merge: in what order records leave, who holds whom back, and when a partition is full."""
+"""The merge: the order of records, partitions that hold others back, and full partitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERYTHING_IS_READ = frozenset({(topic, number) for topic in (GENERATED, BOUNCED
 def record(topic: str, offset: int, second: int, *, number: int = 0, value: bytes = b"") -> Record:
     content = Unreadable("not-json", "", None)
     order = (EARLIEST + timedelta(seconds=second), 0, "", "")
-    # Without a timestamp of Kafka's nothing but the order counts.
+    # Without Kafka's timestamp only the order counts.
     return Record(Place(topic, number, offset), None, value, [], -1, content, order, bytes_in_memory(None, value, []))
 
 

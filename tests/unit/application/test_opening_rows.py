@@ -1,4 +1,4 @@
-"""The rows of a customer base: what is read of a line, and what is refused of it."""
+"""The rows of a customer base: how lines are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_a_row_without_its_accounts_row_is_refused(before: list[dict[str, object
     assert [r.reason for r in refused if isinstance(r, RefusedRow)] == ["no-account-row"] * 2
     assert isinstance(refused[0], RefusedRow)
     assert refused[0].account_id == "acme"
-    assert refused[0].detail == "stands without its account's row"
+    assert refused[0].detail == "its account's row does not precede it"
 
 
 def test_what_is_refused_between_does_not_part_an_accounts_rows() -> None:

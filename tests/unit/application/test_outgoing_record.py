@@ -1,4 +1,4 @@
-"""What is published of a dead letter fits into what Kafka takes by default, whatever was sent."""
+"""A published dead letter fits into Kafka's default message size, whatever the original message was."""
 
 from hashlib import sha256
 
@@ -31,7 +31,7 @@ LARGEST: dict[str, Headers] = {
 
 
 def published(headers: Headers) -> OutgoingRecord:
-    """With the largest key and value that are published, and at once with what stands for larger ones."""
+    """A letter with the largest published key and value, and with the sizes and hashes of larger ones."""
     waiting = WaitingDeadLetter(
         DEAD_LETTER_TOPIC,
         Place("t" * TOPIC_CHARACTERS_MAX, 2**31 - 1, 2**63 - 1),

@@ -1,4 +1,4 @@
-"""A record is read whatever lies in it."""
+"""Any record is read, whatever its bytes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How fast a replay goes, how long it waits for a ledger that is away, and what it takes for a repeat."""
+"""The pace of a replay, its patience with a ledger that is away, and its repeats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.processing.known_events import KnownKey, KnownLetter
 from credit_service.application.record import Record, read_record
 from credit_service.application.replay import replay as module
-from credit_service.application.replay.replay import Pace, Replay, Replayed, Wanted
+from credit_service.application.replay.replay import Pace, Replay, Replayed, ReplayOptions
 from credit_service.domain.event import Place
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def record(offset: int, event_id: str = "i", prospect_id: str = "p") -> Record:
 
 
 class Records:
-    """A source of batches of one record each, which ends, or says so and waits for ever."""
+    """A source of batches of one record each, which ends, or signals its end and waits for ever."""
 
     def __init__(self, records: Sequence[Record], *, waits: asyncio.Event | None = None) -> None:
         self.eaten = 0
@@ -55,7 +55,7 @@ class Records:
 
 
 class Knows:
-    """A ledger to look into that has nothing, or is away for the first `away` questions."""
+    """A lookup that finds nothing, and is away for the first `away` calls."""
 
     def __init__(self, away: float = 0) -> None:
         self.asked = 0
@@ -87,7 +87,7 @@ async def dry_run(source: Records, lookup: Knows, ending: asyncio.Event | None =
     replayed = Replayed()
     await replay(lookup).run(
         source,
-        Wanted(dry_run=True, **wanted),
+        ReplayOptions(dry_run=True, **wanted),
         ("", ""),
         {},
         ending or asyncio.Event(),
@@ -105,7 +105,7 @@ def test_the_pace_is_held_on_average() -> None:
     assert pace.wait_seconds(5) == pytest.approx(1.0)
     now = 101.2
     assert pace.wait_seconds(10) == pytest.approx(0.3)
-    # What was not used is not made up for.
+    # Unused time is not made up for.
     now = 200.0
     assert pace.wait_seconds(10) == 0
     assert pace.wait_seconds(10) == pytest.approx(1.0)
@@ -168,4 +168,4 @@ async def test_it_ends_while_it_waits_for_more() -> None:
 async def test_repeats_of_what_is_new_are_told_apart() -> None:
     source = Records([record(0), record(1), record(2, prospect_id="other"), record(3, "j")])
     replayed = await dry_run(source, Knows())
-    assert replayed.fates == {"prospect-generated": {"new": 2, "duplicate": 1, "conflict": 1}}
+    assert replayed.statuses == {"prospect-generated": {"new": 2, "duplicate": 1, "conflict": 1}}

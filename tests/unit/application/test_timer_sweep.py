@@ -1,4 +1,4 @@
-"""How far the sweep believes each partition number to have come, and whom it wakes."""
+"""How far the sweep takes each partition number to be read, and which accounts it wakes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from credit_service.application.processing import timer_sweep as timers
 from credit_service.application.processing.parked_expiry import ParkedExpiry
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.report import Report
-from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, Setbacks
+from credit_service.application.processing.timer_backoff import PAUSE_SECONDS_MAX, TimerBackoff
 from credit_service.application.processing.timer_sweep import TimerSweep
 from credit_service.application.record import Record, read_record
 from credit_service.domain.event import Place
@@ -34,7 +34,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Asked:
-    """Stands in for the ledger and for the expiry of parked events: notes what is asked, and has nothing due."""
+    """Replaces the ledger and the expiry of parked events: records the calls, and has nothing due."""
 
     def __init__(self) -> None:
         self.numbers: list[dict[int, datetime | None]] = []
@@ -87,7 +87,7 @@ class Refuses(MemoryLedger):
 
 
 class Sweeps:
-    """Sweeps of a lane by a clock that stands, over accounts whose months are over: those that fail soonest."""
+    """Sweeps of a lane with a stopped clock, over accounts whose months are over, the failing ones first."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: int, others: int) -> None:
         self.seconds = 1_000.0
@@ -103,9 +103,9 @@ class Sweeps:
         self.sweeper.partitions = 1
 
     def sweep(self) -> set[str]:
-        """One of them; whose timers were tried."""
+        """Sweeps once; returns the accounts whose timers were tried."""
         self.ledger.given.clear()
-        # A traceback in the log takes longer than all else here.
+        # Tracebacks in the log would take most of the time here.
         with capture_logs():
             asyncio.run(self.sweeper.sweep({0}, {0}, asyncio.Event()))
         return set().union(*self.ledger.given)
@@ -179,7 +179,7 @@ def test_those_that_failed_before_do_not_have_the_others_tried_one_by_one(monkey
 
 
 def test_of_too_many_those_that_pause_longest_are_remembered() -> None:
-    setbacks = Setbacks()
+    setbacks = TimerBackoff()
     with small_bounds(SET_BACK_ACCOUNTS_MAX=2):
         setbacks.failed(["a"], 0.0)
         setbacks.failed(["a"], 1.0)
@@ -192,7 +192,7 @@ def test_of_too_many_those_that_pause_longest_are_remembered() -> None:
 
 
 def test_one_that_nobody_tries_any_more_is_forgotten() -> None:
-    setbacks = Setbacks()
+    setbacks = TimerBackoff()
     setbacks.failed(["a"], 0.0)
     setbacks.forget_old(PAUSE_SECONDS_MAX)
     assert "a" in setbacks

@@ -1,4 +1,4 @@
-"""Who may read what: tokens without HTTP."""
+"""Tokens and their scopes, without HTTP."""
 
 from __future__ import annotations
 

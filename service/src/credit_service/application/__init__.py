@@ -1,1 +1,1 @@
-"""What the service does with the rules: load, decide, store; and the ports that its adapters fill."""
+"""The use cases of the service: load, decide, store; and the ports that its adapters implement."""

@@ -1,4 +1,4 @@
-"""Adjustments: people give or take credits of one account, through this one call."""
+"""Adjustments: an operator gives credits to one account, or takes some from it."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -6,9 +6,9 @@ from typing import Literal, Protocol, cast
 
 from credit_contracts.times import Instant
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.ports import Ledger
-from credit_service.application.queries import Answer, Reads
+from credit_service.application.queries import JsonAnswer, Reads
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
     OPERATOR_CHARACTERS_MAX,
@@ -24,8 +24,8 @@ AdjustmentRefusal = Literal[
 ]
 
 
-class AdjustmentChange(Answer):
-    """The balance change of one adjustment; both balances None: unlimited, and the credits lie beneath."""
+class AdjustmentChange(JsonAnswer):
+    """The balance change of one adjustment; both balances None: unlimited; the credits are in a grant beneath."""
 
     amount: int
     expires_at: Instant | None
@@ -37,12 +37,12 @@ class AdjustmentChange(Answer):
     recorded_at: Instant
 
 
-class AdjustmentAnswer(Answer):
-    """What became of an adjustment. `change` is what it changed, None where it was refused.
+class AdjustmentAnswer(JsonAnswer):
+    """The result of an adjustment; `change` is None where it was refused.
 
-    `conflict`: the command's id was used before for something else. `is_new` is False where the same was ordered
-    before. `balance` is what the account has now, None if unlimited or unknown. `behind`: the account's events are read
-    up to `read_until` only.
+    `conflict`: the command's id was used before for another command. `is_new` is False for a repeated command.
+    `balance` is the account's current one, None if unlimited or unknown. `behind`: the account's events are read up to
+    `read_until` only.
     """
 
     account_id: str
@@ -55,46 +55,46 @@ class AdjustmentAnswer(Answer):
 
 
 class Adjustments(Protocol):
-    """What the ledger keeps of adjustments. Raises `LedgerUnavailable`."""
+    """The adjustments in the ledger. Raises `LedgerUnavailable`."""
 
     async def change_of(self, account_id: str, key: bytes) -> AdjustmentChange | None:
-        """What the adjustment of that idempotency key changed; None if there is none."""
+        """The change of the adjustment with that idempotency key; None if there is none."""
 
 
-def adjustment_command(account_id: str, asked: Adjust, command_id: str) -> Command:
-    """The command to do what is asked.
+def adjustment_command(account_id: str, adjustment: Adjust, command_id: str) -> Command:
+    """The command of an adjustment.
 
     Raises `ValueError` on an amount of 0 or out of bounds, on an expiry of what is taken or without a zone, and on an
     empty or overlong text.
     """
-    require_text("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
-    require_text("reason", asked.reason, REASON_CHARACTERS_MAX)
+    require_text("operator", adjustment.operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", adjustment.reason, REASON_CHARACTERS_MAX)
     require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
-    if not 0 < abs(asked.amount) <= CREDITS_MAX:
+    if not 0 < abs(adjustment.amount) <= CREDITS_MAX:
         raise ValueError(f"amount: between 1 and {CREDITS_MAX:,} credits, given or taken")
-    if asked.expires_at is None:
-        return command_of(account_id, asked, command_id)
-    if asked.amount < 0:
-        raise ValueError("expiry: what is taken does not expire")
-    if asked.expires_at.tzinfo is None:
+    if adjustment.expires_at is None:
+        return command_of(account_id, adjustment, command_id)
+    if adjustment.amount < 0:
+        raise ValueError("expiry: credits that are taken do not expire")
+    if adjustment.expires_at.tzinfo is None:
         raise ValueError("expiry: a time needs its zone")
     try:
-        ends = asked.expires_at.astimezone(UTC)
+        ends = adjustment.expires_at.astimezone(UTC)
     except OverflowError:
         raise ValueError("expiry: outside the years 1 to 9999 in UTC") from None
-    # One instant has one text, which is part of what a repeat is held against.
-    return command_of(account_id, replace(asked, expires_at=ends), command_id)
+    # An instant has one text only, which is compared when the command is repeated.
+    return command_of(account_id, replace(adjustment, expires_at=ends), command_id)
 
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentDesk:
-    """Adjusts accounts in `ledger`; `reads` and `kept` tell what is there, `reading` whether their events are read."""
+    """Adjusts accounts in `ledger`; `reads` and `kept` read its state, `reading` how far their events are read."""
 
     ledger: Ledger
     rules: Rules
     reads: Reads
     kept: Adjustments
-    reading: Reading | None = None
+    reading: ReadProgress | None = None
 
     async def adjust(
         self,
@@ -106,15 +106,14 @@ class AdjustmentDesk:
         reason: str,
         command_id: str,
     ) -> AdjustmentAnswer:
-        """Gives (`amount` above zero) or takes credits; who and why are kept with it.
+        """Gives (`amount` above zero) or takes credits; operator and reason are kept with the change.
 
-        What is given ends at `expires_at`; None: it does not. With the same `command_id` once more the answer is the
-        same again, without a second effect. Raises `ValueError` as `adjustment_command` does; `LedgerUnavailable` if
-        the ledger is away for longer than a few attempts: what became of it is then not known, and the same id may be
-        given again.
+        Given credits expire at `expires_at`; None: never. A repeated `command_id` has the same answer, and no second
+        effect. Raises `ValueError` as `adjustment_command` does; `LedgerUnavailable` if the ledger is away for longer
+        than a few attempts: the result is then unknown, and the same id may be given again.
         """
         command = adjustment_command(account_id, Adjust(amount, expires_at, operator, reason), command_id)
-        # To ask about an account must not open it.
+        # A command on an unknown account must not create it.
         if await self.reads.account(account_id) is None:
             return _answer(account_id, command_id, "unknown-account")
         (answer,) = await execute(self.ledger, self.rules, [command], self.reading)

@@ -2,40 +2,40 @@
 
 
 class LedgerUnavailable(Exception):  # noqa: N818 - reads as the condition that it reports
-    """The database did not answer, or not in time; nothing was committed that the stored offsets do not tell."""
+    """The database did not answer in time; whatever was committed shows in the stored offsets."""
 
 
 class OutOfTime(LedgerUnavailable):
-    """A transaction took longer than it may; nothing was committed that the stored offsets do not tell.
+    """A transaction took longer than it may; whatever was committed shows in the stored offsets.
 
-    A smaller one may have the time. One that cannot be smaller is waited for like a database that is away: it is the
-    database that is slow, whatever it was given.
+    A smaller one may be fast enough. One that cannot be smaller is retried as if the database were away: then the
+    database is slow, whatever its work.
     """
 
 
 class AccessDenied(LedgerUnavailable):
-    """The database does not let this role in, or not do what it must: no fault of any data; a person has to mend it.
+    """The database denies this role a login or a privilege: no fault of the data; a person has to correct it.
 
-    Waited for like a database that is away, so that nothing has to be started anew once it is mended.
+    The work is retried as if the database were away, so that nothing has to be restarted afterwards.
     """
 
 
 class ReadOnly(AccessDenied):
-    """The database takes no writes from anybody: a standby, or one that another has taken over from.
+    """The database takes no writes: it is a standby, or another server has taken over from it.
 
-    Said like a denial. It ends without a person where the address comes to lead to the server that has taken over.
+    Reported like a denial. It ends without a person once the address leads to the server that has taken over.
     """
 
 
 class NoPassword(AccessDenied):
-    """The file or the program that has the password for the database did not tell it; one line that names its setting.
+    """The file or program with the database's password did not provide it; the message names the setting.
 
-    It is asked again at the next new connection.
+    It is read again for the next new connection.
     """
 
 
 class SessionsShared(AccessDenied):
-    """What answers in the database's place gives one session to several clients: it can never be worked with."""
+    """A pooler in front of the database gives one session to several clients: the service cannot use it."""
 
 
 class InputsRefused(Exception):  # noqa: N818
@@ -56,8 +56,8 @@ class Undecidable(InputsRefused):
 
 
 class OffsetsMoved(Exception):  # noqa: N818
-    """The stored offsets are not those this member went by: another one went on, or a commit got lost in transit."""
+    """The stored offsets are not the member's: another member went on, or the answer to a commit was lost."""
 
 
 class Abandoned(Exception):  # noqa: N818
-    """The batch was given up uncommitted, because its partitions are leaving or the service is ending."""
+    """The batch was given up uncommitted, because its partitions are revoked or the service is ending."""

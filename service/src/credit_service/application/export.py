@@ -1,4 +1,4 @@
-"""Rows by the million, for those who reckon on with them: accounts and entries, in one consistent snapshot."""
+"""Exports of accounts and entries, by the million, in one consistent snapshot."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 from credit_contracts.outgoing import Reason
 
 
-class AccountRow(NamedTuple):
-    """An account as it stands. `balance` None: unlimited, and so is `monthly_credits` beside a plan."""
+class ExportedAccount(NamedTuple):
+    """An account's current state. `balance` None: unlimited, and so is `monthly_credits` beside a plan."""
 
     account_id: str
     balance: int | None
@@ -21,7 +21,7 @@ class AccountRow(NamedTuple):
     sequence: int
 
 
-class EntryRow(NamedTuple):
+class ExportedEntry(NamedTuple):
     """One row of the ledger, with the event that caused it; the balances are those of its whole balance change."""
 
     account_id: str
@@ -44,7 +44,7 @@ class EntryRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WhichAccounts:
-    """Those that all of it holds for. `below`: a balance under it, which an unlimited account has not."""
+    """Selects accounts by all of these. `below`: the balance is below it; an unlimited account has none."""
 
     prefix: str = ""
     below: int | None = None
@@ -56,7 +56,7 @@ class WhichAccounts:
 
 @dataclass(frozen=True, slots=True)
 class WhichEntries:
-    """Those recorded from `since` up to but without `until`; None leaves the bound, or the choice, open."""
+    """Selects entries that were recorded from `since` up to but without `until`; None does not restrict."""
 
     account_id: str | None = None
     since: datetime | None = None
@@ -69,14 +69,14 @@ class UnknownAccount(Exception):  # noqa: N818 - reads as the condition that it 
 
 
 class Exports(Protocol):
-    """Hands rows out in blocks, so that memory does not grow with them. Raises `LedgerUnavailable`."""
+    """Reads rows in blocks, so that memory does not grow with their number. Raises `LedgerUnavailable`."""
 
-    def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[AccountRow]]:
+    def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[ExportedAccount]]:
         """The accounts in the order of their ids."""
 
-    def entries(self, which: WhichEntries) -> AsyncGenerator[list[EntryRow]]:
+    def entries(self, which: WhichEntries) -> AsyncGenerator[list[ExportedEntry]]:
         """The entries account by account, in the order of their sequences. Raises `UnknownAccount`.
 
-        No index knows when an entry was recorded: a range of time out of all accounts is one pass through all entries,
-        in the order of their primary key.
+        No index has the time at which an entry was recorded: a range of time over all accounts reads all entries, in
+        the order of their primary key.
         """

@@ -1,4 +1,4 @@
-"""What the service asks its own parts, to see whether it comes on."""
+"""The ports through which the service checks its own progress."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What the ledger holds that waits, each counted up to `bounds.COUNTED_MAX`, so that looking never takes long."""
+    """What waits in the ledger, each counted up to `bounds.COUNTED_MAX`, so that counting never takes long."""
 
     outbox_events: int
     outbox_oldest_seconds: float
@@ -25,17 +25,17 @@ class Backlog:
 
 
 class LedgerProbe(Protocol):
-    """What is asked of the database, on a connection of its own. Raises `LedgerUnavailable`."""
+    """Reads the state of the database on a connection of its own. Raises `LedgerUnavailable`."""
 
     async def backlog(self) -> Backlog:
-        """What waits."""
+        """What waits in the ledger."""
 
     async def schema_problem(self) -> str | None:
-        """What is wrong with the schema, in a sentence."""
+        """The problem of the schema, in a sentence; None if there is none."""
 
 
 class ReadsProbe(Protocol):
-    """What is asked of the way to the database that readers go. Raises `LedgerUnavailable`."""
+    """Checks the connections of readers. Raises `LedgerUnavailable`."""
 
     async def ping(self) -> None:
         """Returns if the database answers there."""
@@ -50,13 +50,13 @@ class LaneProgress:
 
 
 class IntakeProbe(Protocol):
-    """What is asked of the intake."""
+    """Reads the progress of the intake."""
 
     async def measure_lag(self) -> None:
-        """Finds out how far the ledger is behind Kafka; bounded, and raises nothing."""
+        """Measures how far the ledger is behind Kafka; takes a bounded time, and raises nothing."""
 
     def lanes(self) -> Mapping[str, LaneProgress]:
         """Each lane by its name."""
 
     async def excuse(self) -> str | None:
-        """What is missing on Kafka's side, if that is why nothing comes on."""
+        """The fault of Kafka that stops progress, if there is one."""

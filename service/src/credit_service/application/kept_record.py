@@ -1,4 +1,4 @@
-"""The form in which a dead letter keeps its record, and the hashes by which that is known."""
+"""The form in which a dead letter keeps its record, and the hashes that identify the record."""
 
 import base64
 import json
@@ -13,12 +13,12 @@ HEADERS_AT_ONCE = 16
 
 
 def headers_as_json(headers: Headers) -> str:
-    """An array of [name, base64 or null]."""
+    """The headers as a JSON array of [name, base64 or null]."""
     return "[" + ", ".join(map(_header_as_json, headers)) + "]"
 
 
 def headers_from_json(kept: str) -> Headers:
-    """The headers that are kept so."""
+    """The headers from their JSON array."""
     return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(kept)]
 
 
@@ -28,12 +28,12 @@ def content_sha256(key: bytes | None, value: bytes | None, headers: Headers) -> 
 
 
 def digest_of(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
-    """What tells two records at one place apart, since a topic may have been made anew: 16 bytes."""
+    """16 bytes that tell two records at one place apart: a topic may be deleted and created again."""
     return hashes_of(key, value, headers)[0]
 
 
 def hashes_of(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[bytes, bytes]:
-    """`digest_of` and `content_sha256` together: of a million headers, which a record may have, each takes its time."""
+    """`digest_of` and `content_sha256` in one pass: a record may have a million headers."""
     digest, content = blake2b(digest_size=16), sha256()
     for part in _framed(key, value, headers):
         digest.update(part)
@@ -43,9 +43,9 @@ def hashes_of(key: bytes | None, value: bytes | None, headers: Headers) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """What is known of a record that is too large to be held: hashes and sizes; its bytes are left to Kafka.
+    """Hashes and sizes of a record that is too large to be held; its bytes stay in Kafka alone.
 
-    `key_bytes` is None where the key is short, and was kept.
+    `key_bytes` is None where the key is short and is kept.
     """
 
     digest: bytes
@@ -56,7 +56,7 @@ class Withheld:
 
     @staticmethod
     def of(key: bytes | None, value: bytes | None, headers: Headers, key_bytes_max: int) -> "Withheld":
-        """What is to be known of such a record; keys up to that length are kept."""
+        """The hashes and sizes of a record; keys up to that length are kept."""
         return Withheld(
             *hashes_of(key, value, headers),
             None if key is None or len(key) <= key_bytes_max else len(key),
@@ -73,7 +73,7 @@ def _header_as_json(header: tuple[str, bytes | None]) -> str:
 
 
 def _framed(key: bytes | None, value: bytes | None, headers: Headers) -> Iterator[bytes]:
-    """Key, value and headers, each with its length before it, in pieces: one of them, or some headers."""
+    """Key, value and headers, each after its length, in pieces: one of them, or some headers."""
     for part in (key, value):
         if part is None:
             yield b"-"

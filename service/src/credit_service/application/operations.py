@@ -1,4 +1,4 @@
-"""The record of what people run on many things at once: who, what, when, why, and with what result."""
+"""The record of operations on many things at once: operator, reason, arguments, times and result."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -16,15 +16,15 @@ class OperationLog(Protocol):
     """Where operations are kept. Raises `LedgerUnavailable`."""
 
     async def begin(self, kind: str, operator: str, reason: str, arguments: Mapping[str, Json]) -> int:
-        """Notes the beginning; the operation's number."""
+        """Records the beginning; returns the operation's number."""
 
     async def end(self, operation_id: int, ended_as: Ended, result: Mapping[str, Json]) -> None:
-        """Notes the end."""
+        """Records the end."""
 
 
 @dataclass(slots=True)
 class Operation:
-    """One that is under way; `result` is kept at its end. `is_interrupted`: a person ended it before it was done."""
+    """A running operation; `result` is recorded at its end. `is_interrupted`: the operator ended it early."""
 
     operation_id: int
     result: dict[str, Json] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Operation:
 async def recorded(
     log: OperationLog, kind: str, operator: str, reason: str, arguments: Mapping[str, Json]
 ) -> AsyncIterator[Operation]:
-    """Keeps a record of what is done within; one that is killed keeps its beginning and has no end.
+    """Records the operation that runs within; one that is killed has a beginning and no end.
 
     Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`.
     """

@@ -1,4 +1,4 @@
-"""What can be asked of the ledger, and the answers, in the one JSON form that the HTTP API and the commands share."""
+"""The queries of the ledger, with their answers in the JSON form that the HTTP API and the commands share."""
 
 from typing import Literal, Protocol
 
@@ -12,14 +12,14 @@ from credit_service.domain.grant import Origin
 ENTRIES_LIMIT_MAX = 1_000
 
 
-class Answer(BaseModel):
-    """What all answers share: values that do not change, instants written as in the messages."""
+class JsonAnswer(BaseModel):
+    """The base of all answers: immutable values, instants written as in messages."""
 
-    # Those who read may rely on every field, also on one that has a default.
+    # Clients may rely on every field, also on one that has a default.
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
-class PlanInForce(Answer):
+class PlanInForce(JsonAnswer):
     """The plan in force; `monthly_credits` None is unlimited."""
 
     plan_id: str
@@ -28,14 +28,14 @@ class PlanInForce(Answer):
     email_accounts: int | None
 
 
-class CurrentPeriod(Answer):
+class CurrentPeriod(JsonAnswer):
     """The billing period, from `starts_at` up to but without `ends_at`."""
 
     starts_at: Instant
     ends_at: Instant
 
 
-class OpenGrant(Answer):
+class OpenGrant(JsonAnswer):
     """A grant that has not expired; `expires_at` None: it never does."""
 
     grant_id: int
@@ -46,8 +46,8 @@ class OpenGrant(Answer):
     expires_at: Instant | None
 
 
-class AccountSnapshot(Answer):
-    """An account as it stands. `balance` None is unlimited; `grants` in the order in which they burn."""
+class AccountSnapshot(JsonAnswer):
+    """An account's current state. `balance` None is unlimited; `grants` in the order in which they burn."""
 
     account_id: str
     balance: int | None
@@ -59,7 +59,7 @@ class AccountSnapshot(Answer):
     declined_in_period: int
 
 
-class Entry(Answer):
+class Entry(JsonAnswer):
     """One row of the ledger, with the event that caused it; the balances are those of its whole balance change."""
 
     sequence: int
@@ -77,15 +77,15 @@ class Entry(Answer):
     recorded_at: Instant
 
 
-class EntriesPage(Answer):
-    """The entries of some balance changes in a row; `next_after` asks for the next page, None on the last."""
+class EntriesPage(JsonAnswer):
+    """The entries of some balance changes in a row; `next_after` is the start of the next page, None on the last."""
 
     account_id: str
     entries: list[Entry]
     next_after: int | None
 
 
-class ReadPlace(Answer):
+class ReadPlace(JsonAnswer):
     """Where an event was read; `topic` as the contracts name it."""
 
     topic: str
@@ -93,8 +93,8 @@ class ReadPlace(Answer):
     offset: int
 
 
-class DecidedEvent(Answer):
-    """What became of an event; `place` None for the service's own timers."""
+class DecidedEvent(JsonAnswer):
+    """The decision on an event; `place` None for the service's own timers."""
 
     status: Literal["decided"] = "decided"
     account_id: str
@@ -111,7 +111,7 @@ class DecidedEvent(Answer):
     place: ReadPlace | None
 
 
-class ParkedEvent(Answer):
+class ParkedEvent(JsonAnswer):
     """An event that waits for its account's first plan."""
 
     status: Literal["parked"] = "parked"
@@ -125,7 +125,7 @@ class ParkedEvent(Answer):
 
 
 class Reads(Protocol):
-    """The ledger to those who only look. Each answer is consistent in itself; raises `LedgerUnavailable`."""
+    """Reads the ledger. Each answer is consistent in itself; raises `LedgerUnavailable`."""
 
     async def account(self, account_id: str) -> AccountSnapshot | None:
         """The account; None if no event ever named it."""
@@ -134,4 +134,4 @@ class Reads(Protocol):
         """The entries of the `limit` balance changes that follow the sequence `after`; None: no such account."""
 
     async def event(self, account_id: str, source: str, event_id: str) -> DecidedEvent | ParkedEvent | None:
-        """What became of the event; None if it never arrived, or is a dead letter."""
+        """The decision on the event, or its parking; None if it never arrived, or is a dead letter."""

@@ -1,4 +1,4 @@
-"""One Kafka record, read once: an event, or the reason why it is none."""
+"""One Kafka record, read once: an event, or the reason why it cannot be read."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from credit_service.domain.idempotency import content_of, key_of
 
 BEFORE_ALL_TYPES = -1
 LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999: producers may give any time, and a date has no later one."""
+"""The end of the year 9999: producers may send any time, and a date cannot be later."""
 TOO_LARGE_BATCH = Unreadable("too-large", "batch: it holds too much to be unpacked", None)
 NOT_TEXT = Unreadable("bad-header", "headers: a name is not UTF-8", None)
 OBJECT_BYTES, OBJECT_BYTES_OF_HEADER = 2_048, 160
@@ -20,12 +20,12 @@ OBJECT_BYTES, OBJECT_BYTES_OF_HEADER = 2_048, 160
 
 @dataclass(slots=True)
 class Record:
-    """A record with its original bytes, what was read from it, and where it stands among those of other topics.
+    """A record with its original bytes, the event read from it, and its order among the records of other topics.
 
-    `size_bytes` is about what it takes in memory. All from `follows` up to but without `until` was handed over with it:
-    offsets between two records are those of marks, of aborted transactions, and of what was compacted away. Of one that
-    is too large to be held, `withheld` is known, and of its bytes a short key alone is here. `is_append_time`: the
-    timestamp is the broker's own, of when it took the record in.
+    `size_bytes` is about its size in memory. It covers the offsets from `follows` up to but without `until`: those
+    without a record are markers of transactions, aborted records, and records that were compacted away. A record that
+    is too large to be held has `withheld` in place of its bytes; only a short key is kept. `is_append_time`: the
+    timestamp is the broker's, of when it appended the record.
     """
 
     place: Place
@@ -43,7 +43,7 @@ class Record:
 
 
 def bytes_in_memory(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """About what a record takes, with all that is read from it."""
+    """About the size of a record in memory, with the event read from it."""
     named = sum(OBJECT_BYTES_OF_HEADER + len(name) + len(content or b"") for name, content in headers)
     return OBJECT_BYTES + len(key or b"") + len(value or b"") + named
 
@@ -54,7 +54,7 @@ def is_text(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """A header's name for people, and for whoever can write UTF-8 only: other bytes as `\\xff`."""
+    """A header's name in valid UTF-8: other bytes are shown as `\\xff`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -79,7 +79,7 @@ def stands_for_batch(headers: Headers) -> bool:
 
 
 def kafka_time(timestamp_ms: int) -> datetime:
-    """Kafka's own time of a record; the nearest there is where it lies before 1970 or after the year 9999."""
+    """Kafka's time of a record, limited to the years 1970 to 9999."""
     return EARLIEST + timedelta(milliseconds=min(max(0, timestamp_ms), LATEST_MS))
 
 
@@ -93,7 +93,7 @@ def read_record(
     *,
     is_append_time: bool = False,
 ) -> Record:
-    """Reads one record of the topic for `event_type`; never raises. What is unreadable stands at Kafka's time."""
+    """Reads one record of the topic for `event_type`; never raises. An unreadable one is ordered by Kafka's time."""
     size_bytes, has_text = len(key or b"") + len(value or b""), True
     for name, part in headers:
         size_bytes += len(name) + len(part or b"")

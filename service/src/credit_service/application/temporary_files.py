@@ -1,4 +1,4 @@
-"""What notes things in a temporary file meets a folder that may be full, missing, or not to be written."""
+"""Faults of temporary files: their folder may be full, missing, or read-only."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ _PRIMARY_CODE: Final = 0xFF
 class NoTemporaryRoom(Exception):  # noqa: N818 - reads as the condition that it reports
     """There is no room in the temporary folder."""
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, cause: str) -> None:
         super().__init__(
-            f"no room in the temporary folder ({told}): TMPDIR names it, else it is /var/tmp or /tmp;"
+            f"no room in the temporary folder ({cause}): TMPDIR names it, else it is /var/tmp or /tmp;"
             " it has to be there, not full, and open to be written"
         )
 
 
 @contextmanager
 def temporary_room() -> Iterator[None]:
-    """Around what SQLite does in a temporary file; raises `NoTemporaryRoom`."""
+    """Raises `NoTemporaryRoom` where SQLite has no room for its temporary file."""
     try:
         yield
     except sqlite3.OperationalError as error:

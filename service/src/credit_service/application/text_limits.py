@@ -1,4 +1,4 @@
-"""What people say of themselves and of their reasons, held to a bound before it is kept."""
+"""The limits of texts that operators give: their name, their reason, the id of a command."""
 
 OPERATOR_CHARACTERS_MAX = 200
 REASON_CHARACTERS_MAX = 1_000

@@ -1,4 +1,4 @@
-"""What of an event's way can be traced; by default nothing is."""
+"""The port of tracing; by default nothing is traced."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +12,10 @@ TRACEPARENT = "traceparent"
 """The header of W3C's trace context."""
 
 Traceparents = Mapping[tuple[str, str, str], str]
-"""By account, source and id of an event: where what follows from it goes on in its trace."""
+"""The trace context of each event, by account, source and id: its effects continue that trace."""
 
-Step = Callable[[str], None]
-"""Hears of each step that is done."""
+MarkStep = Callable[[str], None]
+"""Called with the name of each step that is done."""
 
 
 class BatchTrace(Protocol):
@@ -23,20 +23,20 @@ class BatchTrace(Protocol):
 
     @property
     def traceparents(self) -> Traceparents:
-        """Of those events of the batch that came with a trace."""
+        """The contexts of the batch's events that carry one."""
 
-    def transaction(self) -> AbstractContextManager[Step]:
-        """One attempt to decide and store it, or a part of it."""
+    def transaction(self) -> AbstractContextManager[MarkStep]:
+        """A span of one attempt to decide and store the batch, or a part of it."""
 
 
 class Tracing(Protocol):
-    """Makes traces."""
+    """Creates traces."""
 
     def batch(self, records: Sequence[Record]) -> AbstractContextManager[BatchTrace]:
-        """While `records` are decided; what is logged meanwhile names the trace."""
+        """The trace while `records` are decided; log lines within name it."""
 
     def publication(self, rows: Sequence[WaitingEvent | WaitingDeadLetter]) -> AbstractContextManager[None]:
-        """While `rows` are published; what is logged meanwhile names the trace."""
+        """The trace while `rows` are published; log lines within name it."""
 
 
 class _Untraced:
@@ -47,7 +47,7 @@ class _Untraced:
     def batch(self, _: Sequence[Record]) -> AbstractContextManager[BatchTrace]:
         return nullcontext(self)
 
-    def transaction(self) -> AbstractContextManager[Step]:
+    def transaction(self) -> AbstractContextManager[MarkStep]:
         return nullcontext(lambda _: None)
 
     def publication(self, _: Sequence[WaitingEvent | WaitingDeadLetter]) -> AbstractContextManager[None]:

@@ -93,7 +93,7 @@ def build(
 
         return tell
 
-    processor = Processor(ledger, rules, reach, tell=told_of("ledger"))
+    processor = Processor(ledger, rules, reach, report_problem=told_of("ledger"))
     access = AccessWatch(connection, status)
     outbox = PostgresOutbox(addresses.relay, pool)
     relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)

@@ -69,7 +69,7 @@ def list_accounts(
 
 
 async def _list(settings: "Settings", which: "WhichAccounts", output: RowsFormat) -> None:
-    from credit_service.application.export import AccountRow
+    from credit_service.application.export import ExportedAccount
     from credit_service.postgres.reads.export import PostgresExports
 
     async with (
@@ -107,7 +107,7 @@ def entries(
 
 
 async def _entries(settings: "Settings", which: "WhichEntries", output: RowsFormat) -> None:
-    from credit_service.application.export import EntryRow, UnknownAccount
+    from credit_service.application.export import ExportedEntry, UnknownAccount
     from credit_service.postgres.reads.export import PostgresExports
 
     async with (
@@ -115,7 +115,7 @@ async def _entries(settings: "Settings", which: "WhichEntries", output: RowsForm
         aclosing(PostgresExports(connection).entries(which)) as blocks,
     ):
         try:
-            await print_rows(EntryRow._fields, blocks, output)
+            await print_rows(ExportedEntry._fields, blocks, output)
         except UnknownAccount:
             raise WrongUse(f"there is no account {which.account_id!r}") from None
 

@@ -123,10 +123,10 @@ def _credits(number: int | None) -> str:
 
 
 def _refusal(answer: "AdjustmentAnswer", amount: int) -> str:
-    from credit_service.application.commands.read_progress import told_behind
+    from credit_service.application.commands.read_progress import behind_message
 
     if answer.read_until is not None:
-        return told_behind(answer.read_until)
+        return behind_message(answer.read_until)
     has = f"{answer.account_id} has {_credits(answer.balance)}"
     return {
         "not-open": f"{answer.account_id} has no plan yet",

@@ -25,7 +25,7 @@ from credit_service import bounds
 from credit_service.application.kept_record import Headers
 from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import Record
-from credit_service.application.tracing import TRACEPARENT, BatchTrace, Step
+from credit_service.application.tracing import TRACEPARENT, BatchTrace, MarkStep
 from credit_service.domain.event import Incoming
 
 _w3c = TraceContextTextMapPropagator()
@@ -52,12 +52,12 @@ class _BatchTrace:
     traceparents: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     @contextmanager
-    def transaction(self) -> Iterator[Step]:
+    def transaction(self) -> Iterator[MarkStep]:
         """See `application.tracing.BatchTrace`."""
         with _span(self.tracer, "credits transaction", SpanKind.CLIENT) as span:
             yield self._steps(set_span_in_context(span))
 
-    def _steps(self, context: Context) -> Step:
+    def _steps(self, context: Context) -> MarkStep:
         began = time.time_ns()
 
         def step(name: str) -> None:

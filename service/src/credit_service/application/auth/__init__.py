@@ -1,4 +1,4 @@
-"""Tokens of the read API: what each opens.
+"""The tokens of the read API, and the scopes that each of them grants.
 
 Tokens are kept and compared as hashes only.
 """

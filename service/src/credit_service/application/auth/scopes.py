@@ -1,10 +1,10 @@
-"""What a token may open; by itself, so that the list of commands is there at once."""
+"""The scopes of tokens, in a module of their own, so that the list of commands loads quickly."""
 
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a token may open, named after what it reads."""
+    """A part of the read API that a token may read."""
 
     ACCOUNTS = "accounts:read"
     ENTRIES = "entries:read"

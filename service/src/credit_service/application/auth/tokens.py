@@ -1,4 +1,4 @@
-"""The tokens of the read API: what each opens, and whether the one that is shown opens what is asked for.
+"""The tokens of the read API, their scopes, and whether a token grants a request.
 
 A token is 256 random bits, so there is nothing to guess and nothing to look up: its plain SHA-256 is kept, without the
 salt and the slowness that passwords need.
@@ -19,13 +19,13 @@ from credit_contracts.times import Instant
 from credit_service.application.auth.scopes import Scope as Scope
 
 TOKENS_MAX: Final = 100
-# The prefix is for those who search for secrets where none should be.
+# The prefix lets secret scanners find tokens.
 _PREFIX: Final = "credits_"
 _TOKEN = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
 
 
 class Token(BaseModel):
-    """A token as the service keeps it: everything but the token. With an account, it opens that one alone."""
+    """A token as the service keeps it: its hash, not its text. With an account, it grants that one alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -36,13 +36,13 @@ class Token(BaseModel):
     expires_at: Instant | None = None
 
     def entry(self) -> dict[str, Any]:
-        """The token as it stands in the setting."""
+        """The token's entry in the setting."""
         entry = self.model_dump(mode="json", exclude_none=True)
         return entry | {"scopes": sorted(entry["scopes"])}
 
 
 Access: TypeAlias = Literal["granted", "not-known", "not-allowed"]
-"""What comes of a request: read; a token that is not there, not known, or expired; or one that does not open this."""
+"""The result of a request: granted; a missing, unknown or expired token; a token that does not grant it."""
 
 _tokens: TypeAdapter[tuple[Token, ...]] = TypeAdapter(Annotated[tuple[Token, ...], Field(max_length=TOKENS_MAX)])
 
@@ -50,7 +50,7 @@ _tokens: TypeAdapter[tuple[Token, ...]] = TypeAdapter(Annotated[tuple[Token, ...
 def authorise(
     tokens: Iterable[Token], shown: str | None, scope: Scope, account_id: str | None, now: datetime
 ) -> Access:
-    """Whether the token that is shown opens `scope` of the account; what the ledger holds makes no difference."""
+    """Whether the token `shown` grants `scope` of the account; the ledger's content makes no difference."""
     token = _known(tokens, shown)
     if token is None or (token.expires_at is not None and token.expires_at <= now):
         return "not-known"
@@ -63,7 +63,7 @@ def _known(tokens: Iterable[Token], shown: str | None) -> Token | None:
     if shown is None or not _TOKEN.fullmatch(shown):
         return None
     digest, found = sha256_of(shown), None
-    # All of them, each in the same time: how long it takes says nothing about what is known.
+    # All of them, each in the same time: the duration reveals nothing about the known tokens.
     for token in tokens:
         if hmac.compare_digest(digest, token.sha256):
             found = token
@@ -71,34 +71,34 @@ def _known(tokens: Iterable[Token], shown: str | None) -> Token | None:
 
 
 def new_token() -> str:
-    """A token that nobody has seen yet."""
+    """A new random token."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def sha256_of(token: str) -> str:
-    """What is kept of a token."""
+    """The hash that is kept of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def read_tokens(text: str) -> tuple[Token, ...]:
-    """Reads the JSON list of the setting; raises `ValueError` that says what is wrong, and never quotes it."""
+    """Reads the JSON list of the setting; raises `ValueError` with the problem, which never quotes the setting."""
     try:
         tokens = _tokens.validate_json(text)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise ValueError(_told(told["type"], told["loc"], told["msg"])) from None
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(_problem(first["type"], first["loc"], first["msg"])) from None
     for field in ("name", "sha256"):
         if len({getattr(token, field) for token in tokens}) < len(tokens):
             raise ValueError(f"two tokens have the same {field}")
     return tokens
 
 
-def _told(kind: str, where: tuple[int | str, ...], message: str) -> str:
+def _problem(kind: str, where: tuple[int | str, ...], message: str) -> str:
     if kind == "json_invalid" or not where:
         return "must be a JSON list of tokens" if kind != "too_long" else f"at most {TOKENS_MAX} tokens"
     # A name that is not known may be anything, also a token in the wrong place.
     path = [str(part) for part in where[1:] if isinstance(part, int) or part in Token.model_fields]
     if kind == "extra_forbidden":
         path.append("a field that is not known")
-    told = {"sha256": "must be the 64 hexadecimal digits of a SHA-256, and not the token"}.get(path[0] if path else "")
-    return f"{', '.join([f'token {int(where[0]) + 1}', *path])}: {told or message}"
+    known = {"sha256": "must be the 64 hexadecimal digits of a SHA-256, and not the token"}.get(path[0] if path else "")
+    return f"{', '.join([f'token {int(where[0]) + 1}', *path])}: {known or message}"

@@ -1,4 +1,4 @@
-"""Orders of people, which go the way of every event: one `execute` under all of them.
+"""Commands of operators, which go the way of every event: one `execute` for all of them.
 
-What an order is for stands beside it (`refunds`, `adjustments`, `opening`); nothing here knows which it is.
+The purpose of a command is known to its own package (`refunds`, `adjustments`, `opening`), and not here.
 """

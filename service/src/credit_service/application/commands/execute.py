@@ -1,8 +1,8 @@
-"""Commands go the way of every event: load, decide, store, in one transaction."""
+"""Commands go the way of every event: they are loaded, decided and stored in one transaction."""
 
 from collections.abc import Sequence
 
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.ports import Ledger
 from credit_service.application.processing.fold import fold
 from credit_service.application.retry import retry
@@ -15,24 +15,25 @@ async def execute(
     ledger: Ledger,
     rules: Rules,
     commands: Sequence[Command],
-    reading: Reading | None = None,
+    reading: ReadProgress | None = None,
     *,
     dry_run: bool = False,
     can_be_less: bool = False,
 ) -> list[Answer]:
-    """Decides the commands in their order and commits; the answers, one each.
+    """Decides the commands in their order and commits; returns an answer for each.
 
-    Those of accounts whose events are not read yet, as `reading` says, are `behind`; it waits for them before. With
-    `dry_run` nothing is kept. A command has an id, so that it may be given again after any fault; this is done here a
-    few times, then `LedgerUnavailable` is raised. Where there `can_be_less` of them, `OutOfTime` is raised at once.
+    It first waits until the events of the accounts are read, as `reading` knows; commands of accounts that are not read
+    far enough then are `behind`. With `dry_run` nothing is kept. A command has an id, so that it may be repeated after
+    any fault; a few attempts are made here, then `LedgerUnavailable` is raised. Where there `can_be_less` of them,
+    `OutOfTime` is raised at once.
     """
-    asked = reading or Reading(ledger)
-    behind = await retry(lambda: asked.behind({command.account_id for command in commands}))
+    progress = reading or ReadProgress(ledger)
+    behind = await retry(lambda: progress.behind({command.account_id for command in commands}))
     ready = [command for command in commands if command.account_id not in behind]
-    ordered = asked.rules(rules)
+    in_force = progress.rules(rules)
     answers = []
     if ready:
-        answers = await retry(lambda: _decide(ledger, ordered, ready, dry_run=dry_run), can_be_less=can_be_less)
+        answers = await retry(lambda: _decide(ledger, in_force, ready, dry_run=dry_run), can_be_less=can_be_less)
     decided = iter(answers)
     return [
         Answer(command, "behind", is_new=False, read_until=behind[command.account_id])
@@ -43,9 +44,9 @@ async def execute(
 
 
 async def _decide(ledger: Ledger, rules: Rules, commands: Sequence[Command], *, dry_run: bool) -> list[Answer]:
-    """Transactions until all commands have an answer: one, or some before it for what precedes them.
+    """Runs transactions until all commands have an answer: one, after others for the turns that precede them.
 
-    What precedes them, and is too much to come along, has transactions of its own, but not for a trial.
+    A dry run is one transaction, whatever precedes the commands.
     """
     while True:
         async with ledger.transaction(keep=not dry_run) as transaction:

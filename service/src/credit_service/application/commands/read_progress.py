@@ -1,4 +1,4 @@
-"""Whether the events of an account are read so far that a person's order may close the month that they lie in."""
+"""Whether the events of an account are read far enough for a command, which may close the month of these events."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -9,17 +9,17 @@ from credit_service.application.ports import ReadSoFar
 from credit_service.domain.rules import Rules
 
 FRESH = timedelta(seconds=30)
-"""So far behind the database's clock events may be read, and an order is decided all the same."""
+"""How far reading may be behind the database's clock for a command to be decided."""
 
 WAIT_SECONDS_MAX = 30.0
 LOOK_EVERY_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class Reading:
-    """Asks before orders are decided, and waits for those who read, `seconds_left` in all of a command's orders.
+class ReadProgress:
+    """Waits for events to be read before commands are decided, for `seconds_left` in all.
 
-    With `as_it_stands` nothing is asked: whoever orders has it decided without any turn of a month.
+    With `as_it_stands` it does not wait: the commands are then decided without any turn of a month.
     """
 
     ledger: ReadSoFar
@@ -27,7 +27,7 @@ class Reading:
     seconds_left: float = field(default_factory=lambda: WAIT_SECONDS_MAX)
 
     async def behind(self, account_ids: Collection[str]) -> Mapping[str, datetime]:
-        """The accounts whose events are not read yet, with the instant up to which they are.
+        """The accounts whose events are not read far enough, with the instant up to which they are read.
 
         Raises `LedgerUnavailable`.
         """
@@ -41,12 +41,12 @@ class Reading:
         return {}
 
     def rules(self, rules: Rules) -> Rules:
-        """The rules that an order is decided by."""
+        """The rules by which commands are decided."""
         return replace(rules, runs_timers=False) if self.as_it_stands else rules
 
 
-def told_behind(read_until: datetime) -> str:
-    """What to say of an order that is refused as `behind`."""
+def behind_message(read_until: datetime) -> str:
+    """The text for a command that is refused as `behind`."""
     return (
         f"the account's events are read up to {read_until:%Y-%m-%d %H:%M:%S} UTC only; wait until the service has read "
         "the rest, or order it with --as-it-stands"

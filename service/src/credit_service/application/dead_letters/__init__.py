@@ -1,4 +1,4 @@
-"""Dead letters: what is kept of a message that could not be decided, and the desk at which people end it.
+"""Dead letters: messages that could not be decided, and the desk at which operators end them.
 
-A retry goes through `processing`, as the message would have. Nothing here decides about credits.
+A retry goes through `processing`, as the message would have gone. Nothing here decides about credits.
 """

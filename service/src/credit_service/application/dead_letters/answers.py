@@ -1,4 +1,4 @@
-"""The answers to an operator: what became of each letter."""
+"""The answers to an operator: the result for each letter."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ async def answers_before(store: LetterStore, ids: Sequence[int]) -> list[LetterA
     """The answers of letters that do not wait: how each was ended before."""
     if not ids:
         return []
-    states = await store.standings(ids)
+    states = await store.states(ids)
     return [_answer_before(i, states.get(i)) for i in ids]
 
 

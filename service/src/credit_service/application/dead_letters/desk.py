@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from credit_service import bounds
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.dead_letters.answers import answers_before
 from credit_service.application.dead_letters.left_out import NoOriginals, Originals
 from credit_service.application.dead_letters.letter_retry import LetterRetry
 from credit_service.application.dead_letters.model import Became, LetterAnswer, Letters, LetterStore, TakesApart
 from credit_service.application.dead_letters.order import in_order
 from credit_service.application.operations import Operation, OperationLog, recorded
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.retry import retry
 from credit_service.application.text_limits import OPERATOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, require_text
 from credit_service.domain.rules import Rules
@@ -25,9 +25,9 @@ IDS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterDesk:
-    """Retries, discards and erases letters in `letters`; what is done to a whole group is kept in `operations`.
+    """Retries, discards and erases letters in `letters`; operations on a whole group are recorded in `operations`.
 
-    Letters that are kept without their bytes are read from `originals`. `reading` tells whether the events of their
+    Letters that are kept without their bytes are read from `originals`. `reading` knows how far the events of their
     accounts are read.
     """
 
@@ -35,30 +35,29 @@ class DeadLetterDesk:
     operations: OperationLog
     rules: Rules
     takes_apart: TakesApart
-    reading: Reading
+    reading: ReadProgress
     reach: Failpoint = field(default=no_failpoints)
     originals: Originals = field(default_factory=NoOriginals)
 
     async def retry(
         self, which: Letters, *, operator: str, reason: str, dry_run: bool = False
     ) -> AsyncGenerator[list[LetterAnswer]]:
-        """Takes letters the way of live events, in order of occurrence; what became of each, batch after batch.
+        """Retries letters like live events, in order of occurrence; yields their answers batch by batch.
 
         A letter is resolved in the transaction that decides it. One that again cannot be read or decided waits on, with
-        why; one that the ledger refuses fails alone. Those that take longer than a transaction may are halved. One that
-        is kept without its bytes has its place in that order by Kafka's time, and fails where Kafka does not have what
-        it was made of any more. One of an account whose events are not read yet fails as `behind`, and is as it was. A
-        batch that was too large to be
-        unpacked is taken apart: its records are decided in transactions before the one that resolves it. No stored
-        offset is touched. It is safe to do again after any end. With `dry_run` each letter is decided by itself, as
-        things stand, a batch only unpacked, and nothing is kept. Raises `ValueError` on an empty or overlong text, and
-        `LedgerUnavailable` if the ledger is away for longer than a few attempts: what became of the batch in hand is
-        then not known.
+        the new reason; one that the ledger refuses fails alone. A batch that takes longer than a transaction may is
+        halved. A letter that is kept without its bytes is ordered by Kafka's time, and fails where Kafka no longer has
+        its record. One of an account whose events are not read yet fails as `behind`, and does not change. A batch of
+        Kafka that was too large to be unpacked is taken apart: its records are decided in transactions before the one
+        that resolves it. No stored offset changes. It is safe to repeat after any end. With `dry_run` each letter is
+        decided by itself on the present state, a batch of Kafka is only unpacked, and nothing is kept. Raises
+        `ValueError` on an empty or overlong text, and `LedgerUnavailable` if the ledger is away for longer than a few
+        attempts: the answers of the current batch are then unknown.
         """
         _require_texts(operator, reason)
         async with self._recorded("dead-letters-retry", which, operator, reason, is_trial=dry_run) as operation:
             letters_max = 1 if dry_run else bounds.LETTERS_PER_BATCH_MAX
-            at_once = Share()
+            at_once = BatchShare()
             async for batch in in_order(self.letters, which, await self.letters.last_id(), letters_max):
                 letter_retry = LetterRetry(
                     self.letters,
@@ -76,7 +75,7 @@ class DeadLetterDesk:
                 yield answers
 
     async def discard(self, which: Letters, *, operator: str, reason: str) -> AsyncGenerator[list[LetterAnswer]]:
-        """Ends letters without a decision, for good; what became of each, batch after batch.
+        """Ends letters without a decision, for good; yields their answers batch by batch.
 
         Raises as `retry` does.
         """
@@ -90,15 +89,15 @@ class DeadLetterDesk:
                 yield answers
 
     async def erase(self, ids: Sequence[int], *, operator: str) -> list[LetterAnswer]:
-        """Takes key, value and headers out of letters, for good; one that waits cannot be retried any more.
+        """Erases key, value and headers of letters, for good; one that waits cannot be retried any more.
 
-        What has been published of it stays in Kafka for as long as its topic keeps it. Raises `ValueError` on an empty
-        or overlong text, and `LedgerUnavailable`.
+        The published letter stays in Kafka for as long as its topic keeps it. Raises `ValueError` on an empty or
+        overlong text, and `LedgerUnavailable`.
         """
         require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         erased = set(await retry(partial(self.letters.erase, ids, operator)))
-        standings = await self.letters.standings(ids)
-        became: dict[int, Became] = {i: "erased" if i in erased else "erased-before" for i in standings}
+        states = await self.letters.states(ids)
+        became: dict[int, Became] = {i: "erased" if i in erased else "erased-before" for i in states}
         return [LetterAnswer(dead_letter_id=i, became=became.get(i, "unknown")) for i in ids]
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Dead letters that are kept without their bytes: these are read from Kafka again, and known by their hash."""
+"""Dead letters that are kept without their bytes: the bytes are read from Kafka and checked by their hash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from credit_service.domain.event import Place
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What is known of bytes that were not kept; `size_bytes` is the value's."""
+    """The hash and size of bytes that were not kept; `size_bytes` is the value's."""
 
     content_sha256: bytes
     size_bytes: int
@@ -19,29 +19,29 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class NotRead:
-    """Why a letter's bytes could not be read again: it waits on."""
+    """Why a letter's bytes cannot be read from Kafka: the letter waits on."""
 
     reason: Literal["bytes-gone", "bytes-differ", "bytes-unread"]
     detail: str
 
 
 class Originals(Protocol):
-    """Where the bytes of letters are, that are kept without them."""
+    """The source of bytes that letters are kept without."""
 
     async def read(self, wanted: Mapping[Place, LeftOut]) -> Mapping[Place, Record | NotRead]:
-        """The record of each place, if it is still the one that the letter was made of; raises nothing."""
+        """The record of each place, if it is still the one of the letter; raises nothing."""
 
 
 class NoOriginals:
-    """The `Originals` of those who have no Kafka."""
+    """The `Originals` without a Kafka."""
 
     async def read(self, wanted: Mapping[Place, LeftOut]) -> Mapping[Place, Record | NotRead]:
         """See `Originals`."""
-        return dict.fromkeys(wanted, NotRead("bytes-unread", "Kafka is not asked here"))
+        return dict.fromkeys(wanted, NotRead("bytes-unread", "there is no Kafka to read them from"))
 
 
 def checked(record: Record, left_out: LeftOut) -> Record | NotRead:
-    """The record, if it is the one that the letter was made of."""
+    """The record, if it is the one of the letter."""
     known = record.withheld
     read = content_sha256(record.key, record.value, record.headers) if known is None else known.content_sha256
     if read == left_out.content_sha256:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from credit_contracts.envelope import Unreadable
-from credit_service.application.commands.read_progress import Reading, told_behind
+from credit_service.application.commands.read_progress import ReadProgress, behind_message
 from credit_service.application.dead_letters.answers import answers_before, answers_of, failed
 from credit_service.application.dead_letters.left_out import LeftOut, NotRead, Originals
 from credit_service.application.dead_letters.model import (
@@ -22,7 +22,7 @@ from credit_service.application.dead_letters.model import (
 )
 from credit_service.application.errors import InputsRefused, OutOfTime
 from credit_service.application.isolate import isolate
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.fold import fold
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import reason_of
@@ -33,14 +33,14 @@ from credit_service.domain.rules import Rules
 from credit_service.runtime.failpoints import Failpoint
 
 BEHIND = "behind"
-"""Why a letter waits on whose account's events are not read yet; its reason as a dead letter stays as it was."""
+"""The reason of a failed retry when the account's events are not read yet; the letter's own reason stays."""
 
 
 @dataclass(slots=True)
 class _Attempt:
     """The result of one transaction. `missing` are letters that do not wait any more.
 
-    Where Kafka has to be asked for the `unread` bytes first, or how far accounts are read, it has decided nothing.
+    Nothing is decided where `unread` bytes, or how far accounts are read, have to be looked up first.
     """
 
     answers: dict[int, LetterAnswer] = field(default_factory=dict)
@@ -51,16 +51,16 @@ class _Attempt:
 
 @dataclass(slots=True)
 class LetterRetry:
-    """One batch of letters, and what is known of it so far.
+    """Retries one batch of letters; `answers` has those that are done.
 
-    `read` has what Kafka had of letters that are kept without their bytes, `progress` how far the events of accounts
-    are read: both are asked between two transactions, since they may take long.
+    `read` has the records from Kafka of letters that are kept without their bytes, `progress` how far the events of
+    accounts are read: both are looked up between two transactions, since that may take long.
     """
 
     letters: LetterStore
     rules: Rules
     takes_apart: TakesApart
-    reading: Reading
+    reading: ReadProgress
     reach: Failpoint
     originals: Originals
     operator: str
@@ -68,12 +68,12 @@ class LetterRetry:
     dry_run: bool
     answers: dict[int, LetterAnswer] = field(default_factory=dict)
     read: dict[Place, Record | NotRead] = field(default_factory=dict)
-    progress: "_Progress" = field(init=False)
+    progress: "_AccountProgress" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.progress = _Progress(self.reading)
+        self.progress = _AccountProgress(self.reading)
 
-    async def run(self, ids: Sequence[int], at_once: Share) -> list[LetterAnswer]:
+    async def run(self, ids: Sequence[int], at_once: BatchShare) -> list[LetterAnswer]:
         """Retries the letters, in the order of `ids`, as many together as a transaction has the time for."""
         done = 0
         while part := ids[done : done + at_once.of(len(ids) - done)]:
@@ -101,13 +101,13 @@ class LetterRetry:
         await isolate(ids, attempt, give_up, InputsRefused, attempts=2)
 
     async def _decide(self, ids: Sequence[int]) -> None:
-        """Transactions until each of `ids` has its answer: one, or some before it for what precedes them."""
+        """Runs transactions until each of `ids` has its answer: one, after others for the turns that precede them."""
         while left := [i for i in ids if i not in self.answers]:
             attempt = await self._decide_once(left)
             if attempt.unread:
                 self.read.update(await self.originals.read(attempt.unread))
                 continue
-            if await self.progress.ask():
+            if await self.progress.look_up():
                 continue
             self.reach("after-commit")
             self.answers.update(attempt.answers)
@@ -132,7 +132,7 @@ class LetterRetry:
             attempt.batches = [(one.dead_letter_id, batch) for one in letters if (batch := self._batch_of(one))]
             of_batches = {number for number, _ in attempt.batches}
             letters = [one for one in letters if one.dead_letter_id not in of_batches]
-            if self.progress.has_to_ask(self._accounts_of(letters)):
+            if self.progress.has_unknown(self._accounts_of(letters)):
                 return attempt
             attempt.answers = await self._decide_locked(transaction, letters)
             answers = attempt.answers.items()
@@ -148,7 +148,7 @@ class LetterRetry:
     async def _decide_locked(
         self, transaction: LetterTransaction, letters: Sequence[LetterRecord]
     ) -> dict[int, LetterAnswer]:
-        """Decides and stores; the answers of those that are decided now. The others need another transaction."""
+        """Decides and stores; returns the answers of the decided letters. The others need another transaction."""
         answers = {}
         events: list[tuple[int, Incoming]] = []
         for letter in letters:
@@ -159,7 +159,7 @@ class LetterRetry:
             elif isinstance(content, Unreadable | NotRead):
                 answer = failed(letter.dead_letter_id, content.reason, content.detail)
             elif (until := self.progress.until.get(content.account_id)) is not None:
-                answer = failed(letter.dead_letter_id, BEHIND, told_behind(until))
+                answer = failed(letter.dead_letter_id, BEHIND, behind_message(until))
             else:
                 events.append((letter.dead_letter_id, content))
                 continue
@@ -174,7 +174,7 @@ class LetterRetry:
         return answers
 
     async def _take_apart(self, number: int, batch: Record) -> LetterAnswer:
-        """Decides each record of a batch at its own place, or makes a dead letter of it; what is too large stays."""
+        """Decides each record of a batch of Kafka, or makes a dead letter of it; records that are too large stay."""
         rules = self.reading.rules(self.rules)
         processor = Processor(self.letters, rules, self.reach, moves_offsets=False, attempts_max=ATTEMPTS_MAX)
         left = 0
@@ -184,7 +184,7 @@ class LetterRetry:
                     left += sum(isinstance(one, PassedOver) for one in portion)
                     read = [one for one in portion if isinstance(one, Record)]
                     if (until := await self.progress.latest_behind(read)) is not None:
-                        return failed(number, BEHIND, told_behind(until))
+                        return failed(number, BEHIND, behind_message(until))
                     if not self.dry_run:
                         await processor.process(read, asyncio.Event())
         except CannotTakeApart as error:
@@ -223,30 +223,30 @@ class LetterRetry:
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far the events of accounts are read, asked once of each; `until` None: far enough."""
+class _AccountProgress:
+    """How far the events of accounts are read, looked up once for each; `until` None: far enough."""
 
-    reading: Reading
+    reading: ReadProgress
     until: dict[str, datetime | None] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
-    def has_to_ask(self, accounts: set[str]) -> bool:
-        """Whether it is unknown of some of the accounts."""
+    def has_unknown(self, accounts: set[str]) -> bool:
+        """Whether some of the accounts have to be looked up."""
         self.unknown = accounts - self.until.keys()
         return bool(self.unknown)
 
-    async def ask(self) -> bool:
-        """Asks, outside of a transaction, since it may wait; False if there was nothing to ask."""
-        asked, self.unknown = self.unknown, set()
-        behind = await self.reading.behind(asked)
-        self.until.update({account_id: behind.get(account_id) for account_id in asked})
-        return bool(asked)
+    async def look_up(self) -> bool:
+        """Looks them up, outside of a transaction, since it may wait; False if there was nothing to look up."""
+        unknown, self.unknown = self.unknown, set()
+        behind = await self.reading.behind(unknown)
+        self.until.update({account_id: behind.get(account_id) for account_id in unknown})
+        return bool(unknown)
 
     async def latest_behind(self, records: Sequence[Record]) -> datetime | None:
-        """How far the accounts of `records` are read that are not read far enough; None if all are."""
+        """The latest instant up to which an account that is behind is read; None if all are read far enough."""
         accounts = _accounts(records)
-        self.has_to_ask(accounts)
-        await self.ask()
+        self.has_unknown(accounts)
+        await self.look_up()
         return max((until for name in accounts if (until := self.until[name]) is not None), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: what is known of them, what becomes of them, and the ports to where they are kept."""
+"""Dead letters: their records, states and answers, and the ports of their store."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,23 +10,23 @@ from credit_service import bounds
 from credit_service.application.dead_letters.left_out import LeftOut
 from credit_service.application.operations import Json
 from credit_service.application.ports import LedgerTransaction
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.application.record import Record
 from credit_service.domain.event import Place
 
 TAKEN_APART = "taken-apart"
-"""The outcome of a batch: its records have theirs."""
+"""The outcome of a batch whose records have outcomes of their own."""
 
 LetterStatus = Literal["waiting", "resolved", "discarded"]
 
 Became = Literal[
     "resolved", "discarded", "erased", "failed", "resolved-before", "discarded-before", "erased-before", "unknown"
 ]
-"""What became of a letter: what this call did, `failed` if a retry has to wait on, or what it found done before."""
+"""The result of a call for a letter: its effect, `failed` if the letter waits on, or the effect of an earlier call."""
 
 
-class LetterAnswer(Answer):
-    """What became of one letter; `outcome` is that of its decision, `reason` and `detail` why it waits on."""
+class LetterAnswer(JsonAnswer):
+    """The result for one letter; `outcome` is that of its decision, `reason` and `detail` are why it waits on."""
 
     dead_letter_id: int
     became: Became
@@ -37,7 +37,7 @@ class LetterAnswer(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """Which letters are meant: those of `ids`, or all that wait, of a topic (as the contracts name it) or a reason."""
+    """Selects letters: those of `ids`, or all waiting ones of a topic (as the contracts name it) or a reason."""
 
     ids: Sequence[int] | None = None
     topic: str | None = None
@@ -45,13 +45,13 @@ class Letters:
 
     @property
     def arguments(self) -> dict[str, Json]:
-        """For the record of operations."""
+        """The selection for the record of operations."""
         return {"topic": self.topic, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class LetterRecord:
-    """A letter with its record, read anew; one that was kept without its bytes is unreadable as it stands here."""
+    """A letter with its record, decoded again; the record of one without bytes is unreadable here."""
 
     dead_letter_id: int
     record: Record
@@ -61,7 +61,7 @@ class LetterRecord:
 
 @dataclass(frozen=True, slots=True)
 class LetterState:
-    """How far a letter has come."""
+    """The state of a letter."""
 
     status: LetterStatus
     outcome: str | None
@@ -72,61 +72,61 @@ class LetterTransaction(LedgerTransaction, Protocol):
     """A transaction on the ledger that ends dead letters as well."""
 
     async def lock_letters(self, ids: Sequence[int]) -> list[LetterRecord]:
-        """Those of `ids` that wait, held to the end; whoever else holds one is waited for first."""
+        """Locks and returns those of `ids` that wait, once other transactions have released them."""
 
     async def resolve_letters(self, outcomes: Sequence[tuple[int, str]], operator: str, comment: str) -> None:
-        """Ends letters that were locked, each with its outcome."""
+        """Ends locked letters, each with its outcome."""
 
     async def fail_letters(self, failures: Sequence[tuple[int, str, str]]) -> None:
-        """Notes of letters that were locked that a retry failed: reason and detail."""
+        """Notes reason and detail of a failed retry on locked letters."""
 
 
 class LetterStore(Protocol):
     """Dead letters in the database. Raises the faults of `application.errors`."""
 
     def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[LetterTransaction]:
-        """Opens a transaction on a connection of its own."""
+        """Opens a transaction on a connection of its own; without `keep` it is rolled back at its end."""
 
     def waiting(self, which: Letters, up_to: int) -> AsyncGenerator[list[LetterRecord]]:
-        """What waits of `which`, in no order, up to the number `up_to`; some at a time."""
+        """The waiting letters of `which`, in no order, up to the number `up_to`; some at a time."""
 
     async def last_id(self) -> int:
         """The highest number so far; 0 if there is none."""
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
-        """How far the letters have come; what does not exist is left out."""
+    async def states(self, ids: Sequence[int]) -> dict[int, LetterState]:
+        """The states of letters; numbers that do not exist are left out."""
 
     async def waiting_ids(self, which: Letters, after: int, up_to: int, limit: int) -> list[int]:
-        """The first numbers of what waits of `which`, above `after` and up to `up_to`."""
+        """The first numbers of waiting letters of `which`, above `after` and up to `up_to`."""
 
     async def discard(self, ids: Sequence[int], operator: str, comment: str) -> list[int]:
-        """Ends those of `ids` that wait, without a decision; their numbers."""
+        """Ends those of `ids` that wait, without a decision; returns their numbers."""
 
     async def erase(self, ids: Sequence[int], operator: str) -> list[int]:
-        """Takes key, value and headers out of those of `ids` that have them; their numbers."""
+        """Erases key, value and headers of those of `ids` that have them; returns their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A record of a batch that is too large to be read, and how large it is."""
+    """A record of a batch that is too large to be read, with its size."""
 
     place: Place
     size_bytes: int
 
 
 class CannotTakeApart(Exception):  # noqa: N818 - reads as the condition that it reports
-    """The records of a batch cannot be had; why is the message."""
+    """The records of a batch cannot be read; the message has the reason."""
 
 
 class TakesApart(Protocol):
     """Unpacks a batch that was kept whole."""
 
     def __call__(self, kept: Record) -> AbstractAsyncContextManager[Iterator[Record | PassedOver]]:
-        """Its records from the letter's place on, one after the other; both raise `CannotTakeApart`."""
+        """The records from the letter's place on, one after the other; both raise `CannotTakeApart`."""
 
 
 def portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record | PassedOver]]:
-    """So many at a time as one transaction decides."""
+    """The records in portions that one transaction decides."""
     portion: list[Record | PassedOver] = []
     size_bytes = 0
     for record in records:
@@ -138,8 +138,8 @@ def portions_of(records: Iterator[Record | PassedOver]) -> Iterator[list[Record 
     yield portion
 
 
-class LetterGroup(Answer):
-    """How many letters of a topic have the same reason and status, and since when; ages in whole seconds."""
+class LetterGroup(JsonAnswer):
+    """The letters of a topic with the same reason and status: their number and ages, in whole seconds."""
 
     topic: str
     reason: str
@@ -151,7 +151,7 @@ class LetterGroup(Answer):
     newest_seconds: int
 
 
-class LetterLine(Answer):
+class LetterLine(JsonAnswer):
     """One letter without its record."""
 
     dead_letter_id: int
@@ -168,22 +168,22 @@ class LetterLine(Answer):
     age_seconds: int
 
 
-class Bytes(Answer):
+class Bytes(JsonAnswer):
     """Bytes of a record: as text where they are printable UTF-8, else in hexadecimal."""
 
     encoding: Literal["text", "hex"]
     data: str
 
 
-class LetterHeader(Answer):
+class LetterHeader(JsonAnswer):
     """One header of the record."""
 
     name: str
     value: Bytes | None
 
 
-class ShownLetter(Answer):
-    """One letter whole. `kafka_at` is Kafka's own time of the record, None where that is no time.
+class ShownLetter(JsonAnswer):
+    """One letter with all details. `kafka_at` is Kafka's own time of the record, None where that is no time.
 
     Where `is_left_out`, neither value nor headers are kept, and a key only if it is short: sizes and hashes are.
     """
@@ -230,13 +230,13 @@ def bytes_shown(raw: bytes | None) -> Bytes | None:
 
 
 class LetterReads(Protocol):
-    """Dead letters to those who only look. Raises `LedgerUnavailable`."""
+    """Reads dead letters. Raises `LedgerUnavailable`."""
 
     async def groups(self, which: Letters, *, waiting_only: bool) -> list[LetterGroup]:
-        """By topic, reason and status, the topics in order."""
+        """The letters grouped by topic, reason and status, the topics in order."""
 
     def lines(self, which: Letters, *, waiting_only: bool, limit: int) -> AsyncGenerator[list[LetterLine]]:
         """The oldest `limit` letters, some at a time."""
 
     async def letter(self, dead_letter_id: int) -> ShownLetter | None:
-        """One whole; None if there is none of that number."""
+        """One letter with all details; None if there is none of that number."""

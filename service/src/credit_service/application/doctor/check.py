@@ -6,7 +6,7 @@ from typing import Literal
 
 from credit_service import bounds
 
-State = Literal["ok", "warning", "wrong"]
+CheckState = Literal["ok", "warning", "wrong"]
 
 NAMED_MAX = 5
 """How many things a line names; the others are counted."""
@@ -19,7 +19,7 @@ class Check:
     """The result of one check: its state, a message, and what to do if it is not ok."""
 
     name: str
-    state: State
+    state: CheckState
     message: str
     what_to_do: str | None = None
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from credit_service.application.auth.tokens import Token
-from credit_service.application.doctor.check import Check, State, ok, some
+from credit_service.application.doctor.check import Check, CheckState, ok, some
 from credit_service.application.doctor.facts import (
     ServerFacts,
 )
 
 POSTGRES_VERSION_MIN = 18
-"""What is tested; an older one may do."""
+"""The tested version; an older one may work."""
 CLOCK_SECONDS_WARNING = 5.0
 CLOCK_SECONDS_WRONG = 60.0
 """From five minutes on, events of this machine would be dead letters."""
@@ -18,7 +18,7 @@ TOKEN_ENDS_WARNING = timedelta(days=14)
 
 
 def tokens(held: Sequence[Token], now: datetime) -> Check:
-    """Whether the read API is open to anybody, and stays so."""
+    """Whether there are tokens for the read API, and whether they expire soon."""
     if not held:
         return ok("tokens", "none, so the read API answers nobody")
     ending = [token.name for token in held if token.expires_at and token.expires_at <= now + TOKEN_ENDS_WARNING]
@@ -29,15 +29,15 @@ def tokens(held: Sequence[Token], now: datetime) -> Check:
 
 
 def logins(others: int, failed: Mapping[str, str]) -> Check:
-    """Whether the addresses other than the reader's let the service in; `failed` by the setting that has the URL."""
+    """Whether the service can log in at the addresses beside the reader's; `failed` is by the setting with the URL."""
     if not failed:
         return ok("logins", f"addresses that let the service in, beside the reader's: {others or 'there are none'}")
     message = "; ".join(f"{variable}: {problem}" for variable, problem in failed.items())
-    return Check("logins", "wrong", message, "mend these settings, or what they name")
+    return Check("logins", "wrong", message, "correct these settings, or the servers that they name")
 
 
 def durability(server: ServerFacts) -> Check:
-    """Whether what is committed stays so when the machine loses power, and whether it can be written at all."""
+    """Whether commits survive a power cut, and whether the server takes writes."""
     if server.is_standby:
         return Check("durability", "wrong", "this is a standby, and cannot be written", "name the primary")
     off = {name: getattr(server, name) for name in ("fsync", "full_page_writes", "synchronous_commit")}
@@ -48,7 +48,7 @@ def durability(server: ServerFacts) -> Check:
 
 
 def version(server: ServerFacts) -> Check:
-    """Whether the server is one that is tested."""
+    """Whether the server's version is tested."""
     if server.version_number // 10_000 < POSTGRES_VERSION_MIN:
         message = f"Postgres {server.version}; {POSTGRES_VERSION_MIN} is what is tested"
         return Check("database", "warning", message, "upgrade Postgres")
@@ -56,11 +56,11 @@ def version(server: ServerFacts) -> Check:
 
 
 def clock(here: datetime, ledger: datetime, uncertain_seconds: float) -> Check:
-    """How far this machine's clock is from the ledger's, the only one that counts."""
+    """The difference between this machine's clock and the ledger's, the only one that counts."""
     seconds = (here - ledger).total_seconds()
     apart = max(0.0, abs(seconds) - uncertain_seconds)
     message = f"this machine is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} the ledger's clock"
     if apart < CLOCK_SECONDS_WARNING:
         return ok("clock", message)
-    state: State = "wrong" if apart >= CLOCK_SECONDS_WRONG else "warning"
+    state: CheckState = "wrong" if apart >= CLOCK_SECONDS_WRONG else "warning"
     return Check("clock", state, message, "set both clocks by NTP; events too far ahead become dead letters")

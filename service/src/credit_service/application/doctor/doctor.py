@@ -1,4 +1,4 @@
-"""The doctor: looks at everything that has to be well, each thing for a bounded time, and says what to do."""
+"""The doctor: checks a deployment, each check for a bounded time, and says what to do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECK_SECONDS_MAX = 20.0
-"""So long one look may take; a server that is away is one line, and the rest goes on."""
+"""How long one check may take; a server that is away is one line, and the other checks go on."""
 TRANSACTION_SECONDS = 10.0
-"""So long a transaction may be open; services say so after the same time."""
+"""How long a transaction may be open; services report it after the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is looked at: the topics by their names there, the relay's cursor, the group, and what parked events may."""
+    """The checked deployment: topics by their names there, the relay's cursor, the group, and the limit of parking."""
 
     topics: Mapping[str, TopicContract]
     cursor_topic: str
@@ -37,7 +37,7 @@ class Deployment:
 
 
 class Doctor:
-    """Looks at one deployment; `here` is this machine's clock."""
+    """Checks one deployment; `here` is this machine's clock."""
 
     def __init__(
         self, deployment: Deployment, database: DatabaseFacts, kafka: KafkaFacts, here: Callable[[], datetime]
@@ -49,8 +49,8 @@ class Doctor:
 
     async def checks(self) -> AsyncIterator[Check]:
         """The checks as they are made. A server that is away, or has no schema, is one check."""
-        server = await _asked("database", self._database.server)
-        schema = server if isinstance(server, Check) else await _asked("schema", self._schema_check)
+        server = await _result_of("database", self._database.server)
+        schema = server if isinstance(server, Check) else await _result_of("schema", self._schema_check)
         if isinstance(server, Check):
             yield server
         else:
@@ -59,8 +59,8 @@ class Doctor:
             yield schema
         has_schema = isinstance(schema, Check) and schema.state == "ok"
         if has_schema:
-            yield await _asked("clock", self._clock)
-        cluster = await _asked("kafka", self._kafka.cluster)
+            yield await _result_of("clock", self._clock)
+        cluster = await _result_of("kafka", self._kafka.cluster)
         if isinstance(cluster, Check):
             yield cluster
         else:
@@ -68,21 +68,21 @@ class Doctor:
             yield kafka_checks.topics(cluster, self._deployment.topics, self._deployment.cursor_topic)
             yield kafka_checks.topic_settings(cluster, self._deployment.topics)
             yield kafka_checks.replication(cluster)
-            yield await _asked("access", self._access)
-            yield await _asked("members", self._members)
-            yield await _asked("transactions", lambda: self._transactions(cluster))
+            yield await _result_of("access", self._access)
+            yield await _result_of("members", self._members)
+            yield await _result_of("transactions", lambda: self._transactions(cluster))
         if has_schema and not isinstance(cluster, Check):
             for check in await self._reading(cluster):
                 yield check
         if has_schema:
             for name, look in self._waiting().items():
-                yield await _asked(name, look)
+                yield await _result_of(name, look)
 
     async def _schema_check(self) -> Check:
         problem = await self._database.schema_problem()
         if problem is None:
             return ok("schema", "all migrations are there")
-        return Check("schema", "wrong", problem, "run `credits migrate`; what lies in the ledger was not looked at")
+        return Check("schema", "wrong", problem, "run `credits migrate`; the ledger was not checked")
 
     async def _clock(self) -> Check:
         before = self._here()
@@ -106,7 +106,7 @@ class Doctor:
         ]
 
     async def _transactions(self, cluster: ClusterFacts) -> Check:
-        """One that is open is looked at once more after a while: those of producers that are well have ended then."""
+        """Reads open transactions twice, after a pause: those of healthy producers have ended by then."""
         before = await self._kafka.bounds(self._incoming(cluster))
         before = {partition: bounds for partition, bounds in before.items() if bounds.written > bounds.end}
         if not before:
@@ -117,12 +117,12 @@ class Doctor:
         return reading_checks.transactions(pinned, TRANSACTION_SECONDS)
 
     async def _reading(self, cluster: ClusterFacts) -> list[Check]:
-        """The checks of the stored offsets against the logs; one check if either cannot be asked."""
+        """The checks of the stored offsets against the logs; one check if either cannot be read."""
         partitions = self._incoming(cluster)
         deployment = self._deployment
 
         async def look() -> list[Check]:
-            # The logs last: what is stored was read from them before.
+            # The logs last: the stored offsets were read from them before.
             paused = [topic for topic, _ in await self._database.paused()]
             stored = await self._database.stored(partitions)
             committed = await self._kafka.committed()
@@ -143,7 +143,7 @@ class Doctor:
                 reading_checks.held({(deployment.contract_name(t), n): at for (t, n), at in unread.items()}),
             ]
 
-        found = await _asked("offsets", look)
+        found = await _result_of("offsets", look)
         return [found] if isinstance(found, Check) else found
 
     def _waiting(self) -> dict[str, Callable[[], Awaitable[Check]]]:
@@ -202,13 +202,13 @@ class Doctor:
 
 
 WHERE = {
-    "database": "see that Postgres runs, and that CREDITS_DATABASE_URL names it; the ledger was not looked at",
-    "kafka": "see that Kafka runs, and that CREDITS_KAFKA_BOOTSTRAP_SERVERS names it; nothing there was looked at",
+    "database": "see that Postgres runs, and that CREDITS_DATABASE_URL names it; the ledger was not checked",
+    "kafka": "see that Kafka runs, and that CREDITS_KAFKA_BOOTSTRAP_SERVERS names it; no topic was checked",
 }
 
 
-async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
-    """What the look brings, or that it could not be had."""
+async def _result_of(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
+    """The result of a look, or a check with the reason why there is none."""
     try:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
             return await look()
@@ -218,4 +218,4 @@ async def _asked(name: str, look: Callable[[], Awaitable[T]]) -> T | Check:
         message = f"no answer: {error}"
     except TimeoutError:
         message = f"no answer within {CHECK_SECONDS_MAX:.0f} s"
-    return Check(name, "wrong", message, WHERE.get(name, "run it once more"))
+    return Check(name, "wrong", message, WHERE.get(name, "run it again"))

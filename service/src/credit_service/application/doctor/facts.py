@@ -1,4 +1,4 @@
-"""What the doctor looks at: plain facts of the database and of Kafka, and the ports that bring them."""
+"""The facts that the doctor checks, of the database and of Kafka, and the ports that read them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from credit_service.application.ports import Positions, TopicPartition
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as the condition that it reports
-    """A server did not answer, or not in time; what kept it is the message, without values."""
+    """A server did not answer in time; the message has the cause, without values."""
 
 
 class Denied(Unreachable):
-    """A server answers, and does not let this login in, or not see this."""
+    """A server denies this login, or denies it to read this."""
 
     def __init__(self, message: str, what_to_do: str) -> None:
         super().__init__(message)
@@ -32,15 +32,15 @@ class ServerFacts(NamedTuple):
     is_standby: bool
 
 
-class Backlog(NamedTuple):
-    """How many things wait, counted up to a bound, and for how many seconds the oldest has; None: nothing waits."""
+class BacklogFacts(NamedTuple):
+    """The number of waiting things, counted up to a bound, and the age of the oldest; None: nothing waits."""
 
     things: int
     oldest_seconds: float | None
 
 
 class SetAside(NamedTuple):
-    """A row of the outbox that Kafka refuses, and how many events of its account wait behind it."""
+    """A row of the outbox that Kafka refuses, and the number of its account's events behind it."""
 
     outbox_id: int
     topic: str
@@ -49,8 +49,8 @@ class SetAside(NamedTuple):
     waiting: int
 
 
-class Parked(NamedTuple):
-    """Events that wait for their account's first plan."""
+class ParkedFacts(NamedTuple):
+    """The events that wait for their account's first plan."""
 
     events: int
     accounts: int
@@ -58,16 +58,16 @@ class Parked(NamedTuple):
 
 
 class BeingOpened(NamedTuple):
-    """An account that `credits open` began to bring in so many seconds ago, and of which more is to come."""
+    """An account that `credits open` has begun to open, and whose rows are not complete."""
 
     account_id: str
     age_seconds: float
 
 
 class Filling(NamedTuple):
-    """An account that has used most of its numbers: which part of those that it has least left of.
+    """An account that has used most of its numbers; `used` is the part of the scarcest ones.
 
-    `accounts` is how many such accounts there are, counted up to a bound.
+    `accounts` is the number of such accounts, counted up to a bound.
     """
 
     account_id: str
@@ -76,7 +76,7 @@ class Filling(NamedTuple):
 
 
 class WaitingLetters(NamedTuple):
-    """Dead letters with one reason that nobody has dealt with; so many of them are kept without their bytes."""
+    """The waiting dead letters of one reason, and how many of them are kept without their bytes."""
 
     reason: str
     letters: int
@@ -84,7 +84,7 @@ class WaitingLetters(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """From where on a partition cannot be read, up to but without where, if that is known, and why."""
+    """The offset from which a partition cannot be read, up to but without `until`, if known, and the cause."""
 
     offset: int
     until: int | None
@@ -92,9 +92,9 @@ class Unread(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Offsets of a partition that could not be read any more, recorded so many seconds ago.
+    """A recorded gap: offsets of a partition that were not read.
 
-    `is_made_anew`: the first was one of a topic that was there before, under the same name.
+    `is_made_anew`: `expected_offset` is of a former topic of the same name.
     """
 
     topic: str
@@ -106,14 +106,14 @@ class Gap(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a service with this login would miss in Kafka: rights, and transactions; None where nothing is missed."""
+    """What Kafka lacks for a service with this login: rights, and transactions; None where nothing is missing."""
 
     rights: str | None = None
     transactions: str | None = None
 
 
 class MemberFacts(NamedTuple):
-    """A member of the service's group, with how many partitions of the incoming topics it holds."""
+    """A member of the service's group, with its number of partitions of the incoming topics."""
 
     client_id: str
     host: str
@@ -122,7 +122,7 @@ class MemberFacts(NamedTuple):
 
 
 class OpenOperation(NamedTuple):
-    """What a person began so many seconds ago, and has no end."""
+    """An operation that has begun and has no end."""
 
     operation_id: int
     kind: str
@@ -132,7 +132,7 @@ class OpenOperation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic as the broker has it. `replicas` and `in_sync` are the fewest of any partition."""
+    """A topic in the broker. `replicas` and `in_sync` are the fewest of any partition."""
 
     partitions: int
     replicas: int
@@ -142,7 +142,7 @@ class TopicFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """The brokers, and the topics by their names in the deployment; missing ones are not there."""
+    """The number of brokers, and the existing topics by their names in the deployment."""
 
     brokers: int
     topics: Mapping[str, TopicFacts]
@@ -150,9 +150,9 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where the log of a partition begins, and ends for those who read what is committed.
+    """The first offset of a partition's log, and its end for read_committed consumers.
 
-    `written` is where it ends with what open transactions have written.
+    `written` is the end with the records of open transactions.
     """
 
     first: int
@@ -161,13 +161,13 @@ class Bounds:
 
 
 class DatabaseFacts(Protocol):
-    """Asks the database; each method raises `Unreachable`."""
+    """Reads facts from the database; each method raises `Unreachable`."""
 
     async def server(self) -> ServerFacts:
         """Version and settings."""
 
     async def schema_problem(self) -> str | None:
-        """What is wrong with the schema, in a sentence, or None."""
+        """The problem of the schema, in a sentence, or None."""
 
     async def now(self) -> datetime:
         """The ledger's clock."""
@@ -176,36 +176,36 @@ class DatabaseFacts(Protocol):
         """The stored offsets."""
 
     async def topic_ids(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, UUID]:
-        """Kafka's ids of the topics that the stored offsets count in, where they are known."""
+        """Kafka's ids of the topics of the stored offsets, where they are known."""
 
-    async def outbox(self) -> Backlog:
-        """What waits to be published."""
+    async def outbox(self) -> BacklogFacts:
+        """The rows that wait to be published."""
 
     async def set_aside(self) -> Sequence[SetAside]:
         """Rows that Kafka refuses, oldest first; some of them, if there are many."""
 
     async def claim_seconds(self) -> float | None:
-        """How old the claim of the relay's transaction is; None if there is none."""
+        """The age of the relay's claim; None if there is none."""
 
-    async def parked(self) -> Parked:
+    async def parked(self) -> ParkedFacts:
         """Events that wait for a plan."""
 
     async def openings(self) -> Sequence[BeingOpened]:
         """Accounts that are being opened, the longest first; some of them, if there are many."""
 
-    async def timers(self) -> Backlog:
+    async def timers(self) -> BacklogFacts:
         """Accounts with a timer that is due."""
 
     async def filling(self) -> Sequence[Filling]:
         """The accounts that have used most of their numbers, the fullest first."""
 
     async def last_account_no(self) -> int:
-        """The last number that an account was given."""
+        """The last account number in use."""
 
     async def letters(self) -> Sequence[WaitingLetters]:
         """Dead letters that wait, by reason."""
 
-    async def refund_requests(self) -> Backlog:
+    async def refund_requests(self) -> BacklogFacts:
         """Refund requests that wait."""
 
     async def paused(self) -> Sequence[tuple[str, str]]:
@@ -219,25 +219,25 @@ class DatabaseFacts(Protocol):
 
 
 class KafkaFacts(Protocol):
-    """Asks Kafka; each method raises `Unreachable`."""
+    """Reads facts from Kafka; each method raises `Unreachable`."""
 
     async def cluster(self) -> ClusterFacts:
         """Brokers and topics."""
 
     async def missed_by_service(self) -> Missed:
-        """What a service with this login would not be allowed, or not find."""
+        """The rights and transactions that a service with this login would lack."""
 
     async def members(self) -> Sequence[MemberFacts]:
         """The members of the service's group."""
 
     async def topic_ids(self) -> Mapping[str, UUID]:
-        """The ids of the incoming topics; none of a broker that knows none."""
+        """The ids of the incoming topics; none where the broker has no ids."""
 
     async def unreadable(self, positions: Positions) -> Mapping[TopicPartition, Unread]:
-        """Of these partitions, at these offsets: where one cannot be read, and why."""
+        """The partitions that cannot be read at these offsets, with the cause."""
 
     async def committed(self) -> Positions:
-        """What the group has committed to Kafka."""
+        """The offsets that the group has committed to Kafka."""
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Where the logs begin and end."""
+        """The first and last offsets of the logs."""

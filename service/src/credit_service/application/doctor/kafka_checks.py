@@ -12,13 +12,13 @@ from credit_service.application.doctor.facts import (
 )
 
 IN_SYNC_MIN = 2
-"""With three copies or more, so many have to have a message before it counts as written."""
+"""With three copies or more, how many must have a message before it counts as written."""
 CONTRACTS: Mapping[str, TopicContract] = {contract.name: contract for contract in TOPICS}
-"""By their names without a prefix."""
+"""The contracts by their topics' names, without a prefix."""
 
 
 def topics(cluster: ClusterFacts, names: Mapping[str, TopicContract], cursor: str) -> Check:
-    """Whether every topic is there, with as many partitions as it has to have; `names` are those of the deployment."""
+    """Whether every topic exists, with the right number of partitions; `names` are those of the deployment."""
     if missing := [name for name in (*names, cursor) if name not in cluster.topics]:
         return Check("topics", "wrong", f"missing: {some(missing)}", "run `credits topics create`")
     incoming = {name: cluster.topics[name].partitions for name, topic in names.items() if topic.direction == "in"}
@@ -34,7 +34,7 @@ def topics(cluster: ClusterFacts, names: Mapping[str, TopicContract], cursor: st
 
 
 def topic_settings(cluster: ClusterFacts, names: Mapping[str, TopicContract]) -> Check:
-    """Whether the topics keep messages as the contracts say, and take those that the contracts allow."""
+    """Whether the topics keep and accept messages as the contracts say."""
     wrong: list[str] = []
     less: list[str] = []
     for name, contract in names.items():
@@ -65,19 +65,19 @@ def _settings_problems(topic: TopicFacts, contract: TopicContract) -> list[str]:
 
 
 def _has_other_timestamps(topic: TopicFacts, contract: TopicContract) -> bool:
-    """Whether a backlog is brought in order by what producers say: it may refuse less than it would have live."""
+    """Whether a backlog is ordered by producers' timestamps: it may then refuse fewer events than live."""
     wanted = contract.timestamp_type
     return wanted is not None and topic.settings.get("message.timestamp.type", wanted) != wanted
 
 
 def access(missed: Missed) -> Check:
-    """Whether Kafka has and allows what the service needs, as far as it logs in as this command does."""
+    """Whether Kafka has and allows what the service needs, if it has the login of this command."""
     if missed.transactions is not None:
         to_do = "choose a Kafka, or a tier of it, that has transactions"
         return Check("access", "wrong", missed.transactions, to_do)
     if missed.rights is None:
         return ok("access", "Kafka allows all that the service needs")
-    to_do = "`credits topics acls` lists what the service needs; nothing is amiss if it has a login of its own"
+    to_do = "`credits topics acls` lists what the service needs; this is no fault if the service has another login"
     return Check("access", "warning", f"a service with this login would not be allowed: {missed.rights}", to_do)
 
 
@@ -99,7 +99,7 @@ def replication(cluster: ClusterFacts) -> Check:
         return Check("replication", "wrong", some(wrong), "add copies, or set min.insync.replicas lower")
     if behind:
         message = f"copies are not in sync: {some(behind)}"
-        return Check("replication", "warning", message, "look whether a broker is down")
+        return Check("replication", "warning", message, "check whether a broker is down")
     if single:
         message = f"one copy only, on {cluster.brokers} brokers: {some(single)}"
         return Check("replication", "warning", message, "add copies with `kafka-reassign-partitions`")

@@ -16,11 +16,11 @@ LAG_MESSAGES_WARNING = 10_000
 
 
 def members(found: Sequence[MemberFacts], group: str) -> Check:
-    """Whether anybody decides anything, nobody else holds partitions, and no two processes have one name."""
+    """Whether a service runs, no other client holds partitions, and no two processes have one name."""
     count = sum(member.is_ours for member in found)
     if strangers := [member for member in found if not member.is_ours and member.partitions]:
         message = some([f"client id {one.client_id} on {one.host} has {one.partitions}" for one in strangers])
-        to_do = "end them, or give them a group of their own: nobody decides what lies in those partitions"
+        to_do = "end them, or give them a group of their own: the messages of those partitions are not decided"
         return Check("members", "wrong", f"strangers in group {group} hold partitions: {message}", to_do)
     if not count:
         return Check("members", "wrong", f"group {group} has no members: no service runs", "start `credits serve`")
@@ -28,7 +28,7 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
     of_one_name = Counter(member.client_id for member in found if member.is_ours and member.client_id != group)
     if twins := [f"{name} {times}" for name, times in sorted(of_one_name.items()) if times > 1]:
         message = f"several members in group {group} have one client id: {some(twins)}"
-        to_do = "give each process a CREDITS_INSTANCE_ID of its own: each that starts throws the other out"
+        to_do = "give each process a CREDITS_INSTANCE_ID of its own: each that starts ends the session of the other"
         return Check("members", "warning", message, to_do)
     return ok("members", f"{count} in group {group}")
 
@@ -36,7 +36,7 @@ def members(found: Sequence[MemberFacts], group: str) -> Check:
 def lag(
     stored: Mapping[TopicPartition, int], bounds: Mapping[TopicPartition, Bounds], left_out: Collection[str]
 ) -> Check:
-    """How many messages wait to be decided; markers of transactions count, too. Topics that are paused are left out."""
+    """The number of messages to be decided, with markers of transactions. Paused topics are left out."""
     waiting: Counter[str] = Counter()
     for partition, bound in bounds.items():
         if partition[0] not in left_out:
@@ -49,7 +49,7 @@ def lag(
 
 
 def transactions(pinned: Mapping[TopicPartition, Bounds], seconds: float) -> Check:
-    """Whether a transaction of some producer holds back what lies behind it; `pinned` have not moved for `seconds`."""
+    """Whether an open transaction holds back later messages; `pinned` partitions have not moved for `seconds`."""
     if not pinned:
         return ok("transactions", "none stays open")
     message = [
@@ -69,7 +69,7 @@ def offsets(
     committed: Mapping[TopicPartition, int],
     of_topics_gone: Collection[TopicPartition] = (),
 ) -> Check:
-    """Whether what comes next of each partition is still there, or there yet, and in the same topic."""
+    """Whether each partition's next offset is within the log, and of the same topic."""
     if of_topics_gone:
         gone = [f"{topic}/{number} at {stored.get((topic, number))}" for topic, number in sorted(of_topics_gone)]
         to_do = "nothing, if a service runs: it reads them from their beginnings and records gaps; else start one"
@@ -98,28 +98,28 @@ def offsets(
 
 
 def held(found: Mapping[TopicPartition, Unread]) -> Check:
-    """Partitions that cannot be read where they stand."""
+    """Whether partitions cannot be read at their next offsets."""
     if not found:
-        return ok("held", "every partition can be read where it stands")
+        return ok("held", "every partition can be read at its next offset")
     message = [
         f"{topic}/{number} from {at.offset}{'' if at.until is None else f' up to {at.until}'} ({at.cause})"
         for (topic, number), at in sorted(found.items())
     ]
-    to_do = "have another replica lead; if that does not mend it, see `credits skip TOPIC PARTITION --to OFFSET`"
+    to_do = "have another replica lead; if that does not help, see `credits skip TOPIC PARTITION --to OFFSET`"
     return Check("held", "wrong", f"cannot be read: {some(message)}", to_do)
 
 
 def paused(found: Sequence[tuple[str, str]]) -> Check:
-    """Whether a topic is left alone; the names are those of the contracts."""
+    """Whether a topic is paused; the names are those of the contracts."""
     if not found:
         return ok("paused", "no topic is paused")
     message = some([f"{topic} ({reason})" for topic, reason in found])
     to_do = "; ".join(f"`credits resume {topic}`" for topic, _ in found[:NAMED_MAX])
-    return Check("paused", "wrong", message, f"mend the producer, then {to_do}")
+    return Check("paused", "wrong", message, f"correct the producer, then {to_do}")
 
 
 def gaps(found: Sequence[Gap]) -> Check:
-    """Whether messages may have been missed lately."""
+    """Whether messages may have been missed recently."""
     recent = [gap for gap in found if gap.age_seconds < RECENT_SECONDS]
     if not recent:
         return ok("gaps", f"none in the last {RECENT_SECONDS / 86_400:.0f} days")

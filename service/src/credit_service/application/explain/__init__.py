@@ -1,4 +1,4 @@
-"""Why a balance is what it is, or was: answers from entries down to messages.
+"""Explains a balance, now or in the past: from its entries down to the messages.
 
-It reads only what was recorded, and never the columns that deciding goes by.
+It reads recorded entries and decisions only, never the columns that decisions depend on.
 """

@@ -1,4 +1,4 @@
-"""What can still be read of a dead letter: who sent what, and which prospect it is about."""
+"""Reads dead letters as far as possible: the envelope, and the prospect."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from credit_contracts.envelope import Event, Headers, decode
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """What could be read; None where nothing could. `occurred_at` is the event's own time."""
+    """The readable parts of an envelope, None where unreadable. `occurred_at` is the event's own time."""
 
     source: str | None
     id: str | None
@@ -20,7 +20,7 @@ class Readable:
 
 
 def read_letter(headers: Headers, value: bytes | None) -> Readable:
-    """Reads as the intake does, and where that finds it unreadable, what is there of the envelope; never raises."""
+    """Reads a letter as the intake does; of an unreadable one, the parts of the envelope. Never raises."""
     found = decode(headers, value)
     if isinstance(found, Event):
         return Readable(found.source, found.id, found.type, found.time)
@@ -32,7 +32,7 @@ def read_letter(headers: Headers, value: bytes | None) -> Readable:
 
 
 def names_prospect(value: bytes | None, prospect_id: str) -> bool:
-    """Whether the letter is about the prospect; of what is no JSON, whether its id is in it."""
+    """Whether the letter is about the prospect; a value that is no JSON is searched for the id."""
     if value is None:
         return False
     data = _object(value)

@@ -1,7 +1,7 @@
-"""Why an account's balance is what it is, or was: the answers, from the balance down to the messages.
+"""The explanation of an account's balance, now or in the past: from the balance down to the messages.
 
-Nothing here is read from what stands now (`remaining`, `balance`): all follows from entries and decisions, which are
-never changed, so it can be asked as of any instant and any decision (see `application.explain_position`).
+Nothing here is read from the current state (`remaining`, `balance`): all follows from entries and decisions, which
+never change. So an explanation can be given as of any instant and any decision (see `application.explain.position`).
 """
 
 from collections.abc import AsyncGenerator
@@ -12,24 +12,24 @@ from typing import Literal, Protocol, TypeAlias
 
 from credit_contracts.outgoing import Reason
 from credit_contracts.times import Instant
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 from credit_service.domain.prospect import ProspectOrigin
 
 When: TypeAlias = datetime | int | None
-"""As recorded up to and with an instant; after the decision of a position; None: now."""
+"""The state up to and including an instant, or after the decision of a position; None: now."""
 
 
-class Person(Answer):
-    """Who ordered it, and why."""
+class Person(JsonAnswer):
+    """The operator of a command, and the reason."""
 
     operator: str
     reason: str
 
 
-class Decision(Answer):
-    """A decision and the message behind it; `place` None: there is none, it came about by itself or by a person.
+class ExplainedDecision(JsonAnswer):
+    """A decision and its message; `place` None: it has none, it is of a timer or a command.
 
     The topics of places are named as the broker names them.
     """
@@ -49,14 +49,14 @@ class Decision(Answer):
     by: Person | None = None
 
 
-class Beside(Answer):
-    """The entry that gives a charge back, or that is given back."""
+class Beside(JsonAnswer):
+    """The refund of a charge, or the charge of a refund."""
 
     sequence: int
     grant_id: int | None
 
 
-class Entry(Answer):
+class ExplainedEntry(JsonAnswer):
     """One entry with its decision. A charge and its refund name each other, as far as both were recorded by then.
 
     `charges` are the sequences of all charges under the decision, where there is more than one: a delete that comes
@@ -75,27 +75,27 @@ class Entry(Answer):
     refunds: Beside | None
     refunded_by: Beside | None
     charges: list[int]
-    decision: Decision
+    decision: ExplainedDecision
 
 
-class Elided(Answer):
-    """So many entries of a grant that are not shown, and what they add up to."""
+class Elided(JsonAnswer):
+    """The number and sum of a grant's entries that are not shown."""
 
     grant_id: int | None
     entries: int
     amount: int
 
 
-class Sum(Answer):
-    """All entries of a grant with one reason."""
+class Sum(JsonAnswer):
+    """The number and sum of a grant's entries with one reason."""
 
     reason: Reason
     entries: int
     amount: int
 
 
-class Grant(Answer):
-    """A grant as it stood; `remaining` is the sum of its `sums`."""
+class ExplainedGrant(JsonAnswer):
+    """The state of a grant; `remaining` is the sum of its `sums`."""
 
     grant_id: int
     origin: Origin
@@ -105,20 +105,20 @@ class Grant(Answer):
     sums: list[Sum]
 
 
-class WithoutGrant(Answer):
-    """Charges and refunds on an unlimited plan, and switches to and from it: there are no credits in them."""
+class WithoutGrant(JsonAnswer):
+    """Charges and refunds on an unlimited plan, and switches to and from it: they move no credits."""
 
     sums: list[Sum]
 
 
-class GrantsElided(Answer):
-    """So many grants that are not shown, and what remained of them."""
+class GrantsElided(JsonAnswer):
+    """The number of grants that are not shown, and their remaining credits."""
 
     grants: int
     remaining: int
 
 
-class Parked(Answer):
+class ExplainedParkedEvent(JsonAnswer):
     """An event that waits for its account's first plan."""
 
     source: str
@@ -130,12 +130,12 @@ class Parked(Answer):
     place: ReadPlace
 
 
-class Summary(Answer):
-    """The account as it stood after `position` decisions and `sequence` balance changes.
+class Summary(JsonAnswer):
+    """The state of the account after `position` decisions and `sequence` balance changes.
 
-    `balance` None is unlimited; `held` is what the grants hold, also beneath. `at` is what was asked for, None for now
-    or a position; `first_decided_at` None: nothing was ever decided. `parked` counts those that wait still, and waited
-    then: what has been decided since has left no trace of its waiting.
+    `balance` None is unlimited; `held` is the sum of the grants, also on an unlimited plan. `at` is the instant of the
+    query, None for now or a position; `first_decided_at` None: nothing was ever decided. `parked` counts events that
+    were parked then and still are: events that were decided since have left no trace of their parking.
     """
 
     account_id: str
@@ -148,35 +148,35 @@ class Summary(Answer):
     held: int
     outcomes: dict[Outcome, int]
     parked: int
-    grants: list[Grant]
+    grants: list[ExplainedGrant]
     grants_elided: GrantsElided | None
     without_grant: WithoutGrant | None
 
     @property
     def declined(self) -> int:
-        """How many decisions were declines."""
+        """The number of declines."""
         return self.outcomes.get("declined", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An account explained. What follows is read while it is asked for, in this order, each once.
+    """An explained account. The generators read while they are iterated: in this order, each once.
 
     `entries` come grant by grant in the order of `summary.grants`, those without a grant last, each by sequence.
     `declines` are the last ones, `parked` the first.
     """
 
     summary: Summary
-    entries: AsyncGenerator[Entry | Elided]
-    declines: AsyncGenerator[Decision]
-    parked: AsyncGenerator[Parked]
+    entries: AsyncGenerator[ExplainedEntry | Elided]
+    declines: AsyncGenerator[ExplainedDecision]
+    parked: AsyncGenerator[ExplainedParkedEvent]
 
 
 Unexplained: TypeAlias = Literal["unknown-account", "position-beyond", "in-the-future"]
 
 
-class Charge(Answer):
-    """What the last stay of a prospect cost. `sequence` is negative for a charge from before the ledger.
+class ExplainedCharge(JsonAnswer):
+    """The charge of a prospect's last stay. `sequence` is negative for a charge from before the ledger.
 
     `forfeited`: its refund came too late to be one.
     """
@@ -186,15 +186,15 @@ class Charge(Answer):
     refund_sequence: int | None
 
 
-class RefundState(Answer):
-    """What stands now of a prospect; `charge` None: its last stay cost nothing."""
+class RefundState(JsonAnswer):
+    """The current state of a prospect; `charge` None: its last stay cost nothing."""
 
     on_account: bool
     origin: ProspectOrigin | None
-    charge: Charge | None
+    charge: ExplainedCharge | None
 
 
-class RefundRequest(Answer):
+class ExplainedRequest(JsonAnswer):
     """A request to refund a charge, by the decision at `position`, and how it ended."""
 
     charge_sequence: int
@@ -206,8 +206,8 @@ class RefundRequest(Answer):
     by: Person | None
 
 
-class Letter(Answer):
-    """A dead letter, with what can still be read of it."""
+class Letter(JsonAnswer):
+    """A dead letter, with the readable parts of its message."""
 
     dead_letter_id: int
     reason: str
@@ -224,11 +224,11 @@ class Letter(Answer):
     by: Person | None
 
 
-class Letters(Answer):
-    """Dead letters of an account that were looked through, newest first, and those that are meant.
+class FoundLetters(JsonAnswer):
+    """The matching dead letters of an account, newest first.
 
-    What was `erased` cannot be told any more, and what was `left_out` is known to Kafka alone; `is_complete` False:
-    there were too many to look through all.
+    Of `erased` letters it is unknown whether they match, and the bytes of `left_out` ones are in Kafka alone;
+    `is_complete` False: there were too many letters to read all.
     """
 
     letters: list[Letter]
@@ -237,55 +237,55 @@ class Letters(Answer):
     is_complete: bool
 
 
-class Caused(Answer):
+class Caused(JsonAnswer):
     """A decision with the entries it caused, also later, and the refund request it opened."""
 
-    decision: Decision
-    entries: list[Entry]
-    request: RefundRequest | None = None
+    decision: ExplainedDecision
+    entries: list[ExplainedEntry]
+    request: ExplainedRequest | None = None
 
 
-class Story(Answer):
-    """All that is known of a prospect on an account, each list in order of occurrence.
+class ProspectHistory(JsonAnswer):
+    """The history of a prospect on an account, each list in order of occurrence.
 
-    `is_complete` False: there were too many decisions on it, and the first are shown.
+    `is_complete` False: there are too many decisions on it, and the first are shown.
     """
 
     account_id: str
     prospect_id: str
     standing: RefundState | None
     decisions: list[Caused]
-    parked: list[Parked]
-    dead_letters: Letters
+    parked: list[ExplainedParkedEvent]
+    dead_letters: FoundLetters
     is_complete: bool
 
 
-class Fate(Answer):
-    """What became of one message. `other_account_id`: it was not seen on this account, but on that one."""
+class MessageOutcome(JsonAnswer):
+    """The outcome of one message. `other_account_id`: it was decided for that account, not for this one."""
 
     account_id: str
     source: str
     id: str
     status: Literal["decided", "parked", "dead-letter", "never-seen"]
     decided: Caused | None
-    parked: Parked | None
-    dead_letters: Letters
+    parked: ExplainedParkedEvent | None
+    dead_letters: FoundLetters
     other_account_id: str | None
 
 
 class Explains(Protocol):
-    """The ledger to those who ask why. Each answer is of one moment. Raises `LedgerUnavailable`."""
+    """Explains the ledger. Each answer is of one snapshot. Raises `LedgerUnavailable`."""
 
     def account(
         self, account_id: str, when: When, *, is_full: bool
     ) -> AbstractAsyncContextManager[Explanation | Unexplained]:
-        """The account, explained; unless `is_full`, a bounded part of it, with the sums of what is left out."""
+        """The explained account; unless `is_full`, a bounded part of it, with the sums of the rest."""
 
-    async def story(self, account_id: str, prospect_id: str) -> Story | None:
-        """All that is known of the prospect; None: nothing ever named the account.
+    async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
+        """The history of the prospect; None: the account is unknown.
 
-        No index has it: all decisions of the account are looked through.
+        There is no index for it: all decisions of the account are read.
         """
 
-    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
-        """What became of the message; None: nothing ever named the account."""
+    async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
+        """The outcome of the message; None: the account is unknown."""

@@ -1,20 +1,19 @@
-"""Where among the balance changes of an account a decision stands: which were recorded by then, and which not yet.
+"""The place of a decision among the balance changes of its account: which were recorded before it, and which after.
 
-An entry names the decision that caused it, and is not always recorded with it: a plan that was announced takes effect
-when its time has come; what is told of a prospect may have an effect only when something else is told of it; a delete
-that comes late has a stay charged under the event that began it. So the state after decision N is not that of the
-entries whose position is at most N. It follows from the order of recording:
+An entry names the decision that caused it, and is not always recorded with it: an announced plan takes effect at its
+own time; an event of a prospect may have an effect only with a later event of the prospect; a late delete lets a stay
+be charged under the event that began it. So the state after decision N is not that of the entries whose position is at
+most N. It follows from the order of recording:
 
 - Sequences and positions have no gaps and are given under the account's lock, so both are in the order of recording.
-- A batch is recorded at one time: its decisions and its entries bear the same. What bears an earlier time than
-  decision N came before it, and what bears a later one, after.
-- Within N's own batch the changes are gone through by their sequences. Where an entry was recorded with its cause, the
-  ledger had come to that decision. Where it was recorded later, it belongs to the decision which brought that about:
-  the next one on the same prospect; for a plan, the first one at or past its instant.
+- A batch is recorded at one time: its decisions and its entries have the same one. Those with an earlier time than
+  decision N came before it, and those with a later time after it.
+- Within N's own batch the changes are taken by their sequences. An entry that was recorded with its cause shows that
+  the ledger had reached that decision. An entry that was recorded later belongs to the decision that triggered it: the
+  next one on the same prospect; for a plan, the first one at or past its instant.
 
-The state after decision N is what the entries up to the last such sequence add up to. One thing cannot be told any
-more: which of several decisions on one prospect, in one batch, brought about what came late. The first that may have is
-taken.
+The state after decision N is the sum of the entries up to the last such sequence. One thing is not recorded: which of
+several decisions on one prospect, in one batch, triggered a late entry. The first possible one is taken.
 """
 
 from collections import defaultdict
@@ -26,7 +25,7 @@ from credit_service.domain.prospect import BOUNCED, DELETED
 
 TRANSFERRED = "prospect-transferred"
 IDLE = ("free", "declined", "too-late")
-"""Outcomes of what had no effect on anything that was told before."""
+"""Outcomes of decisions that change the effect of no earlier event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class BatchChange:
 def last_sequence(
     decisions: Sequence[BatchDecision], changes: Sequence[BatchChange], position: int, sequence_before: int
 ) -> int:
-    """The last sequence that was recorded when the batch had come to `position`.
+    """The last sequence that was recorded when the batch had reached `position`.
 
     `decisions` and `changes` are those of the batch in their order, `sequence_before` the last one before it.
     """
@@ -67,7 +66,7 @@ def last_sequence(
 
 
 class _Walk:
-    """Goes through the changes of a batch, and keeps the decision that it has come to."""
+    """Goes through the changes of a batch, and keeps the position that it has reached."""
 
     def __init__(self, decisions: Sequence[BatchDecision]) -> None:
         self._decisions = {decision.position: decision for decision in decisions}
@@ -80,7 +79,7 @@ class _Walk:
         self._refunded: set[int] = set()
 
     def position_at(self, change: BatchChange) -> int:
-        """How far the ledger had come when it recorded the change."""
+        """The position that the ledger had reached when it recorded the change."""
         if self._is_direct(change):
             self._position = max(self._position, change.cause.position)
         elif change.reason == "plan_change":
@@ -108,17 +107,17 @@ class _Walk:
         return True
 
     def _skip_to_plan(self, change: BatchChange) -> None:
-        """The first decision at or past the plan's instant; if nothing was, the clock brought it about, behind all."""
+        """Moves to the first decision at or past the plan's instant; without one, a timer took effect after all."""
         after = max(self._position, change.cause.position + 1)
         due = (p for p, d in self._decisions.items() if p >= after and d.occurred_at >= change.occurred_at)
         self._position = next(due, max(self._decisions, default=self._position))
 
     def _skip_to_trigger(self, change: BatchChange) -> None:
-        """The next decision on the same prospect that may have had an effect; else it counts with what came last."""
+        """Moves to the next decision on the same prospect that may have had an effect; without one, it stays."""
         after = max(self._position, change.cause.position + 1)
         triggers = [d for d in self._on_prospect[change.cause.prospect_id] if d.position >= after]
         if change.reason == "charge":
-            # A stay is charged late by a delete: the first time by one that lies before what began the stay.
+            # A stay is charged late by a delete: the first time by one that is before the event that began the stay.
             deletes = [d for d in triggers if d.type == DELETED]
             parting = [d for d in deletes if d.occurred_at <= change.occurred_at]
             is_anew = change.cause.outcome == "charged"

@@ -1,4 +1,4 @@
-"""Brings an existing customer base in: rows read from files, each to its answer.
+"""Brings in an existing customer base: rows are read from files, and each gets an answer.
 
 Rows become commands; nothing here writes an account.
 """

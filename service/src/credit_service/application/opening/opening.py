@@ -1,4 +1,4 @@
-"""Brings an existing customer base in: rows in batches, each row to its answer, and safe to be run again."""
+"""Opens the accounts of an existing customer base, row by row in batches; it may be run again."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from credit_service import bounds
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading, told_behind
+from credit_service.application.commands.read_progress import ReadProgress, behind_message
 from credit_service.application.errors import OutOfTime, RefusedByLedger
 from credit_service.application.isolate import isolate
 from credit_service.application.opening.rows import RecordKind, RefusedRow, Row, RowRefusal
 from credit_service.application.ports import Ledger
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.domain.command import Answer, Command, OpenAccount
 from credit_service.domain.rules import Rules
 
@@ -36,7 +36,7 @@ REFUSALS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class BatchOpened:
-    """What became of the rows of one batch."""
+    """The results of the rows of one batch."""
 
     last_line: int
     opened: Counter[RecordKind] = field(default_factory=Counter)
@@ -45,8 +45,8 @@ class BatchOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fate:
-    """What became of one command: brought in, or why not."""
+class _RowResult:
+    """The result of one command: opened, or the reason of its refusal."""
 
     reason: RowRefusal | None = None
     detail: str = ""
@@ -54,25 +54,25 @@ class _Fate:
 
 
 class Opening:
-    """Takes rows into `ledger`; with a `trial` all is decided and nothing kept there.
+    """Opens rows in `ledger`; with a `trial` all are decided and none is kept.
 
-    Rows of accounts whose events are not read yet are refused, as `reading` says.
+    Rows of accounts whose events are not read far enough are refused, as `reading` knows.
     """
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None, reading: Reading | None = None
+        self, ledger: Ledger, rules: Rules, trial: "TrialMemory | None" = None, reading: ReadProgress | None = None
     ) -> None:
         self._ledger = ledger
         self._rules = rules
-        self._reading = reading or Reading(ledger)
+        self._reading = reading or ReadProgress(ledger)
         self._trial = trial
         self._account: Command | None = None
-        self._at_once = Share()
+        self._at_once = BatchShare()
         self._left_open: Command | None = None
 
     @property
     def left_open(self) -> str | None:
-        """The account whose rows were not all read yet: all else of it waits."""
+        """The account whose rows are not all read yet: its events wait."""
         return self._left_open.account_id if self._left_open else None
 
     async def now(self) -> datetime:
@@ -81,108 +81,108 @@ class Opening:
             return await transaction.now()
 
     async def batches(self, rows: Iterable[Row | RefusedRow]) -> AsyncGenerator[BatchOpened]:
-        """Decides the rows, batch after batch; each is committed before it is told.
+        """Decides the rows, batch after batch; a batch is committed before its results are returned.
 
-        While more rows of an account may come, all else of it waits: also behind whoever leaves off before the end of
-        `rows`, until they are given again. Raises `LedgerUnavailable`: what became of the batch in hand is then not
-        known, and it may be given again.
+        While an account may have more rows, its events wait: also after a run that ends before the end of `rows`, until
+        the rows are given again. Raises `LedgerUnavailable`: the results of the current batch are then unknown, and it
+        may be given again.
         """
         left = iter(rows)
         while batch := list(islice(left, bounds.OPENING_ROWS_PER_BATCH_MAX)):
             commands = [row.command for row in batch if isinstance(row, Row)]
             may_go_on = commands and len(batch) == bounds.OPENING_ROWS_PER_BATCH_MAX
-            fates = iter(await self._decide(commands, commands[-1].account_id if may_go_on else None))
+            results = iter(await self._decide(commands, commands[-1].account_id if may_go_on else None))
             done = BatchOpened(batch[-1].line)
             for row in batch:
                 if isinstance(row, RefusedRow):
                     done.refused.append(row)
                     continue
-                fate = next(fates)
-                if fate.reason is not None:
+                result = next(results)
+                if result.reason is not None:
                     account_id = row.command.account_id
-                    done.refused.append(RefusedRow(row.line, account_id, row.record, fate.reason, fate.detail))
+                    done.refused.append(RefusedRow(row.line, account_id, row.record, result.reason, result.detail))
                 else:
-                    (done.opened if fate.is_new else done.opened_before)[row.record] += 1
+                    (done.opened if result.is_new else done.opened_before)[row.record] += 1
             yield done
         if self._left_open is not None:
             await self._do([], None)
 
-    async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        """The fate of each; as many at a time as a transaction has the time for.
+    async def _decide(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
+        """The result of each command; as many together as a transaction has the time for.
 
-        Of the account that `goes_on` there may be more behind them.
+        The account that `goes_on` may have more rows after them.
         """
-        fates: list[_Fate] = []
-        while left := commands[len(fates) :]:
+        results: list[_RowResult] = []
+        while left := commands[len(results) :]:
             some = left[: self._at_once.of(len(left))]
             behind = left[len(some)].account_id if len(some) < len(left) else goes_on
             try:
-                fates += await self._decide_together(some, behind)
+                results += await self._decide_together(some, behind)
             except OutOfTime:
                 if len(some) == 1:
                     raise
                 self._at_once.ran_out(len(some))
             else:
                 self._at_once.came_through(len(some))
-        return fates
+        return results
 
-    async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
-        """The fate of each; what the ledger refuses is halved until the one at fault is found."""
-        fates: list[_Fate] = []
+    async def _decide_together(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
+        """The result of each command; those that the ledger refuses are halved until the one at fault is alone."""
+        results: list[_RowResult] = []
 
         async def attempt(part: Sequence[Command]) -> int:
-            end = len(fates) + len(part)
+            end = len(results) + len(part)
             behind = commands[end].account_id if end < len(commands) else goes_on
-            fates.extend(await (self._try(part, self._trial) if self._trial else self._do(part, behind)))
+            results.extend(await (self._try(part, self._trial) if self._trial else self._do(part, behind)))
             return len(part)
 
         async def give_up(_: Command, refusal: RefusedByLedger) -> None:
             where = f", {refusal.constraint}" if refusal.constraint else ""
             detail = f"the database refuses it: SQLSTATE {refusal.sqlstate}{where}"
-            fates.append(_Fate("refused-by-database", detail))
+            results.append(_RowResult("refused-by-database", detail))
 
         await isolate(commands, attempt, give_up, RefusedByLedger)
-        return fates
+        return results
 
-    async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_Fate]:
+    async def _do(self, commands: Sequence[Command], goes_on: str | None) -> list[_RowResult]:
         given = [replace(c, leaves_open=True) if c.account_id == goes_on else c for c in commands]
         can_be_less = len(commands) > 1
         answers = await execute(self._ledger, self._rules, given, self._reading, can_be_less=can_be_less)
         await self._end([answer.command for answer in answers if answer.outcome != "behind"], goes_on)
-        return [_fate(answer) for answer in answers]
+        return [_result(answer) for answer in answers]
 
     async def _end(self, decided: Sequence[Command], goes_on: str | None) -> None:
-        """Ends the account that was left open, unless it `goes_on`, or has ended with one of the `decided`."""
+        """Ends the account that was left open, unless it `goes_on`, or one of the `decided` commands has ended it."""
         held = self._left_open
         if held is not None and held.account_id != goes_on:
             if not _is_of(held, decided):
-                # Its last row once more has no effect but that: also while the account's events wait to be read.
-                await execute(self._ledger, self._rules, [held], Reading(self._ledger, as_it_stands=True))
+                # Repeating its last row has no other effect: also while the account's events are not read.
+                await execute(self._ledger, self._rules, [held], ReadProgress(self._ledger, as_it_stands=True))
             held = None
         last = next((command for command in reversed(decided) if command.account_id == goes_on), None)
         self._left_open = replace(last, leaves_open=False) if last is not None else held
 
-    async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_Fate]:
-        """As `_do` would, had the trials before this one been kept."""
+    async def _try(self, commands: Sequence[Command], trial: "TrialMemory") -> list[_RowResult]:
+        """The results that `_do` would have, if earlier trials had been kept."""
         before = trial.contents_of(commands)
-        # What earlier trials opened was rolled back. Accounts are tried again, for the rows that follow them.
+        # Earlier trials were rolled back. The account is tried again, for its rows that follow.
         again = [self._account] if self._account and not _is_account(commands[0]) else []
         tried = [c for c, content in zip(commands, before, strict=True) if content is None or _is_account(c)]
         given, can_be_less = [*again, *tried], len(commands) > 1
-        told = await execute(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
-        answers = told[len(again) :]
+        answered = await execute(self._ledger, self._rules, given, self._reading, dry_run=True, can_be_less=can_be_less)
+        answers = answered[len(again) :]
         trial.note(answer.command for answer in answers if answer.outcome == "opened" and answer.is_new)
         self._account = next(filter(_is_account, reversed(commands)), self._account)
         outcome_of = iter(answers)
-        fates = []
+        results = []
         for command, content in zip(commands, before, strict=True):
             answer = next(outcome_of) if content is None or _is_account(command) else None
             if answer is not None and content is None:
-                fates.append(_fate(answer))
+                results.append(_result(answer))
             else:
                 outcome: Literal["opened", "conflict"] = "opened" if content == command.content else "conflict"
-                fates.append(_fate(Answer(command, outcome, is_new=False)))
-        return fates
+                results.append(_result(Answer(command, outcome, is_new=False)))
+        return results
 
 
 def _is_of(left_open: Command, commands: Sequence[Command]) -> bool:
@@ -193,8 +193,8 @@ def _is_account(command: Command) -> bool:
     return isinstance(command.data, OpenAccount)
 
 
-def _fate(answer: Answer) -> _Fate:
+def _result(answer: Answer) -> _RowResult:
     if answer.outcome == "opened":
-        return _Fate(is_new=answer.is_new)
-    detail = REFUSALS[answer.outcome] if answer.read_until is None else told_behind(answer.read_until)
-    return _Fate(cast("RowRefusal", answer.outcome), detail)
+        return _RowResult(is_new=answer.is_new)
+    detail = REFUSALS[answer.outcome] if answer.read_until is None else behind_message(answer.read_until)
+    return _RowResult(cast("RowRefusal", answer.outcome), detail)

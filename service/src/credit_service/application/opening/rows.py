@@ -1,4 +1,4 @@
-"""The rows of a customer base that is brought in, read one line at a time from CSV or JSON lines."""
+"""The rows of a customer base, read line by line from CSV or JSON lines."""
 
 import csv
 import re
@@ -27,23 +27,23 @@ RowRefusal = CommandRefusal | Literal["bad-row", "no-account-row", "refused-by-d
 RowsFormat = Literal["csv", "jsonl"]
 
 Line: TypeAlias = tuple[int, bytes | None]
-"""A line's number and its bytes; None if it is too long to be read."""
+"""The number of a line and its bytes; None if it is too long."""
 
 ReadFields = Callable[[bytes], dict[str, object] | None]
-"""Reads the fields of one line; None if there is nothing in it. Raises `_BadRow`."""
+"""Reads the fields of one line; None if it is empty. Raises `_BadRow`."""
 
 
-class WrongFile(Exception):  # noqa: N818 - said to whoever gave the file
-    """The file as a whole is not what was asked for; nothing of it was brought in."""
+class WrongFile(Exception):  # noqa: N818 - reads as the condition that it reports
+    """The file as a whole cannot be read; none of it was brought in."""
 
 
 class _BadRow(Exception):  # noqa: N818
-    """The line is no row; says why without a value."""
+    """The line is no row; the message repeats no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing to bring in, and where it stands."""
+    """One thing to bring in, with the number of its line."""
 
     line: int
     record: RecordKind
@@ -62,7 +62,7 @@ class RefusedRow:
 
 
 class _Fields(BaseModel):
-    """What all rows share: types as strict as in the messages, unknown fields ignored, values never in an error."""
+    """The base of all rows: types as strict as in messages, unknown fields ignored, no values in errors."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -81,7 +81,7 @@ class _Account(_Fields):
     @field_validator("billing_anchor_at")
     @classmethod
     def _of_our_time(cls, moment: datetime, info: ValidationInfo) -> datetime:
-        """Customers may be of long standing; later than the context, which is now, as a first plan's anchor may be."""
+        """Accepts any past since 1970, and a future as far from the context, which is now, as a first plan's anchor."""
         latest = info.context or moment
         # Compared as calendar fields, which neither overflow nor stumble over 29 February.
         if moment < EARLIEST or moment.timetuple()[:6] > (latest.year + PLAN_YEARS_MAX, *latest.timetuple()[1:6]):
@@ -129,7 +129,7 @@ _whole_number = re.compile(r"-?(?:0|[1-9][0-9]{0,17})").fullmatch
 
 
 def lines_of(readline: Callable[[int], bytes]) -> Iterator[Line]:
-    """The lines, numbered from 1; of one that is too long no more than its bound is held."""
+    """The lines, numbered from 1; no more than the bound of a line is held in memory."""
     number = 0
     while line := readline(LINE_BYTES_MAX + 1):
         number += 1
@@ -142,7 +142,7 @@ def lines_of(readline: Callable[[int], bytes]) -> Iterator[Line]:
 
 
 def begin_rows(lines: Iterator[Line], rows_format: RowsFormat) -> tuple[ReadFields, Iterator[Line]]:
-    """How the lines are read, and those that are left to be; raises `WrongFile` if the first one is not right."""
+    """The reader of the lines, and the lines that follow; raises `WrongFile` if the first one is wrong."""
     number, first = next(lines, (0, b""))
     try:
         text = "" if first is None else first.decode("utf-8-sig")
@@ -154,7 +154,7 @@ def begin_rows(lines: Iterator[Line], rows_format: RowsFormat) -> tuple[ReadFiel
 
 
 def read_rows(lines: Iterable[Line], read_fields: ReadFields, now: datetime) -> Iterator[Row | RefusedRow]:
-    """What stands in each line. The rows of one account have to follow its own, so that nobody must remember it."""
+    """The row of each line. The rows of an account have to follow its own row, so that no accounts are remembered."""
     account_id = None
     for number, line in lines:
         try:
@@ -171,7 +171,7 @@ def read_rows(lines: Iterable[Line], read_fields: ReadFields, now: datetime) -> 
         if row.record == "account":
             account_id = named
         elif isinstance(row, Row) and named != account_id:
-            row = RefusedRow(number, named, row.record, "no-account-row", "stands without its account's row")
+            row = RefusedRow(number, named, row.record, "no-account-row", "its account's row does not precede it")
         yield row
 
 
@@ -198,7 +198,7 @@ def _json_fields(line: bytes) -> dict[str, object] | None:
     try:
         fields = from_json(line)
     except ValueError as error:
-        # The parser says what it missed and where, not what it found.
+        # The parser names what it expected and where, not what it found.
         raise _BadRow(f"not JSON: {error}".replace(" at line 1 column ", " at column ")) from None
     if not isinstance(fields, dict):
         raise _BadRow("not a JSON object")
@@ -232,7 +232,7 @@ def _csv_reader(header: str) -> ReadFields:
 
 
 def _cells(line: str) -> list[str]:
-    # A row is a line: no field may hold a line break, and a quote that is left open spoils one row, not the rest.
+    # A row is a line: no field may contain a line break, and an open quote spoils one row, not the rest.
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error:
@@ -240,12 +240,12 @@ def _cells(line: str) -> list[str]:
 
 
 def _csv_fault(line: str) -> str:
-    """What is wrong with a line, found out by mending it: Python's words for it differ between its versions."""
-    mended = {
+    """The fault of a line, found by repairing it: Python's messages differ between its versions."""
+    repaired = {
         "a quote is left open": f'{line}"',
         "a line break in a cell": line.replace("\r", " ").replace("\n", " "),
     }
-    for fault, other in mended.items():
+    for fault, other in repaired.items():
         try:
             next(csv.reader([other], strict=True), [])
         except csv.Error:
@@ -257,5 +257,5 @@ def _csv_fault(line: str) -> str:
 def _value(name: str, cell: str) -> object:
     if name == "monthly_credits" and cell == UNLIMITED:
         return None
-    # What is no whole number stays text, and is refused like text in JSON.
+    # A cell that is no whole number stays text, and is refused like text in JSON.
     return int(cell) if name in _NUMBERS and _whole_number(cell) else cell

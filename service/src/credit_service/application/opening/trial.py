@@ -1,4 +1,4 @@
-"""What a dry run has tried so far, so that a row that comes twice is told as the real run would tell it."""
+"""The rows that a dry run has tried, so that a repeated row has the answer of a real run."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from credit_service.domain.command import Command
 
 
 class TrialMemory:
-    """Keys and contents of what was opened and rolled back, in a temporary file: a customer base may be large.
+    """Keys and contents of rows that were opened and rolled back, in a temporary file: there may be many.
 
     Raises `NoTemporaryRoom`.
     """
@@ -19,14 +19,14 @@ class TrialMemory:
         self._database.execute("CREATE TABLE opened (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
 
     def contents_of(self, commands: Sequence[Command]) -> list[bytes | None]:
-        """The content that each command's key was opened with before; None if it was not."""
+        """The content with which each command's key was opened before; None if it was not."""
         select = "SELECT content FROM opened WHERE key = ?"
         with temporary_room():
             rows = [self._database.execute(select, (_key(command),)).fetchone() for command in commands]
         return [row and row[0] for row in rows]
 
     def note(self, commands: Iterable[Command]) -> None:
-        """Remembers that these were opened."""
+        """Notes that these were opened."""
         insert = "INSERT OR IGNORE INTO opened VALUES (?, ?)"
         with temporary_room():
             self._database.execute("BEGIN")

@@ -13,9 +13,9 @@ from credit_service.application.ports.ledger import (
 )
 from credit_service.application.ports.offsets import OffsetStore, Positions, Skipped, TopicPartition
 from credit_service.application.ports.outbox import (
-    NOTHING_LEFT_OUT,
+    NOTHING_EXCLUDED,
     Claim,
-    LeftOut,
+    Excluded,
     Outbox,
     OutboxSession,
     WaitingDeadLetter,
@@ -24,12 +24,12 @@ from credit_service.application.ports.outbox import (
 from credit_service.application.ports.problems import ReportProblem, ignore_problem
 
 __all__ = [
-    "NOTHING_LEFT_OUT",
+    "NOTHING_EXCLUDED",
     "Claim",
     "DeadLetter",
+    "Excluded",
     "Ledger",
     "LedgerTransaction",
-    "LeftOut",
     "OffsetStore",
     "Outbox",
     "OutboxSession",

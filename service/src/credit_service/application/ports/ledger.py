@@ -18,9 +18,9 @@ from credit_service.domain.event import Incoming, Wake
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is not decided, with the reason and, bounded and without values, what was wrong.
+    """A record that is not decided, with the reason and a bounded detail that contains no values.
 
-    `is_encoded_anew`: its bytes are not those of Kafka, and always kept.
+    `is_encoded_anew`: its bytes are not those in Kafka, and are always kept.
     """
 
     record: Record
@@ -31,9 +31,9 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class ToStore:
-    """All that one transaction writes; `is_traced`: rows of the outbox may have a trace.
+    """The writes of one transaction; `is_traced`: rows of the outbox may have a trace.
 
-    `left_out` says afterwards how many dead letters of each topic are kept without their bytes.
+    Once stored, `left_out` has the number of dead letters that are kept without their bytes, by topic.
     """
 
     now: datetime
@@ -50,10 +50,10 @@ class LedgerTransaction(Protocol):
     """One transaction on the ledger; it ends with its context, and is rolled back on an exception."""
 
     async def lock_offsets(self, expected: Mapping[TopicPartition, int]) -> None:
-        """Holds the partitions' stored offsets; raises `OffsetsMoved` if one is not as expected."""
+        """Locks the partitions' stored offsets; raises `OffsetsMoved` if one is not as expected."""
 
     async def lock_and_load(self, inputs: Sequence[Incoming | Wake | Command]) -> dict[str, Account]:
-        """The accounts that the inputs name, locked, with what the inputs ask for; new ones are opened."""
+        """Locks the accounts of the inputs and loads them with the rows that the inputs need; new ones are created."""
 
     async def now(self) -> datetime:
         """The database's clock, the only one that counts."""
@@ -61,14 +61,14 @@ class LedgerTransaction(Protocol):
     async def take_expired(
         self, waiting_max: timedelta, numbers: Collection[int], partitions: int, limit: int
     ) -> list[Incoming]:
-        """Takes out events parked for longer than `waiting_max`, of the partition `numbers` of `partitions`."""
+        """Removes events parked for longer than `waiting_max`, of the partition `numbers` of `partitions`."""
 
     async def store(self, what: ToStore) -> None:
         """Writes sets, never row by row."""
 
 
 class Transactions(Protocol):
-    """Where transactions on the ledger are to be had. Raises the faults of `application.errors`."""
+    """Opens transactions on the ledger. Raises the faults of `application.errors`."""
 
     def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[LedgerTransaction]:
         """Opens a transaction on a connection of its own; without `keep` it is rolled back at its end."""
@@ -78,9 +78,9 @@ class ReadSoFar(Protocol):
     """How far the events of accounts are read. Raises the faults of `application.errors`."""
 
     async def accounts_behind(self, account_ids: Collection[str], fresh: timedelta) -> dict[str, datetime]:
-        """Of these accounts, those whose events are not read up to `fresh` ago, with the instant up to which they are.
+        """The accounts whose events are not read up to `fresh` ago, with the instant up to which they are read.
 
-        Not those of a partition number that nobody has read yet.
+        Accounts of a partition number that was never read are left out.
         """
 
 
@@ -90,10 +90,10 @@ class Ledger(Transactions, ReadSoFar, Protocol):
     async def accounts_with_due_timers(
         self, passed_at: Mapping[int, datetime | None], partitions: int, limit: int
     ) -> list[tuple[str, datetime]]:
-        """Accounts whose next timer is due, soonest first, with the instant up to which it may happen.
+        """Accounts whose next timer is due, soonest first, with the instant up to which timers may run.
 
-        `passed_at` names the partition numbers that are asked about, with the event time that all their topics have
-        passed; None where they are read to their ends and the database's clock counts instead.
+        `passed_at` has the partition numbers to look at, with the event time that all their topics have passed; None
+        where they are read to their ends and the database's clock counts instead.
         """
 
     async def accounts_to_unpark(self, limit: int) -> list[str]:

@@ -12,9 +12,9 @@ from credit_service.domain.event import Place
 
 @dataclass(slots=True)
 class WaitingEvent:
-    """An event in the outbox: Kafka's topic is `topic` behind the deployment's prefix.
+    """An event in the outbox; `topic` is without the deployment's prefix.
 
-    `trace`, where there is one, goes beside it as a header and is no part of it.
+    `trace`, where there is one, is sent as a header and is no part of the event.
     """
 
     topic: str
@@ -29,7 +29,7 @@ class WaitingEvent:
 class WaitingDeadLetter:
     """A dead letter in the outbox; a key or value too large to be published is None, and has size and hash instead.
 
-    Headers that are too large are none, and have size and hash of the form in which they are kept.
+    Headers that are too large are left out, with size and hash of their kept form.
     """
 
     topic: str
@@ -50,55 +50,55 @@ class WaitingDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The outbox rows that one Kafka transaction carries, under the id that the transaction carries as well."""
+    """The outbox rows of one Kafka transaction, under the id that the transaction contains as well."""
 
     claim_id: str
     rows: Sequence[WaitingEvent | WaitingDeadLetter]
     ids: Sequence[int]
     """The numbers of the rows, in the same order."""
     is_cut: bool = False
-    """Whether there was more than it could take, though it has fewer rows than it might."""
+    """Whether rows were left behind for their size, though the claim has fewer rows than it may."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What a claim leaves alone: all rows of topics, single rows by their numbers, and the events of keys."""
+class Excluded:
+    """The rows that a claim leaves out: all rows of topics, single rows by their numbers, the events of keys."""
 
     topics: Collection[str] = ()
     ids: Collection[int] = ()
     keys: Collection[bytes] = ()
 
 
-NOTHING_LEFT_OUT = LeftOut()
+NOTHING_EXCLUDED = Excluded()
 
 
 class OutboxSession(Protocol):
-    """What the one leader may do; every statement runs on the connection that holds the leadership."""
+    """The session of the one leader; every statement runs on the connection that holds the leadership."""
 
     async def left_over(self) -> Claim | None:
-        """The claim that a predecessor, or an earlier life, did not finish."""
+        """The claim that a former leader, or this process before a restart, did not finish."""
 
-    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
-        """Claims the oldest rows, and commits that; None if nothing waits.
+    async def claim(self, rows_max: int, bytes_max: int, but: Excluded = NOTHING_EXCLUDED) -> Claim | None:
+        """Claims the oldest rows, and commits the claim; None if no row waits.
 
-        Events of an account that has a row set aside are not claimed: they come to wait behind it.
+        Events of an account that has a row set aside are not claimed: they wait behind it.
         """
 
     async def set_aside(self, outbox_id: int, cause: str) -> None:
-        """Takes a row that Kafka refuses out of the outbox, for a person to look at."""
+        """Moves a row that Kafka refuses out of the outbox, until an operator decides about it."""
 
     async def published(self, claim: Claim) -> None:
-        """Deletes the claimed rows and the claim; nothing if another claim has taken its place."""
+        """Deletes the claimed rows and the claim; does nothing if there is another claim by now."""
 
     async def not_published(self, claim: Claim) -> None:
-        """Deletes the claim alone, so that its rows wait again; nothing if another claim has taken its place."""
+        """Deletes the claim alone, so that its rows wait again; does nothing if there is another claim by now."""
 
 
 class Outbox(Protocol):
-    """What waits to be published. Raises the faults of `application.errors`."""
+    """The outbox of events and dead letters. Raises the faults of `application.errors`."""
 
     def lead(self, rung: Callable[[], None]) -> AbstractAsyncContextManager[OutboxSession | None]:
-        """Tries to become the one leader; None if another one is. `rung` is called when another process has news."""
+        """Tries to become the one leader; None if there is one. `rung` is called when another process adds rows."""
 
     async def notify(self) -> None:
-        """Tells the leader, in whatever process it is, that something waits."""
+        """Notifies the leader, in whatever process it is, that rows wait."""

@@ -1,5 +1,5 @@
-"""The way of every event: merged in order, loaded, decided by `domain`, stored, in one transaction.
+"""The way of every event: merged in order, loaded, decided by `domain` and stored, in one transaction.
 
-It reads no topic and writes no table itself: `kafka` and `postgres` do, behind the ports of `application`. No person's
-order begins here; see `application.commands`.
+It reads no topic and writes no table itself: `kafka` and `postgres` do, behind the ports of `application`. Commands of
+operators begin in `application.commands`.
 """

@@ -1,8 +1,8 @@
-"""Where a record stands among those of other topics: at its event's time, and never far behind its arrival in Kafka.
+"""The order of a record among those of other topics: its event's time, and never far after its arrival in Kafka.
 
-So an event of the year 2099 at the head of a partition does not hold back what lies behind it, in a backlog as little
-as live: it is refused, and has no place of its own. A broker's own time says when a record arrived. A producer's says
-less: of those of a partition the latest so far counts, and the database's clock where that is earlier.
+So an event of the year 2099 at the head of a partition does not hold back the records behind it, in a backlog or live:
+it is refused, and has no place of its own. A broker's timestamp is the time of arrival. A producer's timestamp is less
+reliable: the latest one of the partition so far counts, or the database's clock where that is earlier.
 """
 
 import time
@@ -14,29 +14,29 @@ from credit_service.application.record import Record, kafka_time
 from credit_service.domain.event import AHEAD_MAX, EARLIEST
 
 LATEST = datetime.max.replace(tzinfo=UTC) - AHEAD_MAX
-"""A producer may give any time; there is none 5 minutes behind the last one."""
+"""A producer may send any time; adding 5 minutes to the last possible one would overflow."""
 
 
 class LedgerClock:
-    """The database's clock as this process last heard it; the process's own says how long ago that was."""
+    """The database's clock as last read, advanced by this process's monotonic clock."""
 
     def __init__(self) -> None:
-        self._heard: tuple[datetime, float] | None = None
+        self._read: tuple[datetime, float] | None = None
 
     def note(self, now: datetime) -> None:
         """Sets the clock."""
-        self._heard = now, time.monotonic()
+        self._read = now, time.monotonic()
 
     def now(self) -> datetime | None:
-        """None until it was set for the first time."""
-        if self._heard is None:
+        """The time; None until the clock is set for the first time."""
+        if self._read is None:
             return None
-        at, noted = self._heard
+        at, noted = self._read
         return at + timedelta(seconds=time.monotonic() - noted)
 
 
 class Arrivals:
-    """Of one partition: puts its records, in their order of arrival, in their place among those of other topics."""
+    """Orders the records of one partition among those of other topics, in their order of arrival."""
 
     def __init__(self, clock: LedgerClock) -> None:
         self._clock = clock
@@ -44,9 +44,9 @@ class Arrivals:
         self._reached = EARLIEST
 
     def put_in_order(self, records: Iterable[Record]) -> None:
-        """Sets the `order` of each; of what is unreadable it is the time of its arrival.
+        """Sets the `order` of each record; an unreadable one has the time of its arrival.
 
-        What will be refused as from the future stands where the one before it does.
+        An event that will be refused as from the future has the order of the one before it.
         """
         now = self._clock.now()
         for record in records:
@@ -63,7 +63,7 @@ class Arrivals:
             self._reached = at
 
     def _came_at(self, record: Record, now: datetime | None) -> datetime | None:
-        """When the record arrived, as far as that is known; a timestamp below 0 says nothing."""
+        """The time at which the record arrived, if known; a timestamp below 0 is no time."""
         if record.timestamp_ms >= 0:
             at = min(kafka_time(record.timestamp_ms), LATEST)
             if record.is_append_time:

@@ -1,4 +1,4 @@
-"""The chain of what was handed over: a stored offset moves along it, and never over what nobody has seen."""
+"""The chain of records of a partition: a stored offset moves along it, and never past a record that was not read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -8,14 +8,14 @@ from credit_service.application.record import Record
 
 
 class ChainBroken(Exception):  # noqa: N818 - reads as the condition that it reports
-    """What comes next was not handed over: the partition stands at one offset, and this follows another."""
+    """Records are missing: the partition is at one offset, and the next record follows another."""
 
-    def __init__(self, partition: TopicPartition, stands_at: int, follows: int) -> None:
-        super().__init__(f"{partition[0]}/{partition[1]} stands at {stands_at}, and what came follows {follows}")
+    def __init__(self, partition: TopicPartition, offset: int, follows: int) -> None:
+        super().__init__(f"{partition[0]}/{partition[1]} is at offset {offset}, but the next record follows {follows}")
 
 
 def join(records: Sequence[Record], begin: int, until: int) -> None:
-    """Chains the records of one partition, between which nothing else lies, from `begin` up to `until`."""
+    """Chains the consecutive records of one partition, from `begin` up to `until`."""
     if not records:
         return
     records[0].follows = begin
@@ -25,12 +25,12 @@ def join(records: Sequence[Record], begin: int, until: int) -> None:
 
 
 def moved(records: Iterable[Record], positions: Mapping[TopicPartition, int]) -> Positions:
-    """Where `positions` come to once the records, in their order, are decided; raises `ChainBroken`."""
+    """The positions after the records, in their order, are decided; raises `ChainBroken`."""
     reached: Positions = {}
     for record in records:
         partition = record.place[:2]
-        stands_at = reached.get(partition, positions[partition])
-        if record.follows != stands_at:
-            raise ChainBroken(partition, stands_at, record.follows)
+        offset = reached.get(partition, positions[partition])
+        if record.follows != offset:
+            raise ChainBroken(partition, offset, record.follows)
         reached[partition] = record.until
     return reached

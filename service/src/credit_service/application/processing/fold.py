@@ -69,7 +69,7 @@ async def fold(
         except ParkedFailed as error:
             failed = error.incoming
             given_up[failed.account_id, failed.key] = type(error.__cause__).__name__
-            log.exception("rules failed on an event that had waited", type=failed.type)
+            log.exception("rules failed on a parked event", type=failed.type)
         except Exception as error:
             raise Undecidable(type(error).__name__) from error
         else:

@@ -1,7 +1,7 @@
-"""Lanes: two batches are in hand at a time, so that one is computed while the other waits for the ledger.
+"""Lanes: two batches are processed at a time, so that one is computed while the other waits for the ledger.
 
-A partition number belongs to one lane, and an account to one number: lanes lock different accounts. Where they do not,
-since a message lies in another partition than its account's, one waits for the other, as two members would.
+A partition number belongs to one lane, and an account to one number: lanes lock different accounts. A message in
+another partition than its account's may let two lanes lock one account: one then waits for the other, as members do.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ IDLE_WAIT_SECONDS = 0.5
 class Lane:
     """The buffers and the timers of some partition numbers; `in_hand` is held while a batch of theirs is decided.
 
-    `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was. `moved` is the count of
-    servers that the ledger has moved to when it was last asked for what is stored.
+    `taken` is that batch; `decided_at` is when, on the monotonic clock, the last one was decided. `moved` is how often
+    the ledger had moved to another server when the stored offsets were last read.
     """
 
     def __init__(self, name: str, timers: TimerSweep, bytes_max: int, clock: LedgerClock) -> None:
@@ -42,15 +42,15 @@ class Lane:
         self._arrived = asyncio.Event()
 
     def notify(self) -> None:
-        """Says that there may be something to do."""
+        """Wakes the lane: there may be work."""
         self._arrived.set()
 
     def note_decided(self) -> None:
-        """Says that something of the batch in hand, or all of it, is decided."""
+        """Notes that a part of the current batch, or all of it, is decided."""
         self.decided_at = time.monotonic()
 
     def oldest_ms(self) -> dict[TopicPartition, int]:
-        """Kafka's timestamp of the first record, of each partition that has any here, that is not decided yet."""
+        """Kafka's timestamp of each partition's first record that is not decided yet."""
         oldest: dict[TopicPartition, int] = {}
         for record in self.taken:
             oldest.setdefault(record.place[:2], record.timestamp_ms)
@@ -59,7 +59,7 @@ class Lane:
         return oldest
 
     async def wait_for_work(self) -> None:
-        """Until something has arrived; not for long, since time passes for timers and for what holds others back."""
+        """Waits for records, for a short time only: timers become due, and held-back partitions are released."""
         self._arrived.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BLOCKED_WAIT_SECONDS if self.merge.buffered else IDLE_WAIT_SECONDS):
@@ -82,13 +82,13 @@ class Lanes:
         return self._lanes[partition[1] % len(self._lanes)]
 
     def notify(self, partitions: Iterable[TopicPartition]) -> None:
-        """Says that there may be something to do for these."""
+        """Wakes the lanes of these partitions."""
         for lane in {self.of(partition) for partition in partitions}:
             lane.notify()
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Waits for the batches in hand; none begins meanwhile."""
+        """Waits until the current batches are decided; no other begins meanwhile."""
         async with contextlib.AsyncExitStack() as held:
             for lane in self._lanes:
                 await held.enter_async_context(lane.in_hand)

@@ -1,4 +1,4 @@
-"""The merge: partitions with the same number, of all topics, become one row of records by their `order`."""
+"""The merge: the partitions of one number, of all topics, become one sequence of records by their `order`."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +15,7 @@ IsReadToItsEnd = Callable[[TopicPartition], bool]
 
 @dataclass(slots=True)
 class _Buffer:
-    """What arrived of one partition, in its order."""
+    """The records of one partition, in their order."""
 
     arrivals: Arrivals
     records: deque[Record] = field(default_factory=deque)
@@ -23,7 +23,7 @@ class _Buffer:
 
 
 class Merge:
-    """Buffers of what arrived, and the order in which it leaves.
+    """Buffers of records, and the order in which they are taken out.
 
     The head of the lowest order goes first; a partition with nothing buffered holds the others of its number
     back while it has messages waiting. The order within a partition is never changed. A partition is full once it
@@ -48,18 +48,18 @@ class Merge:
         return sum(len(buffer.records) for buffer in self._buffers.values())
 
     def add(self, partition: TopicPartition) -> None:
-        """Lets the partition take part, with an empty buffer."""
+        """Adds the partition, with an empty buffer."""
         self._buffers[partition] = self._by_number[partition[1]][partition] = _Buffer(Arrivals(self._clock))
 
     def remove(self, partition: TopicPartition) -> None:
-        """Takes the partition out, and what it had buffered with it."""
+        """Removes the partition and its buffered records."""
         if self._buffers.pop(partition, None) is not None:
             del self._by_number[partition[1]][partition]
             if not self._by_number[partition[1]]:
                 del self._by_number[partition[1]]
 
     def feed(self, partition: TopicPartition, records: Sequence[Record]) -> None:
-        """Takes what arrived; records of a partition that takes no part are dropped, they will come again."""
+        """Buffers records; those of a partition that takes no part are dropped, and are fetched again later."""
         buffer = self._buffers.get(partition)
         if buffer is not None:
             buffer.arrivals.put_in_order(records)
@@ -67,7 +67,7 @@ class Merge:
             buffer.size_bytes += sum(record.size_bytes for record in records)
 
     def has(self, partition: TopicPartition) -> bool:
-        """Whether something of the partition waits here."""
+        """Whether the partition has records buffered."""
         buffer = self._buffers.get(partition)
         return buffer is not None and bool(buffer.records)
 
@@ -76,21 +76,21 @@ class Merge:
         return {partition: buffer.records[0] for partition, buffer in self._buffers.items() if buffer.records}
 
     def earliest(self, number: int) -> datetime | None:
-        """The lowest order of all that waits of this partition number, behind the heads too; None if nothing does."""
+        """The lowest order of all buffered records of this partition number, behind the heads too; None without any."""
         buffers = self._by_number.get(number, {}).values()
         return min((record.order[0] for buffer in buffers for record in buffer.records), default=None)
 
     def knows_what_comes(self, number: int, is_read_to_its_end: IsReadToItsEnd) -> bool:
-        """Whether of each partition of the number something waits, or nothing comes."""
+        """Whether each partition of the number has a record buffered, or is read to its end."""
         partitions = self._by_number.get(number, {}).items()
         return all(buffer.records or is_read_to_its_end(partition) for partition, buffer in partitions)
 
     def full(self) -> set[TopicPartition]:
-        """The partitions that hold their share, of which no more is to be fetched."""
+        """The partitions that hold their share: fetching them is paused."""
         return self._with_more_than(1.0)
 
     def not_drained(self) -> set[TopicPartition]:
-        """The partitions that hold more than half of their share: what was full may be fetched from below that."""
+        """The partitions that hold more than half of their share: a full one is fetched again once it is below."""
         return self._with_more_than(0.5)
 
     def _with_more_than(self, part: float) -> set[TopicPartition]:
@@ -102,7 +102,7 @@ class Merge:
         return sorted(self._by_number)
 
     def take(self, records_max: int, bytes_max: int, is_read_to_its_end: IsReadToItsEnd) -> list[Record]:
-        """Takes out what may be decided next, at most so much; numbers take turns in going first."""
+        """Takes out the records to be decided next, up to both bounds; partition numbers take turns in going first."""
         taken: list[Record] = []
         numbers = self.numbers()
         if not numbers:

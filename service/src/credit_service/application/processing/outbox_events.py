@@ -1,4 +1,4 @@
-"""The outbox rows of what was decided."""
+"""The outbox rows of decisions."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ def outbox_rows(decided: Decided) -> list[WaitingEvent]:
 
 
 def trace(rows: Iterable[WaitingEvent], decided: Decided, traceparents: Traceparents) -> None:
-    """Lets each of the `outbox_rows` of `decided` go on in the trace of the event that caused it."""
+    """Gives each of the `outbox_rows` of `decided` the trace of the event that caused it."""
     causes = [(c.account_id, c.cause.source, c.cause.id) for c in decided.changes]
     causes += [(d.account_id, d.source, d.id) for d in decided.decisions if d.outcome == "declined"]
     for row, cause in zip(rows, causes, strict=True):
@@ -26,5 +26,5 @@ def trace(rows: Iterable[WaitingEvent], decided: Decided, traceparents: Tracepar
 
 
 def waiting(event: Published) -> WaitingEvent:
-    """The event as it waits in the outbox."""
+    """The outbox row of an event."""
     return WaitingEvent(event.type, event.account_id.encode(), event.id, event.time, to_json(event.data))

@@ -1,4 +1,4 @@
-"""Kafka records of what waits in the outbox."""
+"""The Kafka records of outbox rows."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -29,7 +29,7 @@ from credit_service.application.ports import WaitingDeadLetter, WaitingEvent
 from credit_service.application.record import shown, stands_for_batch
 from credit_service.application.tracing import TRACEPARENT
 
-# What Kafka writes of a header beside its name and value: the lengths of both, of at most five bytes each.
+# Kafka writes the lengths of a header's name and value beside them, of at most five bytes each.
 HEADER_LENGTHS_BYTES = 10
 
 
@@ -56,7 +56,7 @@ def outgoing_record(waiting: WaitingEvent | WaitingDeadLetter, partitions: int) 
 
 
 def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
-    """The original bytes and headers, with the place and the reason; what is too large is named by size and hash."""
+    """The original bytes and headers, with the place and the reason; parts that are too large have size and hash."""
     headers: list[tuple[str, bytes | None]] = [
         (TOPIC_HEADER, letter.place.topic.encode()),
         (PARTITION_HEADER, b"%d" % letter.place.partition),
@@ -74,19 +74,19 @@ def _dead_letter(letter: WaitingDeadLetter, partitions: int) -> OutgoingRecord:
     if letter.headers_bytes is not None and letter.headers_sha256 is not None:
         headers.append((HEADERS_BYTES_HEADER, b"%d" % letter.headers_bytes))
         headers.append((HEADERS_SHA256_HEADER, letter.headers_sha256.encode()))
-    # Whoever looks for ours finds no other of the name, whether it takes the first or the last.
+    # No original header has a name of ours: a reader may take the first of a name, or the last.
     original = letter.headers
     if not stands_for_batch(original):
         original = [header for header in original if not header[0].startswith(PREFIX)]
     headers = [*original, *headers]
     key = letter.key
-    # Not `account_partition`, which remembers keys: these may be large, and no account's.
+    # Not `account_partition`, which caches keys: these may be large, and are not always accounts.
     partition = letter.place.partition % partitions if key is None else partition_for(key, partitions)
     return OutgoingRecord(letter.topic, partition, key, letter.value, headers)
 
 
 def published_headers(headers: Headers, kept: str) -> tuple[Headers, int | None, str | None]:
-    """What is published of original headers, which are kept as that text: all, or none and the text's size and hash."""
+    """The original headers to be published: all, or none with the size and hash of their `kept` text."""
     headers = [(shown(name), value) for name, value in headers]
     if _size_of(headers) <= bounds.ORIGINAL_HEADERS_BYTES_MAX:
         return headers, None, None

@@ -1,4 +1,4 @@
-"""Parked events whose account's first plan does not come in time become dead letters that say so."""
+"""Parked events become dead letters when their account's first plan does not come in time."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,7 +9,7 @@ import structlog
 from credit_service import bounds
 from credit_service.application.errors import OutOfTime
 from credit_service.application.ports import Ledger, ToStore
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.parked_letter import encoded_anew
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.processing.report import Report
@@ -18,18 +18,18 @@ log = structlog.get_logger(__name__)
 
 
 class ParkedExpiry:
-    """Takes out what has waited for longer than `waiting_max`."""
+    """Makes dead letters of events that have been parked for longer than `waiting_max`."""
 
     def __init__(self, ledger: Ledger, waiting_max: timedelta) -> None:
         self._ledger = ledger
         self._waiting_max = waiting_max
-        self._at_once = Share()
+        self._at_once = BatchShare()
 
     async def sweep(self, numbers: Collection[int], partitions: int) -> Report:
-        """One transaction's worth; the dead letters that it made. Raises the faults of `application.errors`.
+        """Expires one transaction's events; reports the dead letters. Raises the faults of `application.errors`.
 
-        `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may lie
-        in the backlog.
+        `numbers` are the partition numbers, of `partitions`, that are read to their ends: elsewhere the plan may be in
+        the backlog.
         """
         limit = self._at_once.of(bounds.EXPIRED_PER_TRANSACTION_MAX)
         try:

@@ -1,4 +1,4 @@
-"""Messages that became dead letters, by topic: a bad release upstream must not be drained into dead letters."""
+"""Counts bad messages by topic, so that a faulty producer does not fill the dead letters."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from credit_service.application.record import Record
 from credit_service.domain.event import Place
 
 NOT_THE_TOPICS = frozenset({*REASONS_OF_FAULTS, *REASONS_OF_WAITING, *REASONS_OF_ACCOUNTS})
-"""Reasons that say nothing of what a topic brings: this service or its database failed, or an account has no plan.
+"""Reasons that are not the topic's fault: this service or its database failed, or an account has no plan.
 
 A message with one of them counts neither as good nor as bad.
 """
@@ -19,9 +19,9 @@ A message with one of them counts neither as good nor as bad.
 
 @dataclass(slots=True)
 class _Topic:
-    """How many messages were judged, how many of the last ones in a row were bad, and which ones were among the last.
+    """The number of counted messages, of the last bad ones in a row, and the recent bad ones.
 
-    Only the bad ones are remembered, by their number: of a topic that is well, nothing is.
+    Only bad messages are remembered, by their number: for a good topic, none.
     """
 
     judged: int = 0
@@ -43,12 +43,12 @@ class _Topic:
             self.bad.popleft()
 
 
-class Floods:
-    """Counts what this member decides, in the order of decision; the counts begin anew when the service does.
+class PoisonGuard:
+    """Counts the messages that this member decides, in their order; the counts begin anew when the service starts.
 
-    A topic is over when so many of its messages in a row are bad, or so many of the last ones: unreadable, or refused
-    by the rules. The last ones are a window that moves with each message, not blocks: of two blocks, each could be
-    just below where the messages between their middles are over.
+    A topic is over its limit when so many of its messages in a row are bad, or so many of the last ones: unreadable, or
+    refused by the rules. The last ones are a window that moves with each message: with fixed blocks, two of them could
+    each be just below the limit while the messages between their middles are over it.
     """
 
     def __init__(self, in_a_row_max: int) -> None:
@@ -58,7 +58,8 @@ class Floods:
     def count(self, records: Iterable[Record], reasons: Mapping[Place, str]) -> dict[str, str]:
         """Takes records in the order of their decision, with the `reasons` of those that became dead letters.
 
-        Returns the topics that are over, and in what. They stay over until `forget`, unless what comes is good.
+        Returns the topics that are over a limit, with the reason. They stay so until `forget`, or until good messages
+        follow.
         """
         over: dict[str, str] = {}
         if not reasons:
@@ -72,12 +73,12 @@ class Floods:
             name = record.place.topic
             topic = self._topics[name]
             topic.take(is_bad=reason is not None)
-            if reason is not None and (told := self._over(topic)):
-                over[name] = f"{told} are unreadable or refused, the last one: {reason}"
+            if reason is not None and (limit := self._over(topic)):
+                over[name] = f"{limit} are unreadable or refused, the last one: {reason}"
         return over
 
     def forget(self, topics: Iterable[str]) -> None:
-        """Begins these anew."""
+        """Starts the counts of these topics anew."""
         for name in topics:
             self._topics.pop(name, None)
 

@@ -25,7 +25,7 @@ from credit_service.application.ports import (
     Transactions,
     ignore_problem,
 )
-from credit_service.application.processing.batch_share import Share
+from credit_service.application.processing.batch_share import BatchShare
 from credit_service.application.processing.chain import moved
 from credit_service.application.processing.fold import fold
 from credit_service.application.processing.outbox_events import trace
@@ -33,7 +33,8 @@ from credit_service.application.processing.reasons import detail_of, reason_of
 from credit_service.application.processing.report import Report
 from credit_service.application.record import Record
 from credit_service.application.retry import backoff_seconds, is_set_within, with_jitter
-from credit_service.application.tracing import UNTRACED, BatchTrace, Step
+from credit_service.application.tracing import UNTRACED, BatchTrace, MarkStep
+from credit_service.domain.rules import Rules
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.rules import Rules
@@ -43,13 +44,13 @@ log = structlog.get_logger(__name__)
 
 
 def always() -> bool:
-    """Says that a batch is current: for work that depends on nothing that was read before."""
+    """The `is_current` of work that does not depend on stored offsets."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What is to be decided and stored together."""
+    """Inputs and letters that are decided and stored together."""
 
     inputs: Sequence[Incoming | Wake]
     records: Sequence[Record] = ()
@@ -62,9 +63,9 @@ class _Work:
 class Processor:
     """Takes batches through the ledger, one transaction each, and keeps `positions` as the ledger has them.
 
-    Without `moves_offsets` the stored offsets are left alone: what it takes was read before, and comes once more.
-    `attempts_max`: so often a batch is tried on a ledger that is away; without it for as long as that takes.
-    `tell` hears why batches wait for a person to let the service at the ledger, and that none does any more.
+    Without `moves_offsets` the stored offsets do not change: the records were read before. `attempts_max` limits how
+    often a batch is tried while the ledger is away; None does not. `report_problem` is called when batches wait since
+    access to the ledger is denied, and when none does any more.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Processor:
         *,
         moves_offsets: bool = True,
         attempts_max: int | None = None,
-        tell: ReportProblem = ignore_problem,
+        report_problem: ReportProblem = ignore_problem,
     ) -> None:
         self.positions: Positions = {}
         self.retries = 0
@@ -84,11 +85,11 @@ class Processor:
         self._reach = reach
         self._moves_offsets = moves_offsets
         self._attempts_max = attempts_max
-        self._tell = tell
+        self._report_problem = report_problem
         self._denied: dict[int, str] = {}
-        self._records_at_once, self._wakes_at_once = Share(), Share()
-        # Of an account, with one plan or wake; the two above are of a transaction.
-        self._unparked_at_once = Share()
+        self._records_at_once, self._wakes_at_once = BatchShare(), BatchShare()
+        # The bound of one account, with one plan or wake; the two above are bounds of a transaction.
+        self._unparked_at_once = BatchShare()
 
     async def process(
         self,
@@ -100,11 +101,11 @@ class Processor:
     ) -> Report:
         """Decides `records`, in their order, and commits; returns only once the ledger has them.
 
-        Waits out a ledger that is away. What takes longer than a transaction may is halved, and so is what comes after
-        it, for a while. What the ledger refuses is tried once more and then halved, until the one record at fault is a
-        dead letter. `progressed` is called for each part that the ledger has. Raises `Abandoned` when `abandon` is set
-        meanwhile, and `OffsetsMoved` when the ledger is not where this member believes it to be, or it no
-        longer `is_current`, and `ChainBroken` when records are missing before these.
+        Waits while the ledger is away. A batch that takes longer than a transaction may is halved, and so are the next
+        ones, for a while. A batch that the ledger refuses is tried once more and then halved, until the one record at
+        fault is a dead letter. `progressed` is called for each part that is committed. Raises `Abandoned` when
+        `abandon` is set meanwhile, `OffsetsMoved` when the stored offsets are not the member's, or its positions are
+        not `is_current` any more, and `ChainBroken` when records are missing before these.
         """
         whole = Report()
 
@@ -139,11 +140,11 @@ class Processor:
     async def wake(
         self, wakes: Sequence[Wake], abandon: asyncio.Event, is_current: Callable[[], bool] = always
     ) -> Report:
-        """Lets due timers happen, and has parked events of accounts with a plan decided.
+        """Runs due timers, and decides the parked events of accounts that have a plan.
 
-        Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later. Those
-        that take longer than a transaction may are halved, and one alone brings about fewer timers of its account.
-        Raises `Abandoned`, and `OffsetsMoved` when it no longer `is_current`.
+        Wakes that fail together are tried one by one; one that fails alone is logged, and is due again later. Wakes
+        that take longer than a transaction may are halved; a single one then runs fewer timers of its account.
+        Raises `Abandoned`, and `OffsetsMoved` when the member's positions are not `is_current` any more.
         """
         report = Report()
         while left := wakes[report.wakes :]:
@@ -156,13 +157,13 @@ class Processor:
 
     @property
     def _unparked_max(self) -> int:
-        """So many events that waited one transaction lets in, of an account."""
+        """How many parked events of an account one transaction decides."""
         return self._unparked_at_once.of(self._rules.unparked_max)
 
     async def _wake_first(
         self, wakes: Sequence[Wake], abandon: asyncio.Event, is_current: Callable[[], bool]
     ) -> Report:
-        """As `wake`, of all of them or, where they are too many for one transaction, of none."""
+        """Runs all wakes, or none of them where they are too many for one transaction."""
         try:
             report = await self._until_stored(_Work(wakes, is_current=is_current), abandon, can_be_less=True)
         except InputsRefused as error:
@@ -188,9 +189,9 @@ class Processor:
         return Report(wakes=1, failed={wake.account_id})
 
     async def _until_stored(self, work: _Work, abandon: asyncio.Event, *, can_be_less: bool = False) -> Report:
-        """Attempts until the ledger has it; the pauses between grow, up to a bound.
+        """Retries with capped back-off until the work is stored.
 
-        What `can_be_less` is given up once it has run out of time, and the report says so.
+        Work that `can_be_less` is given up once it runs out of time; the report then has `ran_out`.
         """
         try:
             return await self._attempt(work, abandon, can_be_less=can_be_less)
@@ -223,15 +224,15 @@ class Processor:
         raise AssertionError  # the pauses have no end
 
     def _note_denied(self, work: _Work, problem: str | None) -> None:
-        """Of the batches that are in hand, one may wait while another comes through."""
+        """Notes the problem of one batch; others may be stored while it waits."""
         was = self._denied.pop(id(work), None)
         if problem is not None:
             self._denied[id(work)] = problem
         if was != problem:
-            self._tell(next(iter(self._denied.values()), None))
+            self._report_problem(next(iter(self._denied.values()), None))
 
     async def _store(self, work: _Work, report: Report) -> None:
-        """One transaction, of all or the first part of the work; before it others of their own for turns before it."""
+        """Stores all or the first part of the work in one transaction, after transactions for the turns before it."""
         is_stored = False
         while not is_stored:
             with work.trace.transaction() as traced:
@@ -250,8 +251,8 @@ class Processor:
                 rules = replace(rules, unparked_max=unparked_max)
             folded = await fold(transaction, work.inputs, rules, clock.step)
             what = folded.what
-            has_come = folded.taken > 0 or not work.inputs
-            if has_come:
+            is_taken = folded.taken > 0 or not work.inputs
+            if is_taken:
                 work = self._first_part(work, folded.taken)
                 waited = {id(letter.record.content) for letter in what.dead_letters}
                 refused = [one for one in what.decided.refused if id(one.incoming) not in waited]
@@ -268,13 +269,13 @@ class Processor:
         self._unparked_at_once.came_through(unparked_max)
         self._reach("after-commit")
         report.count(what)
-        if has_come:
+        if is_taken:
             self.positions.update(work.next_offsets)
             report.events = len(work.records) or len(work.letters)
-        return has_come
+        return is_taken
 
     def _first_part(self, work: _Work, inputs: int) -> _Work:
-        """The work up to its first input that is left; all of it if none is."""
+        """The work before its first input that is left over; all of it if none is."""
         if inputs == len(work.inputs):
             return work
         left = id(work.inputs[inputs])
@@ -293,9 +294,9 @@ class Processor:
 
 
 class _StepClock:
-    """Adds the time since the last step to `seconds`, by step, and tells the trace."""
+    """Adds the time since the last step to `seconds`, by step, and marks the step in the trace."""
 
-    def __init__(self, seconds: dict[str, float], traced: Step) -> None:
+    def __init__(self, seconds: dict[str, float], traced: MarkStep) -> None:
         self._seconds = seconds
         self._traced = traced
         self._last = time.perf_counter()
@@ -314,5 +315,5 @@ def _refused(refused: Sequence[Refused], records: Sequence[Record]) -> list[Dead
     return [DeadLetter(at[r.incoming.place], r.reason, detail_of(r)) for r in refused]
 
 
-def _note(share: Share, number: int, report: Report) -> None:
+def _note(share: BatchShare, number: int, report: Report) -> None:
     (share.ran_out if report.ran_out else share.came_through)(number)

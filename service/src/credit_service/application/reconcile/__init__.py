@@ -1,4 +1,4 @@
-"""Holds topics, decisions, ledger and published events against each other, and repairs what a person agreed to.
+"""Compares topics, decisions, ledger and published events, and repairs what an operator has agreed to.
 
-It decides nothing anew: `domain.audit` folds what was recorded. No entry is ever changed.
+It decides nothing anew: `domain.audit` recomputes from what was recorded. No entry is ever changed.
 """

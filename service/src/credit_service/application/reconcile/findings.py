@@ -1,4 +1,4 @@
-"""What a reconciliation finds: each disagreement once, with what may be done about it."""
+"""The findings of a reconciliation: each disagreement once, with its repair."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -31,47 +31,47 @@ FindingKind: TypeAlias = (
 )
 
 Mend = Literal["process", "publish", "recount", "restore", "person"]
-"""`process`: decide the message. `publish`: under its old id. `recount`: what is derived, from the entries. `restore`:
-write the decision again, as the rules make it and the entries prove it. `person`: nothing is done by itself."""
+"""`process`: decide the message. `publish`: publish the event under its old id. `recount`: compute balances from the
+entries. `restore`: write the decision again, as the rules make it and the entries prove it. `person`: no repair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One disagreement. `subject` names the thing: a place, `account:sequence`, an account's position."""
+    """One disagreement. `subject` is a place, `account:sequence`, or an account's position."""
 
     kind: FindingKind
     account_id: str | None
     subject: str
-    told: str
+    message: str
     mend: Mend = "person"
-    # What the mending takes.
+    # The repair needs one of these.
     record: Record | None = None
     decision: Decision | None = None
     event: Published | None = None
 
 
 def place_text(place: Place) -> str:
-    """As people write a place."""
+    """The text of a place."""
     return f"{place.topic}/{place.partition}@{place.offset}"
 
 
 @dataclass(slots=True)
 class Findings:
-    """Takes findings as they come: `told` hears each, counts are kept, and those that can be mended, up to a bound."""
+    """Takes findings: calls `report` with each, counts them, and keeps those that can be repaired, up to a bound."""
 
-    told: Callable[[Finding], None]
+    report: Callable[[Finding], None]
     counts: Counter[FindingKind] = field(default_factory=Counter)
     to_mend: list[Finding] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
-        """One more disagreement."""
+        """Adds a disagreement."""
         self.counts[finding.kind] += 1
-        self.told(finding)
+        self.report(finding)
         if finding.mend != "person" and len(self.to_mend) < bounds.TO_MEND_MAX:
             self.to_mend.append(finding)
 
-    def could_not_tell(self, what: str) -> None:
-        """Something that could not be compared, and why."""
-        if what not in self.unknown:
-            self.unknown.append(what)
+    def could_not_tell(self, text: str) -> None:
+        """Adds a text about something that could not be compared, with the reason."""
+        if text not in self.unknown:
+            self.unknown.append(text)

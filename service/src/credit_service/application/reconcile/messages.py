@@ -1,4 +1,4 @@
-"""The incoming topics held against the decisions: each message decided, or for a reason not, as it lies there."""
+"""Compares the incoming topics with the decisions: each message is decided, or has a reason why it is not."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from credit_service.domain.event import Incoming, Place
 
 
 def hash_of_record(record: Record) -> int:
-    """Stands for a readable message."""
+    """The hash of a readable message."""
     content = record.content
     if isinstance(content, Unreadable):
         raise TypeError("an unreadable record has no key")
@@ -22,7 +22,7 @@ def hash_of_record(record: Record) -> int:
 
 
 def decided_from(history: History, spans: Sequence[Span]) -> Fingerprint:
-    """The sum over the decisions that were made from messages of `spans`."""
+    """The sum over the decisions on messages of `spans`."""
     by_topic = {span.partition: span for span in spans}
     decided = Fingerprint()
     for decision in history.decisions.values():
@@ -34,7 +34,7 @@ def decided_from(history: History, spans: Sequence[Span]) -> Fingerprint:
 
 
 def places_of(history: History, spans: Sequence[Span]) -> dict[Place, str]:
-    """The messages of `spans` that decisions were made from, with what to call them."""
+    """The places in `spans` of decided messages, with source and id."""
     by_topic = {span.partition: span for span in spans}
     return {
         d.place: f"{d.source} {d.id}"
@@ -46,7 +46,7 @@ def places_of(history: History, spans: Sequence[Span]) -> dict[Place, str]:
 
 
 def places_elsewhere(history: History, number: int) -> dict[Place, tuple[datetime, str]]:
-    """The messages that decisions were made from although they lay in a partition of another number; since when."""
+    """The places of decided messages in partitions of another number, with the time of decision, source and id."""
     return {
         d.place: (d.decided_at, f"{d.source} {d.id}")
         for d in history.decisions.values()
@@ -55,32 +55,32 @@ def places_elsewhere(history: History, number: int) -> dict[Place, tuple[datetim
 
 
 async def look_closely(records: Sequence[Record], lookup: Lookup) -> tuple[list[Finding], set[Place]]:
-    """What disagrees, message by message, and the places that decisions were made from.
+    """The findings, message by message, and the places of decided messages.
 
-    A message is missing if it was never decided, does not wait for a plan, and is no dead letter.
+    A message is missing if it was never decided, is not parked, and is no dead letter.
     """
     found: list[Finding] = []
     decided: set[Place] = set()
-    fates, known, letters = await classify_keys(records, lookup)
-    for record, fate, key in zip(records, fates, known, strict=True):
+    statuses, known, letters = await classify_keys(records, lookup)
+    for record, status, key in zip(records, statuses, known, strict=True):
         where = place_text(record.place)
         content = record.content
         if isinstance(content, Unreadable):
             if record.place not in letters:
-                told = f"cannot be read ({content.reason}), and is no dead letter"
-                found.append(Finding("message-missing", None, where, told, "process", record=record))
+                message = f"cannot be read ({content.reason}), and is no dead letter"
+                found.append(Finding("message-missing", None, where, message, "process", record=record))
             continue
         if key is not None and key.place == record.place:
             decided.add(record.place)
-            if fate == "conflict":
-                told = f"{_named(content)} was decided with other content than lies there"
-                found.append(Finding("message-differs", content.account_id, where, told))
-        elif fate == "new":
-            told = f"{_named(content)} was never decided"
-            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
-        elif fate == "conflict" and record.place not in letters:
-            told = f"{_named(content)} says other than what was decided under its key, and is no dead letter"
-            found.append(Finding("message-missing", content.account_id, where, told, "process", record=record))
+            if status == "conflict":
+                message = f"{_named(content)} was decided with other content than the message has"
+                found.append(Finding("message-differs", content.account_id, where, message))
+        elif status == "new":
+            message = f"{_named(content)} was never decided"
+            found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
+        elif status == "conflict" and record.place not in letters:
+            message = f"{_named(content)} has other content than was decided under its key, and is no dead letter"
+            found.append(Finding("message-missing", content.account_id, where, message, "process", record=record))
     return found, decided
 
 

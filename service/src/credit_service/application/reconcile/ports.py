@@ -1,4 +1,4 @@
-"""What a reconciliation asks of its surroundings: one snapshot of the ledger, and the topics as they lie there."""
+"""The ports of a reconciliation: one snapshot of the ledger, and the topics."""
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from credit_service.domain.event import Place
 
 @dataclass(frozen=True, slots=True)
 class AuditedAccount:
-    """An account by its number in the tables, with its row."""
+    """An account with its number in the tables and its row."""
 
     number: int
     account_id: str
-    standing: RecordedAccount
+    row: RecordedAccount
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The first of an account's events that wait in the outbox: a sequence, a decline's position; None: none waits."""
+    """An account's first events in the outbox: a sequence, and a decline's position; None: none waits."""
 
     sequence: int | None = None
     decline: int | None = None
@@ -32,9 +32,9 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is compared of one partition: offsets from `first` up to but without `end`; before it, `eaten` are gone.
+    """The compared offsets of one partition, from `first` up to but without `end`; `eaten` before it are gone.
 
-    What was decided up to `anew_at` lay in a topic that was there before, under the same name.
+    Decisions up to `anew_at` are of messages of a former topic of the same name.
     """
 
     partition: TopicPartition
@@ -44,13 +44,13 @@ class Span:
     anew_at: datetime | None = None
 
     def holds(self, offset: int, decided_at: datetime) -> bool:
-        """Whether the offset lies in it, of a message that was decided then."""
+        """Whether the offset of a message that was decided then is within."""
         return self.first <= offset < self.end and (self.anew_at is None or decided_at > self.anew_at)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRecord:
-    """An outgoing event as it lies in its topic."""
+    """An outgoing event in its topic."""
 
     place: Place
     event_id: str | None
@@ -60,60 +60,60 @@ class PublishedRecord:
 
 
 class Audit(Protocol):
-    """One snapshot of the ledger, from its first question on. Raises the faults of `application.errors`."""
+    """One snapshot of the ledger, from its first query on. Raises the faults of `application.errors`."""
 
     @property
     def lookup(self) -> Lookup:
-        """What is known of messages, in the same snapshot."""
+        """The lookup of known messages, in the same snapshot."""
 
     def accounts(self, number: int, partitions: int, account_id: str | None) -> AsyncGenerator[list[AuditedAccount]]:
-        """The accounts whose partition number it is, of so many partitions, some at a time."""
+        """The accounts of the partition number, of so many partitions, some at a time."""
 
     async def histories(self, accounts: Sequence[AuditedAccount]) -> list[History]:
-        """All that is recorded of these accounts."""
+        """The recorded histories of these accounts."""
 
     async def differing_prospects(self, made: Mapping[int, Account]) -> list[tuple[str, str, str]]:
-        """Account, prospect, and what differs, where rows are not as `made` has it; by the accounts' numbers."""
+        """Account, prospect and difference, where rows differ from `made`, which is by the accounts' numbers."""
 
     async def touched(
         self, spans: Sequence[Span], start: datetime | None, end: datetime | None
     ) -> Collection[int] | None:
-        """The numbers of accounts that decided something from `spans`, or of itself between the instants."""
+        """The numbers of accounts with decisions on messages of `spans`, or without a message between the instants."""
 
     async def pending(self) -> dict[str, Pending]:
-        """What waits in the outbox, by account."""
+        """The first events in the outbox, by account."""
 
     def waiting_letters(self, spans: Sequence[Span]) -> AsyncGenerator[tuple[int, Place, str, str | None]]:
-        """Dead letters that wait and came from `spans`: number, place, reason, account."""
+        """The waiting dead letters of `spans`: number, place, reason, account."""
 
     def shared_keys(self) -> AsyncGenerator[tuple[str, str, list[str]]]:
-        """Source and id of events that were decided for several accounts, and some of these."""
+        """Source and id of events that were decided for several accounts, with some of these."""
 
     async def dropped_events(self) -> dict[str, str]:
-        """The ids of events that people have dropped from the outbox, with who, when and why, in a sentence."""
+        """The ids of events that operators have dropped from the outbox, each with operator, time and reason."""
 
     async def made_anew(self) -> Mapping[TopicPartition, datetime]:
-        """When partitions were last found to be of a topic that was made anew."""
+        """The times at which partitions were last found to be of a topic that was created anew."""
 
     async def repaired_events(self) -> set[str]:
-        """The ids of events that a repair has published: they may stand behind later ones."""
+        """The ids of events that a repair has published: they may follow later ones."""
 
 
 class Topics(Protocol):
-    """The topics as they lie there. Raises the broker's faults, and `RangeStalled` of its own."""
+    """The topics in Kafka. Raises the broker's faults, and `RangeStalled` of its own."""
 
     @property
     def partitions(self) -> int:
-        """How many partitions the incoming topics have."""
+        """The partition count of each incoming topic."""
 
     def spans(self, number: int) -> Sequence[Span]:
-        """What is compared of the incoming topics, of this partition number."""
+        """The spans of the incoming topics of this partition number."""
 
     def incoming(self, number: int) -> AsyncGenerator[list[Record]]:
         """The records of these spans, some of one partition at a time, each partition in its order."""
 
     async def published_spans(self, number: int) -> Sequence[Span]:
-        """What there is of the published topics, of this partition number, when it was first asked for."""
+        """The spans of the published topics of this partition number, at the time of the first call."""
 
     def published(self, number: int) -> AsyncGenerator[list[PublishedRecord]]:
-        """Changes and declines, as a read_committed consumer sees them."""
+        """The published changes and declines, as a read_committed consumer sees them."""

@@ -1,4 +1,4 @@
-"""The published topics held against the ledger: each change and each decline there once, in order, byte for byte."""
+"""Compares the published topics with the ledger: each change and decline is there once, in order, byte for byte."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ DECLINE_MARK = ":d:"
 
 @dataclass(slots=True)
 class PublishedTally:
-    """What the topics tell of one account: the first and the last number of each kind, and a sum over all."""
+    """The published events of one account: the first and the last number of each kind, and a sum over all."""
 
     first_sequence: int = 0
     last_sequence: int = 0
@@ -26,7 +26,7 @@ class PublishedTally:
     events: Fingerprint = field(default_factory=Fingerprint)
 
     def add(self, number: int, hashed: int, *, is_decline: bool) -> None:
-        """One more event, in the order of its topic."""
+        """Adds an event, in the order of its topic."""
         if is_decline:
             self.in_order &= number > self.last_decline
             self.first_decline = self.first_decline or number
@@ -40,7 +40,7 @@ class PublishedTally:
 
 @dataclass(frozen=True, slots=True)
 class EventName:
-    """What an event's id says: `account:sequence`, or `account:d:position` for a decline."""
+    """The parts of an event's id: `account:sequence`, or `account:d:position` for a decline."""
 
     account_id: str
     number: int
@@ -48,7 +48,7 @@ class EventName:
 
 
 def name_of(record: PublishedRecord) -> EventName | None:
-    """The name of a published event; None if its id is none that this service gives."""
+    """The parts of a published event's id; None if this service does not make such ids."""
     account_id, _, number = (record.event_id or "").rpartition(":")
     if not account_id or not (number.isascii() and number.isdigit()):
         return None
@@ -59,14 +59,14 @@ def name_of(record: PublishedRecord) -> EventName | None:
 
 @dataclass(slots=True)
 class Expected:
-    """What should be in the topics: events by their names' numbers, and up to where they must be there."""
+    """The events that should be in the topics, by their numbers."""
 
     changes: dict[int, Published] = field(default_factory=dict)
     declines: dict[int, Published] = field(default_factory=dict)
 
 
 def events_of(history: History) -> Expected:
-    """All that the ledger told of an account, built again from it."""
+    """The events of an account, built again from the ledger."""
     return Expected(
         {sequence: balance_changed(change) for sequence, change in history.changes.items()},
         {p: insufficient_credits(d) for p, d in history.decisions.items() if d.outcome == "declined"},
@@ -79,46 +79,46 @@ def value_of(event: Published) -> bytes:
 
 
 def agrees(
-    history: History, heard: PublishedTally | None, pending: Pending, *, is_whole: bool, began_ms: int | None
+    history: History, tally: PublishedTally | None, pending: Pending, *, is_whole: bool, began_ms: int | None
 ) -> bool:
-    """Whether the sum over the topic is that over the ledger; if not, `look_closely` tells why.
+    """Whether the sum over the topic is that over the ledger; if not, `look_closely` finds the reason.
 
-    `is_whole`: the topic was read from its first message on, and had lost none. Else `began_ms` is when it begins.
+    `is_whole`: the topic was read from its first message on, and none was lost. Else it begins at `began_ms`.
     """
-    heard = heard or PublishedTally()
-    if not heard.in_order:
+    tally = tally or PublishedTally()
+    if not tally.in_order:
         return False
-    expected = _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms)
+    expected = _due(history, tally, pending, is_whole=is_whole, began_ms=began_ms)
     total = count = 0
     for event in expected:
         total += hash_of_event(event.id, event.account_id.encode(), value_of(event))
         count += 1
-    return (count, total) == (heard.events.count, heard.events.total)
+    return (count, total) == (tally.events.count, tally.events.total)
 
 
 def _due(
-    history: History, heard: PublishedTally, pending: Pending, *, is_whole: bool, began_ms: int | None
+    history: History, tally: PublishedTally, pending: Pending, *, is_whole: bool, began_ms: int | None
 ) -> Iterable[Published]:
-    """The events that must be in what was heard: all from its first on, but for what waits and was not heard."""
-    first = _first(heard.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
+    """The events that must be in the topics: all from the first on, except those in the outbox that were not read."""
+    first = _first(tally.first_sequence, is_whole, began_ms, ((s, c.recorded_at) for s, c in history.changes.items()))
     for sequence, change in history.changes.items():
-        is_pending = pending.sequence is not None and sequence >= pending.sequence and sequence > heard.last_sequence
+        is_pending = pending.sequence is not None and sequence >= pending.sequence and sequence > tally.last_sequence
         if sequence >= first and not is_pending:
             yield balance_changed(change)
     declined = {p: d for p, d in history.decisions.items() if d.outcome == "declined"}
-    first = _first(heard.first_decline, is_whole, began_ms, ((p, d.decided_at) for p, d in declined.items()))
+    first = _first(tally.first_decline, is_whole, began_ms, ((p, d.decided_at) for p, d in declined.items()))
     for position, decision in declined.items():
-        is_pending = pending.decline is not None and position >= pending.decline and position > heard.last_decline
+        is_pending = pending.decline is not None and position >= pending.decline and position > tally.last_decline
         if position >= first and not is_pending:
             yield insufficient_credits(decision)
 
 
-def _first(heard: int, is_whole: bool, began_ms: int | None, recorded: Iterable[tuple[int, object]]) -> int:
-    """From which number on events must be there: all, those from the first that is, or those since the log begins."""
+def _first(tally: int, is_whole: bool, began_ms: int | None, recorded: Iterable[tuple[int, object]]) -> int:
+    """The first number that must be there: that of all, of the first read, or of the first since the log begins."""
     if is_whole:
         return 0
-    if heard:
-        return heard
+    if tally:
+        return tally
     since = [n for n, at in recorded if began_ms is not None and at.timestamp() * 1000 > began_ms]  # type: ignore[attr-defined] # instants
     return min(since) if since else 2**62
 
@@ -134,10 +134,10 @@ def look_closely(
     dropped: Mapping[str, str],
     gone: Mapping[bool, set[int]],
 ) -> list[Finding]:
-    """What disagrees, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
-    those were found there, and are not told again."""
+    """The findings, event by event. `gone` are changes (False) and decisions (True) that the ledger itself misses:
+    they have findings of their own."""
     found: list[Finding] = []
-    heard, seen = PublishedTally(), {False: set[int](), True: set[int]()}
+    tally, seen = PublishedTally(), {False: set[int](), True: set[int]()}
     expected = events_of(history)
     for record in records:
         name = name_of(record)
@@ -146,23 +146,25 @@ def look_closely(
         event = (expected.declines if name.is_decline else expected.changes).get(name.number)
         subject = record.event_id or ""
         where = f"at {place_text(record.place)}"
-        last = heard.last_decline if name.is_decline else heard.last_sequence
+        last = tally.last_decline if name.is_decline else tally.last_sequence
         if name.number in seen[name.is_decline]:
-            found.append(Finding("event-repeated", history.account_id, subject, f"once more {where}"))
+            found.append(Finding("event-repeated", history.account_id, subject, f"again {where}"))
         elif event is None:
             known = history.row.position if name.is_decline else history.row.sequence
             if name.number <= known and name.number not in gone[name.is_decline]:
-                found.append(Finding("event-extra", history.account_id, subject, f"{where}, of nothing in the ledger"))
-        elif not _is_told_of(history, name, gone[True]):
-            # Its cause is missing, and was found to be.
+                found.append(Finding("event-extra", history.account_id, subject, f"{where}, but not in the ledger"))
+        elif not _has_cause(history, name, gone[True]):
+            # Its cause is missing, which is a finding of its own.
             pass
         elif (record.key, record.value) != (history.account_id.encode(), value_of(event)):
-            found.append(Finding("event-differs", history.account_id, subject, f"{where}, not the ledger's bytes"))
+            found.append(
+                Finding("event-differs", history.account_id, subject, f"{where}, with other bytes than the ledger's")
+            )
         elif name.number < last and subject not in repaired:
             found.append(Finding("event-out-of-order", history.account_id, subject, f"{where}, behind {last}"))
         seen[name.is_decline].add(name.number)
-        heard.add(name.number, 0, is_decline=name.is_decline)
-    for event in _due(history, heard, pending, is_whole=is_whole, began_ms=began_ms):
+        tally.add(name.number, 0, is_decline=name.is_decline)
+    for event in _due(history, tally, pending, is_whole=is_whole, began_ms=began_ms):
         is_decline = event.type == "insufficient-credits"
         number = int(event.id.rpartition(":")[2])
         if number in seen[is_decline]:
@@ -170,10 +172,10 @@ def look_closely(
         if event.id in dropped:
             found.append(Finding("event-dropped", history.account_id, event.id, f"{event.type}, {dropped[event.id]}"))
         else:
-            told = f"{event.type} was never published"
-            found.append(Finding("event-missing", history.account_id, event.id, told, "publish", event=event))
+            message = f"{event.type} was never published"
+            found.append(Finding("event-missing", history.account_id, event.id, message, "publish", event=event))
     return found
 
 
-def _is_told_of(history: History, name: EventName, gone: set[int]) -> bool:
+def _has_cause(history: History, name: EventName, gone: set[int]) -> bool:
     return name.is_decline or history.changes[name.number].cause.position not in gone

@@ -1,4 +1,4 @@
-"""The ledger of one account against the rules: what differs, and which messages fill its gaps."""
+"""Compares the ledger of one account with the rules, and fills its gaps with missing messages."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,7 @@
-"""Reconciliation: the topics, the decisions, the ledger and what was published are held against each other.
+"""Reconciliation: compares the topics, the decisions, the ledger and the published events.
 
-Sums first: where the two sides of an account have the same, nothing is looked at twice. One partition number at a time,
-so that memory does not grow with the ledger; the largest account is what it takes.
+Sums are compared first: an account whose sums agree is not looked at twice. One partition number is compared at a time,
+so that memory does not grow with the ledger, but with its largest account only.
 """
 
 from collections import defaultdict
@@ -16,13 +16,12 @@ from credit_service import bounds
 from credit_service.application.dead_letters.model import TakesApart
 from credit_service.application.ports import TopicPartition
 from credit_service.application.reconcile import messages as messages_audit
-from credit_service.application.reconcile import published as published_audit
 from credit_service.application.reconcile.findings import Finding, Findings, place_text
-from credit_service.application.reconcile.fingerprint import Fingerprint, hash_of_event
+from credit_service.application.reconcile.fingerprint import Fingerprint
 from credit_service.application.reconcile.incoming import IncomingMessages
 from credit_service.application.reconcile.partition_number import PartitionNumber
-from credit_service.application.reconcile.ports import Audit, AuditedAccount, Pending, PublishedRecord, Span, Topics
-from credit_service.application.reconcile.published import PublishedTally, name_of
+from credit_service.application.reconcile.ports import Audit, AuditedAccount, Span, Topics
+from credit_service.application.reconcile.published_events import PublishedEvents
 from credit_service.application.reconcile.recomputed import fill_gaps, findings_of, gone_of, recompute
 from credit_service.domain.audit.differences import Difference
 from credit_service.domain.audit.history import History
@@ -35,15 +34,13 @@ if TYPE_CHECKING:
     from credit_service.domain.account import Account
 
 
-NOTHING_WAITS = Pending()
-
-Moved = Callable[[int], None]
-"""Hears how many messages more were read."""
+CountRead = Callable[[int], None]
+"""Called with the number of messages read since the last call."""
 
 
 @dataclass(slots=True)
 class Compared:
-    """How much was held against each other."""
+    """How much was compared."""
 
     messages: int = 0
     published: int = 0
@@ -67,7 +64,7 @@ class Reconciliation:
         start: datetime | None = None,
         end: datetime | None = None,
         is_window: bool = False,
-        moved: Moved = lambda _: None,
+        count_read: CountRead = lambda _: None,
     ) -> None:
         self.compared = Compared()
         self._audit = audit
@@ -75,23 +72,19 @@ class Reconciliation:
         self._rules = rules
         self._findings = findings
         self._messages = IncomingMessages(topics, audit.lookup, takes_apart, findings)
+        self._events = PublishedEvents(topics, findings, account_id, self._count_published)
         self._account_id = account_id
         self._window = (start, end) if is_window else None
-        self._moved = moved
-        self._pending: Mapping[str, Pending] = {}
-        self._repaired: set[str] = set()
-        self._dropped: Mapping[str, str] = {}
+        self._count_read = count_read
         self._made_anew: Mapping[TopicPartition, datetime] = {}
         self._touched: Collection[int] | None = None
-        # Decisions on messages of another partition number than their account's, and those that do lie there.
+        # Decisions on messages of another partition number than their account's, and the places of such messages.
         self._elsewhere: dict[Place, tuple[str, datetime, str]] = {}
         self._confirmed: set[Place] = set()
 
     async def run(self) -> None:
-        """Compares everything; raises the faults of the ledger and of the broker, nothing having been changed."""
-        self._pending = await self._audit.pending()
-        self._repaired = await self._audit.repaired_events()
-        self._dropped = await self._audit.dropped_events()
+        """Compares everything and changes nothing; raises the faults of the ledger and of the broker."""
+        await self._events.prepare(self._audit)
         self._made_anew = await self._audit.made_anew()
         spans = [span for number in range(self._topics.partitions) for span in self._spans(number)]
         for span in spans:
@@ -106,6 +99,10 @@ class Reconciliation:
         for number in range(self._topics.partitions):
             await self._reconcile_number(number)
         self._add_extra_elsewhere({span.partition: span for span in spans})
+
+    def _count_published(self, records: int) -> None:
+        self.compared.published += records
+        self._count_read(records)
 
     def _spans(self, number: int) -> Sequence[Span]:
         return [replace(s, anew_at=self._made_anew.get(s.partition)) for s in self._topics.spans(number)]
@@ -126,25 +123,25 @@ class Reconciliation:
     async def _reconcile_number(self, number: int) -> None:
         here = PartitionNumber(number, self._spans(number))
         await self._read_incoming(here)
-        standing = await self._standing(number)
-        here.known = set(standing)
-        await self._read_published(here, standing)
+        audited = await self._audited(number)
+        here.known = set(audited)
+        await self._events.read(here, audited)
         async with aclosing(self._audit.accounts(number, self._topics.partitions, self._account_id)) as portions:
             async for accounts in portions:
                 wanted = [a for a in accounts if self._touched is None or a.number in self._touched]
-                small = [a for a in wanted if a.standing.position <= bounds.ACCOUNT_DECISIONS_MAX]
+                small = [a for a in wanted if a.row.position <= bounds.ACCOUNT_DECISIONS_MAX]
                 for account in wanted:
                     if account not in small:
                         self._findings.could_not_tell(f"{account.account_id} has too many decisions to be recomputed")
                 await self._accounts(here, small)
-        # Messages of accounts that are not of this number, or of none at all.
+        # Messages of accounts of other numbers, or of unknown accounts.
         here.odd_messages |= {account_id: None for account_id in here.messages if account_id not in here.known}
         if here.odd_messages:
             await self._look_at_messages(here)
         if here.odd_events:
-            await self._look_at_events(here)
+            await self._events.compare(here)
 
-    async def _standing(self, number: int) -> dict[str, AuditedAccount]:
+    async def _audited(self, number: int) -> dict[str, AuditedAccount]:
         found: dict[str, AuditedAccount] = {}
         async with aclosing(self._audit.accounts(number, self._topics.partitions, self._account_id)) as portions:
             async for accounts in portions:
@@ -165,42 +162,7 @@ class Reconciliation:
                     found, _ = await messages_audit.look_closely(unreadable, self._audit.lookup)
                     self._add(found)
                 self.compared.messages += len(records)
-                self._moved(len(records))
-
-    async def _read_published(self, here: PartitionNumber, standing: Mapping[str, AuditedAccount]) -> None:
-        # The end is asked for after the snapshot: what does not wait in its outbox lies before.
-        here.published_spans = await self._topics.published_spans(here.number)
-        for span in here.published_spans:
-            if span.eaten:
-                message = f"{span.partition[0]}/{span.partition[1]}: what was published before {span.first} is gone"
-                self._findings.could_not_tell(message)
-        async with aclosing(self._topics.published(here.number)) as portions:
-            async for records in portions:
-                for record in records:
-                    if here.began_ms is None:
-                        here.began_ms = record.timestamp_ms
-                    self._hear(here, record, standing)
-                self.compared.published += len(records)
-                self._moved(len(records))
-
-    def _hear(self, here: PartitionNumber, record: PublishedRecord, standing: Mapping[str, AuditedAccount]) -> None:
-        name = name_of(record)
-        if name is None:
-            subject = place_text(record.place)
-            self._findings.add(Finding("event-extra", None, subject, "an id that this service does not give"))
-            return
-        if self._account_id not in (None, name.account_id):
-            return
-        account = standing.get(name.account_id)
-        if account is None:
-            # Opened after the snapshot, or of another partition number.
-            return
-        last = account.standing.position if name.is_decline else account.standing.sequence
-        if name.number > last:
-            return
-        heard = here.published.setdefault(name.account_id, PublishedTally())
-        hashed = hash_of_event(record.event_id or "", record.key, record.value)
-        heard.add(name.number, hashed, is_decline=name.is_decline)
+                self._count_read(len(records))
 
     async def _accounts(self, here: PartitionNumber, accounts: Sequence[AuditedAccount]) -> None:
         made: dict[int, Account] = {}
@@ -216,21 +178,16 @@ class Reconciliation:
                 self._elsewhere[place] = (name, decided_at, named)
             has_lost = any(d.kind in ("decision-missing", "not-recomputed") for d in found)
             if (in_topics.count, in_topics.total) != (decided.count, decided.total) or has_lost:
-                # What it lost may lie in the topic, so that its differences are told once that was looked at.
+                # Its lost messages may be in the topic: its differences are added after these are looked at.
                 here.odd_messages[name] = history
             else:
                 self._add_differences(here, history, found)
             if not found and recomputed is not None:
                 made[account.number] = recomputed.account
-            if not published_audit.agrees(
-                history, here.published.get(name), self._waits(name), is_whole=here.is_whole, began_ms=here.began_ms
-            ):
+            if not self._events.agrees(here, history):
                 here.odd_events[name] = history
         for account_id, prospect_id, difference in await self._audit.differing_prospects(made):
             self._findings.add(Finding("prospect-differs", account_id, prospect_id, difference))
-
-    def _waits(self, account_id: str) -> Pending:
-        return self._pending.get(account_id, NOTHING_WAITS)
 
     async def _look_at_messages(self, here: PartitionNumber) -> None:
         missing: dict[str, list[Finding]] = defaultdict(list)
@@ -299,43 +256,10 @@ class Reconciliation:
         if found:
             here.gone[history.account_id] = gone_of(found)
 
-    async def _look_at_events(self, here: PartitionNumber) -> None:
-        records: dict[str, list[PublishedRecord]] = defaultdict(list)
-        kept = 0
-        async with aclosing(self._topics.published(here.number)) as portions:
-            async for portion in portions:
-                for record in portion:
-                    name = name_of(record)
-                    if name is not None and name.account_id in here.odd_events:
-                        records[name.account_id].append(record)
-                        kept += 1
-                if kept > bounds.LOOKED_AT_MAX:
-                    message = f"partition number {here.number}: too many published events of accounts that disagree"
-                    self._findings.could_not_tell(message)
-                    return
-        for name_, history in here.odd_events.items():
-            last = history.row
-            seen = [
-                record
-                for record in records[name_]
-                if (n := name_of(record)) is not None and n.number <= (last.position if n.is_decline else last.sequence)
-            ]
-            found = published_audit.look_closely(
-                history,
-                seen,
-                self._waits(name_),
-                is_whole=here.is_whole,
-                began_ms=here.began_ms,
-                repaired=self._repaired,
-                dropped=self._dropped,
-                gone=here.gone.get(name_, {False: set(), True: set()}),
-            )
-            self._add(found)
-
     def _add(self, found: Sequence[Finding]) -> None:
         for finding in found:
             self._findings.add(finding)
 
 
 def _extra(account_id: str, place: Place, named: str) -> Finding:
-    return Finding("message-extra", account_id, place_text(place), f"{named} was decided, and does not lie there")
+    return Finding("message-extra", account_id, place_text(place), f"{named} was decided, but the message is not there")

@@ -1,4 +1,4 @@
-"""Mends what a reconciliation found and a person agreed to. No entry is ever touched."""
+"""Repairs findings of a reconciliation that an operator has agreed to. No entry is ever changed."""
 
 import asyncio
 from collections import Counter
@@ -17,13 +17,13 @@ from credit_service.domain.decision import Decision
 
 
 class RepairStore(Protocol):
-    """What can be written into the ledger beside the way of the events. Raises the faults of `application.errors`."""
+    """Writes to the ledger without deciding events. Raises the faults of `application.errors`."""
 
     async def publish(self, event: WaitingEvent) -> bool:
-        """Has the event wait to be published, unless it does already; False then."""
+        """Adds the event to the outbox; False if it waits there already."""
 
     async def recount(self, account_id: str) -> None:
-        """Makes the balance, and what is left of each grant, from the entries."""
+        """Computes the balance, and the rest of each grant, from the entries."""
 
     async def restore(self, decision: Decision) -> None:
         """Writes a decision that is missing."""
@@ -31,7 +31,7 @@ class RepairStore(Protocol):
 
 @dataclass(slots=True)
 class Repaired:
-    """What came of it, by what was done; `refused` are those that the ledger would not take."""
+    """The number of repairs by kind; `refused` are the findings that the ledger refuses."""
 
     done: Counter[Mend] = field(default_factory=Counter)
     refused: list[Finding] = field(default_factory=list)
@@ -39,21 +39,21 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Mends findings. `processor` must not move the stored offsets."""
+    """Repairs findings. `processor` must not move the stored offsets."""
 
-    mender: RepairStore
+    store: RepairStore
     processor: Processor
     log: OperationLog
 
     async def run(self, findings: Sequence[Finding], operator: str, reason: str) -> Repaired:
-        """Mends all of them and keeps a record of it; what was mended before has no second effect.
+        """Repairs all findings and records the operation; a repeated repair has no second effect.
 
         Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`; it may then be run again.
         """
         by_mend: dict[Mend, list[Finding]] = {}
         for finding in findings:
             by_mend.setdefault(finding.mend, []).append(finding)
-        # Said before it is done: these may come to stand behind later ones in their topic.
+        # Recorded beforehand: these events may follow later ones in their topic.
         published = [finding.subject for finding in by_mend.get("publish", [])]
         arguments: dict[str, Json] = {mend: len(found) for mend, found in by_mend.items()}
         arguments["published"] = [*published]
@@ -67,7 +67,7 @@ class Repair:
         return repaired
 
     async def _mend(self, by_mend: dict[Mend, list[Finding]], repaired: Repaired) -> None:
-        # Decisions and balances first: what is processed then counts on them.
+        # Decisions and balances first: the messages are then decided on them.
         for finding in [*by_mend.get("restore", []), *by_mend.get("recount", [])]:
             await self._one(finding, repaired)
         messages = [finding.record for finding in by_mend.get("process", []) if finding.record is not None]
@@ -82,11 +82,11 @@ class Repair:
     async def _one(self, finding: Finding, repaired: Repaired) -> None:
         try:
             if finding.event is not None:
-                await self.mender.publish(waiting(finding.event))
+                await self.store.publish(waiting(finding.event))
             elif finding.decision is not None:
-                await self.mender.restore(finding.decision)
+                await self.store.restore(finding.decision)
             elif finding.account_id is not None:
-                await self.mender.recount(finding.account_id)
+                await self.store.recount(finding.account_id)
         except RefusedByLedger:
             repaired.refused.append(finding)
         else:

@@ -1,4 +1,4 @@
-"""Refund requests as people see them, and the desk at which they are decided.
+"""Refund requests as operators see them, and the desk at which they are decided.
 
-The rules of refunds are in `domain`; what a decision does to a balance goes through `commands`.
+The rules of refunds are in `domain`; a decision changes a balance through `commands`.
 """

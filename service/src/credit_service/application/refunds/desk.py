@@ -1,4 +1,4 @@
-"""The refund desk: people decide the requests that wrong e-mails opened, one by one or many at once."""
+"""The refund desk: operators decide the requests that wrong e-mails opened, one by one or many at once."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from typing import Literal, cast
 from credit_contracts.times import Instant
 from credit_service import bounds
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.application.operations import OperationLog, recorded
 from credit_service.application.ports import Ledger
-from credit_service.application.queries import Answer as Told
+from credit_service.application.queries import JsonAnswer
 from credit_service.application.refunds.queries import RefundRequests
 from credit_service.application.text_limits import (
     COMMAND_ID_CHARACTERS_MAX,
@@ -23,7 +23,7 @@ from credit_service.application.text_limits import (
 from credit_service.domain.command import Answer, Command, DecideRefund, command_of
 from credit_service.domain.rules import Rules
 
-RequestFate = Literal[
+RequestOutcome = Literal[
     "refunded",
     "forfeited",
     "rejected",
@@ -39,31 +39,31 @@ RequestFate = Literal[
 WITH_EFFECT = {"refunded", "forfeited", "rejected"}
 
 
-def refund_command(account_id: str, asked: DecideRefund, command_id: str) -> Command:
-    """The command to do what is asked; raises `ValueError` on an empty or overlong text."""
-    require_text("operator", asked.operator, OPERATOR_CHARACTERS_MAX)
-    require_text("reason", asked.reason, REASON_CHARACTERS_MAX)
+def refund_command(account_id: str, decision: DecideRefund, command_id: str) -> Command:
+    """The command of a decision; raises `ValueError` on an empty or overlong text."""
+    require_text("operator", decision.operator, OPERATOR_CHARACTERS_MAX)
+    require_text("reason", decision.reason, REASON_CHARACTERS_MAX)
     require_text("command id", command_id, COMMAND_ID_CHARACTERS_MAX)
-    return command_of(account_id, asked, command_id)
+    return command_of(account_id, decision, command_id)
 
 
 @dataclass(frozen=True, slots=True)
 class RefundDesk:
-    """Decides refund requests in `ledger`; `reading` tells whether the events of their accounts are read."""
+    """Decides refund requests in `ledger`; `reading` knows how far the events of their accounts are read."""
 
     ledger: Ledger
     rules: Rules
-    reading: Reading | None = None
+    reading: ReadProgress | None = None
 
     async def decide(
         self, account_id: str, charge_sequence: int, *, approve: bool, operator: str, reason: str, command_id: str
     ) -> Answer:
-        """Approves or rejects the request to refund the charge `charge_sequence`; who and why are kept with it.
+        """Approves or rejects the request to refund the charge `charge_sequence`; operator and reason are kept with it.
 
         The answer's outcome is `refunded`, `forfeited` (its grant has expired and such refunds are forfeit) or
-        `rejected`; with the same `command_id` once more it is the same again, without a second effect. Otherwise it
-        says why there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`,
-        `being-opened`, `conflict` (the id was used before for something else), or `behind` (the account's events are
+        `rejected`; a repeated `command_id` has the same answer, and no second effect. Otherwise it is the reason why
+        there was no effect: `unknown-request`, `already-decided`, `already-refunded`, `account-full`,
+        `being-opened`, `conflict` (the id was used before for another command), or `behind` (the account's events are
         not read yet). Raises `ValueError` as `refund_command` does, and `LedgerUnavailable` if the ledger is away for
         longer than a few attempts.
         """
@@ -72,24 +72,24 @@ class RefundDesk:
         return answer
 
 
-class DecidedRefund(Told):
-    """What became of one request; `is_new` is False where the same was ordered before."""
+class DecidedRefund(JsonAnswer):
+    """The result of one request; `is_new` is False for a repeated command."""
 
     account_id: str
     charge_sequence: int
-    outcome: RequestFate
+    outcome: RequestOutcome
     is_new: bool
     read_until: Instant | None = None
 
     @property
     def had_effect(self) -> bool:
-        """Whether this order decided it, now or before."""
+        """Whether this command decided it, now or before."""
         return self.outcome in WITH_EFFECT
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
+class RequestSelection:
+    """Selects requests: of these charges of `account_id`, or all that wait and came up to `up_to`."""
 
     account_id: str | None
     charges: Sequence[int] | None = None
@@ -98,45 +98,49 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class RefundRound:
-    """Decides many requests through `desk`, each by itself; a round of all that wait is kept in `operations`."""
+    """Decides many requests through `desk`, each by itself; a round of all waiting ones is recorded in `operations`."""
 
     desk: RefundDesk
     requests: RefundRequests
     operations: OperationLog
 
-    async def decide(self, asked: Asked, *, approve: bool, operator: str, reason: str) -> AsyncGenerator[DecidedRefund]:
-        """Approves or rejects, and tells what became of each once it is committed.
+    async def decide(
+        self, selection: RequestSelection, *, approve: bool, operator: str, reason: str
+    ) -> AsyncGenerator[DecidedRefund]:
+        """Approves or rejects, and returns the result of each once it is committed.
 
-        The same order once more, by the same person for the same reason, has no second effect and the same answers: it
-        is safe to repeat after any end. Raises as `RefundDesk.decide` does.
+        Repeated by the same operator for the same reason, it has no second effect and the same answers: it is safe to
+        repeat after any end. Raises as `RefundDesk.decide` does.
         """
         require_text("operator", operator, OPERATOR_CHARACTERS_MAX)
         require_text("reason", reason, REASON_CHARACTERS_MAX)
-        if asked.account_id is not None and not await self.requests.knows(asked.account_id):
-            # To ask about an account must not open it.
-            for charge in asked.charges or ():
-                yield _told(asked.account_id, charge, "unknown-account", is_new=False)
+        if selection.account_id is not None and not await self.requests.knows(selection.account_id):
+            # A command on an unknown account must not create it.
+            for charge in selection.charges or ():
+                yield _decided_refund(selection.account_id, charge, "unknown-account", is_new=False)
             return
-        if asked.charges is not None and asked.account_id is not None:
-            for charge in asked.charges:
-                yield await self._decide(asked.account_id, charge, approve=approve, operator=operator, reason=reason)
+        if selection.charges is not None and selection.account_id is not None:
+            for charge in selection.charges:
+                yield await self._decide(
+                    selection.account_id, charge, approve=approve, operator=operator, reason=reason
+                )
             return
         kind = "refunds-approve" if approve else "refunds-reject"
-        async with recorded(self.operations, kind, operator, reason, {"account": asked.account_id}) as operation:
-            async for account_id, charge in self._waiting(asked):
-                told = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
-                operation.count(told.outcome)
-                yield told
+        async with recorded(self.operations, kind, operator, reason, {"account": selection.account_id}) as operation:
+            async for account_id, charge in self._waiting(selection):
+                decided = await self._decide(account_id, charge, approve=approve, operator=operator, reason=reason)
+                operation.count(decided.outcome)
+                yield decided
 
-    async def _waiting(self, asked: Asked) -> AsyncIterator[tuple[str, int]]:
-        up_to = asked.up_to or (await self.requests.waiting(asked.account_id)).at
-        page = await self.requests.page(asked.account_id, up_to, None, bounds.REQUESTS_PER_PAGE)
+    async def _waiting(self, selection: RequestSelection) -> AsyncIterator[tuple[str, int]]:
+        up_to = selection.up_to or (await self.requests.waiting(selection.account_id)).at
+        page = await self.requests.page(selection.account_id, up_to, None, bounds.REQUESTS_PER_PAGE)
         while True:
             for line in page.lines:
                 yield line.account_id, line.charge_sequence
             if page.after is None:
                 return
-            page = await self.requests.page(asked.account_id, up_to, page.after, bounds.REQUESTS_PER_PAGE)
+            page = await self.requests.page(selection.account_id, up_to, page.after, bounds.REQUESTS_PER_PAGE)
 
     async def _decide(
         self, account_id: str, charge: int, *, approve: bool, operator: str, reason: str
@@ -149,15 +153,15 @@ class RefundRound:
             reason=reason,
             command_id=_command_id(charge, operator, reason, approve=approve),
         )
-        told = _told(account_id, charge, cast("RequestFate", answer.outcome), is_new=answer.is_new)
-        return told if answer.read_until is None else told.model_copy(update={"read_until": answer.read_until})
+        decided = _decided_refund(account_id, charge, cast("RequestOutcome", answer.outcome), is_new=answer.is_new)
+        return decided if answer.read_until is None else decided.model_copy(update={"read_until": answer.read_until})
 
 
 def _command_id(charge: int, operator: str, reason: str, *, approve: bool) -> str:
-    """Of the order itself, so that it is the same when it is given again, and another one from somebody else."""
-    words = blake2b(f"{len(operator)}:{operator}{reason}".encode(), digest_size=8).hexdigest()
-    return f"{'approve' if approve else 'reject'}:{charge}:{words}"
+    """The id follows from the decision: a repeat has the same one, and another operator a different one."""
+    digest = blake2b(f"{len(operator)}:{operator}{reason}".encode(), digest_size=8).hexdigest()
+    return f"{'approve' if approve else 'reject'}:{charge}:{digest}"
 
 
-def _told(account_id: str, charge: int, outcome: RequestFate, *, is_new: bool) -> DecidedRefund:
+def _decided_refund(account_id: str, charge: int, outcome: RequestOutcome, *, is_new: bool) -> DecidedRefund:
     return DecidedRefund(account_id=account_id, charge_sequence=charge, outcome=outcome, is_new=is_new)

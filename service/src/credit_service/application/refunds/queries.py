@@ -1,4 +1,4 @@
-"""Refund requests as people see them: what asks for a refund, what it is about, and what was made of it."""
+"""Refund requests as operators see them: the request, its charge, and its decision."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from credit_contracts.times import Instant
-from credit_service.application.queries import Answer, ReadPlace
+from credit_service.application.queries import JsonAnswer, ReadPlace
 from credit_service.domain.decision import Outcome, RequestStatus
 from credit_service.domain.grant import Origin
 
 PaidBy = Literal["grant", "unlimited", "before-ledger"]
-"""What the charge took its credit from; on an unlimited plan it was free, and `before-ledger` came with an opening."""
+"""The source of the charge's credit; on an unlimited plan it was free, and `before-ledger` came with an opening."""
 
 
-class RequestLine(Answer):
+class RequestLine(JsonAnswer):
     """One request with its charge; `charged_at` None: before the ledger, with a negative number."""
 
     account_id: str
@@ -32,8 +32,8 @@ class RequestLine(Answer):
     reason: str | None
 
 
-class RequestCause(Answer):
-    """The event of a decision, and what became of it; `place` None for what people ordered."""
+class RequestCause(JsonAnswer):
+    """The event of a decision, and its outcome; `place` None for a command."""
 
     position: int
     source: str
@@ -45,8 +45,8 @@ class RequestCause(Answer):
     place: ReadPlace | None
 
 
-class ChargeEntry(Answer):
-    """What the ledger has of the charge; balances None: unlimited."""
+class ChargeEntry(JsonAnswer):
+    """The entry of the charge; balances None: unlimited."""
 
     previous_balance: int | None
     balance: int | None
@@ -55,7 +55,7 @@ class ChargeEntry(Answer):
 
 
 class ShownRequest(RequestLine):
-    """One request whole. `entry` None: the charge is from before the ledger. `refund_sequence`: what gave it back."""
+    """One request with all details. `entry` None: the charge is before the ledger. `refund_sequence`: its refund."""
 
     entry: ChargeEntry | None
     charged_by: RequestCause | None
@@ -66,14 +66,14 @@ class ShownRequest(RequestLine):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many requests wait, at that instant of the database's clock."""
+    """The number of waiting requests, at that instant of the database's clock."""
 
     requests: int
     at: datetime
 
 
 class After(NamedTuple):
-    """Where a page ends, in the order in which requests came."""
+    """The end of a page, in the order in which requests came."""
 
     requested_at: datetime
     account_no: int
@@ -82,23 +82,23 @@ class After(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some requests that wait, the oldest first; `after` asks for the next ones, None on the last."""
+    """Some waiting requests, the oldest first; `after` is the start of the next page, None on the last."""
 
     lines: Sequence[RequestLine]
     after: After | None
 
 
 class RefundRequests(Protocol):
-    """Refund requests to those who only look. Raises `LedgerUnavailable`."""
+    """Reads refund requests. Raises `LedgerUnavailable`."""
 
     async def knows(self, account_id: str) -> bool:
-        """Whether there is such an account."""
+        """Whether the account exists."""
 
     async def waiting(self, account_id: str | None) -> Waiting:
-        """How many requests wait, of an account or of all."""
+        """Counts the waiting requests, of an account or of all."""
 
     async def page(self, account_id: str | None, up_to: datetime, after: After | None, limit: int) -> Page:
-        """Requests that wait and came up to `up_to`, of an account or of all."""
+        """The waiting requests that came up to `up_to`, of an account or of all."""
 
     def lines(
         self, status: RequestStatus | None, account_id: str | None, limit: int
@@ -106,4 +106,4 @@ class RefundRequests(Protocol):
         """The oldest `limit` requests, of an account or of all, of a status or of any; some at a time."""
 
     async def request(self, account_id: str, charge_sequence: int) -> ShownRequest | None:
-        """One whole; None if there is none."""
+        """One request with all details; None if there is none."""

@@ -1,4 +1,4 @@
-"""Reads a range of the incoming topics once more, and hands to `processing` what was never decided.
+"""Reads a range of the incoming topics again, and gives messages that were never decided to `processing`.
 
 It moves no stored offset and joins no group.
 """

@@ -1,8 +1,7 @@
-"""Replay: a range of the incoming topics is read once more, and what never went the way of events goes it now.
+"""Replay: reads a range of the incoming topics again, and decides the messages that were never decided.
 
-Each batch is looked up without locks first. What was decided, refused or parked before is counted and left alone. What
-the ledger knows nothing of, neither as a decision nor as a dead letter, is decided now: as it would have been then,
-since it goes through the same rules.
+Each batch is looked up without locks first. Messages that were decided, refused or parked before are only counted. A
+message without a decision or a dead letter in the ledger is decided now, by the same rules as it would have been then.
 """
 
 import asyncio
@@ -16,7 +15,13 @@ from credit_contracts.envelope import Unreadable
 from credit_service import bounds
 from credit_service.application.errors import Abandoned, LedgerUnavailable
 from credit_service.application.operations import Json, Operation, OperationLog, recorded
-from credit_service.application.processing.known_events import Fate, KnownKey, KnownLetter, Lookup, classify_keys
+from credit_service.application.processing.known_events import (
+    KnownKey,
+    KnownLetter,
+    Lookup,
+    MessageStatus,
+    classify_keys,
+)
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record
 from credit_service.application.replay.memory import ReplayMemory
@@ -30,30 +35,30 @@ Name = TypeVar("Name", bound=str)
 
 OPERATION = "replay"
 PATIENCE_SECONDS = 60.0
-"""So long the ledger may be away before the replay gives up; what it decided stays decided."""
+"""How long the ledger may be away before the replay gives up; its decisions stay."""
 
 
 class Source(Protocol):
-    """What is read once more. Raises the broker's faults, and `RangeStalled` of its own."""
+    """The range that is read again. Raises the broker's faults, and `RangeStalled` of its own."""
 
     @property
     def eaten(self) -> int:
-        """How many messages of the range retention has removed, as far as that is known."""
+        """How many messages of the range were lost to retention, as far as known."""
 
     def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
-        """The records of the range in the order of the merge, never more than so many at a time."""
+        """The records of the range in the order of the merge, at most so many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Of what is read: of one account only, so many messages a second at most, and whether nothing is to be written."""
+class ReplayOptions:
+    """The options of a replay: one account only, at most so many messages a second, without writing anything."""
 
     account_id: str | None = None
     rate: int | None = None
     dry_run: bool = False
 
     def takes(self, record: Record) -> bool:
-        """Whether the record is the account's; what cannot be read is so by its key."""
+        """Whether the record is the account's; an unreadable one is assigned by its key."""
         if self.account_id is None:
             return True
         if isinstance(record.content, Unreadable):
@@ -63,10 +68,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it so far. `read` counts all messages, `fates` by topic those that were looked at."""
+    """The counts so far. `read` counts all messages, `statuses` by topic those that were looked up."""
 
     read: int = 0
-    fates: dict[str, Counter[Fate]] = field(default_factory=lambda: defaultdict(Counter))
+    statuses: dict[str, Counter[MessageStatus]] = field(default_factory=lambda: defaultdict(Counter))
     outcomes: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     eaten: int = 0
@@ -74,17 +79,17 @@ class Replayed:
     is_interrupted: bool = False
 
     @property
-    def totals(self) -> Counter[Fate]:
-        """The fates of all topics together."""
-        return sum(self.fates.values(), Counter())
+    def totals(self) -> Counter[MessageStatus]:
+        """The statuses of all topics together."""
+        return sum(self.statuses.values(), Counter())
 
     @property
     def messages(self) -> int:
-        """How many were looked at."""
+        """How many messages have a status."""
         return self.totals.total()
 
     def as_json(self) -> dict[str, Json]:
-        """The counts, as they are kept and printed."""
+        """The counts, as they are recorded and printed."""
         return {
             "read": self.read,
             "messages": self.messages,
@@ -95,15 +100,15 @@ class Replayed:
         }
 
 
-Told = Callable[[Sequence[tuple[Record, Fate]]], None]
-"""Hears of the messages of each batch, once it is done with."""
+ReportBatch = Callable[[Sequence[tuple[Record, MessageStatus]]], None]
+"""Called with the messages of each batch once it is done."""
 
-Moved = Callable[[Replayed], None]
-"""Hears after each batch how far it has come."""
+ReportProgress = Callable[[Replayed], None]
+"""Called with the counts after each batch."""
 
 
 class Pace:
-    """Holds back so that on average no more than `rate` messages go by in a second."""
+    """Limits the messages to `rate` a second on average."""
 
     def __init__(self, rate: int | None, now: Callable[[], float]) -> None:
         self._rate = rate
@@ -111,7 +116,7 @@ class Pace:
         self._free_at = now()
 
     def wait_seconds(self, messages: int) -> float:
-        """How long these messages have to wait, which are then taken to have gone by."""
+        """How long these messages have to wait; they then count as passed."""
         if self._rate is None:
             return 0.0
         now = self._now()
@@ -121,7 +126,7 @@ class Pace:
 
 
 class Replay:
-    """Reads once more what a `Source` brings; `processor` must not move offsets."""
+    """Replays the records of a `Source`; `processor` must not move offsets."""
 
     def __init__(self, lookup: Lookup, processor: Processor, operations: OperationLog) -> None:
         self._lookup = lookup
@@ -131,26 +136,26 @@ class Replay:
     async def run(
         self,
         source: Source,
-        wanted: Wanted,
+        wanted: ReplayOptions,
         person: tuple[str, str],
         arguments: Mapping[str, Json],
         ending: asyncio.Event,
-        told: Told,
-        moved: Moved,
+        report_batch: ReportBatch,
+        report_progress: ReportProgress,
         replayed: Replayed,
     ) -> None:
-        """Goes through the range until its end, or until `ending` is set and the batch in hand is done.
+        """Reads the range to its end, or until `ending` is set and the current batch is done.
 
-        `person` is who wants it and why; that, the `arguments` and the counts are kept as an operation, but for a dry
-        run, which writes nothing at all. The counts are in `replayed`, also when it raises: `ValueError` for words
-        that cannot be kept, `LedgerUnavailable` when the ledger was away for too long, and what the source raises. In
-        any case it may be run again.
+        `person` is the operator and the reason; these, the `arguments` and the counts are recorded as an operation. A
+        dry run writes nothing at all. The counts are in `replayed`, also when it raises: `ValueError` for a text that
+        cannot be kept, `LedgerUnavailable` when the ledger was away for too long, and the errors of the source. It may
+        be run again after any of them.
         """
         if wanted.dry_run:
-            await self._run(source, wanted, ending, told, moved, replayed)
+            await self._run(source, wanted, ending, report_batch, report_progress, replayed)
             return
         async with self._recorded(person, arguments, replayed):
-            await self._run(source, wanted, ending, told, moved, replayed)
+            await self._run(source, wanted, ending, report_batch, report_progress, replayed)
 
     @asynccontextmanager
     async def _recorded(
@@ -164,7 +169,13 @@ class Replay:
                 operation.result.update(replayed.as_json())
 
     async def _run(
-        self, source: Source, wanted: Wanted, ending: asyncio.Event, told: Told, moved: Moved, replayed: Replayed
+        self,
+        source: Source,
+        wanted: ReplayOptions,
+        ending: asyncio.Event,
+        report_batch: ReportBatch,
+        report_progress: ReportProgress,
+        replayed: Replayed,
     ) -> None:
         now = asyncio.get_running_loop().time
         began_at = now()
@@ -176,32 +187,32 @@ class Replay:
                     if await is_set_within(ending, pace.wait_seconds(len(batch))):
                         break
                     taken = [record for record in batch if wanted.takes(record)]
-                    fates = await self._batch(taken, wanted, memory, replayed) if taken else []
+                    statuses = await self._batch(taken, wanted, memory, replayed) if taken else []
                     replayed.read += len(batch)
                     replayed.eaten = source.eaten
                     replayed.seconds = now() - began_at
-                    told(list(zip(taken, fates, strict=True)))
-                    moved(replayed)
+                    report_batch(list(zip(taken, statuses, strict=True)))
+                    report_progress(replayed)
         replayed.is_interrupted = ending.is_set()
         replayed.eaten = source.eaten
         replayed.seconds = now() - began_at
 
     async def _batch(
-        self, records: Sequence[Record], wanted: Wanted, memory: ReplayMemory, replayed: Replayed
-    ) -> list[Fate]:
+        self, records: Sequence[Record], wanted: ReplayOptions, memory: ReplayMemory, replayed: Replayed
+    ) -> list[MessageStatus]:
         looked_up, known, letters = await retry_within(PATIENCE_SECONDS, lambda: classify_keys(records, self._lookup))
-        fates: list[Fate] = []
+        statuses: list[MessageStatus] = []
         undecided = []
         repeats = memory.repeats(records, looked_up)
-        for record, fate, key, repeat in zip(records, looked_up, known, repeats, strict=True):
-            fates.append(repeat or ("dead-letter" if fate == "unreadable" and record.place in letters else fate))
-            if _is_undecided(record, fate, key, letters):
+        for record, status, key, repeat in zip(records, looked_up, known, repeats, strict=True):
+            statuses.append(repeat or ("dead-letter" if status == "unreadable" and record.place in letters else status))
+            if _is_undecided(record, status, key, letters):
                 undecided.append(record)
         if undecided and not wanted.dry_run:
             await self._decide(undecided, replayed)
-        for record, fate in zip(records, fates, strict=True):
-            replayed.fates[record.place.topic][fate] += 1
-        return fates
+        for record, status in zip(records, statuses, strict=True):
+            replayed.statuses[record.place.topic][status] += 1
+        return statuses
 
     async def _decide(self, records: Sequence[Record], replayed: Replayed) -> None:
         abandon = asyncio.Event()
@@ -216,14 +227,16 @@ class Replay:
         replayed.dead_letters.update(report.dead_letters)
 
 
-def _is_undecided(record: Record, fate: Fate, known: KnownKey | None, letters: Mapping[Place, KnownLetter]) -> bool:
-    """Whether the record has to go the way of events: no decision, no parked event and no dead letter came of it.
+def _is_undecided(
+    record: Record, status: MessageStatus, known: KnownKey | None, letters: Mapping[Place, KnownLetter]
+) -> bool:
+    """Whether the record has to be decided: there is no decision, no parked event and no dead letter of it.
 
-    What contradicts a decision was refused when it came first. If it never came, its dead letter is still missing.
+    A record that contradicts a decision was refused when it was first read; if it never was, its letter is missing.
     """
-    if fate in ("unreadable", "conflict"):
+    if status in ("unreadable", "conflict"):
         return record.place not in letters and (known is None or known.place != record.place)
-    return fate == "new"
+    return status == "new"
 
 
 def _counts(counter: Counter[Name]) -> dict[str, Json]:
@@ -231,7 +244,7 @@ def _counts(counter: Counter[Name]) -> dict[str, Json]:
 
 
 async def _until(ending: asyncio.Event, batches: AsyncGenerator[Sequence[Record]]) -> AsyncGenerator[Sequence[Record]]:
-    """The batches, until `ending` is set: what is then still waited for is given up."""
+    """The batches, until `ending` is set: the pending read is then cancelled."""
     stop = asyncio.ensure_future(ending.wait())
     async with aclosing(batches):
         try:

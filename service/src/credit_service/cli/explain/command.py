@@ -133,7 +133,7 @@ async def _explain_message(settings: "Settings", account_id: str, source: str, e
     return 1 if fate.status == "never-seen" else 0
 
 
-def _put(answer: "Story | Fate", output: Format, lines: "list[Line]") -> None:
+def _put(answer: "ProspectHistory | MessageOutcome", output: Format, lines: "list[Line]") -> None:
     if output is Format.JSON:
         put(answer.model_dump_json())
     else:

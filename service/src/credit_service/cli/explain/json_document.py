@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from credit_service.application.explain.model import Elided, Entry, Explanation
+    from credit_service.application.explain.model import Elided, ExplainedEntry, Explanation
 
 
 async def document(explanation: "Explanation") -> AsyncIterator[str]:
@@ -42,5 +42,5 @@ async def document(explanation: "Explanation") -> AsyncIterator[str]:
     yield "}\n"
 
 
-def _item(entry: "Entry | Elided", *, is_first: bool) -> str:
+def _item(entry: "ExplainedEntry | Elided", *, is_first: bool) -> str:
     return ("" if is_first else ",") + entry.model_dump_json()

@@ -12,16 +12,16 @@ from credit_contracts.outgoing import SERVICE_SOURCE
 if TYPE_CHECKING:
     from credit_service.application.explain.model import (
         Caused,
-        Decision,
         Elided,
-        Entry,
+        ExplainedDecision,
+        ExplainedEntry,
+        ExplainedGrant,
+        ExplainedParkedEvent,
         Explanation,
-        Fate,
-        Grant,
+        FoundLetters,
         Letter,
-        Letters,
-        Parked,
-        Story,
+        MessageOutcome,
+        ProspectHistory,
         Summary,
     )
 
@@ -134,13 +134,13 @@ def _counted(count: int, what: str) -> str:
     return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
-def _grant(grant: "Grant") -> str:
+def _grant(grant: "ExplainedGrant") -> str:
     until = "never expires" if grant.expires_at is None else f"expires at {time_text(grant.expires_at)}"
     since = time_text(grant.effective_at)
     return f"{grant.remaining:,}  left of grant {grant.grant_id} ({grant.origin}), from {since}, {until}"
 
 
-def _entry(depth: int, entry: "Entry | Elided") -> Iterator[Line]:
+def _entry(depth: int, entry: "ExplainedEntry | Elided") -> Iterator[Line]:
     from credit_service.application.explain.model import Elided
 
     if isinstance(entry, Elided):
@@ -150,7 +150,7 @@ def _entry(depth: int, entry: "Entry | Elided") -> Iterator[Line]:
     yield from _decision(depth + 1, entry.decision)
 
 
-def _entry_text(entry: "Entry") -> str:
+def _entry_text(entry: "ExplainedEntry") -> str:
     of = f" of {entry.decision.prospect_id}" if entry.decision.prospect_id else ""
     before, after = ("unlimited" if b is None else f"{b:,}" for b in (entry.previous_balance, entry.balance))
     beside = ""
@@ -166,11 +166,11 @@ def _entry_text(entry: "Entry") -> str:
     return f"{entry.amount:+,}  #{entry.sequence} {entry.reason}{of}, balance {before} -> {after}, {recorded}{beside}"
 
 
-def _where(entry: "Entry", grant_id: int | None) -> str:
+def _where(entry: "ExplainedEntry", grant_id: int | None) -> str:
     return "" if grant_id is None or grant_id == entry.grant_id else f" of grant {grant_id}"
 
 
-def _decision(depth: int, decision: "Decision") -> Iterator[Line]:
+def _decision(depth: int, decision: "ExplainedDecision") -> Iterator[Line]:
     of = f" of {decision.prospect_id}" if decision.prospect_id else ""
     why = f" ({decision.note})" if decision.note else ""
     if decision.declined_in_period is not None:
@@ -186,7 +186,7 @@ def _decision(depth: int, decision: "Decision") -> Iterator[Line]:
     yield Line(depth + 1, _cause(decision))
 
 
-def _cause(decision: "Decision") -> str:
+def _cause(decision: "ExplainedDecision") -> str:
     at = time_text(decision.occurred_at)
     if (place := decision.place) is not None:
         lies = f"{place.topic}, partition {place.partition}, offset {place.offset}"
@@ -201,7 +201,7 @@ def _cause(decision: "Decision") -> str:
     return f"message {decision.id} from {decision.source}, of {at}: its place was not kept"
 
 
-def _parked(parked: "Parked") -> str:
+def _parked(parked: "ExplainedParkedEvent") -> str:
     of = f" of {parked.prospect_id}" if parked.prospect_id else ""
     lies = f"{parked.place.topic}, partition {parked.place.partition}, offset {parked.place.offset}"
     return (
@@ -237,7 +237,7 @@ def _letter(depth: int, letter: "Letter") -> list[Line]:
     ]
 
 
-def _left_open(letters: "Letters", what: str) -> list[Line]:
+def _left_open(letters: "FoundLetters", what: str) -> list[Line]:
     lines = []
     if letters.erased:
         count = _counted(letters.erased, "dead letter")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from aiokafka import errors
 
 from credit_service import bounds
-from credit_service.application.ports import Claim, LeftOut, WaitingEvent
+from credit_service.application.ports import Claim, Excluded, WaitingEvent
 
 TRY_AGAIN_SECONDS = 5.0
 """An operator has to repair a topic that accepts no row."""
@@ -84,7 +84,7 @@ class RefusedRows:
         """The rows and topics that the next claim leaves out."""
         left = {number: one for number, one in self._suspects.items() if not one.is_tried_again}
         keys = {one.key for one in left.values() if one.key is not None}
-        return LeftOut(self._stopped(), list(left), list(keys))
+        return Excluded(self._stopped(), list(left), list(keys))
 
     @property
     def problem(self) -> str | None:

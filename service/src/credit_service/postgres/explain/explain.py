@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_service.application.explain.model import (
-    Decision,
     Elided,
-    Entry,
+    ExplainedDecision,
+    ExplainedEntry,
+    ExplainedGrant,
+    ExplainedParkedEvent,
     Explanation,
-    Fate,
-    Grant,
     GrantsElided,
-    Parked,
-    Story,
+    MessageOutcome,
+    ProspectHistory,
     Sum,
     Summary,
     Unexplained,
@@ -66,12 +66,12 @@ class PostgresExplains:
             async with aclosing(entries), aclosing(declines), aclosing(parked):
                 yield Explanation(summary, entries, declines, parked)
 
-    async def story(self, account_id: str, prospect_id: str) -> Story | None:
+    async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._snapshot.connection):
             return await OutcomeReader(self._snapshot, self._rows).story(account_id, prospect_id)
 
-    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
+    async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._snapshot.connection):
             return await OutcomeReader(self._snapshot, self._rows).fate(account_id, source, event_id)
@@ -167,8 +167,10 @@ class PostgresExplains:
                     yield self._rows.parked(row)
 
 
-def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> Grant:
-    return Grant(**dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums})
+def _grant(row: "asyncpg.Record", remaining: int, sums: list[Sum]) -> ExplainedGrant:
+    return ExplainedGrant(
+        **dict(row) | {"expires_at": with_zone(row["expires_at"]), "remaining": remaining, "sums": sums}
+    )
 
 
 def _shown_grants(remaining: dict[int, int]) -> list[int]:

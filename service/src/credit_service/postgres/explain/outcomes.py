@@ -9,14 +9,14 @@ from credit_service import bounds
 from credit_service.application.explain.letters import names_prospect
 from credit_service.application.explain.model import (
     Caused,
-    Charge,
-    Decision,
-    Entry,
-    Fate,
+    ExplainedCharge,
+    ExplainedDecision,
+    ExplainedEntry,
+    FoundLetters,
     Letter,
-    Letters,
+    MessageOutcome,
+    ProspectHistory,
     RefundState,
-    Story,
 )
 from credit_service.domain.idempotency import key_of
 from credit_service.postgres.explain.as_of import TICK
@@ -40,14 +40,14 @@ class OutcomeReader:
         self._snapshot = reader
         self._rows = rows
 
-    async def story(self, account_id: str, prospect_id: str) -> Story | None:
+    async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
         """See `application.explain.model.Explains`."""
         account = await self._snapshot.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda row, _: names_prospect(row["value"], prospect_id))
         if account is None:
             if not letters.letters and not letters.erased and not letters.left_out:
                 return None
-            return Story(
+            return ProspectHistory(
                 account_id=account_id,
                 prospect_id=prospect_id,
                 standing=None,
@@ -64,7 +64,7 @@ class OutcomeReader:
         caused = await self._caused(number, account["sequence"], decisions)
         waiting = await self._snapshot.all("explain_parked_events", number, account["now"], None)
         parked = [self._rows.parked(row) for row in waiting]
-        return Story(
+        return ProspectHistory(
             account_id=account_id,
             prospect_id=prospect_id,
             standing=await self._standing(number, prospect_id),
@@ -74,7 +74,7 @@ class OutcomeReader:
             is_complete=len(rows) <= bounds.DECISIONS_OF_A_PROSPECT_MAX,
         )
 
-    async def fate(self, account_id: str, source: str, event_id: str) -> Fate | None:
+    async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
         """See `application.explain.model.Explains`."""
         account = await self._snapshot.one("explain_account", account_id)
         letters = await self._letters(account_id, lambda _, letter: (letter.source, letter.id) == (source, event_id))
@@ -89,7 +89,7 @@ class OutcomeReader:
         elif not letters.letters and not letters.erased and not letters.left_out:
             return None
         is_seen = decided or parked or letters.letters
-        return Fate(
+        return MessageOutcome(
             account_id=account_id,
             source=source,
             id=event_id,
@@ -100,7 +100,7 @@ class OutcomeReader:
             other_account_id=None if is_seen else await self._snapshot.value("explain_other_account", key),
         )
 
-    async def _caused(self, number: int, sequence: int, decisions: Sequence[Decision]) -> list[Caused]:
+    async def _caused(self, number: int, sequence: int, decisions: Sequence[ExplainedDecision]) -> list[Caused]:
         if not decisions:
             return []
         positions = [decision.position for decision in decisions]
@@ -114,7 +114,7 @@ class OutcomeReader:
             if row["reason"] == "charge":
                 charges[row["position"]].append(row["sequence"])
         again = {position: sequences for position, sequences in charges.items() if len(sequences) > 1}
-        entries: dict[int, list[Entry]] = defaultdict(list)
+        entries: dict[int, list[ExplainedEntry]] = defaultdict(list)
         for row in rows:
             entries[row["position"]].append(self._rows.entry(row, again))
         requests = {
@@ -143,7 +143,7 @@ class OutcomeReader:
         charge = None
         if found is not None:
             is_refunded = found.refund_sequence is not None
-            charge = Charge(
+            charge = ExplainedCharge(
                 sequence=found.sequence,
                 status="refunded" if is_refunded else "forfeited" if found.is_settled else "alive",
                 refund_sequence=found.refund_sequence,
@@ -167,4 +167,4 @@ class OutcomeReader:
                     if is_wanted(row, letter):
                         letters.append(letter)
         is_complete = seen <= bounds.LETTERS_LOOKED_THROUGH_MAX
-        return Letters(letters=letters, erased=erased, left_out=left_out, is_complete=is_complete)
+        return FoundLetters(letters=letters, erased=erased, left_out=left_out, is_complete=is_complete)

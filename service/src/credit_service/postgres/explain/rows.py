@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from credit_service.application.explain.letters import read_letter
 from credit_service.application.explain.model import (
     Beside,
-    Decision,
-    Entry,
+    ExplainedDecision,
+    ExplainedEntry,
+    ExplainedParkedEvent,
+    ExplainedRequest,
     Letter,
-    Parked,
     Person,
-    RefundRequest,
 )
 from credit_service.application.explain.position import BatchChange, BatchDecision
 from credit_service.application.kept_record import headers_from_json
@@ -29,14 +29,14 @@ class RowReader:
     def __init__(self, topic_prefix: str) -> None:
         self._topic_prefix = topic_prefix
 
-    def entry(self, row: "asyncpg.Record", again: dict[int, list[int]]) -> Entry:
+    def entry(self, row: "asyncpg.Record", again: dict[int, list[int]]) -> ExplainedEntry:
         """An entry with its decision; `again` has the decisions with more than one charge under them."""
         refunds = refunded_by = None
         if row["refunds_sequence"] is not None:
             refunds = Beside(sequence=row["refunds_sequence"], grant_id=row["charged_grant_id"])
         if row["refund_sequence"] is not None:
             refunded_by = Beside(sequence=row["refund_sequence"], grant_id=row["refund_grant_id"])
-        return Entry(
+        return ExplainedEntry(
             sequence=row["sequence"],
             line=row["line"],
             grant_id=row["grant_id"],
@@ -57,7 +57,7 @@ class RowReader:
         place = None
         if row["partition"] is not None:
             place = self._place(row)
-        return Decision(
+        return ExplainedDecision(
             position=row["position"],
             type=row["type"],
             outcome=row["outcome"],
@@ -108,9 +108,9 @@ def person_of(row: "asyncpg.Record") -> Person | None:
     return Person(operator=row["operator"], reason=row["why"] or "")
 
 
-def request_of(row: "asyncpg.Record") -> RefundRequest:
+def request_of(row: "asyncpg.Record") -> ExplainedRequest:
     """A refund request."""
-    return RefundRequest(
+    return ExplainedRequest(
         charge_sequence=row["charge_sequence"],
         position=row["position"],
         status=row["status"],

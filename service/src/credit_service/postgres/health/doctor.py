@@ -10,13 +10,13 @@ from uuid import UUID
 from credit_service import bounds
 from credit_service.application.doctor.doctor import CHECK_SECONDS_MAX
 from credit_service.application.doctor.facts import (
-    Backlog,
+    BacklogFacts,
     BeingOpened,
     Denied,
     Filling,
     Gap,
     OpenOperation,
-    Parked,
+    ParkedFacts,
     ServerFacts,
     SetAside,
     Unreachable,
@@ -70,9 +70,9 @@ class PostgresFacts:
         with _unreachable():
             return await PostgresOffsetStore(self._pool).topic_ids(partitions)
 
-    async def outbox(self) -> Backlog:
+    async def outbox(self) -> BacklogFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_outbox", bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))
+        return BacklogFacts(*await self._row("doctor_outbox", bounds.COUNTED_MAX, bounds.OLDEST_LOOKED_AT_MAX))
 
     async def set_aside(self) -> list[SetAside]:
         """See `application.doctor.facts.DatabaseFacts`."""
@@ -84,17 +84,17 @@ class PostgresFacts:
         rows = await self._rows("doctor_claim")
         return rows[0][0] if rows else None
 
-    async def parked(self) -> Parked:
+    async def parked(self) -> ParkedFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return Parked(*await self._row("doctor_parked"))
+        return ParkedFacts(*await self._row("doctor_parked"))
 
     async def openings(self) -> list[BeingOpened]:
         """See `application.doctor.facts.DatabaseFacts`."""
         return [BeingOpened(*row) for row in await self._rows("doctor_openings", bounds.DOCTOR_ROWS_MAX)]
 
-    async def timers(self) -> Backlog:
+    async def timers(self) -> BacklogFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_timers", bounds.COUNTED_MAX))
+        return BacklogFacts(*await self._row("doctor_timers", bounds.COUNTED_MAX))
 
     async def filling(self) -> list[Filling]:
         """See `application.doctor.facts.DatabaseFacts`."""
@@ -113,9 +113,9 @@ class PostgresFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
         return [WaitingLetters(*row) for row in await self._rows("doctor_dead_letters", bounds.COUNTED_MAX)]
 
-    async def refund_requests(self) -> Backlog:
+    async def refund_requests(self) -> BacklogFacts:
         """See `application.doctor.facts.DatabaseFacts`."""
-        return Backlog(*await self._row("doctor_refund_requests", bounds.COUNTED_MAX))
+        return BacklogFacts(*await self._row("doctor_refund_requests", bounds.COUNTED_MAX))
 
     async def paused(self) -> list[tuple[str, str]]:
         """See `application.doctor.facts.DatabaseFacts`."""

@@ -10,9 +10,9 @@ from credit_service import bounds
 from credit_service.application.errors import LedgerUnavailable
 from credit_service.application.kept_record import Headers, headers_from_json
 from credit_service.application.ports import (
-    NOTHING_LEFT_OUT,
+    NOTHING_EXCLUDED,
     Claim,
-    LeftOut,
+    Excluded,
     OutboxSession,
     WaitingDeadLetter,
     WaitingEvent,
@@ -78,7 +78,7 @@ class PostgresOutboxSession:
         # A row without a topic stands for a claim whose rows are gone.
         return _claim(str(rows[0]["claim_id"]), [row for row in rows if row["topic"] is not None]) if rows else None
 
-    async def claim(self, rows_max: int, bytes_max: int, but: LeftOut = NOTHING_LEFT_OUT) -> Claim | None:
+    async def claim(self, rows_max: int, bytes_max: int, but: Excluded = NOTHING_EXCLUDED) -> Claim | None:
         """See `application.ports.OutboxSession`."""
         if self._is_left():
             raise LedgerUnavailable("another server answers, and this session is on the old one")

@@ -62,7 +62,7 @@ class PostgresDeadLetters:
             number: int = await self._pool.fetchval(sql("read_last_dead_letter_id"))
         return number
 
-    async def standings(self, ids: Sequence[int]) -> dict[int, LetterState]:
+    async def states(self, ids: Sequence[int]) -> dict[int, LetterState]:
         """See `application.dead_letters.model.LetterStore`."""
         with translated_errors():
             rows = await self._pool.fetch(sql("read_dead_letter_states"), list(ids))

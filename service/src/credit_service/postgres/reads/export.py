@@ -5,7 +5,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from credit_service import bounds
-from credit_service.application.export import AccountRow, EntryRow, UnknownAccount, WhichAccounts, WhichEntries
+from credit_service.application.export import (
+    ExportedAccount,
+    ExportedEntry,
+    UnknownAccount,
+    WhichAccounts,
+    WhichEntries,
+)
 from credit_service.postgres.address import Address
 from credit_service.postgres.faults import translated_errors
 from credit_service.postgres.ids import unpacked
@@ -20,7 +26,7 @@ BLOCK_SECONDS_MAX = 1_800
 IDLE_MAX = "1h"
 ACCOUNT_NO_MAX = 2**31 - 1
 ID_CHARACTERS_MAX = 128
-PROSPECT_ID, CAUSE_TYPE = EntryRow._fields.index("prospect_id"), EntryRow._fields.index("cause_type")
+PROSPECT_ID, CAUSE_TYPE = ExportedEntry._fields.index("prospect_id"), ExportedEntry._fields.index("cause_type")
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -90,7 +96,7 @@ class PostgresExports:
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[AccountRow]]:
+    async def accounts(self, which: WhichAccounts) -> AsyncGenerator[list[ExportedAccount]]:
         """See `application.export.Exports`."""
         # Sorts after every id with this prefix.
         last = which.prefix + LAST_CHARACTER * ID_CHARACTERS_MAX
@@ -100,9 +106,9 @@ class PostgresExports:
             aclosing(blocks(self._connection, "export_accounts", *arguments)) as found,
         ):
             async for block in found:
-                yield [AccountRow(*row) for row in block]
+                yield [ExportedAccount(*row) for row in block]
 
-    async def entries(self, which: WhichEntries) -> AsyncGenerator[list[EntryRow]]:
+    async def entries(self, which: WhichEntries) -> AsyncGenerator[list[ExportedEntry]]:
         """See `application.export.Exports`."""
         async with snapshot(self._connection):
             first, last = 0, ACCOUNT_NO_MAX
@@ -118,7 +124,7 @@ class PostgresExports:
                     yield [_entry(row) for row in block]
 
 
-def _entry(row: "asyncpg.Record") -> EntryRow:
+def _entry(row: "asyncpg.Record") -> ExportedEntry:
     prospect_id = row[PROSPECT_ID]
     cause = (None if prospect_id is None else unpacked(prospect_id), row["source"], unpacked(row["id"]))
     return EntryRow._make((*row[:PROSPECT_ID], *cause, *row[CAUSE_TYPE:]))

@@ -84,12 +84,12 @@ class PostgresAudit:
                     yield block
                     block, decisions = [], 0
                 block.append(account)
-                decisions += account.standing.position
+                decisions += account.row.position
             yield block
 
     async def histories(self, accounts: Sequence[AuditedAccount]) -> list[History]:
         """See `application.reconcile.ports.Audit`."""
-        found = {account.number: History(account.account_id, account.standing) for account in accounts}
+        found = {account.number: History(account.account_id, account.row) for account in accounts}
         numbers = list(found)
         for row in await self._fetch("audit_decisions", numbers):
             history = found[row[0]]

@@ -1,4 +1,4 @@
-"""The form in which a dead letter keeps its record, and what is known of one that is too large to be held."""
+"""The form in which a dead letter keeps its record, and the hashes of one that is too large to be held."""
 
 from __future__ import annotations
 

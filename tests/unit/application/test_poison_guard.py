@@ -1,4 +1,4 @@
-"""When a topic brings so many bad messages that it is paused."""
+"""A topic with too many bad messages is paused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from credit_contracts import Event, ProspectGenerated, encode
 from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, RefusedByLedger
-from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, Floods
+from credit_service.application.processing.poison_guard import NOT_THE_TOPICS, PoisonGuard
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.reasons import REFUSALS
 from credit_service.application.record import Record, read_record
@@ -43,20 +43,20 @@ GOOD = read(0, ProspectGenerated(account_id="a", prospect_id="p"))
 
 
 class Told:
-    """Messages of one topic, one after the other, each with the reason for which it is a dead letter, or none."""
+    """Messages of one topic, in their order, each with the reason for which it is a dead letter, or None."""
 
     def __init__(self, in_a_row_max: int = 1_000) -> None:
-        self.floods = Floods(in_a_row_max)
+        self.floods = PoisonGuard(in_a_row_max)
         self._offsets: Iterator[int] = count()
 
     def of(self, *reasons: str | None, topic: str = TOPIC) -> str | None:
-        """Why the topic is over once these were decided together, if it is."""
+        """The reason why the topic is over its limit after these are decided together, or None."""
         records = [replace(GOOD, place=Place(topic, 0, next(self._offsets))) for _ in reasons]
         letters = {record.place: reason for record, reason in zip(records, reasons, strict=True) if reason}
         return self.floods.count(records, letters).get(topic)
 
     def each(self, reasons: Sequence[str | None]) -> list[int]:
-        """As `of`, a message at a time: after how many of them the topic is over."""
+        """The number of messages, decided one by one, after which the topic is over its limit."""
         return [n for n, reason in enumerate(reasons, 1) if self.of(reason)]
 
 
@@ -114,7 +114,7 @@ def test_each_topic_is_counted_by_itself() -> None:
 
 
 def test_a_topic_is_over_until_it_is_forgotten_or_brings_what_is_good() -> None:
-    """Whoever could not pause it tries again with the next bad message."""
+    """A pause that failed is tried again with the next bad message."""
     told = Told(3)
     assert told.of(*["conflict"] * 3) is not None
     assert told.of("conflict") is not None
@@ -139,7 +139,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 @dataclass
 class Faulty(MemoryLedger):
-    """A ledger that is away when it is first asked, and takes no batch of more than `together`."""
+    """A ledger that is away at the first call, and takes no batch of more than `together`."""
 
     away: int = 0
     together: int = 1_000
@@ -175,5 +175,5 @@ def test_each_message_is_told_of_once_however_often_it_is_tried(
     report = asyncio.run(processor.process(records, asyncio.Event()))
     at = [record.place for record in records]
     assert report.became_letters == dict.fromkeys(at[1:-2], "from-the-future") | {at[-2]: "bad-envelope"}
-    assert Floods(8).count(records, report.became_letters).keys() == {TOPIC}
-    assert Floods(9).count(records, report.became_letters) == {}
+    assert PoisonGuard(8).count(records, report.became_letters).keys() == {TOPIC}
+    assert PoisonGuard(9).count(records, report.became_letters) == {}

@@ -1,4 +1,4 @@
-"""A person's order waits for the events of its account to be read, and not for ever."""
+"""A command waits for the events of its account to be read, for a bounded time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from credit_contracts import EmailBounced, Event, encode
 from credit_service import bounds
 from credit_service.application.commands import read_progress as reading
 from credit_service.application.commands.execute import execute
-from credit_service.application.commands.read_progress import FRESH, Reading
+from credit_service.application.commands.read_progress import FRESH, ReadProgress
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import RecordKind, Row
 from credit_service.application.processing.processor import Processor
@@ -29,7 +29,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Readers:
-    """Stands in for the ledger: these accounts are behind, so often as they are asked about."""
+    """Replaces the ledger: each account is behind for so many calls."""
 
     def __init__(self, **behind: int) -> None:
         self.behind = behind
@@ -48,13 +48,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_goes_on_once_they_are_read() -> None:
     readers = Readers(acme=3)
-    assert await Reading(readers, seconds_left=10).behind({"acme", "bolt"}) == {}
+    assert await ReadProgress(readers, seconds_left=10).behind({"acme", "bolt"}) == {}
     assert readers.asked == 4
 
 
 async def test_all_orders_of_a_command_wait_as_long_as_one() -> None:
     readers = Readers(acme=1_000, bolt=1_000)
-    one_command = Reading(readers, seconds_left=0.03)
+    one_command = ReadProgress(readers, seconds_left=0.03)
     assert await one_command.behind({"acme"}) == {"acme": AT}
     asked = readers.asked
     assert await one_command.behind({"bolt"}) == {"bolt": AT}
@@ -63,7 +63,7 @@ async def test_all_orders_of_a_command_wait_as_long_as_one() -> None:
 
 async def test_as_it_stands_nothing_is_asked() -> None:
     readers = Readers(acme=1_000)
-    assert await Reading(readers, as_it_stands=True).behind({"acme"}) == {}
+    assert await ReadProgress(readers, as_it_stands=True).behind({"acme"}) == {}
     assert readers.asked == 0
 
 
@@ -73,7 +73,7 @@ async def test_only_orders_of_accounts_that_are_behind_are_refused_and_each_has_
     commands = [command_of(name, opening, "o") for name in ("acme", "bolt", "crow")]
     commands += [command_of("acme", Adjust(1, None, "ops", "r"), "a")]
 
-    answers = await execute(ledger, Rules(), commands, Reading(Readers(bolt=1_000), seconds_left=0))
+    answers = await execute(ledger, Rules(), commands, ReadProgress(Readers(bolt=1_000), seconds_left=0))
 
     assert [(a.command.account_id, a.outcome, a.read_until) for a in answers] == [
         ("acme", "opened", None),
@@ -88,7 +88,7 @@ async def test_an_order_as_it_stands_turns_no_month() -> None:
     ledger = MemoryLedger(AT)
     await execute(ledger, Rules(), [command_of("acme", OpenAccount("p", 5, None, None, AT, "UTC", 3), "o")])
     ledger.now = AT + timedelta(days=40)
-    stands = Reading(cast("Any", ledger), as_it_stands=True)
+    stands = ReadProgress(cast("Any", ledger), as_it_stands=True)
 
     await execute(ledger, Rules(), [command_of("acme", Adjust(1, None, "ops", "r"), "a")], stands)
     assert ledger.accounts["acme"].row.balance == 4
@@ -119,13 +119,13 @@ async def test_a_late_refund_as_it_stands_lives_to_the_end_of_the_month_that_it_
 async def test_an_account_that_was_left_open_is_let_go_though_its_events_are_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Found: what ended the opening was left out as `behind`, and all else of the account waited for ever."""
+    """Found: the end of the opening was left out as `behind`, and the account's events waited for ever."""
     monkeypatch.setattr(bounds, "OPENING_ROWS_PER_BATCH_MAX", 1)
     ledger = MemoryLedger(AT)
     data: list[CommandData] = [OpenAccount("p", 5, None, None, AT, "UTC", 0), OpenProspect("ann", "generated")]
     kinds: list[RecordKind] = ["account", "prospect"]
     rows = [Row(n, kind, command_of("acme", one, "o")) for n, (kind, one) in enumerate(zip(kinds, data, strict=True))]
-    opening = Opening(ledger, Rules(), None, Reading(_From(2), seconds_left=0))
+    opening = Opening(ledger, Rules(), None, ReadProgress(_From(2), seconds_left=0))
     batches = [batch async for batch in opening.batches(rows)]
 
     assert [row.reason for batch in batches for row in batch.refused] == ["behind"]
@@ -134,7 +134,7 @@ async def test_an_account_that_was_left_open_is_let_go_though_its_events_are_not
 
 
 class _From(Readers):
-    """Behind from the question of that number on."""
+    """The accounts are behind from the call of that number on."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Stored offsets move with what was decided, never before it: whatever a kill cuts off comes once more."""
+"""Stored offsets move with the decisions, never before them: what a kill cuts off is read again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACCOUNTS, MONTHS = ("a", "b"), 4
 
 @dataclass
 class Transactions(MemoryLedger):
-    """A ledger that keeps, of each transaction, the places that it dealt with and the offsets that it moved."""
+    """A ledger that records the places and the moved offsets of each transaction."""
 
     written: list[tuple[set[Place], Mapping[tuple[str, int], int]]] = field(default_factory=list)
 
@@ -48,7 +48,7 @@ class Transactions(MemoryLedger):
 
 
 def history() -> list[Record]:
-    """A charge in each of four months of two accounts, a repeat of each, and a message that nobody can read."""
+    """A charge in each of four months of two accounts, a repeat of each, and an unreadable message."""
     offsets: Counter[str] = Counter()
 
     def record(data: IncomingData, number: int, at: datetime) -> Record:
@@ -93,7 +93,7 @@ def test_an_offset_moves_with_the_decision_on_what_lies_before_it(turns: int, mo
 
 @dataclass
 class Away(MemoryLedger):
-    """A ledger that is away when it is first asked, `times` over."""
+    """A ledger that is away for the first `times` calls."""
 
     times: int = 0
 
@@ -119,7 +119,7 @@ def test_a_ledger_that_is_away_is_waited_for_however_often(monkeypatch: pytest.M
 
 @dataclass
 class MovesOn(MemoryLedger):
-    """A ledger of which another server answers once it was away."""
+    """A ledger in which another server answers after it was away."""
 
     moved: int = 0
 

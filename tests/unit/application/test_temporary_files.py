@@ -1,4 +1,4 @@
-"""What is noted in temporary files, where there is no room for them."""
+"""Temporary files without room for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# With so many of them SQLite no longer keeps all in memory.
+# With so many rows SQLite no longer keeps all in memory.
 BATCHES = 20
 BATCH = 500
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """As on a disk that is full: what this process writes to files goes beyond what it may."""
+    """A full disk, by a limit on the size of this process's files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:

@@ -1,4 +1,4 @@
-"""What runs out of time is tried in halves, and grows back; what cannot be halved is waited for."""
+"""A batch that runs out of time is tried in halves, and grows back; a single item is retried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from credit_service.application import retry
 from credit_service.application.errors import LedgerUnavailable, OutOfTime
 from credit_service.application.opening.opening import Opening
 from credit_service.application.opening.rows import Row
-from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, Share
+from credit_service.application.processing.batch_share import CAME_THROUGH_TO_GROW, BatchShare
 from credit_service.application.processing.processor import Processor
 from credit_service.application.record import Record, read_record
 from credit_service.domain.command import OpenAccount, command_of
@@ -50,7 +50,7 @@ class Slow(MemoryLedger):
 
 @dataclass
 class NeverInTime(MemoryLedger):
-    """A ledger that runs out of time `times` over, whatever it is given."""
+    """A ledger that runs out of time `times` over, whatever the batch."""
 
     times: int = 0
 
@@ -189,7 +189,7 @@ def test_a_wake_that_has_no_time_for_one_timer_has_failed() -> None:
 
 
 def test_a_first_plan_lets_in_as_many_as_there_is_time_for() -> None:
-    """Found: it was tried for ever with all that waited, up to 1,000 events, since it is one message."""
+    """Found: the plan is one message, and was tried for ever with all parked events, up to 1,000."""
     ledger = Slow(BEGAN, decisions_max=lambda: 100)
     processor = processor_of(ledger)
     asyncio.run(processor.process([generated(n) for n in range(20)], asyncio.Event()))
@@ -231,7 +231,7 @@ def test_a_row_that_never_has_the_time_ends_the_run() -> None:
 
 
 def test_a_share_halves_and_doubles() -> None:
-    share = Share()
+    share = BatchShare()
     assert share.of(5_000) == 5_000
     share.ran_out(5_000)
     share.ran_out(2_500)
