@@ -16,7 +16,7 @@ from credit_contracts import Event, IncomingData, PlanChanged, ProspectGenerated
 from credit_contracts.incoming import EmailBounced
 from credit_contracts.naming import topic_name
 from credit_service import bounds
-from credit_service.application.refunds.desk import Asked, RefundDesk, RefundRound
+from credit_service.application.refunds.desk import RefundDesk, RefundRound, RequestSelection
 from credit_service.domain.rules import Rules
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.operations import PostgresOperationLog

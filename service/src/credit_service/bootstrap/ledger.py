@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from credit_service.application.commands.read_progress import Reading
+from credit_service.application.commands.read_progress import ReadProgress
 from credit_service.postgres.ledger.ledger import PostgresLedger
 from credit_service.postgres.operator.operations import PostgresOperationLog
 
@@ -22,9 +22,9 @@ class OpenedLedger:
     rules: "Rules"
     operations: PostgresOperationLog
 
-    def reading(self, *, as_it_stands: bool) -> Reading:
+    def reading(self, *, as_it_stands: bool) -> ReadProgress:
         """Waits until the events of an account are read, unless the operator wants a decision as it stands."""
-        return Reading(self.ledger, as_it_stands)
+        return ReadProgress(self.ledger, as_it_stands)
 
 
 def ledger_on(settings: "Settings", pool: "Pool") -> PostgresLedger:

@@ -76,7 +76,7 @@ async def _list(settings: "Settings", which: "WhichAccounts", output: RowsFormat
         long_reading_connection(settings) as connection,
         aclosing(PostgresExports(connection).accounts(which)) as blocks,
     ):
-        await print_rows(AccountRow._fields, blocks, output)
+        await print_rows(ExportedAccount._fields, blocks, output)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -62,6 +62,7 @@ async def _events(connection: "KafkaConnection", from_beginning: bool) -> "Async
 
     from credit_contracts import OUTGOING_TOPICS, Unreadable, decode_outgoing
     from credit_service import bounds
+    from credit_service.kafka.connect.client import create_client
     from credit_service.kafka.fetch.portion_consumer import PortionConsumer
     from credit_service.kafka.fetch.portions import Fault, OutOfRange
     from credit_service.kafka.topics import partition_counts

@@ -152,6 +152,7 @@ async def _send(connection: "KafkaConnection", event_type: str, encoded: "Encode
     from aiokafka import AIOKafkaProducer
 
     from credit_contracts import partition_for
+    from credit_service.kafka.connect.client import create_client
     from credit_service.kafka.topics import partition_counts
 
     topic = connection.topic(event_type)

@@ -34,7 +34,6 @@ from credit_service.application.processing.report import Report
 from credit_service.application.record import Record
 from credit_service.application.retry import backoff_seconds, is_set_within, with_jitter
 from credit_service.application.tracing import UNTRACED, BatchTrace, MarkStep
-from credit_service.domain.rules import Rules
 from credit_service.domain.decision import Refused
 from credit_service.domain.event import Incoming, Wake
 from credit_service.domain.rules import Rules

@@ -53,7 +53,7 @@ def count_and_show(settings: "Settings", letters: "Letters") -> int:
         async with writing_pool(settings) as pool:
             kept = letters_in(settings, pool)
             if letters.ids is not None:
-                known = await kept.standings(letters.ids)
+                known = await kept.states(letters.ids)
                 if missing := [i for i in letters.ids if i not in known]:
                     raise WrongUse(f"there is no dead letter {missing[0]}")
                 return len(letters.ids)

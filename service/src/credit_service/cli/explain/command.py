@@ -16,7 +16,7 @@ from credit_service.cli.shared.run import run
 from credit_service.cli.shared.times import instant_of
 
 if TYPE_CHECKING:
-    from credit_service.application.explain.model import Explanation, Fate, Story, Unexplained, When
+    from credit_service.application.explain.model import Explanation, MessageOutcome, ProspectHistory, Unexplained, When
     from credit_service.cli.explain.tree import Line
     from credit_service.settings import Settings
 
@@ -112,7 +112,7 @@ async def _explain_prospect(settings: "Settings", account_id: str, prospect_id: 
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reading_connection(settings) as connection:
-        story = await PostgresExplains(connection, settings.topic_prefix).story(account_id, prospect_id)
+        story = await PostgresExplains(connection, settings.topic_prefix).prospect_history(account_id, prospect_id)
     if story is None:
         raise WrongUse(f"there is no account {account_id!r}")
     _put(story, output, lines_of_story(story))
@@ -124,7 +124,7 @@ async def _explain_message(settings: "Settings", account_id: str, source: str, e
     from credit_service.postgres.explain.explain import PostgresExplains
 
     async with long_reading_connection(settings) as connection:
-        fate = await PostgresExplains(connection, settings.topic_prefix).fate(account_id, source, event_id)
+        fate = await PostgresExplains(connection, settings.topic_prefix).message_outcome(account_id, source, event_id)
     if fate is None:
         raise WrongUse(f"there is no account {account_id!r}")
     if fate.other_account_id is not None:

@@ -80,7 +80,7 @@ async def lines_of_account(explanation: "Explanation") -> AsyncIterator[Line]:
             yield Line(2, f"{summary.parked - shown:,} later ones, which --full shows")
 
 
-def lines_of_story(story: "Story") -> list[Line]:
+def lines_of_story(story: "ProspectHistory") -> list[Line]:
     """The prospect's state, and its events in order of occurrence."""
     lines = [Line(0, f"{story.prospect_id} on {story.account_id}: {_state(story)}")]
     events: list[tuple[datetime, list[Line]]] = [(c.decision.occurred_at, _caused(1, c)) for c in story.decisions]
@@ -93,7 +93,7 @@ def lines_of_story(story: "Story") -> list[Line]:
     return lines + _left_open(story.dead_letters, "it")
 
 
-def lines_of_fate(fate: "Fate") -> list[Line]:
+def lines_of_fate(fate: "MessageOutcome") -> list[Line]:
     """What became of the message: its decision, its place among parked events, or its dead letters."""
     words = {
         "decided": "was decided",
@@ -250,7 +250,7 @@ def _left_open(letters: "FoundLetters", what: str) -> list[Line]:
     return lines
 
 
-def _state(story: "Story") -> str:
+def _state(story: "ProspectHistory") -> str:
     state = story.standing
     if state is None:
         return "nothing is known of it" if not (story.decisions or story.parked) else "not on the account"

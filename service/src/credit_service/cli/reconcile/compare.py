@@ -79,7 +79,7 @@ async def compare(
                         start=begin if isinstance(begin, datetime) else None,
                         end=until if isinstance(until, datetime) else None,
                         is_window=begin is not None or until is not None,
-                        moved=bar.advance,
+                        count_read=bar.advance,
                     )
                     await reconciliation.run()
         except TopicsUnknown as error:

@@ -67,7 +67,7 @@ class FindingsReport:
         if self._output is Format.JSON:
             put(line)
         elif self._shown[finding.kind] <= SHOWN_OF_A_KIND_MAX:
-            put(f"{finding.kind}: {finding.subject}: {finding.told}")
+            put(f"{finding.kind}: {finding.subject}: {finding.message}")
         elif self._shown[finding.kind] == SHOWN_OF_A_KIND_MAX + 1:
             put(f"{finding.kind}: … and more, see the counts below")
 
@@ -110,6 +110,6 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
         "kind": finding.kind,
         "account_id": finding.account_id,
         "subject": finding.subject,
-        "told": finding.told,
+        "told": finding.message,
         "mend": finding.mend,
     }

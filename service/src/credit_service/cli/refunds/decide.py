@@ -16,7 +16,7 @@ from credit_service.cli.shared.server_errors import describe_ledger_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from credit_service.application.refunds.desk import Asked, DecidedRefund, RefundRound
+    from credit_service.application.refunds.desk import DecidedRefund, RefundRound, RequestSelection
     from credit_service.application.refunds.queries import RequestLine
     from credit_service.bootstrap.ledger import OpenedLedger
     from credit_service.settings import Settings
@@ -79,9 +79,9 @@ def decide(
 
 async def _select(
     settings: "Settings", account_id: str | None, charges: list[int] | None, all_waiting: bool, account: str | None
-) -> "tuple[Asked, int]":
+) -> "tuple[RequestSelection, int]":
     """The selected requests and their number; the first of them are shown on stderr."""
-    from credit_service.application.refunds.desk import Asked
+    from credit_service.application.refunds.desk import RequestSelection
     from credit_service.postgres.operator.refunds import PostgresRefundRequests
 
     if all_waiting == bool(charges) or (all_waiting and account_id is not None) or (charges and account is not None):
@@ -97,14 +97,14 @@ async def _select(
             wanted = list(dict.fromkeys(charges))
             found = [await requests.request(of, charge) for charge in wanted[:SHOWN_BEFORE_MAX]]
             _show([line for line in found if line is not None], len(wanted))
-            return Asked(of, charges=wanted), len(wanted)
+            return RequestSelection(of, charges=wanted), len(wanted)
         waiting = await requests.waiting(of)
         page = await requests.page(of, waiting.at, None, SHOWN_BEFORE_MAX)
         if waiting.requests:
             _show(page.lines, waiting.requests)
         else:
             say("No request waits.")
-        return Asked(of, up_to=waiting.at), waiting.requests
+        return RequestSelection(of, up_to=waiting.at), waiting.requests
 
 
 def _show(lines: "Sequence[RequestLine]", count: int) -> None:
@@ -117,10 +117,10 @@ def _show(lines: "Sequence[RequestLine]", count: int) -> None:
 
 
 def _line(answer: "DecidedRefund") -> str:
-    from credit_service.application.commands.read_progress import told_behind
+    from credit_service.application.commands.read_progress import behind_message
 
     if answer.read_until is not None:
-        behind = told_behind(answer.read_until)
+        behind = behind_message(answer.read_until)
         return f"{answer.account_id} {answer.charge_sequence}: {answer.outcome}, {behind}"
     before = "" if answer.is_new or not answer.had_effect else ", done before"
     return f"{answer.account_id} {answer.charge_sequence}: {answer.outcome}{before}"

@@ -66,7 +66,7 @@ def replay(
     show_ranges(kafka, ranges, begin, until, account_id)
     if not dry_run:
         confirm("Replay this?", yes=yes)
-    from credit_service.application.replay.replay import Replayed, Wanted
+    from credit_service.application.replay.replay import Replayed, ReplayOptions
 
     replayed = Replayed()
     arguments: dict[str, Json] = {
@@ -77,7 +77,7 @@ def replay(
         "rate": rate,
     }
     report = ReplayReport(kafka, output, is_each=each, dry_run=dry_run)
-    wanted, person = Wanted(account_id, rate, dry_run), (operator, reason or "")
+    wanted, person = ReplayOptions(account_id, rate, dry_run), (operator, reason or "")
     run(run_replay(settings, ranges, wanted, person, arguments, report, replayed))
     if account_id is not None and not replayed.messages and not run(_is_known(settings, account_id)):
         raise WrongUse(f"there is no account {account_id!r}, and no message of it in this range")

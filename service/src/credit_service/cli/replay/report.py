@@ -12,7 +12,7 @@ from credit_service.cli.shared.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from credit_service.application.processing.known_events import Fate
+    from credit_service.application.processing.known_events import MessageStatus
     from credit_service.application.record import Record
     from credit_service.application.replay.replay import Replayed
     from credit_service.kafka.connect.connection import KafkaConnection
@@ -30,7 +30,7 @@ class ReplayReport:
         self._is_each = is_each
         self._dry_run = dry_run
 
-    def batch(self, done: "Sequence[tuple[Record, Fate]]") -> None:
+    def batch(self, done: "Sequence[tuple[Record, MessageStatus]]") -> None:
         """Prints a line for each message that is no plain duplicate, if the lines are requested."""
         if not self._is_each:
             return
@@ -44,13 +44,13 @@ class ReplayReport:
         if self._output is Format.JSON:
             topics = {
                 self._kafka.event_type(topic): dict(sorted(fates.items()))
-                for topic, fates in sorted(replayed.fates.items())
+                for topic, fates in sorted(replayed.statuses.items())
             }
             summary = {"dry_run": self._dry_run, "interrupted": replayed.is_interrupted} | replayed.as_json()
             speed = {"seconds": round(replayed.seconds, 3), "rate": round(replayed.read / seconds)}
             put(json.dumps(summary | {"topics": topics} | speed))
             return
-        if replayed.fates:
+        if replayed.statuses:
             self._table(replayed)
         if self._dry_run:
             put("Nothing was written.")
@@ -71,13 +71,13 @@ class ReplayReport:
         table.add_column("Topic")
         for name in ("messages", *names):
             table.add_column(name.capitalize(), justify="right")
-        rows = [(self._kafka.event_type(topic), fates) for topic, fates in sorted(replayed.fates.items())]
+        rows = [(self._kafka.event_type(topic), fates) for topic, fates in sorted(replayed.statuses.items())]
         for topic, fates in [*rows, ("all", totals)]:
             table.add_row(topic, f"{fates.total():,}", *(f"{fates[name]:,}" for name in names))
         Console(highlight=False, markup=False).print(table)
 
 
-def _each(record: "Record", fate: "Fate") -> dict[str, object]:
+def _each(record: "Record", fate: "MessageStatus") -> dict[str, object]:
     from credit_contracts.envelope import Unreadable
 
     event = None if isinstance(record.content, Unreadable) else record.content

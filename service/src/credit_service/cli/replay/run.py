@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from credit_service.application.operations import Json
-    from credit_service.application.replay.replay import Replayed, Wanted
+    from credit_service.application.replay.replay import Replayed, ReplayOptions
     from credit_service.kafka.ranges.ranges import Range
     from credit_service.settings import Settings
 
@@ -23,7 +23,7 @@ SAFE = "it may safely be run again"
 async def run_replay(
     settings: "Settings",
     ranges: "Sequence[Range]",
-    wanted: "Wanted",
+    wanted: "ReplayOptions",
     person: tuple[str, str],
     arguments: "dict[str, Json]",
     report: ReplayReport,

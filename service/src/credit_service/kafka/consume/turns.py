@@ -17,7 +17,7 @@ from credit_service.application.partitioning import account_partition
 from credit_service.application.ports import OffsetStore
 from credit_service.application.processing.chain import ChainBroken
 from credit_service.application.processing.lane import Lane
-from credit_service.application.processing.poison_guard import Floods
+from credit_service.application.processing.poison_guard import PoisonGuard
 from credit_service.application.processing.processor import Processor
 from credit_service.application.processing.report import Report
 from credit_service.application.processing.timer_sweep import TIMER_GRACE
@@ -74,7 +74,7 @@ class Turns:
         self._stored = stored
         self._bounds = bounds
         self._tracing = tracing
-        self._floods = Floods(bounds.unreadable_in_a_row_max)
+        self._floods = PoisonGuard(bounds.unreadable_in_a_row_max)
 
     async def run(self, lane: Lane) -> None:
         """Takes turns of the lane; ends between two batches."""

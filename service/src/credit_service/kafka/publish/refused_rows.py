@@ -80,7 +80,7 @@ class RefusedRows:
     _tried_at: float = 0.0
 
     @property
-    def left_out(self) -> LeftOut:
+    def left_out(self) -> Excluded:
         """The rows and topics that the next claim leaves out."""
         left = {number: one for number, one in self._suspects.items() if not one.is_tried_again}
         keys = {one.key for one in left.values() if one.key is not None}

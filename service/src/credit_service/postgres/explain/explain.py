@@ -69,12 +69,12 @@ class PostgresExplains:
     async def prospect_history(self, account_id: str, prospect_id: str) -> ProspectHistory | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._snapshot.connection):
-            return await OutcomeReader(self._snapshot, self._rows).story(account_id, prospect_id)
+            return await OutcomeReader(self._snapshot, self._rows).prospect_history(account_id, prospect_id)
 
     async def message_outcome(self, account_id: str, source: str, event_id: str) -> MessageOutcome | None:
         """See `application.explain.model.Explains`."""
         async with snapshot(self._snapshot.connection):
-            return await OutcomeReader(self._snapshot, self._rows).fate(account_id, source, event_id)
+            return await OutcomeReader(self._snapshot, self._rows).message_outcome(account_id, source, event_id)
 
     async def _summary(
         self,
@@ -119,7 +119,7 @@ class PostgresExplains:
 
     async def _some_entries(
         self, point: PointInTime, summary: Summary, sums: "Sequence[asyncpg.Record]"
-    ) -> AsyncGenerator[Entry | Elided]:
+    ) -> AsyncGenerator[ExplainedEntry | Elided]:
         """The first and the last entries of each grant, with one sum of the entries between them."""
         wanted: list[int | None] = [grant.grant_id for grant in summary.grants]
         wanted += [None] if summary.without_grant else []
@@ -139,7 +139,7 @@ class PostgresExplains:
             for entry in entries[1:]:
                 yield entry
 
-    async def _all_entries(self, point: PointInTime) -> AsyncGenerator[Entry | Elided]:
+    async def _all_entries(self, point: PointInTime) -> AsyncGenerator[ExplainedEntry | Elided]:
         again = await self._repeated_charges(point, None)
         async with aclosing(
             blocks(self._snapshot.connection, "explain_all_entries", point.account_no, point.sequence)
@@ -152,14 +152,14 @@ class PostgresExplains:
         rows = await self._snapshot.all("explain_repeated_charges", point.account_no, point.sequence, positions)
         return {row["position"]: row["sequences"] for row in rows}
 
-    async def _declines(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Decision]:
+    async def _declines(self, point: PointInTime, limit: int | None) -> AsyncGenerator[ExplainedDecision]:
         arguments = (point.account_no, point.position, limit)
         async with aclosing(blocks(self._snapshot.connection, "explain_declines", *arguments)) as found:
             async for block in found:
                 for row in block:
                     yield self._rows.decision(row)
 
-    async def _parked(self, point: PointInTime, limit: int | None) -> AsyncGenerator[Parked]:
+    async def _parked(self, point: PointInTime, limit: int | None) -> AsyncGenerator[ExplainedParkedEvent]:
         arguments = (point.account_no, point.parked_by, limit)
         async with aclosing(blocks(self._snapshot.connection, "explain_parked_events", *arguments)) as found:
             async for block in found:

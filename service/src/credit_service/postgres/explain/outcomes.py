@@ -150,7 +150,7 @@ class OutcomeReader:
             )
         return RefundState(on_account=stay.ended_by is None, origin=stay.origin, charge=charge)
 
-    async def _letters(self, account_id: str, is_wanted: "Callable[[asyncpg.Record, Letter], bool]") -> Letters:
+    async def _letters(self, account_id: str, is_wanted: "Callable[[asyncpg.Record, Letter], bool]") -> FoundLetters:
         """The wanted dead letters of the account; it reads all of them, and holds few at a time."""
         letters, erased, left_out, seen = [], 0, 0, 0
         arguments = (account_id, bounds.LETTERS_LOOKED_THROUGH_MAX + 1)

@@ -52,7 +52,7 @@ class RowReader:
             decision=self.decision(row),
         )
 
-    def decision(self, row: "asyncpg.Record") -> Decision:
+    def decision(self, row: "asyncpg.Record") -> ExplainedDecision:
         """A decision, with its place and its operator."""
         place = None
         if row["partition"] is not None:
@@ -73,9 +73,9 @@ class RowReader:
             by=person_of(row),
         )
 
-    def parked(self, row: "asyncpg.Record") -> Parked:
+    def parked(self, row: "asyncpg.Record") -> ExplainedParkedEvent:
         """A parked event."""
-        return Parked(
+        return ExplainedParkedEvent(
             source=row["source"],
             id=row["id"],
             type=row["type"],

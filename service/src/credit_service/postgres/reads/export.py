@@ -127,4 +127,4 @@ class PostgresExports:
 def _entry(row: "asyncpg.Record") -> ExportedEntry:
     prospect_id = row[PROSPECT_ID]
     cause = (None if prospect_id is None else unpacked(prospect_id), row["source"], unpacked(row["id"]))
-    return EntryRow._make((*row[:PROSPECT_ID], *cause, *row[CAUSE_TYPE:]))
+    return ExportedEntry._make((*row[:PROSPECT_ID], *cause, *row[CAUSE_TYPE:]))

@@ -80,7 +80,7 @@ class PostgresAudit:
             decisions = 0
             for row in rows:
                 account = AuditedAccount(row["account_no"], row["account_id"], RecordedAccount(*row[2:]))
-                if block and decisions + account.standing.position > bounds.DECISIONS_READ_MAX:
+                if block and decisions + account.row.position > bounds.DECISIONS_READ_MAX:
                     yield block
                     block, decisions = [], 0
                 block.append(account)
