@@ -1,4 +1,4 @@
-"""Stories about an account: each step is a batch of its own through `decide`, with a store between the steps."""
+"""Histories of an account: each step is a batch of its own through `decide`, with a store between the steps."""
 
 from __future__ import annotations
 
