@@ -62,14 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str | None:
-    """Say at once that only tests without servers are going to run."""
+    """Report that only tests without servers run."""
     why = os.environ.get(_WHY_NO_SERVERS)
     return f"every test on servers is skipped: {why}" if why else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Containers are not killed, and what they are instead of is not tested on them."""
+    """Skip the tests of the local stack when the servers are containers."""
     for item in items:
         # pytest-xdist 3.8 writes a test's group where pytest 9.2 does not read it any more: each went to any worker.
         if (grouped := getattr(item, "_nodeid", None)) is not None:
@@ -94,7 +94,7 @@ def _needs_no_servers(config: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Addresses:
-    """Postgres and Kafka of this run; whoever breaks things starts a `credit_local_stack.Stack` of their own."""
+    """Postgres and Kafka of this run; a test that breaks them starts a `credit_local_stack.Stack` of its own."""
     if _WHY_NO_SERVERS in os.environ:
         pytest.skip(os.environ[_WHY_NO_SERVERS])
     try:
@@ -110,21 +110,21 @@ def database_template(stack: Addresses) -> str:
 
 @pytest.fixture
 def database_url(stack: Addresses, database_template: str) -> Iterator[str]:
-    """A migrated database of this test's own."""
+    """A migrated database for this test."""
     with fresh_database(stack.database_url, database_template) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def shared_database_url(stack: Addresses, database_template: str) -> Iterator[str]:
-    """A migrated database of a module's tests together: each leaves it as it was."""
+    """A migrated database that the tests of a module share: each leaves it unchanged."""
     with fresh_database(stack.database_url, database_template) as url:
         yield url
 
 
 @pytest.fixture
 async def undone(shared_database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """A connection in a transaction that is undone after the test."""
+    """A connection in a transaction that is rolled back after the test."""
     connection = await connect(shared_database_url)
     try:
         transaction = connection.transaction()
@@ -157,6 +157,6 @@ def topic_prefix() -> str:
 
 @pytest.fixture
 async def deployment(database_url: str, kafka: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
-    """Where a test runs the service as processes of its own."""
+    """The deployment in which a test runs the service as processes."""
     async with Deployment(database_url, kafka, topic_prefix, tmp_path) as deployment:
         yield deployment

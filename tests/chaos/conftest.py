@@ -1,4 +1,4 @@
-"""Fixtures of the runs under faults, and what they tell at the end."""
+"""Fixtures of the runs under faults, and their summary."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FOLDER = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def own_stack() -> Iterator[Stack]:
-    """Servers that nobody else needs."""
+    """Servers that these tests may kill."""
     with Stack(scratch=in_memory()) as stack:
         yield stack
 
 
 @pytest.fixture
 async def own_deployment(own_stack: Stack, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
-    """On these servers."""
+    """A deployment on `own_stack`."""
     name = topic_prefix.rstrip("-")
     connection = await asyncpg.connect(own_stack.database_url)
     await connection.execute(f"CREATE DATABASE {name}")
@@ -43,7 +43,7 @@ async def own_deployment(own_stack: Stack, topic_prefix: str, tmp_path: Path) ->
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Shows it when the test fails, and in the summary of `make chaos`."""
+    """Shows a table when the test fails, and in the summary of `make chaos`."""
 
     def tell(table: str) -> None:
         print(table)  # noqa: T201 - shown when the test fails
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A table for each run."""
+    """Print the table of each run."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     told = [(one.nodeid, table) for one in reports for name, table in one.user_properties if name == _TOLD]
     if told:

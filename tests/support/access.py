@@ -1,4 +1,4 @@
-"""Users that log in as one of the four roles, as a deployment has them, and what the page says of the roles."""
+"""Users with the logins of the four roles of a deployment, and the page's table of the roles."""
 
 from __future__ import annotations
 

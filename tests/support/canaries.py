@@ -1,4 +1,4 @@
-"""Words that must not come out anywhere, and the search for them in whatever form they do."""
+"""Words that must not appear in any output, and the search for them in every encoding."""
 
 from __future__ import annotations
 

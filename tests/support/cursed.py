@@ -1,4 +1,4 @@
-"""Rules that fail on one prospect: what a defect of the service does to an event."""
+"""Rules that fail on one prospect, as a defect of the service would."""
 
 from __future__ import annotations
 

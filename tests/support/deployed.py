@@ -1,4 +1,4 @@
-"""What is deployed: files below deploy/, and the tools that read them where they were built."""
+"""The files below deploy/, and the tools that check them where these are built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Dockerfile read, and its build stage run without Docker: below a folder instead of in an image."""
+"""A parsed Dockerfile, and its build stage run without Docker, below a folder instead of in an image."""
 
 from __future__ import annotations
 

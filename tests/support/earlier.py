@@ -1,4 +1,4 @@
-"""The service as it was at an earlier state of this repository, to run beside the one under test."""
+"""The service of an earlier commit of this repository, to run beside the one under test."""
 
 from __future__ import annotations
 

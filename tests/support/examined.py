@@ -1,4 +1,4 @@
-"""What `credits doctor` finds."""
+"""The findings of `credits doctor`."""
 
 from __future__ import annotations
 

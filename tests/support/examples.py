@@ -1,4 +1,4 @@
-"""How many examples the property tests take."""
+"""The number of examples of the property tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger that events are taken through without a broker, watched from the tables that `explain` does not read."""
+"""A ledger filled without a broker, observed in tables that `explain` does not read."""
 
 from __future__ import annotations
 

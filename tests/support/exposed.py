@@ -1,4 +1,4 @@
-"""Every metric of a service, with all that its standing may know, and no servers."""
+"""All metrics of a service without servers, with every value set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The extremes of every field of every incoming contract, by its JSON Schema: a field that is new has some at once."""
+"""The extreme values of every field of every incoming contract, from its JSON Schema; new fields are covered."""
 
 from __future__ import annotations
 

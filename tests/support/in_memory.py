@@ -1,4 +1,4 @@
-"""The service in memory, told what scenarios have."""
+"""The service in memory, fed with scenarios."""
 
 from __future__ import annotations
 

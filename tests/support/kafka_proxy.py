@@ -1,4 +1,4 @@
-"""A proxy before a broker: its target may change, and it may leave requests out of what the broker says it knows."""
+"""A proxy before a broker: it can change its target, and remove requests from the versions that the broker reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger promises, held against its rows and what was sent; shares no code with the service."""
+"""The promises of the ledger, checked on its rows and the sent messages; shares no code with the service."""
 
 from __future__ import annotations
 

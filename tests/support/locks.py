@@ -1,4 +1,4 @@
-"""Who waits for a lock."""
+"""Detection of sessions that wait for a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the oracle looks at: rows by plain SQL, committed records as they lie in Kafka. No code of the service's."""
+"""The observations of the oracle: rows by plain SQL, committed records from Kafka. No code of the service's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits until a deployment is at rest, and says whether the promises hold."""
+"""The oracle: waits until a deployment is at rest, and checks the promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the tests wait: one number for all of them, for machines that are slow."""
+"""The factor on all time limits of the tests, for slow machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a database, by Debian's package, which is fetched and not installed."""
+"""A real PgBouncer before a database, from Debian's package, which is fetched and not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of servers without TLS."""
+"""An HTTP client of servers without TLS."""
 
 from __future__ import annotations
 

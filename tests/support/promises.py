@@ -1,4 +1,4 @@
-"""Every promise of the service by its name, held against what lies in Postgres and in Kafka."""
+"""Every promise of the service by name, checked on the contents of Postgres and Kafka."""
 
 from __future__ import annotations
 

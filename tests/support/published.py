@@ -1,4 +1,4 @@
-"""Outgoing events as others read them."""
+"""Outgoing events, decoded as a consumer decodes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of a README, as those who copy it have it."""
+"""The code blocks of a README, as readers copy them."""
 
 from __future__ import annotations
 

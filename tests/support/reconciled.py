@@ -1,4 +1,4 @@
-"""`credits reconcile`, run on a deployment."""
+"""A run of `credits reconcile` on a deployment."""
 
 from __future__ import annotations
 

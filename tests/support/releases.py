@@ -1,4 +1,4 @@
-"""Databases as earlier versions left them: their migrations, and rows that they had written."""
+"""Databases of earlier versions: their migrations, and rows that those versions wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of `credits replay`, and messages that the service is made to pass over."""
+"""Runs of `credits replay`, and messages that the service is made to skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was told of each prospect, told once more as simply as possible, and held against the ledger."""
+"""The history of each prospect, computed as simply as possible, and compared with the ledger."""
 
 from __future__ import annotations
 

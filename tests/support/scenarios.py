@@ -1,4 +1,4 @@
-"""What a credit service is told, written once: for the one in memory and for the real one."""
+"""Scenarios of events for a credit service, the one in memory and the real one alike."""
 
 from __future__ import annotations
 

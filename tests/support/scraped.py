@@ -1,4 +1,4 @@
-"""What a running service shows at `/metrics`."""
+"""The metrics of a running service at `/metrics`."""
 
 from __future__ import annotations
 

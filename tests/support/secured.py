@@ -1,4 +1,4 @@
-"""A broker with TLS, logins and access lists, and those who may change them."""
+"""A broker with TLS, logins and access lists, and the changes to these."""
 
 from __future__ import annotations
 

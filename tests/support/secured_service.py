@@ -1,4 +1,4 @@
-"""The service on a broker that allows only what it is told to."""
+"""The service on a broker that allows only listed operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands in for a broker with sessions: it says what a test has it say, and notes what it was asked."""
+"""A stand-in for a broker with sessions: it gives the answers that a test sets, and records the requests."""
 
 from __future__ import annotations
 

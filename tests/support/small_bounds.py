@@ -1,4 +1,4 @@
-"""The bounds of the service made tiny, so that a short history meets them."""
+"""Tiny bounds of the service, so that a short history reaches them."""
 
 from __future__ import annotations
 

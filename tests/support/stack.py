@@ -1,4 +1,4 @@
-"""The servers of a test run: started once, a database of its own for each test."""
+"""The servers of a test run, started once, and a database for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A streaming replica of a Postgres of the local stack, and a name in the network that leads to one or the other."""
+"""A streaming replica of a Postgres of the local stack, and a network name that leads to either server."""
 
 from __future__ import annotations
 

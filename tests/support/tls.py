@@ -1,4 +1,4 @@
-"""TLS before a Postgres that was built without: the handshake of Postgres's own protocol, ended here."""
+"""TLS before a Postgres that was built without it: a proxy that ends the handshake of Postgres's protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that a test's broker takes: who signs them, an endpoint that gives them, and a program that prints them."""
+"""Tokens for a test's broker: their signer, an endpoint that issues them, and a program that prints them."""
 
 from __future__ import annotations
 

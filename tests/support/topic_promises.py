@@ -1,4 +1,4 @@
-"""What is promised of the topics: each message ends once, each result is out once; shares no code with the service."""
+"""The promises of the topics: each message ends once, each result is out once; shares no code with the service."""
 
 from __future__ import annotations
 

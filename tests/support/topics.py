@@ -1,4 +1,4 @@
-"""The topics of one test, and what the tests do to Kafka beyond sending and reading."""
+"""The topics of one test, and changes to Kafka beyond sending and reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What upstream teams would send: seeded, through the contracts package, by an ordinary producer."""
+"""Traffic of the upstream teams: seeded, through the contracts package, by an ordinary producer."""
 
 from __future__ import annotations
 

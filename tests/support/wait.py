@@ -1,4 +1,4 @@
-"""Waiting for what will be so soon."""
+"""Waiting for a condition."""
 
 from __future__ import annotations
 

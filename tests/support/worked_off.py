@@ -1,4 +1,4 @@
-"""What a service would have come to, made in the test's own process: in the ledger, in the topics, and in the group."""
+"""Processing of a deployment's messages in the test's own process, with the results that a service would have."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ PAST_ANY_END = 2**62
 
 
 async def work_off(deployment: Deployment) -> None:
-    """Decides and publishes all that lies in the topics, and commits so for the group, which nobody has joined.
+    """Decides and publishes all messages of the topics, and commits the offsets of the group, which has no members.
 
-    For tests of what comes after: that a service which runs gets there is proved by tests of its own.
+    For tests of later steps: other tests prove that a running service does the same.
     """
     await work_off_unpublished(deployment)
     await publish(deployment)
 
 
 async def work_off_unpublished(deployment: Deployment) -> None:
-    """As `work_off`, but what is to be published waits in the outbox."""
+    """As `work_off`, but the outgoing events stay in the outbox."""
     kafka = _connection_of(deployment)
     rules = Rules()
     counts = await partition_counts(kafka, kafka.incoming_topics, "read")
@@ -61,7 +61,7 @@ async def work_off_unpublished(deployment: Deployment) -> None:
 
 
 async def publish(deployment: Deployment) -> None:
-    """Has a relay empty the outbox."""
+    """Runs a relay until the outbox is empty."""
     kafka = _connection_of(deployment)
     async with open_pool(deployment.database_url) as pool:
         relay = Relay(kafka, PostgresOutbox(deployment.database_url, pool), AccessWatch(kafka, Status()))
@@ -79,7 +79,7 @@ async def publish(deployment: Deployment) -> None:
 
 
 async def commit_offsets(deployment: Deployment, positions: Mapping[tuple[str, int], int]) -> None:
-    """Tells Kafka that the group, in which nobody is, has come so far."""
+    """Commits offsets of the group, which has no members."""
     consumer = AIOKafkaConsumer(bootstrap_servers=deployment.kafka, group_id=deployment.group, enable_auto_commit=False)
     try:
         await consumer.start()

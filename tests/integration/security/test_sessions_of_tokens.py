@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TOKENS_MIN = 5
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("secured-kafka"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(600),

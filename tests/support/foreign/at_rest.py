@@ -1,4 +1,4 @@
-"""Bytes that change where a broker keeps them."""
+"""Changes to bytes in a broker's log files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service that is written with kafka-python sends."""
+"""Messages of a producer that uses kafka-python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service that is written with librdkafka sends, in transactions or not; and what it reads."""
+"""Messages of a producer that uses librdkafka, with and without transactions; and a consumer."""
 
 from __future__ import annotations
 

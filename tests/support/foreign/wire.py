@@ -1,4 +1,4 @@
-"""Batches handed to a broker and read back from it, as bytes: no client looks at them on the way."""
+"""Batches sent to and fetched from a broker as bytes, without a client in between."""
 
 from __future__ import annotations
 
