@@ -29,6 +29,8 @@ _END_SECONDS_MAX = 40
 _LOG_BYTES_SHOWN = 6_000
 # The oracle waits for Kafka's offsets, which otherwise follow once a second, in each of some two hundred tests.
 _COMMITS_SOON = "from credit_service.kafka.consume import group_offsets; group_offsets.COMMIT_EVERY_SECONDS = 0.1\n"
+# The same for earlier states, in which the module was not in a package by subject yet.
+_COMMITS_SOON_EARLIER = "from credit_service.kafka import group_offsets; group_offsets.COMMIT_EVERY_SECONDS = 0.1\n"
 
 
 class ServiceProcess:
@@ -179,7 +181,7 @@ class Deployment:
         """Starts one service of an earlier state: see `support.earlier`."""
         ports, log, environment = self._next({})
         process = await EarlierProcess.start(
-            state, "serve", environment=environment, folder=self.folder, log=log, first=_COMMITS_SOON
+            state, "serve", environment=environment, folder=self.folder, log=log, first=_COMMITS_SOON_EARLIER
         )
         return self._began(process, ports, log)
 
