@@ -22,8 +22,8 @@ def doctor(output: Output = Format.TEXT) -> int:
     """Check settings, servers, topics, the service, and the work that waits for people.
 
     Each check is ok, a warning, or wrong, and says what to do. Nothing is written. A server that does not answer is one
-    failed check; the others still run. The exit code is 1 if a check is wrong, and 2 if the
-    settings are; a warning can wait for working hours.
+    failed check; the others still run. The exit code is 1 if a check is wrong, and 2 if a setting
+    is not valid; a warning can wait for working hours.
 
     Example: [cyan]credits doctor --output json[/]
     """
