@@ -45,7 +45,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that has the wheel and what it needs; nothing was fetched."""
     folder = tmp_path_factory.mktemp("alone")
     source = shutil.copytree(CONTRACTS, folder / "source")
-    shutil.copy(CONTRACTS.parent / "VERSION", folder)
     run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder), folder=source)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False, symlinks=True)

@@ -11,7 +11,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError, from_json, to_json
 
-from credit_contracts.dead_letters import UnreadableReason
+from credit_contracts.dead_letters import UnreadableReason, reasons_of
 from credit_contracts.ids import ID_CHARACTERS_MAX, OWN_ID_CHARACTERS_MAX, SOURCE_CHARACTERS_MAX
 from credit_contracts.incoming import INCOMING, IncomingData
 from credit_contracts.outgoing import OUTGOING, OutgoingData
@@ -20,6 +20,8 @@ from credit_contracts.times import format_time, parse_time
 MAX_VALUE_BYTES: Final = 1024 * 1024
 DETAIL_CHARACTERS_MAX: Final = 500
 TYPE_CHARACTERS_MAX: Final = 128
+UNREADABLE_REASONS: Final = reasons_of("message")
+"""The reasons of messages that cannot be read, and their meanings."""
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
