@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from credit_service import postgres
 from credit_service.postgres.session import connect
 from credit_service.postgres.statements import part_files, sql, statement_files
 from support.patience import patience
@@ -121,6 +123,12 @@ async def test_every_statement_can_be_prepared(undone: asyncpg.Connection) -> No
 
 def test_every_statement_says_first_what_it_is_for() -> None:
     assert [name for name in STATEMENTS if not re.match(r"-- [A-Z].*(\n-- .*)*\.\)?\n(?!--)", sql(name))] == []
+
+
+def test_every_file_is_found_by_a_name_of_its_own() -> None:
+    folder = Path(postgres.__file__).parent
+    files = [file for file in folder.rglob("*.sql") if file.parent.name != "migrations"]
+    assert sorted(file.stem for file in files) == sorted([*statement_files(), *part_files()])
 
 
 def test_every_part_is_in_a_statement() -> None:

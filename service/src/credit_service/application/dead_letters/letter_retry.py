@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,6 +35,10 @@ from credit_service.runtime.failpoints import Failpoint
 
 BEHIND = "behind"
 """The reason of a failed retry when the account's events are not read yet; the letter's own reason stays."""
+
+
+class _LookUpFirst(Exception):  # noqa: N818 - not an error
+    """Rolls back a transaction that has only locked: a commit would wait for the disk, and for a replica."""
 
 
 @dataclass(slots=True)
@@ -117,33 +122,38 @@ class LetterRetry:
 
     async def _decide_once(self, ids: Sequence[int]) -> _Attempt:
         attempt = _Attempt()
-        async with self.letters.transaction(keep=not self.dry_run) as transaction:
-            self.reach("before-transaction")
-            locked = {letter.dead_letter_id: letter for letter in await transaction.lock_letters(ids)}
-            attempt.missing = [i for i in ids if i not in locked]
-            letters = [locked[i] for i in ids if i in locked]
-            attempt.unread = {
-                letter.record.place: letter.left_out
-                for letter in letters
-                if letter.left_out is not None and letter.record.place not in self.read
-            }
-            if attempt.unread:
-                return attempt
-            attempt.batches = [(one.dead_letter_id, batch) for one in letters if (batch := self._batch_of(one))]
-            of_batches = {number for number, _ in attempt.batches}
-            letters = [one for one in letters if one.dead_letter_id not in of_batches]
-            if self.progress.has_unknown(self._accounts_of(letters)):
-                return attempt
-            attempt.answers = await self._decide_locked(transaction, letters)
-            answers = attempt.answers.items()
-            await transaction.resolve_letters(
-                [(i, a.outcome) for i, a in answers if a.outcome is not None], self.operator, self.comment
-            )
-            await transaction.fail_letters(
-                [(i, a.reason, a.detail or "") for i, a in answers if a.reason not in (None, BEHIND)]
-            )
-            self.reach("inside-transaction")
+        with suppress(_LookUpFirst):
+            async with self.letters.transaction(keep=not self.dry_run) as transaction:
+                self.reach("before-transaction")
+                await self._attempt(transaction, ids, attempt)
+                self.reach("inside-transaction")
         return attempt
+
+    async def _attempt(self, transaction: LetterTransaction, ids: Sequence[int], attempt: _Attempt) -> None:
+        """Fills the `attempt`; raises `_LookUpFirst` where nothing can be decided yet."""
+        locked = {letter.dead_letter_id: letter for letter in await transaction.lock_letters(ids)}
+        attempt.missing = [i for i in ids if i not in locked]
+        letters = [locked[i] for i in ids if i in locked]
+        attempt.unread = {
+            letter.record.place: letter.left_out
+            for letter in letters
+            if letter.left_out is not None and letter.record.place not in self.read
+        }
+        if attempt.unread:
+            raise _LookUpFirst
+        attempt.batches = [(one.dead_letter_id, batch) for one in letters if (batch := self._batch_of(one))]
+        of_batches = {number for number, _ in attempt.batches}
+        letters = [one for one in letters if one.dead_letter_id not in of_batches]
+        if self.progress.has_unknown(self._accounts_of(letters)):
+            raise _LookUpFirst
+        attempt.answers = await self._decide_locked(transaction, letters)
+        answers = attempt.answers.items()
+        await transaction.resolve_letters(
+            [(i, a.outcome) for i, a in answers if a.outcome is not None], self.operator, self.comment
+        )
+        await transaction.fail_letters(
+            [(i, a.reason, a.detail or "") for i, a in answers if a.reason not in (None, BEHIND)]
+        )
 
     async def _decide_locked(
         self, transaction: LetterTransaction, letters: Sequence[LetterRecord]

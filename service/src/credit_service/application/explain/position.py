@@ -107,7 +107,7 @@ class _Walk:
         return True
 
     def _skip_to_plan(self, change: BatchChange) -> None:
-        """Moves to the first decision at or past the plan's instant; without one, a timer took effect after all."""
+        """Moves to the first decision at or past the plan's instant; without one, a timer ran behind all of them."""
         after = max(self._position, change.cause.position + 1)
         due = (p for p, d in self._decisions.items() if p >= after and d.occurred_at >= change.occurred_at)
         self._position = next(due, max(self._decisions, default=self._position))
