@@ -36,7 +36,7 @@ class Records:
     """A source of batches of one record each, which ends, or signals its end and waits for ever."""
 
     def __init__(self, records: Sequence[Record], *, waits: asyncio.Event | None = None) -> None:
-        self.eaten = 0
+        self.lost_to_retention = 0
         self.was_closed = False
         self.asked_for: list[int] = []
         self._records = records

@@ -128,7 +128,7 @@ async def test_what_is_removed_meanwhile_is_counted() -> None:
     (one,) = ranges(1)
     records = source(Reader([(one, [message(0, 1)]), (one, [])]), [one])
     await read_all(records)
-    assert records.eaten == 7
+    assert records.lost_to_retention == 7
 
 
 async def test_nothing_at_all() -> None:

@@ -83,7 +83,7 @@ def build(
     reach = failpoint(settings.kill_at)
     ledger = ledger_on(settings, pool)
 
-    def told_of(part: str) -> ReportProblem:
+    def reporter_of(part: str) -> ReportProblem:
         def tell(problem: str | None) -> None:
             if status.set(part, problem):
                 if problem:
@@ -93,10 +93,10 @@ def build(
 
         return tell
 
-    processor = Processor(ledger, rules, reach, report_problem=told_of("ledger"))
+    processor = Processor(ledger, rules, reach, report_problem=reporter_of("ledger"))
     access = AccessWatch(connection, status)
     outbox = PostgresOutbox(addresses.relay, pool)
-    relay = Relay(connection, outbox, access, reach, told_of("relay"), tracing)
+    relay = Relay(connection, outbox, access, reach, reporter_of("relay"), tracing)
     notifier = OutboxNotifier(relay, outbox)
 
     def stored(report: Report) -> None:
@@ -117,8 +117,8 @@ def build(
         access,
         tracing,
     )
-    sight, probe = PostgresProbe(pools["watch"]), PostgresReads(pools["probe"])
-    watch = Watch(sight, probe, intake, status, settings.stuck_seconds_max)
+    database, probe = PostgresProbe(pools["watch"]), PostgresReads(pools["probe"])
+    watch = Watch(database, probe, intake, status, settings.stuck_seconds_max)
     return Service(intake, relay, notifier, watch)
 
 

@@ -30,7 +30,7 @@ FindingKind: TypeAlias = (
     | DifferenceKind
 )
 
-Mend = Literal["process", "publish", "recount", "restore", "person"]
+RepairAction = Literal["process", "publish", "recount", "restore", "person"]
 """`process`: decide the message. `publish`: publish the event under its old id. `recount`: compute balances from the
 entries. `restore`: write the decision again, as the rules make it and the entries prove it. `person`: no repair."""
 
@@ -43,7 +43,7 @@ class Finding:
     account_id: str | None
     subject: str
     message: str
-    mend: Mend = "person"
+    action: RepairAction = "person"
     # The repair needs one of these.
     record: Record | None = None
     decision: Decision | None = None
@@ -61,15 +61,15 @@ class Findings:
 
     report: Callable[[Finding], None]
     counts: Counter[FindingKind] = field(default_factory=Counter)
-    to_mend: list[Finding] = field(default_factory=list)
+    repairable: list[Finding] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
         """Adds a disagreement."""
         self.counts[finding.kind] += 1
         self.report(finding)
-        if finding.mend != "person" and len(self.to_mend) < bounds.TO_MEND_MAX:
-            self.to_mend.append(finding)
+        if finding.action != "person" and len(self.repairable) < bounds.TO_MEND_MAX:
+            self.repairable.append(finding)
 
     def could_not_tell(self, text: str) -> None:
         """Adds a text about something that could not be compared, with the reason."""

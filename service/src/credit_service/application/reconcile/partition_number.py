@@ -32,4 +32,4 @@ class PartitionNumber:
     @property
     def is_whole(self) -> bool:
         """Whether the published topics were read from their very first messages on."""
-        return all(span.first == 0 and not span.eaten for span in self.published_spans)
+        return all(span.first == 0 and not span.lost_to_retention for span in self.published_spans)

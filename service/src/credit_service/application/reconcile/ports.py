@@ -32,7 +32,9 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The compared offsets of one partition, from `first` up to but without `end`; `eaten` before it are gone.
+    """The compared offsets of one partition, from `first` up to but without `end`.
+
+    `lost_to_retention` counts the wanted offsets before them.
 
     Decisions up to `anew_at` are of messages of a former topic of the same name.
     """
@@ -40,7 +42,7 @@ class Span:
     partition: TopicPartition
     first: int
     end: int
-    eaten: int = 0
+    lost_to_retention: int = 0
     anew_at: datetime | None = None
 
     def holds(self, offset: int, decided_at: datetime) -> bool:

@@ -42,7 +42,7 @@ class PublishedEvents:
         # The end is read after the snapshot: events that do not wait in the snapshot's outbox lie before it.
         here.published_spans = await self.topics.published_spans(here.number)
         for span in here.published_spans:
-            if span.eaten:
+            if span.lost_to_retention:
                 message = f"{span.partition[0]}/{span.partition[1]}: published events before {span.first} are gone"
                 self.findings.could_not_tell(message)
         async with aclosing(self.topics.published(here.number)) as portions:

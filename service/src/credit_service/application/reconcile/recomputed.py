@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from credit_service import bounds
-from credit_service.application.reconcile.findings import Finding, Mend
+from credit_service.application.reconcile.findings import Finding, RepairAction
 from credit_service.domain.audit.differences import Difference, compared
 from credit_service.domain.audit.history import History, is_time_known, positions_missing
 from credit_service.domain.audit.recompute import Recomputed
@@ -61,17 +61,17 @@ def findings_of(history: History, found: Sequence[Difference], recomputed: Recom
     is_derived = all(difference.is_derived for difference in found)
     findings = []
     for difference in found:
-        mend: Mend = "person"
+        action: RepairAction = "person"
         decision = None
         if difference.kind == "decision-missing":
             decision = recomputed.decisions.get(difference.number) if recomputed else None
             if is_restorable and decision is not None and _is_certain(history, decision):
-                mend = "restore"
+                action = "restore"
         elif difference.kind != "entry-missing" and is_derived:
-            mend = "recount"
+            action = "recount"
         subject = _subject(history.account_id, difference)
         findings.append(
-            Finding(difference.kind, history.account_id, subject, difference.detail, mend, decision=decision)
+            Finding(difference.kind, history.account_id, subject, difference.detail, action, decision=decision)
         )
     return findings
 

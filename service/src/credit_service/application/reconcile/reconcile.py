@@ -88,8 +88,9 @@ class Reconciliation:
         self._made_anew = await self._audit.made_anew()
         spans = [span for number in range(self._topics.partitions) for span in self._spans(number)]
         for span in spans:
-            if span.eaten:
-                message = f"{span.partition[0]}/{span.partition[1]}: {span.eaten} offsets before {span.first} are gone"
+            if span.lost_to_retention:
+                topic, number = span.partition
+                message = f"{topic}/{number}: {span.lost_to_retention} offsets before {span.first} are gone"
                 self._findings.could_not_tell(message)
         if self._window is not None and self._account_id is None:
             self._touched = await self._audit.touched(spans, *self._window)

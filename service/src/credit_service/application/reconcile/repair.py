@@ -12,7 +12,7 @@ from credit_service.application.operations import Json, OperationLog, recorded
 from credit_service.application.ports import WaitingEvent
 from credit_service.application.processing.outbox_events import waiting
 from credit_service.application.processing.processor import Processor
-from credit_service.application.reconcile.findings import Finding, Mend
+from credit_service.application.reconcile.findings import Finding, RepairAction
 from credit_service.domain.decision import Decision
 
 
@@ -33,7 +33,7 @@ class RepairStore(Protocol):
 class Repaired:
     """The number of repairs by kind; `refused` are the findings that the ledger refuses."""
 
-    done: Counter[Mend] = field(default_factory=Counter)
+    done: Counter[RepairAction] = field(default_factory=Counter)
     refused: list[Finding] = field(default_factory=list)
 
 
@@ -50,33 +50,33 @@ class Repair:
 
         Raises `ValueError` on an empty or overlong text, and `LedgerUnavailable`; it may then be run again.
         """
-        by_mend: dict[Mend, list[Finding]] = {}
+        by_action: dict[RepairAction, list[Finding]] = {}
         for finding in findings:
-            by_mend.setdefault(finding.mend, []).append(finding)
+            by_action.setdefault(finding.action, []).append(finding)
         # Recorded beforehand: these events may follow later ones in their topic.
-        published = [finding.subject for finding in by_mend.get("publish", [])]
-        arguments: dict[str, Json] = {mend: len(found) for mend, found in by_mend.items()}
+        published = [finding.subject for finding in by_action.get("publish", [])]
+        arguments: dict[str, Json] = {action: len(found) for action, found in by_action.items()}
         arguments["published"] = [*published]
         repaired = Repaired()
         async with recorded(self.log, "repair", operator, reason, arguments) as operation:
             try:
-                await self._mend(by_mend, repaired)
+                await self._repair(by_action, repaired)
             finally:
                 operation.result.update(dict(repaired.done.items()))
                 operation.result["refused"] = len(repaired.refused)
         return repaired
 
-    async def _mend(self, by_mend: dict[Mend, list[Finding]], repaired: Repaired) -> None:
+    async def _repair(self, by_action: dict[RepairAction, list[Finding]], repaired: Repaired) -> None:
         # Decisions and balances first: the messages are then decided on them.
-        for finding in [*by_mend.get("restore", []), *by_mend.get("recount", [])]:
+        for finding in [*by_action.get("restore", []), *by_action.get("recount", [])]:
             await self._one(finding, repaired)
-        messages = [finding.record for finding in by_mend.get("process", []) if finding.record is not None]
+        messages = [finding.record for finding in by_action.get("process", []) if finding.record is not None]
         messages.sort(key=lambda record: record.order)
         for at in range(0, len(messages), bounds.PROCESSED_AT_ONCE):
             portion = messages[at : at + bounds.PROCESSED_AT_ONCE]
             await self.processor.process(portion, asyncio.Event())
             repaired.done["process"] += len(portion)
-        for finding in by_mend.get("publish", []):
+        for finding in by_action.get("publish", []):
             await self._one(finding, repaired)
 
     async def _one(self, finding: Finding, repaired: Repaired) -> None:
@@ -90,4 +90,4 @@ class Repair:
         except RefusedByLedger:
             repaired.refused.append(finding)
         else:
-            repaired.done[finding.mend] += 1
+            repaired.done[finding.action] += 1

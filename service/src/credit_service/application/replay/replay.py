@@ -42,7 +42,7 @@ class Source(Protocol):
     """The range that is read again. Raises the broker's faults, and `RangeStalled` of its own."""
 
     @property
-    def eaten(self) -> int:
+    def lost_to_retention(self) -> int:
         """How many messages of the range were lost to retention, as far as known."""
 
     def batches(self, records_max: int) -> AsyncGenerator[Sequence[Record]]:
@@ -74,7 +74,7 @@ class Replayed:
     statuses: dict[str, Counter[MessageStatus]] = field(default_factory=lambda: defaultdict(Counter))
     outcomes: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
-    eaten: int = 0
+    lost_to_retention: int = 0
     seconds: float = 0.0
     is_interrupted: bool = False
 
@@ -96,7 +96,7 @@ class Replayed:
             "fates": _counts(self.totals),
             "outcomes": _counts(self.outcomes),
             "dead_letters": _counts(self.dead_letters),
-            "eaten": self.eaten,
+            "eaten": self.lost_to_retention,
         }
 
 
@@ -189,12 +189,12 @@ class Replay:
                     taken = [record for record in batch if wanted.takes(record)]
                     statuses = await self._batch(taken, wanted, memory, replayed) if taken else []
                     replayed.read += len(batch)
-                    replayed.eaten = source.eaten
+                    replayed.lost_to_retention = source.lost_to_retention
                     replayed.seconds = now() - began_at
                     report_batch(list(zip(taken, statuses, strict=True)))
                     report_progress(replayed)
         replayed.is_interrupted = ending.is_set()
-        replayed.eaten = source.eaten
+        replayed.lost_to_retention = source.lost_to_retention
         replayed.seconds = now() - began_at
 
     async def _batch(

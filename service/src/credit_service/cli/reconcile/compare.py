@@ -88,7 +88,7 @@ async def compare(
             findings.could_not_tell(str(error))
         report.sum_up(reconciliation.compared, findings)
         is_repaired = False
-        if order is not None and findings.to_mend:
+        if order is not None and findings.repairable:
             is_repaired = await repair_findings(settings, findings, *order)
     if findings.counts and not is_repaired:
         return EXIT_DIFFERENCES

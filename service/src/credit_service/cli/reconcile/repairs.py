@@ -11,7 +11,7 @@ from credit_service.cli.shared.output import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from credit_service.application.reconcile.findings import Findings, Mend
+    from credit_service.application.reconcile.findings import Findings, RepairAction
     from credit_service.application.reconcile.repair import Repaired
     from credit_service.settings import Settings
 
@@ -41,19 +41,19 @@ async def repair_findings(settings: "Settings", findings: "Findings", operator: 
     from credit_service.postgres.reconcile.repair import PostgresRepairStore
 
     say("To be repaired:")
-    _show(Counter(finding.mend for finding in findings.to_mend))
+    _show(Counter(finding.action for finding in findings.repairable))
     confirm("Repair this?", yes=yes)
     async with opened_ledger(settings) as into:
         processor = Processor(into.ledger, into.rules, moves_offsets=False)
         repair = Repair(PostgresRepairStore(into.pool), processor, into.operations)
         try:
-            repaired = await repair.run(findings.to_mend, operator, reason)
+            repaired = await repair.run(findings.repairable, operator, reason)
         except ValueError as error:
             raise WrongUse(f"--{error}") from None
     return _report(repaired, findings)
 
 
-def _show(repairs: "Counter[Mend]") -> None:
+def _show(repairs: "Counter[RepairAction]") -> None:
     for kind, count in repairs.items():
         say(f"{count:>8,}  {EFFECTS[kind]}")
 

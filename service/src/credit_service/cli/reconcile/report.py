@@ -111,5 +111,5 @@ def _as_json(finding: "Finding") -> dict[str, str | None]:
         "account_id": finding.account_id,
         "subject": finding.subject,
         "told": finding.message,
-        "mend": finding.mend,
+        "mend": finding.action,
     }

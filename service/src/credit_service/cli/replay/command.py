@@ -86,7 +86,7 @@ def replay(
         say(f"Interrupted; {SAFE}.")
         return EXIT_INTERRUPTED
     lost_before = sum(one.lost_to_retention for one in ranges) if isinstance(begin, int) else 0
-    return EXIT_LOST if replayed.eaten or lost_before else 0
+    return EXIT_LOST if replayed.lost_to_retention or lost_before else 0
 
 
 def _require_texts(operator: str, reason: str | None) -> None:

@@ -57,8 +57,8 @@ class ReplayReport:
         for title, counts in (("Decided", replayed.outcomes), ("Dead letters", replayed.dead_letters)):
             if numbers := ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count):
                 put(f"{title}: {numbers}")
-        if replayed.eaten:
-            put(f"Gone from Kafka while this ran: {replayed.eaten:,} messages")
+        if replayed.lost_to_retention:
+            put(f"Gone from Kafka while this ran: {replayed.lost_to_retention:,} messages")
         put(f"{replayed.read:,} messages read in {replayed.seconds:.1f} s, {replayed.read / seconds:,.0f} a second")
 
     def _table(self, replayed: "Replayed") -> None:

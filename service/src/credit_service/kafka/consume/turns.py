@@ -74,7 +74,7 @@ class Turns:
         self._stored = stored
         self._bounds = bounds
         self._tracing = tracing
-        self._floods = PoisonGuard(bounds.unreadable_in_a_row_max)
+        self._poison_guard = PoisonGuard(bounds.unreadable_in_a_row_max)
 
     async def run(self, lane: Lane) -> None:
         """Takes turns of the lane; ends between two batches."""
@@ -97,7 +97,7 @@ class Turns:
             if not self._state.membership.is_in or not await self._upkeep.before_batch(lane):
                 return False
             # The counts from before a topic was paused, by whichever member, do not count any more.
-            self._floods.forget(self._state.suspended_topics)
+            self._poison_guard.forget(self._state.suspended_topics)
             at_end = await self._state.read_to_their_ends(lane)
             records = lane.merge.take(self._bounds.batch_records_max, bounds.BATCH_BYTES_MAX, at_end.__contains__)
             worked = False
@@ -191,11 +191,11 @@ class Turns:
 
     async def _pause_flooded(self, records: Iterable[Record], report: Report) -> None:
         """Pauses, for all members, a topic whose records are unreadable or refused one after the other."""
-        for topic, reason in self._floods.count(records, report.became_letters).items():
+        for topic, reason in self._poison_guard.count(records, report.became_letters).items():
             with contextlib.suppress(LedgerUnavailable):  # the next bad record pauses it as well
                 await self._offsets.pause_topic(topic, reason)
                 log.error("topic paused", topic=topic, reason=reason)
-                self._floods.forget([topic])
+                self._poison_guard.forget([topic])
                 for lane in self._state.lanes:
                     lane.next_pauses = 0.0
 

@@ -41,7 +41,7 @@ class KafkaRecords:
     """The application's `Source`; see `open_records`."""
 
     def __init__(self, connection: KafkaConnection, reader: RangeReader, ranges: Sequence[Range]) -> None:
-        self.eaten = 0
+        self.lost_to_retention = 0
         self._connection = connection
         self._reader = reader
         self._ranges = [one for one in ranges if len(one)]
@@ -89,4 +89,4 @@ class KafkaRecords:
 
     def _note_removed(self, partition: TopicPartition, offsets: int) -> None:
         del partition
-        self.eaten += offsets
+        self.lost_to_retention += offsets
