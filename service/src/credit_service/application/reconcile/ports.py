@@ -34,9 +34,8 @@ class Pending:
 class Span:
     """The compared offsets of one partition, from `first` up to but without `end`.
 
-    `lost_to_retention` counts the wanted offsets before them.
-
-    Decisions up to `anew_at` are of messages of a former topic of the same name.
+    `lost_to_retention` counts the wanted offsets before them. Decisions up to `anew_at` are of messages of a former
+    topic of the same name.
     """
 
     partition: TopicPartition
