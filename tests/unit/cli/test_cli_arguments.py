@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+import typer
 
 from credit_contracts import INCOMING, INCOMING_TOPICS, IncomingData
-from credit_service.cli.main import main
+from credit_service.cli.main import app, main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +82,19 @@ def test_help_has_an_example(command: list[str], run_credits: Callable[..., Done
     done = run_credits(*command, "--help")
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"credits {' '.join(command)}" in done.stdout.partition("Example: ")[2]
+
+
+def helps(app: typer.Typer) -> Iterator[str]:
+    yield from (command.help or "" for command in app.registered_commands)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            yield from helps(group.typer_instance)
+
+
+def test_paragraphs_of_the_help_are_broken_by_the_terminal_alone() -> None:
+    texts = list(helps(app))
+    assert len(texts) > 20
+    assert [text for text in texts if not text or "\n" in text.replace("\n\n", "")] == []
 
 
 def test_without_arguments_there_is_the_help_and_nothing_else(run_credits: Callable[..., Done]) -> None:

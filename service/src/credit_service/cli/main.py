@@ -14,7 +14,7 @@ from credit_service.cli.opening.command import open_customers
 from credit_service.cli.reconcile.command import reconcile
 from credit_service.cli.refunds import commands as refunds
 from credit_service.cli.replay.command import replay
-from credit_service.cli.shared.panels import DECIDE, LOOK, REPAIR, RUN, TRY_OUT
+from credit_service.cli.shared.panels import DECIDE, LOOK, REPAIR, RUN, TRY_OUT, join_lines
 from credit_service.cli.skip import skip
 from credit_service.cli.tokens import commands as tokens
 from credit_service.runtime.tracebacks import describe
@@ -79,6 +79,7 @@ for panel, commands in COMMANDS.items():
         else:
             settings = adjust.NEGATIVE_NUMBERS if command is adjust.adjust else None
             app.command(name, context_settings=settings, rich_help_panel=panel)(command)
+join_lines(app)
 
 
 def main() -> int:
