@@ -194,7 +194,7 @@ class AccountMachine(RuleBasedStateMachine):
         self._plan(limit, self.at - late * DAY, effective)
 
     @rule(limit=limits, effective=effective_days)
-    def plan_of_long_ago(self, limit: int | None, effective: float | None) -> None:
+    def plan_of_long_ago_is_told(self, limit: int | None, effective: float | None) -> None:
         self._plan(limit, self.at - AGES_AGO * DAY, effective)
 
     @rule(limit=limits)
@@ -226,7 +226,7 @@ class AccountMachine(RuleBasedStateMachine):
         self._report(prospect, "deleted", late)
 
     @rule(prospect=prospects, things=st.lists(st.tuples(facts, st.integers(0, 4)), min_size=2, max_size=6))
-    def many_events_in_any_order(self, prospect: str, things: list[tuple[str, int]]) -> None:
+    def much_is_told_in_any_order(self, prospect: str, things: list[tuple[str, int]]) -> None:
         for kind, late in things:
             self._report(prospect, kind, late)
 
@@ -242,7 +242,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.events)
     @rule(number=st.integers(0, 99), late=st.sampled_from([None, None, 0, 5]), is_other=st.booleans())
-    def event_is_repeated(self, number: int, late: float | None, *, is_other: bool) -> None:
+    def said_again(self, number: int, late: float | None, *, is_other: bool) -> None:
         """The same id with the same content is a repeat, also if its time is another; with other content a conflict."""
         event_id, kind, at, fields = self.events[-1 - number % len(self.events)]
         if is_other:
